@@ -1,0 +1,51 @@
+# Everything that is needed is installed into .venv on first use; nothing but Python 3.11 or
+# later and make has to be there before.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check format generate clean
+
+help:
+	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
+	@echo "make test      all tests, against real servers"
+	@echo "make check     ruff (format and lint) and mypy --strict"
+	@echo "make format    let ruff put the code into shape"
+	@echo "make generate  write the files that are made from the catalogue"
+	@echo "make clean     remove .venv and what tools have left"
+	@echo
+	@echo "DEMO='--seconds 20' make demo and TESTS='tests/test_ledger.py -x' make test pass options."
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "poolscope needs Python 3.11 or later; $(PYTHON) is older (set PYTHON=...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		pip hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation --editable . --group dev
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/poolscope demo $(DEMO)
+
+test: $(READY)
+	scripts/install-promtool.sh
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(READY)
+	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

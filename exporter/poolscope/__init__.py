@@ -1,0 +1,38 @@
+"""
+Connection pools of SQLAlchemy, asyncpg and aiohttp, as Prometheus metrics that are true.
+
+    import poolscope
+
+    poolscope.watch(engine, name="orders")
+    poolscope.start_http_server(port=10464)
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from poolscope.embedded import make_asgi_app, start_http_server
+from poolscope.snapshot import Snapshot
+from poolscope.watch import Watch, default
+
+__all__ = [
+    "Snapshot",
+    "Watch",
+    "make_asgi_app",
+    "snapshots",
+    "start_http_server",
+    "watch",
+]
+
+__version__ = "0.1.0"
+
+watch = default.watch
+snapshots = default.snapshots
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import an adapter, and with it its library, when it is first named."""
+    if name in ("aiohttp", "asyncpg", "sqlalchemy"):
+        return importlib.import_module(f"poolscope.{name}")
+    raise AttributeError(f"module 'poolscope' has no attribute {name!r}")

@@ -1,0 +1,438 @@
+"""
+aiohttp: a client session, or its connector.
+
+`connector.connect` is where an attempt begins and ends and `connector._release` is where a
+connection comes back, whichever session asked. In between, the tracing signals tell of queueing,
+of creation and of the DNS cache: each attempt gets a tracer of ours beside those of the session,
+which costs a request no signal outside of getting the connection. What no signal tells, the
+objects do: the protocol when a connection is lost, the resolver when a look-up fails.
+
+A connection is identified by its protocol (`ResponseHandler`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import math
+import weakref
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
+
+from poolscope import cells, versions
+from poolscope.errors import harmless
+from poolscope.hosts import OTHER, BusyHosts
+from poolscope.ledger import Ledger, Limits
+from poolscope.patches import put_over, take_off
+from poolscope.report import HostReading, Info
+from poolscope.watch import Watch, default
+
+KIND: Final = "aiohttp"
+
+# Checked with aiohttp 3.9.0, 3.10.11, 3.11.18, 3.12.15, 3.13.5 and 3.14.5:
+#   BaseConnector._release(key, protocol, should_close=), _close(), _conns, _acquired, _closed,
+#     _force_close, TCPConnector._resolver, Connection.protocol, ResponseHandler.close(),
+#     connection_lost(), is_connected()
+PUT_OVER: Final = ("connect", "_release", "_close")
+PUT_OVER_PROTOCOL: Final = ("close", "abort", "connection_lost")
+
+_watched: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHooks] = (
+    weakref.WeakKeyDictionary()
+)
+_attempts = itertools.count()
+
+
+def check_version() -> None:
+    versions.require("aiohttp", aiohttp.__version__, "3.9")
+
+
+def accepts(target: object) -> bool:
+    return isinstance(target, (aiohttp.ClientSession, aiohttp.BaseConnector))
+
+
+def check_open(target: Any) -> None:
+    if target.closed:
+        what = "session" if isinstance(target, aiohttp.ClientSession) else "connector"
+        raise ValueError(f"this aiohttp {what} is closed; watch it before it is")
+
+
+def find(target: Any) -> Watch | None:
+    hooks = _watched.get(_connector_of(target))
+    return hooks.watch if hooks is not None else None
+
+
+def default_name(target: Any) -> str:
+    """Return `HOST:PORT` of a session with a base URL, or `aiohttp`."""
+    base = getattr(target, "_base_url", None)
+    return f"{base.host}:{base.port}" if base is not None else KIND
+
+
+def hook(target: Any, watch: Watch) -> ConnectorHooks:
+    return ConnectorHooks(_connector_of(target), watch)
+
+
+def trace_config(name: str | None = None, **options: Any) -> aiohttp.TraceConfig:
+    """
+    Return a TraceConfig that watches the session it is given to, from its first request on.
+
+    For sessions that are built where nobody can call `poolscope.watch(session)`:
+    `ClientSession(trace_configs=[poolscope.aiohttp.trace_config("payments")])`. Takes the name
+    and the options of `poolscope.watch`.
+    """
+
+    @harmless
+    def watch(session: aiohttp.ClientSession) -> None:
+        connector = session.connector
+        if connector is not None and connector not in _watched:
+            default.watch(session, name, **options)
+
+    async def on_request_start(
+        session: aiohttp.ClientSession, context: SimpleNamespace, params: object
+    ) -> None:
+        watch(session)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(on_request_start)
+    return config
+
+
+class ConnectorHooks:
+    """One connector. Holds no reference to it, so that it goes when the application lets go."""
+
+    def __init__(self, connector: aiohttp.BaseConnector, watch: Watch) -> None:
+        self.watch: Final = watch
+        self.clock: Final = watch.clock
+        self.info = Info(type(connector).__name__, "aiohttp", aiohttp.__version__)
+        limit = connector.limit or math.inf
+        # It keeps idle whatever was opened: its limit is for those that are out.
+        idle_limit = 0 if connector.force_close else math.inf
+        self.ledger: Final = Ledger(Limits(limit, idle_limit, 0), watch.clock)
+        # Hosts of the connections, and of the attempts that are opening one or waiting.
+        self._hosts: dict[Hashable, str] = {}
+        self._opening: dict[int, str] = {}
+        self._waiting: dict[int, str] = {}
+        self._busy = BusyHosts()
+        self._closed = False
+        self._connector = weakref.ref(connector, self._on_collected)
+        watch.add_pool(self.ledger)
+        _watched[connector] = self
+        for name in PUT_OVER:
+            put_over(connector, name, getattr(self, f"_over_{name.strip('_')}"), self)
+        if isinstance(connector, aiohttp.TCPConnector):
+            connector._resolver = WatchedResolver(connector._resolver, self)
+        for host, protocol, out in _existing(connector):
+            self._keep(protocol, host)
+            self.ledger.adopted(id(protocol), self.clock(), out)
+
+    def unhook(self) -> None:
+        connector = self._connector()
+        if connector is None:
+            return
+        for name in PUT_OVER:
+            take_off(connector, name, self)
+        if isinstance(connector, aiohttp.TCPConnector):
+            resolver = connector._resolver
+            if isinstance(resolver, WatchedResolver) and resolver.hooks is self:
+                connector._resolver = resolver.covered
+        for _, protocol, _ in _existing(connector):
+            self._let_go(protocol)
+        _watched.pop(connector, None)
+
+    def hosts(self) -> list[HostReading]:
+        """Return the connections by host, those that are asked for most first."""
+        hosts = dict(self._hosts)
+        opened, held = self.ledger.connections()
+        out = Counter(hosts.get(key, OTHER) for key in held)
+        idle = Counter(hosts.get(key, OTHER) for key in opened - held)
+        opening = Counter(list(self._opening.values()))
+        waiting = Counter(list(self._waiting.values()))
+        busy = self._busy.shown()
+        rest = {*out, *idle, *opening, *waiting}.difference(busy)
+        return [
+            HostReading(
+                host if host in busy else OTHER,
+                out[host],
+                idle[host],
+                opening[host],
+                waiting[host],
+            )
+            for host in (*busy, *rest)
+        ]
+
+    # What is put over the connector's methods
+
+    def _over_connect(
+        self, original: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
+        async def connect(req: Any, traces: Any, timeout: Any) -> Any:
+            attempt = self.asked(req)
+            if attempt is None:
+                return await original(req, traces, timeout)
+            try:
+                connection = await original(req, [*traces, attempt], timeout)
+            except BaseException as error:
+                attempt.failed(error, traces)
+                raise
+            self.served(connection.protocol, attempt)
+            return connection
+
+        return connect
+
+    def _over_release(self, original: Callable[..., None]) -> Callable[..., None]:
+        def release(key: Any, protocol: Any, *, should_close: bool = False) -> None:
+            try:
+                original(key, protocol, should_close=should_close)
+            finally:
+                self.released(key, protocol)
+
+        return release
+
+    def _over_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def close(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.closed()
+
+        return close
+
+    # What is recorded
+
+    @harmless
+    def asked(self, req: Any) -> Attempt:
+        host = _host_of(req.connection_key)
+        self._busy.ask(host)
+        return Attempt(self, host)
+
+    @harmless
+    def served(self, protocol: Any, attempt: Attempt) -> None:
+        now, key = self.clock(), id(protocol)
+        reused = key in self._hosts
+        if not reused:
+            self._keep(protocol, attempt.host)
+            self._opening.pop(attempt.number, None)
+            self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
+        self.ledger.served(key, now, now - attempt.started, attempt.queued, reused)
+
+    @harmless
+    def finished(self, outcome: int, attempt: Attempt) -> None:
+        self.ledger.finished(outcome, attempt.seconds, attempt.queued)
+
+    @harmless
+    def waiting(self, attempt: Attempt) -> None:
+        attempt.waiting_since = now = self.clock()
+        self._waiting[attempt.number] = attempt.host
+        self.ledger.waiting(attempt.number, now)
+
+    @harmless
+    def stopped_waiting(self, attempt: Attempt) -> None:
+        if self._waiting.pop(attempt.number, None) is None:
+            return
+        now = self.clock()
+        attempt.queued = (attempt.queued or 0.0) + now - attempt.waiting_since
+        self.ledger.stopped_waiting(attempt.number, now)
+
+    @harmless
+    def opening(self, attempt: Attempt) -> None:
+        attempt.opening_since = now = self.clock()
+        self._opening[attempt.number] = attempt.host
+        self.ledger.opening(attempt.number, now)
+
+    @harmless
+    def opened(self, attempt: Attempt) -> None:
+        """It is open, but only when the attempt ends is it known which it is."""
+        attempt.open_seconds = self.clock() - attempt.opening_since
+
+    @harmless
+    def gave_up(self, attempt: Attempt) -> None:
+        """The attempt has failed, wherever it was."""
+        self.stopped_waiting(attempt)
+        now = self.clock()
+        attempt.seconds = now - attempt.started
+        if self._opening.pop(attempt.number, None) is not None:
+            self.ledger.open_failed(attempt.number, now, now - attempt.opening_since)
+
+    @harmless
+    def looked_up(self, outcome: int, started: float | None) -> None:
+        self.ledger.looked_up(outcome, None if started is None else self.clock() - started)
+
+    @harmless
+    def released(self, key: Any, protocol: Any) -> None:
+        if self._closed or not protocol.is_connected():
+            self.lost(protocol)
+            return
+        if id(protocol) not in self._hosts:
+            self._keep(protocol, _host_of(key))
+        self.ledger.returned(id(protocol), self.clock())
+
+    @harmless
+    def lost(self, protocol: Any) -> None:
+        self._hosts.pop(id(protocol), None)
+        self._let_go(protocol)
+        self.ledger.closed(id(protocol), self.clock())
+
+    @harmless
+    def closed(self) -> None:
+        self._closed = True
+        self._hosts.clear()
+        self.ledger.emptied(self.clock())
+        self.ledger.retired(self.clock())
+
+    @harmless
+    def _on_collected(self, _: object) -> None:
+        self.ledger.emptied(self.clock())
+        self.watch.pool_gone(self.ledger)
+
+    def _keep(self, protocol: Any, host: str) -> None:
+        """Know the connection's host, and when it is closed or lost, in use or idle."""
+        self._hosts[id(protocol)] = host
+        for name in PUT_OVER_PROTOCOL:
+            if hasattr(protocol, name):
+                put_over(protocol, name, functools.partial(self._over_end, protocol), self)
+
+    def _let_go(self, protocol: Any) -> None:
+        for name in PUT_OVER_PROTOCOL:
+            take_off(protocol, name, self)
+
+    def _over_end(self, protocol: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def end(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.lost(protocol)  # which takes this function off, and ends the cycle
+
+        return end
+
+
+class Attempt:
+    """
+    One attempt to get a connection, and the tracer that follows it.
+
+    It stands in the place of an `aiohttp.tracing.Trace`, and answers any signal.
+
+    started, seconds: when it began; how long it took, once it has failed.
+    queued: seconds of waiting for a slot; None if it did not have to.
+    """
+
+    def __init__(self, hooks: ConnectorHooks, host: str) -> None:
+        self.hooks: Final = hooks
+        self.host: Final = host
+        self.number: Final = next(_attempts)
+        self.started: Final = hooks.clock()
+        self.seconds = 0.0
+        self.queued: float | None = None
+        self.waiting_since = self.opening_since = self.open_seconds = 0.0
+        self._undecided = False
+
+    def failed(self, error: BaseException, traces: object) -> None:
+        """
+        The attempt ended with `error`.
+
+        A session's own time limits cancel the attempt too, and become a TimeoutError only
+        further out. Its tracers are told of that, so ours joins them.
+        """
+        self.hooks.gave_up(self)
+        if isinstance(error, TimeoutError):
+            self.hooks.finished(cells.TIMEOUT, self)
+        elif isinstance(error, Exception):
+            self.hooks.finished(cells.ERROR, self)
+        elif isinstance(error, asyncio.CancelledError) and isinstance(traces, list):
+            self._undecided = True
+            traces.append(self)
+        else:
+            self.hooks.finished(cells.CANCELLED, self)
+
+    def _decide(self, outcome: int) -> None:
+        if self._undecided:
+            self._undecided = False
+            self.hooks.finished(outcome, self)
+
+    def __del__(self) -> None:
+        self._decide(cells.CANCELLED)
+
+    async def send_request_exception(
+        self, method: object, url: object, headers: object, exception: BaseException
+    ) -> None:
+        self._decide(cells.TIMEOUT if isinstance(exception, TimeoutError) else cells.CANCELLED)
+
+    async def send_connection_queued_start(self) -> None:
+        self.hooks.waiting(self)
+
+    async def send_connection_queued_end(self) -> None:
+        self.hooks.stopped_waiting(self)
+
+    async def send_connection_create_start(self) -> None:
+        self.hooks.opening(self)
+
+    async def send_connection_create_end(self) -> None:
+        self.hooks.opened(self)
+
+    async def send_dns_cache_hit(self, host: str) -> None:
+        self.hooks.looked_up(cells.DNS_HIT, None)
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
+        if name.startswith("send_"):
+            return _not_of_interest
+        raise AttributeError(name)
+
+
+async def _not_of_interest(*args: object, **kwargs: object) -> None:
+    """Answer a signal."""
+
+
+class WatchedResolver(AbstractResolver):
+    """A connector's resolver, whose look-ups are timed; the signals do not tell of failures."""
+
+    def __init__(self, covered: Any, hooks: ConnectorHooks) -> None:
+        self.covered: Final = covered
+        self.hooks: Final = hooks
+
+    async def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        started = self.hooks.clock()
+        try:
+            addresses = await self.covered.resolve(*args, **kwargs)
+        except Exception:
+            self.hooks.looked_up(cells.DNS_ERROR, started)
+            raise
+        self.hooks.looked_up(cells.DNS_MISS, started)
+        return addresses
+
+    async def close(self) -> None:
+        await self.covered.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.covered, name)
+
+
+def _connector_of(target: Any) -> Any:
+    return target.connector if isinstance(target, aiohttp.ClientSession) else target
+
+
+def _host_of(key: Any) -> str:
+    """Return `host:port` of a connection key."""
+    host = f"[{key.host}]" if ":" in key.host else key.host
+    return host if key.port is None else f"{host}:{key.port}"
+
+
+def _existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
+    """Yield host, protocol and whether it is out, of the connections that are open now."""
+    for key, idle in list(connector._conns.items()):
+        for protocol, *_ in list(idle):
+            if protocol.is_connected():
+                yield _host_of(key), protocol, False
+    hosts = {
+        id(protocol): _host_of(key)
+        for key, protocols in list(connector._acquired_per_host.items())
+        for protocol in protocols
+    }
+    for protocol in list(connector._acquired):
+        # The others are placeholders of connections that are being opened.
+        if isinstance(protocol, ResponseHandler):
+            yield hosts.get(id(protocol), OTHER), protocol, True

@@ -1,0 +1,420 @@
+"""
+asyncpg: a pool before or after it is opened.
+
+Pools and their connection holders have slots only, so nothing can be put over a method of one
+object. Instead the one object gets a subclass of its own class, without any further slot. Names,
+`isinstance` and attributes stay as they are.
+
+A connection is identified by the asyncpg `Connection`; the holder is the slot it lies in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+import asyncpg.pool
+
+from poolscope import cells, versions
+from poolscope.errors import harmless
+from poolscope.ledger import Ledger, Limits
+from poolscope.patches import put_over, take_off
+from poolscope.report import HostReading, Info
+from poolscope.watch import Watch
+
+KIND: Final = "asyncpg"
+
+# Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
+#   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed,
+#     _connect_args, _connect_kwargs
+#   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
+#     _release(), _release_on_close()
+
+# By id: a pool takes no weak reference. An entry goes when the pool is collected.
+_watched: dict[int, PoolHooks] = {}
+_attempts = itertools.count()
+
+
+def check_version() -> None:
+    versions.require("asyncpg", asyncpg.__version__, "0.29")
+
+
+def accepts(target: object) -> bool:
+    return isinstance(target, asyncpg.pool.Pool)
+
+
+def check_open(target: Any) -> None:
+    if target._closed:
+        raise ValueError("this asyncpg pool is closed; watch it before it is")
+
+
+def find(target: object) -> Watch | None:
+    hooks = _watched.get(id(target))
+    return hooks.watch if hooks is not None else None
+
+
+def default_name(target: Any) -> str:
+    """Return `DATABASE@HOST:PORT`, as far as the pool was told, or `asyncpg`."""
+    given = target._connect_kwargs
+    dsn = next(iter(target._connect_args), None) or given.get("dsn") or ""
+    try:
+        parts = urlsplit(dsn)
+        host = given.get("host") or parts.hostname
+        port = given.get("port") or parts.port
+    except ValueError:  # several hosts
+        return KIND
+    database = given.get("database") or parts.path.strip("/")
+    if not (isinstance(database, str) and database):
+        return KIND
+    if not (isinstance(host, str) and host) or host.startswith("/"):
+        return database
+    return f"{database}@{host}:{port}" if isinstance(port, int) else f"{database}@{host}"
+
+
+def hook(target: Any, watch: Watch) -> PoolHooks:
+    return PoolHooks(target, watch)
+
+
+class PoolHooks:
+    """One pool. Holds no reference to it, so that it goes when the application lets go."""
+
+    def __init__(self, pool: Any, watch: Watch) -> None:
+        self.watch: Final = watch
+        self.clock: Final = watch.clock
+        self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
+        self.ledger: Final = Ledger(
+            Limits(pool.get_max_size(), pool.get_max_size(), pool.get_min_size()),
+            watch.clock,
+        )
+        self._pool_id = id(pool)
+        # By holder: the connection that it has; whether a caller is being served by it, and
+        # whether it had to connect for that.
+        self._connections: dict[int, int] = {}
+        self._acquiring: set[int] = set()
+        self._connected: set[int] = set()
+        # By task: seconds in the queue.
+        self._queued: dict[int, float] = {}
+        watch.add_pool(self.ledger)
+        _watched[id(pool)] = self
+        pool.__class__ = _watched_pool_class(_class_of(pool))
+        for holder in pool._holders:
+            self.put_over_holder(holder)
+            if holder.is_connected():
+                self._adopt(holder)
+
+    def unhook(self) -> None:
+        _watched.pop(self._pool_id, None)
+        for pool in gc.get_objects():
+            if id(pool) == self._pool_id:
+                self._take_off(pool)
+
+    def hosts(self) -> tuple[HostReading, ...]:
+        return ()
+
+    # What is put over
+
+    @harmless
+    def expect_holders(self, pool: Any) -> None:
+        pool._holders = Holders(self)
+
+    @harmless
+    def put_over_holder(self, holder: Any) -> None:
+        holder.__class__ = _watched_holder_class(_class_of(holder))
+        queue = holder._pool._queue
+        if "get" not in vars(queue):
+            put_over(queue, "get", functools.partial(self._over_get, queue), self)
+
+    def _over_get(
+        self, queue: Any, original: Callable[[], Awaitable[Any]]
+    ) -> Callable[[], Awaitable[Any]]:
+        async def get() -> Any:
+            if not queue.empty():
+                return await original()
+            started = self.clock()
+            self.waiting(started)
+            try:
+                return await original()
+            finally:
+                self.stopped_waiting(started)
+
+        return get
+
+    def _take_off(self, pool: Any) -> None:
+        pool.__class__ = type(pool).__base__
+        pool._holders = list(pool._holders)
+        for holder in pool._holders:
+            holder.__class__ = type(holder).__base__
+            if holder.is_connected():
+                holder._con.remove_termination_listener(self.terminated)
+        if pool._queue is not None:
+            take_off(pool._queue, "get", self)
+
+    # What is recorded of callers
+
+    @harmless
+    def finished(self, error: BaseException | None, started: float) -> None:
+        queued = self._queued.pop(_task(), None) if self._queued else None
+        self.ledger.finished(_outcome(error), self.clock() - started, queued)
+
+    @harmless
+    def waiting(self, now: float) -> None:
+        self.ledger.waiting(_task(), now)
+
+    @harmless
+    def stopped_waiting(self, started: float) -> None:
+        now, task = self.clock(), _task()
+        self.ledger.stopped_waiting(task, now)
+        self._queued[task] = now - started
+
+    # What is recorded of holders
+
+    @harmless
+    def acquiring(self, holder: Any) -> None:
+        """A caller has the holder, which may have to connect, and to be set up."""
+        self._acquiring.add(id(holder))
+        self._connected.discard(id(holder))
+        if holder.is_connected():
+            if id(holder) not in self._connections:
+                self._adopt(holder)
+            self.ledger.taken(id(holder._con), self.clock())
+
+    @harmless
+    def acquired(self, holder: Any) -> None:
+        self._acquiring.discard(id(holder))
+        reused = id(holder) not in self._connected
+        self.ledger.held(id(holder._con), self.clock(), reused)
+
+    @harmless
+    def not_acquired(self, holder: Any) -> None:
+        self._acquiring.discard(id(holder))
+        self.released(holder)
+
+    @harmless
+    def connecting(self, holder: Any, attempt: int, now: float) -> None:
+        self._forget(holder, now)  # one that has expired, or was found dead
+        self.ledger.opening(attempt, now)
+
+    @harmless
+    def connected(self, holder: Any, attempt: int, started: float) -> None:
+        now, connection = self.clock(), holder._con
+        self._keep(holder)
+        self._connected.add(id(holder))
+        out = id(holder) in self._acquiring
+        self.ledger.opened(attempt, id(connection), now, now - started, out)
+
+    @harmless
+    def not_connected(self, attempt: int, started: float) -> None:
+        now = self.clock()
+        self.ledger.open_failed(attempt, now, now - started)
+
+    @harmless
+    def released(self, holder: Any) -> None:
+        if holder.is_connected():
+            self.ledger.returned(id(holder._con), self.clock())
+        else:
+            self._forget(holder, self.clock())
+
+    @harmless
+    def lost(self, holder: Any) -> None:
+        self._forget(holder, self.clock())
+
+    @harmless
+    def checked(self, holder: Any) -> None:
+        """The holder was told to close its connection."""
+        if not holder.is_connected():
+            self._forget(holder, self.clock())
+
+    @harmless
+    def terminated(self, connection: Any) -> None:
+        """
+        The connection was closed, by the server maybe.
+
+        Before 0.32 an idle one tells nobody else; one that is out has told its holder already.
+        """
+        self.ledger.closed(id(connection), self.clock())
+
+    # What is recorded of the pool
+
+    @harmless
+    def maybe_closed(self, pool: Any) -> None:
+        if pool._closed:
+            for holder in pool._holders:
+                self.checked(holder)
+            self.ledger.retired(self.clock())
+
+    @harmless
+    def collected(self) -> None:
+        _watched.pop(self._pool_id, None)
+        self.ledger.emptied(self.clock())
+        self.watch.pool_gone(self.ledger)
+
+    def _adopt(self, holder: Any) -> None:
+        self._keep(holder)
+        self.ledger.adopted(id(holder._con), self.clock(), not holder.is_idle())
+
+    def _keep(self, holder: Any) -> None:
+        connection = holder._con
+        self._connections[id(holder)] = id(connection)
+        connection.add_termination_listener(self.terminated)
+
+    def _forget(self, holder: Any, now: float) -> None:
+        connection = self._connections.pop(id(holder), None)
+        if connection is not None:
+            self.ledger.closed(connection, now)
+
+
+class Holders(list[Any]):
+    """The holders of a pool that is being opened: each is watched before it connects."""
+
+    def __init__(self, hooks: PoolHooks) -> None:
+        self._hooks = hooks
+
+    def append(self, holder: Any) -> None:
+        self._hooks.put_over_holder(holder)
+        super().append(holder)
+
+
+@functools.cache
+def _watched_pool_class(base: Any) -> Any:
+    """Return a subclass of a pool's class that reports to the hooks of the pool, if it has any."""
+
+    class Pool(base):  # type: ignore[misc]  # any subclass that the application has
+        __slots__ = ()
+
+        async def _acquire(self, timeout: float | None) -> Any:
+            hooks = _watched.get(id(self))
+            if hooks is None:
+                return await super()._acquire(timeout)
+            started = hooks.clock()
+            try:
+                proxy = await super()._acquire(timeout)
+            except BaseException as error:
+                hooks.finished(error, started)
+                raise
+            hooks.finished(None, started)
+            return proxy
+
+        async def _async__init__(self) -> Any:
+            try:
+                return await super()._async__init__()
+            finally:
+                if hooks := _watched.get(id(self)):
+                    hooks.maybe_closed(self)
+
+        async def _initialize(self) -> None:
+            if hooks := _watched.get(id(self)):
+                hooks.expect_holders(self)
+            await super()._initialize()
+
+        async def close(self) -> None:
+            try:
+                await super().close()
+            finally:
+                if hooks := _watched.get(id(self)):
+                    hooks.maybe_closed(self)
+
+        def terminate(self) -> None:
+            try:
+                super().terminate()
+            finally:
+                if hooks := _watched.get(id(self)):
+                    hooks.maybe_closed(self)
+
+        def __del__(self) -> None:
+            if hooks := _watched.get(id(self)):
+                hooks.collected()
+            if hasattr(base, "__del__"):
+                super().__del__()
+
+    return _disguised(Pool, base)
+
+
+@functools.cache
+def _watched_holder_class(base: Any) -> Any:
+    """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
+
+    class Holder(base):  # type: ignore[misc]  # as above
+        __slots__ = ()
+
+        async def acquire(self) -> Any:
+            hooks = _watched.get(id(self._pool))
+            if hooks is None:
+                return await super().acquire()
+            hooks.acquiring(self)
+            try:
+                proxy = await super().acquire()
+            except BaseException:
+                hooks.not_acquired(self)
+                raise
+            hooks.acquired(self)
+            return proxy
+
+        async def connect(self) -> None:
+            hooks = _watched.get(id(self._pool))
+            if hooks is None:
+                await super().connect()
+                return
+            attempt, started = next(_attempts), hooks.clock()
+            hooks.connecting(self, attempt, started)
+            try:
+                await super().connect()
+            except BaseException:
+                hooks.not_connected(attempt, started)
+                raise
+            hooks.connected(self, attempt, started)
+
+        async def close(self) -> None:
+            try:
+                await super().close()
+            finally:
+                if hooks := _watched.get(id(self._pool)):
+                    hooks.checked(self)
+
+        def terminate(self) -> None:
+            try:
+                super().terminate()
+            finally:
+                if hooks := _watched.get(id(self._pool)):
+                    hooks.checked(self)
+
+        def _release(self) -> None:
+            # Before the pool has it: a caller may be waiting for it.
+            if self._in_use is not None and (hooks := _watched.get(id(self._pool))):
+                hooks.released(self)
+            super()._release()
+
+        def _release_on_close(self) -> None:
+            if hooks := _watched.get(id(self._pool)):
+                hooks.lost(self)
+            super()._release_on_close()
+
+    return _disguised(Holder, base)
+
+
+def _disguised(watched: Any, base: Any) -> Any:
+    """Give a subclass the names of its base, so that logs and `repr` read as before."""
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(watched, name, getattr(base, name))
+    return watched
+
+
+def _class_of(target: object) -> Any:
+    return type(target)
+
+
+def _task() -> int:
+    return id(asyncio.current_task())
+
+
+def _outcome(error: BaseException | None) -> int:
+    if error is None:
+        return cells.OK
+    if isinstance(error, TimeoutError):
+        return cells.TIMEOUT
+    return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED

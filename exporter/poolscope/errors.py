@@ -1,0 +1,58 @@
+"""
+Errors of the instrumentation itself: counted, logged once each place, and never raised.
+
+An application that is watched must not be able to tell. So whatever goes wrong inside a hook of
+ours ends here.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("poolscope")
+
+
+class ErrorLog:
+    """Counts internal errors; the first one of each place is logged with its traceback."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._places: set[str] = set()
+        self.count = 0
+
+    def report(self, place: str) -> None:
+        """Count the exception that is being handled. `place` names the hook that raised it."""
+        self.count = next(self._numbers)
+        if place in self._places:
+            return
+        self._places.add(place)
+        logger.error(
+            "error inside poolscope, in %s; the application is not affected, but numbers may be "
+            "incomplete (logged once; counted in connpool_internal_errors_total)",
+            place,
+            exc_info=True,  # noqa: LOG014 - it is called while the exception is handled
+        )
+
+
+internal_errors = ErrorLog()
+
+
+def harmless(hook: Callable[P, R]) -> Callable[P, R | None]:
+    """Decorate a hook: what it raises is reported and swallowed, and None is returned."""
+
+    @functools.wraps(hook)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return hook(*args, **kwargs)
+        except Exception:
+            internal_errors.report(hook.__qualname__)
+            return None
+
+    return guarded

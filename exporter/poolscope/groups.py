@@ -1,0 +1,147 @@
+"""
+Pools by name: those that share a name and a kind are added up.
+
+A pool that is gone leaves its counters with its name, so that no counter falls when pools come
+and go.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+from poolscope.hosts import busiest
+from poolscope.ledger import Ledger
+from poolscope.reading import Reading
+from poolscope.report import HostReading, Report
+
+if TYPE_CHECKING:
+    from poolscope.watch import Watch
+
+
+class Group:
+    """
+    All pools of one name and kind.
+
+    ended: the counters of those that are gone.
+    created: how many pool objects there ever were.
+    shown: False after the last watch was ended with `unwatch`, until there is a new one.
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.ended = Reading()
+        self.created = 0
+        self.shown = False
+        self.watches: list[Watch] = []
+
+    def report(self) -> Report:
+        readings = [ledger.read() for watch in self.watches for ledger in watch.ledgers]
+        hosts: list[HostReading] = []
+        for watch in self.watches:
+            hosts += watch.hosts()
+        return Report(
+            pool=self.name,
+            kind=self.kind,
+            reading=reduce(add, readings, self.ended),
+            created=self.created,
+            infos=tuple(sorted({watch.info for watch in self.watches if watch.info})),
+            hosts=busiest(hosts),
+        )
+
+
+class Groups:
+    """The groups of one registry. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._gone: deque[tuple[Watch, Ledger]] = deque()
+
+    def add(self, watch: Watch) -> None:
+        with self._lock:
+            self._settle()
+            group = self._groups.setdefault((watch.name, watch.kind), Group(watch.name, watch.kind))
+            group.shown = True
+            watch.first_of_name = group.created == 0
+            group.watches.append(watch)
+
+    def add_pool(self, watch: Watch, ledger: Ledger) -> None:
+        """A watch has a further pool object: its first, or one that replaces it."""
+        with self._lock:
+            self._settle()
+            watch.ledgers.append(ledger)
+            self._groups[watch.name, watch.kind].created += 1
+
+    def pool_gone(self, watch: Watch, ledger: Ledger) -> None:
+        """
+        A pool object was collected.
+
+        Takes no lock, as the garbage collector calls it, whatever else is on the stack.
+        """
+        self._gone.append((watch, ledger))
+
+    def remove(self, watch: Watch) -> None:
+        """End a watch: its counters stay with the name, but with the last one nothing is shown."""
+        with self._lock:
+            self._settle()
+            for ledger in list(watch.ledgers):
+                self._end(watch, ledger)
+            group = self._groups[watch.name, watch.kind]
+            if watch in group.watches:
+                group.watches.remove(watch)
+            group.shown = bool(group.watches)
+
+    def empty(self) -> bool:
+        """Whether nothing is shown."""
+        with self._lock:
+            return not any(group.shown for group in self._groups.values())
+
+    def read(self, watch: Watch) -> Reading:
+        """Return the sum of one watch's pools, those that are gone included."""
+        with self._lock:
+            self._settle()
+            return reduce(add, [ledger.read() for ledger in watch.ledgers], watch.ended)
+
+    def watches(self) -> list[Watch]:
+        with self._lock:
+            self._settle()
+            return [watch for group in self._groups.values() for watch in group.watches]
+
+    def reports(self) -> list[Report]:
+        """Return a report for each name and kind, in the order in which they came."""
+        with self._lock:
+            self._settle()
+            return [group.report() for group in self._groups.values() if group.shown]
+
+    def forked(self) -> None:
+        """In the child of a fork: all numbers start anew, those of the parent are the parent's."""
+        self._lock = threading.RLock()
+        self._gone.clear()
+        for group in self._groups.values():
+            group.ended = Reading()
+            group.created = 0
+            for watch in group.watches:
+                watch.ended = Reading()
+                group.created += len(watch.ledgers)
+                for ledger in watch.ledgers:
+                    ledger.reset()
+
+    def _settle(self) -> None:
+        while self._gone:
+            self._end(*self._gone.popleft())
+
+    def _end(self, watch: Watch, ledger: Ledger) -> None:
+        if ledger not in watch.ledgers:
+            return
+        watch.ledgers.remove(ledger)
+        counters = ledger.read().ended()
+        watch.ended += counters
+        group = self._groups[watch.name, watch.kind]
+        group.ended += counters
+        if not watch.ledgers and watch in group.watches:
+            group.watches.remove(watch)

@@ -1,0 +1,414 @@
+"""
+One pool's numbers: recording, which is the hot path, and reading.
+
+Nothing here counts up and down. What is open and what is out are sets, keyed by whatever
+identifies a connection; ending what did not begin, or beginning twice, changes nothing. So a hook
+that is missed or fires twice cannot make a gauge drift.
+
+Recording never blocks. Pools are used from many threads, and the garbage collector may run a
+finaliser that returns a connection at any allocation, also while this very code is on the stack.
+Whoever finds the ledger taken leaves the event in a queue, and whoever has taken it applies what
+is in the queue before and after.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Concatenate, Final, ParamSpec
+
+from poolscope import cells as c
+from poolscope.errors import internal_errors
+from poolscope.reading import Reading
+from poolscope.segment import private_cells
+
+P = ParamSpec("P")
+Clock = Callable[[], float]
+
+MAX_HOLD_SLOTS: Final = 128
+"""Holds that are detailed in cells; further ones are counted all the same."""
+
+READER_PATIENCE: Final = 0.1
+"""
+Seconds that a reader waits for recorders. Only a reader that interrupted a recorder on the same
+thread (a signal handler, a finaliser) ever waits that long; it then reads without the lock.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How many connections a pool allows.
+
+    limit: the most that can be out at once; `math.inf` where there is no limit.
+    idle_limit: the most that are kept when idle.
+    idle_floor: the fewest that are kept open.
+    """
+
+    limit: float
+    idle_limit: float
+    idle_floor: float
+
+
+def recorded(
+    apply: Callable[Concatenate[Ledger, P], None],
+) -> Callable[Concatenate[Ledger, P], None]:
+    """Decorate an event: apply it now if the ledger is free, else leave it to who has it."""
+
+    def record(self: Ledger, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self._lock.acquire(False):
+            try:
+                if self._pending:
+                    self._apply_pending()
+                apply(self, *args, **kwargs)
+            finally:
+                self._lock.release()
+        else:
+            self._pending.append(functools.partial(apply, self, *args, **kwargs))
+        # Also after an own event: one may have been left while the lock was ours.
+        if self._pending:
+            self._drain()
+
+    functools.update_wrapper(record, apply)
+    return record
+
+
+class Ledger:
+    """
+    The numbers of one pool object.
+
+    Keys are any hashable values that are unique among the open connections (or waits, or
+    attempts to open) of the pool while they last. Times are readings of `clock`, in seconds.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
+        self.limits: Final = limits
+        self.clock: Final = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Start from nothing, as in the child of a fork, where the lock may be held for ever."""
+        slots = int(min(self.limits.limit, MAX_HOLD_SLOTS))
+        self._lock = threading.Lock()
+        self._pending: deque[Callable[[], None]] = deque()
+        self._cells = private_cells(c.FIRST_HOLD + slots)
+        self._open: set[Hashable] = set()
+        self._out: dict[Hashable, int] = {}
+        self._opening: set[Hashable] = set()
+        self._waiting: dict[Hashable, int] = {}
+        self._free_holds = list(range(c.FIRST_HOLD + slots - 1, c.FIRST_HOLD - 1, -1))
+        self._free_waits = list(range(c.FIRST_HOLD - 1, c.FIRST_WAIT - 1, -1))
+        self._more_holds: dict[Hashable, float] = {}
+        self._more_waits: dict[Hashable, float] = {}
+        self._cells[c.LIMIT] = self.limits.limit
+        self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
+        self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
+        self._cells[c.CHANGED] = self._cells[c.WINDOW] = self.clock()
+
+    # Connections
+
+    @recorded
+    def adopted(self, key: Hashable, now: float, out: bool) -> None:
+        """A connection is found that was open before it was watched."""
+        self._advance(now)
+        self._add(key, out, now if out else 0.0)
+
+    @recorded
+    def opening(self, attempt: Hashable, now: float) -> None:
+        """The pool begins to establish a connection."""
+        self._advance(now)
+        self._opening.add(attempt)
+        self._cells[c.OPENING] = len(self._opening)
+
+    @recorded
+    def opened(
+        self, attempt: Hashable, key: Hashable, now: float, seconds: float, out: bool
+    ) -> None:
+        """The connection is there, `out` with the caller that it was opened for, or idle."""
+        self._advance(now)
+        self._opening.discard(attempt)
+        self._cells[c.OPENING] = len(self._opening)
+        self._observe(c.OPEN_SECONDS, seconds)
+        self._add(key, out, 0.0)
+
+    @recorded
+    def open_failed(self, attempt: Hashable, now: float, seconds: float) -> None:
+        """No connection was established; an attempt that did not begin changes nothing."""
+        if attempt not in self._opening:
+            return
+        self._advance(now)
+        self._opening.discard(attempt)
+        self._cells[c.OPENING] = len(self._opening)
+        self._cells[c.OPEN_FAILED] += 1
+        self._observe(c.OPEN_SECONDS, seconds)
+
+    @recorded
+    def closed(self, key: Hashable, now: float) -> None:
+        """A connection leaves the pool, from idle or from its holder."""
+        if key not in self._open:
+            return
+        self._advance(now)
+        self._end_hold(key, now)
+        self._open.discard(key)
+        self._cells[c.CLOSED] += 1
+        self._count()
+
+    @recorded
+    def invalidated(self, soft: bool) -> None:
+        """A connection was marked unusable: closed at once, or `soft`: before its next use."""
+        self._cells[c.INVALIDATED_SOFT if soft else c.INVALIDATED_HARD] += 1
+
+    # Slots
+
+    @recorded
+    def taken(self, key: Hashable, now: float) -> None:
+        """An idle connection is taken for a caller, who does not have it yet."""
+        if key not in self._out:
+            self._advance(now)
+            self._add(key, True, 0.0)
+
+    @recorded
+    def held(self, key: Hashable, now: float, reused: bool) -> None:
+        """A caller has the connection; `reused` if it was open before the caller asked."""
+        self._hold(key, now, reused)
+
+    @recorded
+    def served(
+        self,
+        key: Hashable,
+        now: float,
+        seconds: float,
+        queued: float | None,
+        reused: bool,
+    ) -> None:
+        """An attempt has ended well, and the caller has the connection: `finished` and `held`."""
+        self._finish(c.OK, seconds, queued)
+        self._hold(key, now, reused)
+
+    @recorded
+    def returned(self, key: Hashable, now: float) -> None:
+        """A connection is back in the pool, and open."""
+        self._advance(now)
+        self._end_hold(key, now)
+        self._add(key, False, 0.0)
+
+    # Callers
+
+    @recorded
+    def waiting(self, caller: Hashable, now: float) -> None:
+        """A caller blocks, because no slot is free."""
+        if caller in self._waiting:
+            return
+        self._advance(now)
+        if self._free_waits:
+            slot = self._waiting[caller] = self._free_waits.pop()
+            self._cells[slot] = now
+        else:
+            self._waiting[caller] = 0
+            self._more_waits[caller] = now
+        self._count_waiting()
+
+    @recorded
+    def stopped_waiting(self, caller: Hashable, now: float) -> None:
+        """The caller blocks no more, with a slot or without."""
+        slot = self._waiting.pop(caller, None)
+        if slot is None:
+            return
+        self._advance(now)
+        if slot:
+            self._cells[slot] = 0.0
+            self._free_waits.append(slot)
+        else:
+            del self._more_waits[caller]
+        self._count_waiting()
+
+    @recorded
+    def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
+        """
+        An attempt to get a connection has ended.
+
+        outcome: `cells.OK`, `TIMEOUT`, `CANCELLED` or `ERROR`.
+        seconds: since it began.
+        queued: of that, waiting for a slot; None if it did not have to wait.
+        """
+        self._finish(outcome, seconds, queued)
+
+    @recorded
+    def looked_up(self, outcome: int, seconds: float | None) -> None:
+        """A host was resolved: `cells.DNS_HIT`, `DNS_MISS` or `DNS_ERROR`; a hit takes no time."""
+        self._cells[outcome] += 1
+        if seconds is not None:
+            self._observe(c.DNS_SECONDS, seconds)
+
+    # The pool
+
+    @recorded
+    def emptied(self, now: float) -> None:
+        """All connections leave the pool at once."""
+        self._advance(now)
+        for key in list(self._out):
+            self._end_hold(key, now)
+        self._cells[c.CLOSED] += len(self._open)
+        self._open.clear()
+        self._count()
+
+    @recorded
+    def retired(self, now: float) -> None:
+        """The pool takes no new callers: it has no limits any more, only what is left in it."""
+        self._advance(now)
+        for cell in (c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR):
+            self._cells[cell] = math.nan
+
+    # Reading
+
+    def read(self) -> Reading:
+        """Return one consistent reading, with everything that was recorded before the call."""
+        with self._patiently():
+            now = self.clock()
+            values = self._cells.tolist()
+            holds, waits = (
+                list(self._more_holds.values()),
+                list(self._more_waits.values()),
+            )
+        return c.read(values, now, holds, waits)
+
+    def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
+        """Return the keys of the connections that are open, and of those that are out."""
+        with self._patiently():
+            return frozenset(self._open), frozenset(self._out)
+
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        """Have the lock while reading, with all events applied; see READER_PATIENCE."""
+        locked = self._lock.acquire(timeout=READER_PATIENCE)
+        try:
+            if locked:
+                self._apply_pending()
+            yield
+        finally:
+            if locked:
+                self._lock.release()
+        if self._pending:
+            self._drain()
+
+    # From here on the caller holds the lock.
+
+    def _advance(self, now: float) -> None:
+        """Bring the time-weighted sums and the peak windows up to `now`, before any change."""
+        cells = self._cells
+        passed = now - cells[c.CHANGED]
+        if passed > 0.0:
+            in_use, waiting = cells[c.IN_USE], cells[c.WAITING]
+            cells[c.CHANGED] = now
+            cells[c.IN_USE_SECONDS] += in_use * passed
+            if waiting:
+                cells[c.WAITING_SECONDS] += waiting * passed
+            if in_use + cells[c.OPENING] >= cells[c.LIMIT]:
+                cells[c.SATURATED_SECONDS] += passed
+        if now - cells[c.WINDOW] >= c.PEAK_WINDOW:
+            self._rotate(now)
+
+    def _rotate(self, now: float) -> None:
+        cells = self._cells
+        windows = (now - cells[c.WINDOW]) // c.PEAK_WINDOW
+        for current, before, value in (
+            (c.IN_USE_PEAK, c.IN_USE_PEAK_BEFORE, c.IN_USE),
+            (c.WAITING_PEAK, c.WAITING_PEAK_BEFORE, c.WAITING),
+        ):
+            # Nothing has changed since the last event, so a window that passed without one
+            # had the present value all along.
+            cells[before] = cells[current] if windows == 1 else cells[value]
+            cells[current] = cells[value]
+        cells[c.WINDOW] += windows * c.PEAK_WINDOW
+
+    def _add(self, key: Hashable, out: bool, since: float) -> None:
+        """Put a connection where it is; `since` is when its hold began, 0.0 if it has not."""
+        if key not in self._open:
+            self._open.add(key)
+            self._cells[c.OPENED] += 1
+        if out:
+            if self._free_holds:
+                slot = self._out[key] = self._free_holds.pop()
+                self._cells[slot] = since
+            else:
+                self._out[key] = 0
+                self._more_holds[key] = since
+        self._count()
+
+    def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
+        self._cells[outcome] += 1
+        self._observe(c.ACQUIRE_SECONDS, seconds)
+        if queued is not None:
+            self._cells[c.WAITED] += 1
+            self._observe(c.QUEUE_SECONDS, queued)
+
+    def _hold(self, key: Hashable, now: float, reused: bool) -> None:
+        """Begin a hold; one of the same connection (a shared one) ends with that."""
+        self._cells[c.REUSED] += reused
+        slot = self._out.get(key)
+        if slot is None:
+            self._advance(now)
+            self._add(key, True, now)
+            return
+        since = self._cells[slot] if slot else self._more_holds[key]
+        if since:
+            self._observe(c.HOLD_SECONDS, now - since)
+        if slot:
+            self._cells[slot] = now
+        else:
+            self._more_holds[key] = now
+
+    def _end_hold(self, key: Hashable, now: float) -> None:
+        """Free the slot of a connection; a hold that had begun is observed."""
+        slot = self._out.pop(key, None)
+        if slot is None:
+            return
+        since: float
+        if slot:
+            since = self._cells[slot]
+            self._cells[slot] = 0.0
+            self._free_holds.append(slot)
+        else:
+            since = self._more_holds.pop(key)
+        if since:
+            self._observe(c.HOLD_SECONDS, now - since)
+
+    def _count(self) -> None:
+        cells, out = self._cells, len(self._out)
+        cells[c.IN_USE] = out
+        cells[c.IDLE] = len(self._open) - out
+        if out > cells[c.IN_USE_PEAK]:
+            cells[c.IN_USE_PEAK] = out
+
+    def _count_waiting(self) -> None:
+        cells, waiting = self._cells, len(self._waiting)
+        cells[c.WAITING] = waiting
+        if waiting > cells[c.WAITING_PEAK]:
+            cells[c.WAITING_PEAK] = waiting
+
+    def _observe(self, histogram: c.HistogramCells, seconds: float) -> None:
+        cells = self._cells
+        cells[histogram.start + bisect_left(histogram.bounds, seconds)] += 1
+        cells[histogram.sum] += seconds
+
+    def _apply_pending(self) -> None:
+        while self._pending:
+            try:
+                self._pending.popleft()()
+            except Exception:
+                internal_errors.report("Ledger.pending")
+
+    def _drain(self) -> None:
+        """Apply what is pending, unless someone else has the lock, who will."""
+        while self._pending and self._lock.acquire(False):
+            try:
+                self._apply_pending()
+            finally:
+                self._lock.release()

@@ -1,0 +1,453 @@
+"""
+SQLAlchemy: engines (sync and async) and bare pools.
+
+`Pool.connect` is where an attempt begins and ends, `_do_get` and `_do_return_conn` are where a
+connection record leaves and enters the pool, whatever class of pool it is and however the record
+comes back: closed, detached, invalidated, or collected. Callers wait in the queue's `get`. These
+are put over on the one pool object; events tell of closing and invalidation.
+
+A connection is identified by its record, which is SQLAlchemy's slot: it outlives reconnects.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import itertools
+import math
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import PurePath
+from typing import Any, Final
+
+import sqlalchemy
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import (
+    AssertionPool,
+    NullPool,
+    Pool,
+    QueuePool,
+    SingletonThreadPool,
+    StaticPool,
+)
+from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.util import queue as sqla_queue
+
+from poolscope import cells, versions
+from poolscope.errors import harmless
+from poolscope.ledger import Ledger, Limits
+from poolscope.patches import put_over, take_off
+from poolscope.report import HostReading, Info
+from poolscope.watch import Watch
+
+try:
+    from greenlet import getcurrent
+except ImportError:  # SQLAlchemy needs it for async engines only
+    caller = threading.get_ident
+else:
+
+    def caller() -> int:
+        """Return what identifies the code that is asking: an async engine's greenlet, a thread."""
+        return id(getcurrent())
+
+
+KIND: Final = "sqlalchemy"
+
+# Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
+#   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
+#   QueuePool._pool, with get(block, timeout) and empty()
+PUT_OVER: Final = (
+    "connect",
+    "recreate",
+    "_do_get",
+    "_do_return_conn",
+    "_invoke_creator",
+)
+
+_watched: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
+_records: dict[int, tuple[weakref.ref[Any], PoolHooks]] = {}
+_attempts = itertools.count()
+
+
+def check_version() -> None:
+    versions.require("SQLAlchemy", sqlalchemy.__version__, "2.0")
+
+
+def accepts(target: object) -> bool:
+    return isinstance(target, Pool) or _engine_of(target) is not None
+
+
+def check_open(target: object) -> None:
+    """A SQLAlchemy pool cannot be closed: after `dispose` it goes on."""
+
+
+def find(target: object) -> Watch | None:
+    hooks = _watched.get(_pool_of(target))
+    return hooks.watch if hooks is not None else None
+
+
+def default_name(target: object) -> str:
+    """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
+    engine = _engine_of(target)
+    if engine is None:
+        return getattr(target, "logging_name", None) or type(target).__name__
+    url = engine.url
+    database = PurePath(url.database or "").name or url.get_backend_name()
+    port = f":{url.port}" if url.port else ""
+    return f"{database}@{url.host}{port}" if url.host else database
+
+
+def hook(target: object, watch: Watch) -> EngineHooks:
+    return EngineHooks(_pool_of(target), watch)
+
+
+class EngineHooks:
+    """The pool of an engine, and the pools that replace it: `dispose` makes a new one."""
+
+    def __init__(self, pool: Pool, watch: Watch) -> None:
+        self.info = Info(
+            type(pool).__name__,
+            # The dialect of a bare pool is a stub without a driver.
+            getattr(pool._dialect, "driver", ""),
+            sqlalchemy.__version__,
+        )
+        _listen()
+        PoolHooks(pool, watch)
+        self._watch = watch
+
+    def unhook(self) -> None:
+        for pool, hooks in list(_watched.items()):
+            if hooks.watch is self._watch:
+                hooks.unhook(pool)
+        if not _watched:
+            _stop_listening()
+
+    def hosts(self) -> tuple[HostReading, ...]:
+        return ()
+
+
+class PoolHooks:
+    """One pool object. Holds no reference to it, so that it goes when the application lets go."""
+
+    def __init__(self, pool: Pool, watch: Watch) -> None:
+        self.watch: Final = watch
+        self.clock: Final = watch.clock
+        self.ledger: Final = Ledger(_limits_of(pool), watch.clock)
+        # What the attempts in flight went through, by caller: seconds in the queue, and the
+        # record of a connection that had to be opened.
+        self._queued: dict[int, float] = {}
+        self._opened: dict[int, int] = {}
+        self._collected = weakref.ref(pool, self._on_collected)
+        watch.add_pool(self.ledger)
+        _watched[pool] = self
+        for name in PUT_OVER:
+            put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"), self)
+        if isinstance(pool, QueuePool):
+            queue = pool._pool
+            is_async = isinstance(queue, sqla_queue.AsyncAdaptedQueue)
+            over = self._over_async_get if is_async else self._over_get
+            put_over(queue, "get", functools.partial(over, queue), self)
+        self._adopt(_existing_records(pool, scan=watch.first_of_name))
+
+    def unhook(self, pool: Pool) -> None:
+        for name in PUT_OVER:
+            take_off(pool, name, self)
+        if isinstance(pool, QueuePool):
+            take_off(pool._pool, "get", self)
+        _watched.pop(pool, None)
+        for key in [key for key, (_, hooks) in list(_records.items()) if hooks is self]:
+            _records.pop(key, None)
+
+    # What is put over the pool's methods
+
+    def _over_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
+        clock = self.clock
+
+        def connect() -> Any:
+            started = clock()
+            try:
+                proxied = original()
+            except BaseException as error:
+                self.failed(error, started)
+                raise
+            self.served(proxied, started)
+            return proxied
+
+        return connect
+
+    def _over_do_get(self, original: Callable[[], Any]) -> Callable[[], Any]:
+        def do_get() -> Any:
+            record = original()
+            self.taken(record)
+            return record
+
+        return do_get
+
+    def _over_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        def do_return_conn(record: Any) -> None:
+            # Before the pool has it: another thread may take it at once.
+            self.returned(record)
+            original(record)
+
+        return do_return_conn
+
+    def _over_invoke_creator(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def invoke_creator(record: Any) -> Any:
+            attempt, started = next(_attempts), self.clock()
+            self.opening(attempt, started)
+            try:
+                connection = original(record)
+            except BaseException:
+                self.open_failed(attempt, started)
+                raise
+            self.opened(attempt, record, started)
+            return connection
+
+        return invoke_creator
+
+    def _over_recreate(self, original: Callable[[], Pool]) -> Callable[[], Pool]:
+        def recreate() -> Pool:
+            pool = original()
+            self.replaced(pool)
+            return pool
+
+        return recreate
+
+    def _over_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def get(block: bool = True, timeout: float | None = None) -> Any:
+            if not block or (timeout is not None and timeout < 0):
+                return original(block, timeout)
+            # Just what the queue does first, under its lock; only then does it wait.
+            try:
+                return original(False)
+            except sqla_queue.Empty:
+                pass
+            return self._wait(original, timeout)
+
+        return get
+
+    def _over_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def get(block: bool = True, timeout: float | None = None) -> Any:
+            if not block or not queue.empty():
+                return original(block, timeout)
+            return self._wait(original, timeout)
+
+        return get
+
+    def _wait(self, original: Callable[..., Any], timeout: float | None) -> Any:
+        started = self.clock()
+        self.waiting(started)
+        try:
+            return original(True, timeout)
+        finally:
+            self.stopped_waiting(started)
+
+    # What is recorded
+
+    @harmless
+    def served(self, proxied: Any, started: float) -> None:
+        now = self.clock()
+        queued, opened = self._went_through()
+        record = proxied._connection_record
+        if record is None:  # a listener has detached the connection already
+            self.ledger.finished(cells.OK, now - started, queued)
+            return
+        self._track(record)
+        self.ledger.served(id(record), now, now - started, queued, opened is None)
+
+    @harmless
+    def failed(self, error: BaseException, started: float) -> None:
+        now = self.clock()
+        queued, opened = self._went_through()
+        if opened is not None:
+            # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
+            self.ledger.closed(opened, now)
+        self.ledger.finished(_outcome(error), now - started, queued)
+
+    @harmless
+    def taken(self, record: Any) -> None:
+        if record.dbapi_connection is not None:
+            self._track(record)
+            self.ledger.taken(id(record), self.clock())
+
+    @harmless
+    def returned(self, record: Any) -> None:
+        if record.dbapi_connection is None:  # detached, invalidated, or never opened
+            self.ledger.closed(id(record), self.clock())
+        else:
+            self._track(record)
+            self.ledger.returned(id(record), self.clock())
+
+    @harmless
+    def opening(self, attempt: int, now: float) -> None:
+        self.ledger.opening(attempt, now)
+
+    @harmless
+    def opened(self, attempt: int, record: Any, started: float) -> None:
+        now = self.clock()
+        self._track(record)
+        self._opened[caller()] = id(record)
+        self.ledger.opened(attempt, id(record), now, now - started, True)
+
+    @harmless
+    def open_failed(self, attempt: int, started: float) -> None:
+        now = self.clock()
+        self.ledger.open_failed(attempt, now, now - started)
+
+    @harmless
+    def waiting(self, now: float) -> None:
+        self.ledger.waiting(caller(), now)
+
+    @harmless
+    def stopped_waiting(self, started: float) -> None:
+        now, who = self.clock(), caller()
+        self.ledger.stopped_waiting(who, now)
+        self._queued[who] = self._queued.get(who, 0.0) + now - started
+
+    @harmless
+    def replaced(self, pool: Pool) -> None:
+        """The pool takes no new callers, the new one does; connections that are out come back."""
+        PoolHooks(pool, self.watch)
+        self.ledger.retired(self.clock())
+
+    def _went_through(self) -> tuple[float | None, int | None]:
+        """Return the caller's seconds in the queue, and the record that was opened for it."""
+        if not (self._queued or self._opened):
+            return None, None
+        who = caller()
+        return self._queued.pop(who, None), self._opened.pop(who, None)
+
+    def _track(self, record: Any) -> None:
+        """Know whose record it is, and when it is collected with its connection."""
+        key = id(record)
+        if key not in _records:
+            _records[key] = (
+                weakref.ref(record, functools.partial(_on_record_died, key)),
+                self,
+            )
+
+    def _adopt(self, records: Iterable[Any]) -> None:
+        for record in records:
+            self._track(record)
+            self.ledger.adopted(id(record), self.clock(), record.in_use)
+
+    @harmless
+    def _on_collected(self, _: object) -> None:
+        self.ledger.emptied(self.clock())
+        self.watch.pool_gone(self.ledger)
+
+
+def _engine_of(target: object) -> Engine | None:
+    asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
+    if asyncio is not None and isinstance(target, asyncio.AsyncEngine):
+        target = target.sync_engine
+    return target if isinstance(target, Engine) else None
+
+
+def _pool_of(target: Any) -> Pool:
+    engine = _engine_of(target)
+    return engine.pool if engine is not None else target
+
+
+def _limits_of(pool: Pool) -> Limits:
+    if isinstance(pool, QueuePool):
+        size = pool.size() or math.inf
+        unlimited = pool._max_overflow < 0
+        return Limits(math.inf if unlimited else size + pool._max_overflow, size, 0)
+    if isinstance(pool, NullPool):
+        return Limits(math.inf, 0, 0)
+    if isinstance(pool, SingletonThreadPool):
+        # One for each thread, however many; those beyond its size are closed sooner or later.
+        return Limits(math.inf, pool.size, 0)
+    if isinstance(pool, StaticPool):
+        # One connection, which any number of callers may have at the same time.
+        return Limits(math.inf, 1, 0)
+    if isinstance(pool, AssertionPool):
+        return Limits(1, 1, 0)
+    return Limits(math.inf, math.inf, 0)
+
+
+def _outcome(error: BaseException) -> int:
+    if isinstance(error, exc.TimeoutError):
+        return cells.TIMEOUT
+    return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED
+
+
+def _existing_records(pool: Pool, scan: bool) -> list[Any]:
+    """
+    Return the records whose connection is open before the pool is watched, idle or out.
+
+    No pool knows the records that are out, so unless the pool says that it has none, they are
+    looked for among all objects. A NullPool cannot say; it is searched only if `scan`.
+    """
+    if isinstance(pool, QueuePool):
+        untouched = pool.checkedin() == 0 and pool.checkedout() == 0
+    elif isinstance(pool, StaticPool):
+        untouched = "connection" not in vars(pool)
+    elif isinstance(pool, SingletonThreadPool):
+        untouched = not pool._all_conns
+    elif isinstance(pool, AssertionPool):
+        untouched = pool._conn is None
+    else:
+        untouched = not scan
+    if untouched:
+        return []
+    return [
+        found
+        for found in gc.get_objects()
+        if type(found) is _ConnectionRecord
+        # Its pool, by the name that Python makes of the private attribute (2.0.0 to 2.1.9).
+        and getattr(found, "_ConnectionRecord__pool", None) is pool
+        and found.dbapi_connection is not None
+    ]
+
+
+# Events. Listening at the class, once, costs a look-up at rare events of pools that are not
+# watched. Listeners at a pool would be copied to every pool that replaces it, and add up.
+
+
+@harmless
+def _on_record_died(key: int, _: object) -> None:
+    _, hooks = _records.pop(key)
+    hooks.ledger.closed(key, hooks.clock())
+
+
+@harmless
+def _on_close(_: object, record: object) -> None:
+    if found := _records.get(id(record)):
+        hooks = found[1]
+        hooks.ledger.closed(id(record), hooks.clock())
+
+
+@harmless
+def _on_invalidate(_: object, record: object, exception: object) -> None:
+    if found := _records.get(id(record)):
+        found[1].ledger.invalidated(False)
+
+
+@harmless
+def _on_soft_invalidate(_: object, record: object, exception: object) -> None:
+    if found := _records.get(id(record)):
+        found[1].ledger.invalidated(True)
+
+
+_LISTENERS: Final = (
+    ("close", _on_close),
+    ("invalidate", _on_invalidate),
+    ("soft_invalidate", _on_soft_invalidate),
+)
+
+
+def _listen() -> None:
+    for name, listener in _LISTENERS:
+        if not event.contains(Pool, name, listener):
+            event.listen(Pool, name, listener)
+
+
+def _stop_listening() -> None:
+    for name, listener in _LISTENERS:
+        if event.contains(Pool, name, listener):
+            event.remove(Pool, name, listener)

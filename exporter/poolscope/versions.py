@@ -1,0 +1,22 @@
+"""Which versions of a pool's library are supported."""
+
+from __future__ import annotations
+
+import re
+
+
+def require(library: str, installed: str, oldest: str) -> None:
+    """
+    Raise RuntimeError if `installed` is older than `oldest`.
+
+    Both are compared by their leading numbers; what does not begin with a number passes.
+    """
+    if _numbers(installed) and _numbers(installed) < _numbers(oldest):
+        raise RuntimeError(
+            f"poolscope supports {library} {oldest} and later, but {installed} is installed"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()

@@ -1,0 +1,250 @@
+"""`watch`, the one verb for every kind of pool, and the set of what is watched."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, cast
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from poolscope.collector import PoolCollector
+from poolscope.groups import Groups
+from poolscope.ledger import Clock, Ledger
+from poolscope.reading import Reading
+from poolscope.report import HostReading, Info
+from poolscope.snapshot import Snapshot, snapshot_of
+
+LIBRARIES: Final = ("sqlalchemy", "asyncpg", "aiohttp")
+
+SUPPORTED: Final = (
+    "a SQLAlchemy Engine, AsyncEngine or Pool, an asyncpg.Pool, "
+    "or an aiohttp ClientSession or connector"
+)
+
+
+class Hooks(Protocol):
+    """What an adapter has put into one pool, to be taken out again."""
+
+    info: Info
+
+    def unhook(self) -> None:
+        """Leave the pool as it was found."""
+
+    def hosts(self) -> Sequence[HostReading]:
+        """Return the connections by host, busiest first; empty where there are no hosts."""
+
+
+class Adapter(Protocol):
+    """A module that knows one library."""
+
+    KIND: str
+
+    def check_version(self) -> None:
+        """Raise RuntimeError if the installed version of the library is not supported."""
+
+    def accepts(self, target: object) -> bool:
+        """Whether `target` is a pool of this library, or has one."""
+
+    def check_open(self, target: Any) -> None:
+        """Raise ValueError if the pool is closed."""
+
+    def find(self, target: Any) -> Watch | None:
+        """Return the watch of the pool, if it is watched."""
+
+    def default_name(self, target: Any) -> str:
+        """Return a name for the pool, without any credential."""
+
+    def hook(self, target: Any, watch: Watch) -> Hooks:
+        """Put hooks into the pool that report to `watch`."""
+
+
+class Watch:
+    """
+    A pool that is watched, as returned by `poolscope.watch`.
+
+    It does not keep the pool alive, and can be asked for a snapshot after the pool is gone. Used
+    as a context manager it ends with the block.
+    """
+
+    def __init__(self, name: str, kind: str, groups: Groups, clock: Clock) -> None:
+        self.name: Final = name
+        self.kind: Final = kind
+        self.clock: Final = clock
+        # The rest is for adapters and groups.
+        self.ledgers: list[Ledger] = []
+        self.ended = Reading()
+        self.hooks: Hooks | None = None
+        self.first_of_name = False
+        self._groups = groups
+
+    def __repr__(self) -> str:
+        return f"<poolscope.Watch {self.name!r} ({self.kind})>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.unwatch()
+
+    def snapshot(self) -> Snapshot:
+        """
+        Return one consistent reading of the pool.
+
+        After the pool was closed its gauges are 0 and its counters are as they ended.
+        """
+        return snapshot_of(self.name, self.kind, self._groups.read(self))
+
+    def unwatch(self) -> None:
+        """
+        Take all hooks out of the pool, and its series out of the registry.
+
+        Calling it again does nothing. If other pools share the name, the counters stay, as a
+        counter must not fall.
+        """
+        hooks, self.hooks = self.hooks, None
+        if hooks is not None:
+            hooks.unhook()
+            self._groups.remove(self)
+
+    # For adapters
+
+    @property
+    def info(self) -> Info | None:
+        return self.hooks.info if self.hooks is not None else None
+
+    def hosts(self) -> Sequence[HostReading]:
+        return self.hooks.hosts() if self.hooks is not None else ()
+
+    def add_pool(self, ledger: Ledger) -> None:
+        """The watch has a pool object, whose events go to `ledger`."""
+        self._groups.add_pool(self, ledger)
+
+    def pool_gone(self, ledger: Ledger) -> None:
+        """That pool object was collected; safe to be called by the garbage collector."""
+        self._groups.pool_gone(self, ledger)
+
+
+class Watches:
+    """A set of watches that share a clock; the process's own is behind `poolscope.watch`."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._unregistered = Groups()
+        self._collectors: weakref.WeakKeyDictionary[CollectorRegistry, PoolCollector] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._follows_forks = False
+
+    def watch(
+        self,
+        target: object,
+        name: str | None = None,
+        *,
+        registry: CollectorRegistry | None = REGISTRY,
+    ) -> Watch:
+        """
+        Watch a pool, and return its `Watch`.
+
+        target: a SQLAlchemy `Engine`, `AsyncEngine` or `Pool`, an `asyncpg.Pool` (opened or not
+            yet), or an aiohttp `ClientSession` or connector.
+        name: the value of the label `pool`. The default is made from what the pool connects to,
+            and never holds a credential. Pools of one kind may share a name; they are added up.
+        registry: where the metrics appear; None: nowhere, only `snapshot()` has them.
+
+        Watching a pool again under the same name returns the watch that there is.
+
+        Raises TypeError if `target` is no such pool or `name` is not a string, ValueError if
+        the pool is closed, is watched under another name, or `name` is empty, and RuntimeError
+        if the installed version of the pool's library is not supported.
+        """
+        adapter = _adapter_for(target)
+        _check_name(name)
+        adapter.check_version()
+        adapter.check_open(target)
+        found = adapter.find(target)
+        if found is not None:
+            if name is None or found.name == name:
+                return found
+            raise ValueError(
+                f"this pool is watched as {found.name!r} already, and cannot be watched as "
+                f"{name!r} too; unwatch it first"
+            )
+        self._follow_forks()
+        groups = self._groups_of(registry)
+        chosen = adapter.default_name(target) if name is None else name
+        watch = Watch(chosen, adapter.KIND, groups, self._clock)
+        groups.add(watch)
+        try:
+            watch.hooks = adapter.hook(target, watch)
+        except BaseException:
+            groups.remove(watch)
+            raise
+        return watch
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return a snapshot of each watch whose pool is alive."""
+        return [watch.snapshot() for groups in self._all() for watch in groups.watches()]
+
+    def _groups_of(self, registry: CollectorRegistry | None) -> Groups:
+        if registry is None:
+            return self._unregistered
+        collector = self._collectors.get(registry)
+        if collector is None:
+            collector = PoolCollector(Groups())
+            registry.register(collector)
+            self._collectors[registry] = collector
+        return collector.groups
+
+    def _all(self) -> list[Groups]:
+        return [
+            self._unregistered,
+            *(c.groups for c in list(self._collectors.values())),
+        ]
+
+    def _follow_forks(self) -> None:
+        if self._follows_forks or not hasattr(os, "register_at_fork"):
+            return
+        self._follows_forks = True
+        method = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (forked := method()) and forked())
+
+    def _forked(self) -> None:
+        for groups in self._all():
+            groups.forked()
+
+
+def _adapter_for(target: object) -> Adapter:
+    """Return the adapter of the library that `target`'s type comes from."""
+    for cls in type(target).__mro__:
+        library = cls.__module__.partition(".")[0]
+        if library in LIBRARIES:
+            adapter = cast(Adapter, importlib.import_module(f"poolscope.{library}"))
+            if adapter.accepts(target):
+                return adapter
+    raise TypeError(f"cannot watch {_type_name(target)}; what can be watched is {SUPPORTED}")
+
+
+def _type_name(target: object) -> str:
+    cls = type(target)
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return f"an object of type {module}{cls.__qualname__}"
+
+
+def _check_name(name: object) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a string, not {_type_name(name)}")
+    if name == "":
+        raise ValueError("name must not be empty; leave it out for a default")
+
+
+default: Final = Watches()
