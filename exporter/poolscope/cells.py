@@ -32,6 +32,9 @@ PEAK_WINDOW: Final = 60.0
 # fmt: on
 
 
+PEAKS: Final = slice(WINDOW, WAITING_PEAK_BEFORE + 1)
+
+
 class HistogramCells:
     """Cells of one histogram: a count for each bound and one beyond the last, then the sum."""
 

@@ -266,6 +266,21 @@ class Ledger:
         for cell in (c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR):
             self._cells[cell] = math.nan
 
+    def replace(self, predecessor: Ledger) -> None:
+        """Go on in the place of a pool that is retired; its peaks are those of this one now."""
+        with predecessor._patiently():
+            peaks = predecessor._cells[c.PEAKS].tolist()
+            predecessor._cells[c.IN_USE_PEAK] = predecessor._cells[c.IN_USE]
+            predecessor._cells[c.IN_USE_PEAK_BEFORE] = predecessor._cells[c.IN_USE]
+            predecessor._cells[c.WAITING_PEAK] = predecessor._cells[c.WAITING]
+            predecessor._cells[c.WAITING_PEAK_BEFORE] = predecessor._cells[c.WAITING]
+        self._continue(peaks)
+
+    @recorded
+    def _continue(self, peaks: list[float]) -> None:
+        for cell, value in enumerate(peaks, c.WINDOW):
+            self._cells[cell] = max(value, self._cells[cell]) if cell != c.WINDOW else value
+
     # Reading
 
     def read(self) -> Reading:

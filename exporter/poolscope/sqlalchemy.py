@@ -310,8 +310,8 @@ class PoolHooks:
     @harmless
     def replaced(self, pool: Pool) -> None:
         """The pool takes no new callers, the new one does; connections that are out come back."""
-        PoolHooks(pool, self.watch)
         self.ledger.retired(self.clock())
+        PoolHooks(pool, self.watch).ledger.replace(self.ledger)
 
     def _went_through(self) -> tuple[float | None, int | None]:
         """Return the caller's seconds in the queue, and the record that was opened for it."""

@@ -140,6 +140,8 @@ class Watches:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._unregistered = Groups()
+        # Kept by their watches, and by their registry; a watch may outlive its registry.
+        self._all = weakref.WeakSet({self._unregistered})
         self._collectors: weakref.WeakKeyDictionary[CollectorRegistry, PoolCollector] = (
             weakref.WeakKeyDictionary()
         )
@@ -193,7 +195,7 @@ class Watches:
 
     def snapshots(self) -> list[Snapshot]:
         """Return a snapshot of each watch whose pool is alive."""
-        return [watch.snapshot() for groups in self._all() for watch in groups.watches()]
+        return [watch.snapshot() for groups in list(self._all) for watch in groups.watches()]
 
     def _groups_of(self, registry: CollectorRegistry | None) -> Groups:
         if registry is None:
@@ -203,6 +205,7 @@ class Watches:
             collector = PoolCollector(Groups())
             registry.register(collector)
             self._collectors[registry] = collector
+            self._all.add(collector.groups)
         return collector.groups
 
     def _all(self) -> list[Groups]:
@@ -219,7 +222,7 @@ class Watches:
         os.register_at_fork(after_in_child=lambda: (forked := method()) and forked())
 
     def _forked(self) -> None:
-        for groups in self._all():
+        for groups in list(self._all):
             groups.forked()
 
 

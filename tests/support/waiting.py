@@ -1,0 +1,21 @@
+"""Waiting for a condition, not for time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds after which a condition is not expected to come true any more."""
+
+
+async def eventually(expected: T, actual: Callable[[], T]) -> None:
+    """Let others run until `actual()` equals `expected`; fail with both if it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while actual() != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0)
+    assert expected == actual()
