@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
 from poolscope.errors import internal_errors
 from poolscope.watch import Watches
 from support.clock import FakeClock

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ import asyncpg
 import asyncpg.pool
 
 from poolscope import cells, versions
+from poolscope.asyncpg_classes import Holders, watched, watched_holder_class, watched_pool_class
 from poolscope.errors import harmless
 from poolscope.ledger import Ledger, Limits
 from poolscope.patches import put_over, take_off
@@ -35,10 +35,6 @@ KIND: Final = "asyncpg"
 #     _connect_args, _connect_kwargs
 #   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
 #     _release(), _release_on_close()
-
-# By id: a pool takes no weak reference. An entry goes when the pool is collected.
-_watched: dict[int, PoolHooks] = {}
-_attempts = itertools.count()
 
 
 def check_version() -> None:
@@ -55,7 +51,7 @@ def check_open(target: Any) -> None:
 
 
 def find(target: object) -> Watch | None:
-    hooks = _watched.get(id(target))
+    hooks = watched.get(id(target))
     return hooks.watch if hooks is not None else None
 
 
@@ -101,15 +97,15 @@ class PoolHooks:
         # By task: seconds in the queue.
         self._queued: dict[int, float] = {}
         watch.add_pool(self.ledger)
-        _watched[id(pool)] = self
-        pool.__class__ = _watched_pool_class(_class_of(pool))
+        watched[id(pool)] = self
+        pool.__class__ = watched_pool_class(_class_of(pool))
         for holder in pool._holders:
             self.put_over_holder(holder)
             if holder.is_connected():
                 self._adopt(holder)
 
     def unhook(self) -> None:
-        _watched.pop(self._pool_id, None)
+        watched.pop(self._pool_id, None)
         for pool in gc.get_objects():
             if id(pool) == self._pool_id:
                 self._take_off(pool)
@@ -125,7 +121,7 @@ class PoolHooks:
 
     @harmless
     def put_over_holder(self, holder: Any) -> None:
-        holder.__class__ = _watched_holder_class(_class_of(holder))
+        holder.__class__ = watched_holder_class(_class_of(holder))
         queue = holder._pool._queue
         if "get" not in vars(queue):
             put_over(queue, "get", functools.partial(self._over_get, queue), self)
@@ -250,7 +246,7 @@ class PoolHooks:
 
     @harmless
     def collected(self) -> None:
-        _watched.pop(self._pool_id, None)
+        watched.pop(self._pool_id, None)
         self.ledger.emptied(self.clock())
         self.watch.pool_gone(self.ledger)
 
@@ -267,141 +263,6 @@ class PoolHooks:
         connection = self._connections.pop(id(holder), None)
         if connection is not None:
             self.ledger.closed(connection, now)
-
-
-class Holders(list[Any]):
-    """The holders of a pool that is being opened: each is watched before it connects."""
-
-    def __init__(self, hooks: PoolHooks) -> None:
-        self._hooks = hooks
-
-    def append(self, holder: Any) -> None:
-        self._hooks.put_over_holder(holder)
-        super().append(holder)
-
-
-@functools.cache
-def _watched_pool_class(base: Any) -> Any:
-    """Return a subclass of a pool's class that reports to the hooks of the pool, if it has any."""
-
-    class Pool(base):  # type: ignore[misc]  # any subclass that the application has
-        __slots__ = ()
-
-        async def _acquire(self, timeout: float | None) -> Any:
-            hooks = _watched.get(id(self))
-            if hooks is None:
-                return await super()._acquire(timeout)
-            started = hooks.clock()
-            try:
-                proxy = await super()._acquire(timeout)
-            except BaseException as error:
-                hooks.finished(error, started)
-                raise
-            hooks.finished(None, started)
-            return proxy
-
-        async def _async__init__(self) -> Any:
-            try:
-                return await super()._async__init__()
-            finally:
-                if hooks := _watched.get(id(self)):
-                    hooks.maybe_closed(self)
-
-        async def _initialize(self) -> None:
-            if hooks := _watched.get(id(self)):
-                hooks.expect_holders(self)
-            await super()._initialize()
-
-        async def close(self) -> None:
-            try:
-                await super().close()
-            finally:
-                if hooks := _watched.get(id(self)):
-                    hooks.maybe_closed(self)
-
-        def terminate(self) -> None:
-            try:
-                super().terminate()
-            finally:
-                if hooks := _watched.get(id(self)):
-                    hooks.maybe_closed(self)
-
-        def __del__(self) -> None:
-            if hooks := _watched.get(id(self)):
-                hooks.collected()
-            if hasattr(base, "__del__"):
-                super().__del__()
-
-    return _disguised(Pool, base)
-
-
-@functools.cache
-def _watched_holder_class(base: Any) -> Any:
-    """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
-
-    class Holder(base):  # type: ignore[misc]  # as above
-        __slots__ = ()
-
-        async def acquire(self) -> Any:
-            hooks = _watched.get(id(self._pool))
-            if hooks is None:
-                return await super().acquire()
-            hooks.acquiring(self)
-            try:
-                proxy = await super().acquire()
-            except BaseException:
-                hooks.not_acquired(self)
-                raise
-            hooks.acquired(self)
-            return proxy
-
-        async def connect(self) -> None:
-            hooks = _watched.get(id(self._pool))
-            if hooks is None:
-                await super().connect()
-                return
-            attempt, started = next(_attempts), hooks.clock()
-            hooks.connecting(self, attempt, started)
-            try:
-                await super().connect()
-            except BaseException:
-                hooks.not_connected(attempt, started)
-                raise
-            hooks.connected(self, attempt, started)
-
-        async def close(self) -> None:
-            try:
-                await super().close()
-            finally:
-                if hooks := _watched.get(id(self._pool)):
-                    hooks.checked(self)
-
-        def terminate(self) -> None:
-            try:
-                super().terminate()
-            finally:
-                if hooks := _watched.get(id(self._pool)):
-                    hooks.checked(self)
-
-        def _release(self) -> None:
-            # Before the pool has it: a caller may be waiting for it.
-            if self._in_use is not None and (hooks := _watched.get(id(self._pool))):
-                hooks.released(self)
-            super()._release()
-
-        def _release_on_close(self) -> None:
-            if hooks := _watched.get(id(self._pool)):
-                hooks.lost(self)
-            super()._release_on_close()
-
-    return _disguised(Holder, base)
-
-
-def _disguised(watched: Any, base: Any) -> Any:
-    """Give a subclass the names of its base, so that logs and `repr` read as before."""
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(watched, name, getattr(base, name))
-    return watched
 
 
 def _class_of(target: object) -> Any:

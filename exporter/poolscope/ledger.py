@@ -4,42 +4,26 @@ One pool's numbers: recording, which is the hot path, and reading.
 Nothing here counts up and down. What is open and what is out are sets, keyed by whatever
 identifies a connection; ending what did not begin, or beginning twice, changes nothing. So a hook
 that is missed or fires twice cannot make a gauge drift.
-
-Recording never blocks. Pools are used from many threads, and the garbage collector may run a
-finaliser that returns a connection at any allocation, also while this very code is on the stack.
-Whoever finds the ledger taken leaves the event in a queue, and whoever has taken it applies what
-is in the queue before and after.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import threading
 import time
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, Final, ParamSpec
+from typing import Final
 
 from poolscope import cells as c
-from poolscope.errors import internal_errors
 from poolscope.reading import Reading
+from poolscope.recorder import Recorder, recorded
 from poolscope.segment import private_cells
 
-P = ParamSpec("P")
 Clock = Callable[[], float]
 
 MAX_HOLD_SLOTS: Final = 128
 """Holds that are detailed in cells; further ones are counted all the same."""
-
-READER_PATIENCE: Final = 0.1
-"""
-Seconds that a reader waits for recorders. Only a reader that interrupted a recorder on the same
-thread (a signal handler, a finaliser) ever waits that long; it then reads without the lock.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +41,7 @@ class Limits:
     idle_floor: float
 
 
-def recorded(
-    apply: Callable[Concatenate[Ledger, P], None],
-) -> Callable[Concatenate[Ledger, P], None]:
-    """Decorate an event: apply it now if the ledger is free, else leave it to who has it."""
-
-    def record(self: Ledger, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if self._lock.acquire(False):
-            try:
-                if self._pending:
-                    self._apply_pending()
-                apply(self, *args, **kwargs)
-            finally:
-                self._lock.release()
-        else:
-            self._pending.append(functools.partial(apply, self, *args, **kwargs))
-        # Also after an own event: one may have been left while the lock was ours.
-        if self._pending:
-            self._drain()
-
-    functools.update_wrapper(record, apply)
-    return record
-
-
-class Ledger:
+class Ledger(Recorder):
     """
     The numbers of one pool object.
 
@@ -91,13 +52,12 @@ class Ledger:
     def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
         self.limits: Final = limits
         self.clock: Final = clock
-        self.reset()
+        super().__init__()
 
     def reset(self) -> None:
         """Start from nothing, as in the child of a fork, where the lock may be held for ever."""
         slots = int(min(self.limits.limit, MAX_HOLD_SLOTS))
-        self._lock = threading.Lock()
-        self._pending: deque[Callable[[], None]] = deque()
+        super().reset()
         self._cells = private_cells(c.FIRST_HOLD + slots)
         self._open: set[Hashable] = set()
         self._out: dict[Hashable, int] = {}
@@ -268,7 +228,7 @@ class Ledger:
 
     def replace(self, predecessor: Ledger) -> None:
         """Go on in the place of a pool that is retired; its peaks are those of this one now."""
-        with predecessor._patiently():
+        with predecessor.patiently():
             peaks = predecessor._cells[c.PEAKS].tolist()
             predecessor._cells[c.IN_USE_PEAK] = predecessor._cells[c.IN_USE]
             predecessor._cells[c.IN_USE_PEAK_BEFORE] = predecessor._cells[c.IN_USE]
@@ -277,7 +237,7 @@ class Ledger:
         self._continue(peaks)
 
     @recorded
-    def _continue(self, peaks: list[float]) -> None:
+    def _continue(self, peaks: Sequence[float]) -> None:
         for cell, value in enumerate(peaks, c.WINDOW):
             self._cells[cell] = max(value, self._cells[cell]) if cell != c.WINDOW else value
 
@@ -285,7 +245,7 @@ class Ledger:
 
     def read(self) -> Reading:
         """Return one consistent reading, with everything that was recorded before the call."""
-        with self._patiently():
+        with self.patiently():
             now = self.clock()
             values = self._cells.tolist()
             holds, waits = (
@@ -296,22 +256,8 @@ class Ledger:
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
         """Return the keys of the connections that are open, and of those that are out."""
-        with self._patiently():
+        with self.patiently():
             return frozenset(self._open), frozenset(self._out)
-
-    @contextmanager
-    def _patiently(self) -> Iterator[None]:
-        """Have the lock while reading, with all events applied; see READER_PATIENCE."""
-        locked = self._lock.acquire(timeout=READER_PATIENCE)
-        try:
-            if locked:
-                self._apply_pending()
-            yield
-        finally:
-            if locked:
-                self._lock.release()
-        if self._pending:
-            self._drain()
 
     # From here on the caller holds the lock.
 
@@ -412,18 +358,3 @@ class Ledger:
         cells = self._cells
         cells[histogram.start + bisect_left(histogram.bounds, seconds)] += 1
         cells[histogram.sum] += seconds
-
-    def _apply_pending(self) -> None:
-        while self._pending:
-            try:
-                self._pending.popleft()()
-            except Exception:
-                internal_errors.report("Ledger.pending")
-
-    def _drain(self) -> None:
-        """Apply what is pending, unless someone else has the lock, who will."""
-        while self._pending and self._lock.acquire(False):
-            try:
-                self._apply_pending()
-            finally:
-                self._lock.release()

@@ -12,10 +12,7 @@ A connection is identified by its record, which is SQLAlchemy's slot: it outlive
 from __future__ import annotations
 
 import functools
-import gc
 import itertools
-import math
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -24,23 +21,15 @@ from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import event, exc
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import (
-    AssertionPool,
-    NullPool,
-    Pool,
-    QueuePool,
-    SingletonThreadPool,
-    StaticPool,
-)
-from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.util import queue as sqla_queue
 
 from poolscope import cells, versions
 from poolscope.errors import harmless
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
+from poolscope.sqlalchemy_pools import engine_of, existing_records, limits_of, pool_of
 from poolscope.watch import Watch
 
 try:
@@ -77,7 +66,7 @@ def check_version() -> None:
 
 
 def accepts(target: object) -> bool:
-    return isinstance(target, Pool) or _engine_of(target) is not None
+    return isinstance(target, Pool) or engine_of(target) is not None
 
 
 def check_open(target: object) -> None:
@@ -85,13 +74,13 @@ def check_open(target: object) -> None:
 
 
 def find(target: object) -> Watch | None:
-    hooks = _watched.get(_pool_of(target))
+    hooks = _watched.get(pool_of(target))
     return hooks.watch if hooks is not None else None
 
 
 def default_name(target: object) -> str:
     """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
-    engine = _engine_of(target)
+    engine = engine_of(target)
     if engine is None:
         return getattr(target, "logging_name", None) or type(target).__name__
     url = engine.url
@@ -101,7 +90,7 @@ def default_name(target: object) -> str:
 
 
 def hook(target: object, watch: Watch) -> EngineHooks:
-    return EngineHooks(_pool_of(target), watch)
+    return EngineHooks(pool_of(target), watch)
 
 
 class EngineHooks:
@@ -135,7 +124,7 @@ class PoolHooks:
     def __init__(self, pool: Pool, watch: Watch) -> None:
         self.watch: Final = watch
         self.clock: Final = watch.clock
-        self.ledger: Final = Ledger(_limits_of(pool), watch.clock)
+        self.ledger: Final = Ledger(limits_of(pool), watch.clock)
         # What the attempts in flight went through, by caller: seconds in the queue, and the
         # record of a connection that had to be opened.
         self._queued: dict[int, float] = {}
@@ -150,7 +139,7 @@ class PoolHooks:
             is_async = isinstance(queue, sqla_queue.AsyncAdaptedQueue)
             over = self._over_async_get if is_async else self._over_get
             put_over(queue, "get", functools.partial(over, queue), self)
-        self._adopt(_existing_records(pool, scan=watch.first_of_name))
+        self._adopt(existing_records(pool, scan=watch.first_of_name))
 
     def unhook(self, pool: Pool) -> None:
         for name in PUT_OVER:
@@ -340,69 +329,10 @@ class PoolHooks:
         self.watch.pool_gone(self.ledger)
 
 
-def _engine_of(target: object) -> Engine | None:
-    asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-    if asyncio is not None and isinstance(target, asyncio.AsyncEngine):
-        target = target.sync_engine
-    return target if isinstance(target, Engine) else None
-
-
-def _pool_of(target: Any) -> Pool:
-    engine = _engine_of(target)
-    return engine.pool if engine is not None else target
-
-
-def _limits_of(pool: Pool) -> Limits:
-    if isinstance(pool, QueuePool):
-        size = pool.size() or math.inf
-        unlimited = pool._max_overflow < 0
-        return Limits(math.inf if unlimited else size + pool._max_overflow, size, 0)
-    if isinstance(pool, NullPool):
-        return Limits(math.inf, 0, 0)
-    if isinstance(pool, SingletonThreadPool):
-        # One for each thread, however many; those beyond its size are closed sooner or later.
-        return Limits(math.inf, pool.size, 0)
-    if isinstance(pool, StaticPool):
-        # One connection, which any number of callers may have at the same time.
-        return Limits(math.inf, 1, 0)
-    if isinstance(pool, AssertionPool):
-        return Limits(1, 1, 0)
-    return Limits(math.inf, math.inf, 0)
-
-
 def _outcome(error: BaseException) -> int:
     if isinstance(error, exc.TimeoutError):
         return cells.TIMEOUT
     return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED
-
-
-def _existing_records(pool: Pool, scan: bool) -> list[Any]:
-    """
-    Return the records whose connection is open before the pool is watched, idle or out.
-
-    No pool knows the records that are out, so unless the pool says that it has none, they are
-    looked for among all objects. A NullPool cannot say; it is searched only if `scan`.
-    """
-    if isinstance(pool, QueuePool):
-        untouched = pool.checkedin() == 0 and pool.checkedout() == 0
-    elif isinstance(pool, StaticPool):
-        untouched = "connection" not in vars(pool)
-    elif isinstance(pool, SingletonThreadPool):
-        untouched = not pool._all_conns
-    elif isinstance(pool, AssertionPool):
-        untouched = pool._conn is None
-    else:
-        untouched = not scan
-    if untouched:
-        return []
-    return [
-        found
-        for found in gc.get_objects()
-        if type(found) is _ConnectionRecord
-        # Its pool, by the name that Python makes of the private attribute (2.0.0 to 2.1.9).
-        and getattr(found, "_ConnectionRecord__pool", None) is pool
-        and found.dbapi_connection is not None
-    ]
 
 
 # Events. Listening at the class, once, costs a look-up at rare events of pools that are not

@@ -208,12 +208,6 @@ class Watches:
             self._all.add(collector.groups)
         return collector.groups
 
-    def _all(self) -> list[Groups]:
-        return [
-            self._unregistered,
-            *(c.groups for c in list(self._collectors.values())),
-        ]
-
     def _follow_forks(self) -> None:
         if self._follows_forks or not hasattr(os, "register_at_fork"):
             return

@@ -19,8 +19,9 @@ import asyncpg
 import psycopg
 import sqlalchemy
 from aiohttp import web
-from poolscope.demo.postgres import EmbeddedPostgres
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from poolscope.demo.postgres import EmbeddedPostgres
 
 _numbers = itertools.count(1)
 
@@ -76,6 +77,7 @@ class PoolUnderTest(ABC):
     @abstractmethod
     async def close(self) -> None: ...
 
+    @abstractmethod
     async def clean_up(self) -> None:
         """End what `open` has begun besides the pool."""
 
@@ -266,7 +268,7 @@ class Session(PoolUnderTest):
         self.runner = web.AppRunner(app)
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", 0).start()
-        self.url = "http://127.0.0.1:{}/".format(self.runner.addresses[0][1])
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}/"
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2))
 
     async def serve(self, request: web.Request) -> web.StreamResponse:

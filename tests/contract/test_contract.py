@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from contract.pools import POOLS, PoolUnderTest, State
 from poolscope import Snapshot, Watch
 from poolscope.demo.postgres import EmbeddedPostgres
+from poolscope.errors import ErrorLog
+from poolscope.ledger import Ledger
 from poolscope.watch import Watches
 from support.clock import FakeClock
 from support.waiting import eventually
@@ -227,6 +230,39 @@ async def test_what_a_watched_pool_refuses_it_refuses_in_its_own_words(
         await pool.release(connection)
 
 
+@pytest.mark.makes_hooks_fail
+async def test_hooks_that_fail_are_counted_and_logged_once_and_the_pool_works(
+    pool: PoolUnderTest,
+    watch: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    errors = ErrorLog()
+    monkeypatch.setattr("poolscope.errors.internal_errors", errors)
+    monkeypatch.setattr(Ledger, "_advance", fail)
+    monkeypatch.setattr(Ledger, "_finish", fail)
+    for _ in range(2):
+        held = [await pool.acquire(), await pool.acquire()]
+        with pytest.raises(pool.timeout):
+            await pool.acquire_soon()
+        waiter = asyncio.create_task(pool.acquire())
+        await eventually(1, lambda: pool.state().waiting)
+        await pool.release(held[0])
+        await pool.release(await waiter)
+        await pool.release(held[1])
+    assert State(0, 2, 0) == pool.state()
+
+    logged = [record for record in caplog.records if record.name == "poolscope"]
+    places = [record.args for record in logged]
+    assert errors.count > len(logged) > 0
+    assert len(places) == len(set(places))
+    assert all("the application is not affected" in record.getMessage() for record in logged)
+    assert all("a mistake of ours" in str(record.exc_info) for record in logged)
+
+
 async def test_waiters_are_served_in_the_order_in_which_they_came(
     pool: PoolUnderTest, watch: Watch
 ) -> None:
@@ -241,7 +277,7 @@ async def test_waiters_are_served_in_the_order_in_which_they_came(
     waiters = []
     for number in range(4):
         waiters.append(asyncio.create_task(ask(number)))
-        await eventually(number + 1, lambda: watch.snapshot().waiting)
+        await eventually(number + 1, lambda: pool.state().waiting)
     for number, waiter in enumerate(waiters):
         await pool.release(held[number])
         held.append(await waiter)

@@ -16,6 +16,6 @@ PATIENCE = 20.0
 async def eventually(expected: T, actual: Callable[[], T]) -> None:
     """Let others run until `actual()` equals `expected`; fail with both if it never does."""
     deadline = time.monotonic() + PATIENCE
-    while actual() != expected and time.monotonic() < deadline:
+    while actual() != expected and time.monotonic() < deadline:  # noqa: ASYNC110 - any condition
         await asyncio.sleep(0)
     assert expected == actual()

@@ -1,0 +1,92 @@
+"""
+Applying events one at a time, without ever blocking the one that brings an event.
+
+Pools are used from many threads, and the garbage collector may run a finaliser that returns a
+connection at any allocation, also while this very code is on the stack. Whoever finds the
+recorder taken leaves the event in a queue, and whoever has taken it applies what is in the queue
+before and after.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from poolscope.errors import internal_errors
+
+P = ParamSpec("P")
+R = TypeVar("R", bound="Recorder")
+
+READER_PATIENCE: Final = 0.1
+"""
+Seconds that a reader waits for recorders. Only a reader that interrupted one on the same
+thread (a signal handler, a finaliser) ever waits that long; it then reads without the lock.
+"""
+
+
+class Recorder:
+    """Has a lock that is only tried by those who bring events, and a queue of pending events."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew, as in the child of a fork, where the lock may be held for ever."""
+        self._lock = threading.Lock()
+        self._pending: deque[Callable[[], None]] = deque()
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """Have the lock while reading, with all events applied; see READER_PATIENCE."""
+        locked = self._lock.acquire(timeout=READER_PATIENCE)
+        try:
+            if locked:
+                self._apply_pending()
+            yield
+        finally:
+            if locked:
+                self._lock.release()
+        if self._pending:
+            self._drain()
+
+    def _apply_pending(self) -> None:
+        while self._pending:
+            try:
+                self._pending.popleft()()
+            except Exception:
+                internal_errors.report("Ledger.pending")
+
+    def _drain(self) -> None:
+        """Apply what is pending, unless someone else has the lock, who will."""
+        while self._pending and self._lock.acquire(False):
+            try:
+                self._apply_pending()
+            finally:
+                self._lock.release()
+
+
+def recorded(
+    apply: Callable[Concatenate[R, P], None],
+) -> Callable[Concatenate[R, P], None]:
+    """Decorate an event: apply it now if the ledger is free, else leave it to who has it."""
+
+    def record(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self._lock.acquire(False):
+            try:
+                if self._pending:
+                    self._apply_pending()
+                apply(self, *args, **kwargs)
+            finally:
+                self._lock.release()
+        else:
+            self._pending.append(functools.partial(apply, self, *args, **kwargs))
+        # Also after an own event: one may have been left while the lock was ours.
+        if self._pending:
+            self._drain()
+
+    functools.update_wrapper(record, apply)
+    return record
