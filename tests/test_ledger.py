@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import threading
 from typing import Any
@@ -234,37 +233,42 @@ def test_an_observation_is_in_the_bucket_whose_bound_it_does_not_exceed(
 
 
 class Finaliser:
-    """Returns a connection when the garbage collector finds it."""
+    """Returns a connection when it is finalised."""
 
     def __init__(self, ledger: Ledger, key: Any) -> None:
-        self.ledger, self.key, self.cycle = ledger, key, self
+        self.ledger, self.key = ledger, key
 
     def __del__(self) -> None:
         self.ledger.returned(self.key, self.ledger.clock())
 
 
-def test_events_that_the_collector_brings_into_the_recorder_are_neither_lost_nor_stuck(
+def test_events_that_a_finaliser_brings_into_the_recorder_are_neither_lost_nor_stuck(
     clock: FakeClock,
 ) -> None:
-    # Each reading of the clock and each hash of a key happens somewhere inside the recorder, and
-    # each time a finaliser of another connection runs there.
+    ledger = Ledger(Limits(math.inf, math.inf, 0), clock)
+    lost: list[Finaliser] = []
+    interrupted = []
+
     class Key:
+        """Is hashed inside the recorder, and has a finaliser run there."""
+
         def __init__(self, number: int) -> None:
             self.number = number
 
         def __hash__(self) -> int:
-            gc.collect()
+            if lost:
+                interrupted.append(lost.pop())
+                interrupted.clear()
             return self.number
 
-    ledger = Ledger(Limits(math.inf, math.inf, 0), clock)
-    total = 50
+    total = 200
     for number in range(total):
         ledger.held(f"lost {number}", clock(), False)
-        Finaliser(ledger, f"lost {number}")
+        lost.append(Finaliser(ledger, f"lost {number}"))
         key = Key(number)
         ledger.held(key, clock(), False)
+        assert not lost
         ledger.returned(key, clock())
-    gc.collect()
     reading = ledger.read()
     assert (0, 2 * total) == (reading.in_use, reading.idle)
     assert 2 * total == reading.hold_seconds.count

@@ -1,0 +1,25 @@
+"""
+A FastAPI service whose database pool is watched.
+
+Run it with `uvicorn fastapi_service:app`, ask for `/orders`, then look at `/metrics/`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy
+from fastapi import FastAPI
+
+import poolscope
+
+engine = sqlalchemy.create_engine("sqlite:///orders.db", pool_size=5, max_overflow=5)
+poolscope.watch(engine, name="orders")
+
+app = FastAPI()
+app.mount("/metrics", poolscope.make_asgi_app())
+
+
+@app.get("/orders")
+def orders() -> int:
+    """Return how many orders there are: none, as nobody has made a table."""
+    with engine.connect() as connection:
+        return int(connection.scalar(sqlalchemy.text("SELECT count(*) FROM sqlite_schema")) or 0)

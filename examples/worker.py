@@ -1,0 +1,40 @@
+"""
+A worker that asks another service for something, with its session watched.
+
+Run it with `python worker.py URL`. It has no web server of its own, so poolscope starts one for
+the metrics, on a free port, and the worker prints what a scrape would see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import aiohttp
+
+import poolscope
+
+
+async def work(url: str) -> None:
+    """Ask ten times, with four connections at most."""
+    connector = aiohttp.TCPConnector(limit=4)
+    timeout = aiohttp.ClientTimeout(total=10, connect=2)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        watch = poolscope.watch(session, name="upstream")
+
+        async def ask() -> None:
+            async with session.get(url) as response:
+                await response.read()
+
+        await asyncio.gather(*(ask() for _ in range(10)))
+        seen = watch.snapshot()
+        print(
+            f"{seen.acquired} acquired, {seen.waited} of them waited, {seen.reused} reused, "
+            f"{seen.opened} opened, at most {seen.in_use_peak} of {seen.limit:.0f} in use"
+        )
+
+
+if __name__ == "__main__":
+    server, _ = poolscope.start_http_server(port=0)
+    print(f"metrics: http://127.0.0.1:{server.server_port}/metrics")
+    asyncio.run(work(sys.argv[1]))

@@ -1,0 +1,52 @@
+"""The examples run, and show what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+import poolscope
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+async def test_the_fastapi_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    example: dict[str, Any] = runpy.run_path(str(EXAMPLES / "fastapi_service.py"))
+    transport = httpx.ASGITransport(app=example["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        assert 0 == (await client.get("/orders")).json()
+        metrics = (await client.get("/metrics/")).text
+    assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 1.0' in metrics
+    example["engine"].dispose()
+    poolscope.watch(example["engine"]).unwatch()
+
+
+async def test_the_worker() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "worker.py"), url]
+    result = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, env=os.environ
+    )
+    await runner.cleanup()
+    metrics, seen = result.stdout.splitlines()
+    assert ("", 0) == (result.stderr, result.returncode)
+    assert metrics.startswith("metrics: http://127.0.0.1:")
+    assert "10 acquired, 6 of them waited, 6 reused, 4 opened, at most 4 of 4 in use" == seen
