@@ -6,9 +6,10 @@ import gc
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 
 from poolscope.errors import internal_errors
 from poolscope.watch import Watches
@@ -65,3 +66,18 @@ def promtool() -> str:
             pytest.fail(missing)
         pytest.skip(missing)
     return found
+
+
+@pytest.fixture
+def engines(postgres: EmbeddedPostgres) -> Iterator[Any]:
+    """Makes engines on the real server, and disposes of them."""
+    made = []
+
+    def make(**options: Any) -> sqlalchemy.Engine:
+        engine = sqlalchemy.create_engine(postgres.sqlalchemy_url("psycopg"), **options)
+        made.append(engine)
+        return engine
+
+    yield make
+    for engine in made:
+        engine.dispose()

@@ -127,6 +127,7 @@ class ConnectorHooks:
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
         for host, protocol, out in _existing(connector):
+            self._busy.ask(host)
             self._keep(protocol, host)
             self.ledger.adopted(id(protocol), self.clock(), out)
 
@@ -267,7 +268,8 @@ class ConnectorHooks:
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
-        if id(protocol) not in self._hosts:
+        # Of one that was out when the watch began, the host may only be known now.
+        if self._hosts.get(id(protocol), OTHER) is OTHER:
             self._keep(protocol, _host_of(key))
         self.ledger.returned(id(protocol), self.clock())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from threading import Thread
 from typing import Any
@@ -29,11 +30,10 @@ def start_http_server(
     try:
         return prometheus_client.start_http_server(port, addr, registry=registry)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cannot serve metrics at {addr}:{port}: {error.strerror or error}; "
-            "is the port in use by another process, or another worker of this service?",
-        ) from error
+        what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            what += ", by another process, or by another worker of this service"
+        raise OSError(error.errno, what) from error
 
 
 def make_asgi_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:

@@ -79,7 +79,7 @@ class PoolUnderTest(ABC):
 
     @abstractmethod
     async def clean_up(self) -> None:
-        """End what `open` has begun besides the pool."""
+        """End the pool, whatever is out of it, and everything else that `open` has begun."""
 
 
 class PostgresPool(PoolUnderTest):
@@ -152,7 +152,8 @@ class SyncEngine(PostgresPool):
         self.engine.dispose()
 
     async def clean_up(self) -> None:
-        self.threads.shutdown()
+        self.engine.dispose()
+        self.threads.shutdown(wait=False)
         await super().clean_up()
 
 
@@ -208,6 +209,10 @@ class AsyncEngine(PostgresPool):
     async def close(self) -> None:
         await self.engine.dispose()
 
+    async def clean_up(self) -> None:
+        await self.engine.dispose()
+        await super().clean_up()
+
 
 class AsyncpgPool(PostgresPool):
     """An asyncpg pool that is watched before it is opened."""
@@ -245,6 +250,11 @@ class AsyncpgPool(PostgresPool):
 
     async def close(self) -> None:
         await self.pool.close()
+
+    async def clean_up(self) -> None:
+        if self.pool._initialized:
+            self.pool.terminate()
+        await super().clean_up()
 
 
 class OpenedAsyncpgPool(AsyncpgPool):
@@ -311,6 +321,9 @@ class Session(PoolUnderTest):
         await self.session.close()
 
     async def clean_up(self) -> None:
+        await self.session.close()
+        for body in self.bodies.values():
+            body.set()
         await self.runner.cleanup()
 
 

@@ -26,7 +26,6 @@ async def pool(
     pool: PoolUnderTest = request.param()
     await pool.open(postgres)
     yield pool
-    await pool.close()
     await pool.clean_up()
 
 

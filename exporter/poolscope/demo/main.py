@@ -1,0 +1,94 @@
+"""Puts the parts together, and takes them apart again in the opposite order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+
+import poolscope
+from poolscope.demo import DemoError
+from poolscope.demo.load import STREAMS, Load
+from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
+from poolscope.demo.screen import REFRESH, Addresses, Screen
+from poolscope.demo.service import open_pools, serve
+from poolscope.demo.signals import Stop
+
+
+def run(stop: Stop, seconds: float | None, port: int, addr: str) -> int:
+    """Run the demo until it is over or `stop` is asked for, and return the exit code."""
+    with metrics_server(port, addr) as metrics:
+        asyncio.run(_run(stop, seconds, metrics))
+    return 0
+
+
+@contextmanager
+def metrics_server(port: int, addr: str) -> Iterator[str]:
+    """Serve the metrics, and return the address."""
+    try:
+        server, thread = poolscope.start_http_server(port, addr)
+    except OSError as error:
+        raise DemoError(error.strerror or str(error)) from error
+    try:
+        host = f"[{addr}]" if ":" in addr else addr
+        yield f"http://{host}:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def _run(stop: Stop, seconds: float | None, metrics: str) -> None:
+    # Enough threads for all the callers that wait for a sync pool at the same time.
+    threads = ThreadPoolExecutor(sum(stream.most for stream in STREAMS))
+    asyncio.get_running_loop().set_default_executor(threads)
+    screen = Screen()
+    screen.starting()
+    async with _postgres() as postgres:
+        if stop.asked:
+            return
+        async with open_pools(postgres) as pools, serve(pools) as service:
+            async with _under_load(service) as load:
+                await _show(stop, seconds, screen, Addresses(service, metrics), load)
+            screen.summary(poolscope.snapshots())
+
+
+@asynccontextmanager
+async def _postgres() -> AsyncIterator[EmbeddedPostgres]:
+    """Start and stop PostgreSQL in a thread, as both take a moment."""
+    manager = embedded_postgres()
+    try:
+        postgres = await asyncio.to_thread(manager.__enter__)
+    except (RuntimeError, OSError) as error:
+        raise DemoError(str(error)) from error
+    try:
+        yield postgres
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+@asynccontextmanager
+async def _under_load(service: str) -> AsyncIterator[Load]:
+    load = Load(service)
+    task = asyncio.create_task(load.run())
+    try:
+        yield load
+    finally:
+        load.end()
+        await task
+
+
+async def _show(
+    stop: Stop, seconds: float | None, screen: Screen, addresses: Addresses, load: Load
+) -> None:
+    until = None if seconds is None else time.monotonic() + seconds
+    with screen.live(addresses, seconds):
+        while not stop.asked:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            screen.refresh(poolscope.snapshots(), load.bursts(), left)
+            # A signal is noticed when this is over.
+            await asyncio.sleep(REFRESH if left is None else min(REFRESH, left))

@@ -1,0 +1,178 @@
+"""The web service: four pools, and the handlers that use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import asyncpg
+from aiohttp import web
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+import poolscope
+from poolscope.demo.postgres import EmbeddedPostgres
+
+PATIENCE: Final = 0.5
+"""Seconds that a caller waits for a connection, in each of the pools."""
+
+ORDER_TOTAL: Final = 25
+UPSTREAM_SECONDS: Final = 0.12
+
+SCHEMA: Final = """
+CREATE TABLE orders (id serial PRIMARY KEY, total integer NOT NULL);
+CREATE TABLE invoices (id serial PRIMARY KEY, paid boolean NOT NULL DEFAULT false);
+INSERT INTO invoices SELECT FROM generate_series(1, 100);
+"""
+
+# They hold their connection for as long as a busy database would make them.
+INSERT_ORDER: Final = text("INSERT INTO orders (total) VALUES (:total) RETURNING id")
+COMMIT_ORDER: Final = text("SELECT pg_sleep(0.05 + random() * 0.1)")
+OPEN_INVOICES: Final = text(
+    "SELECT count(*) FROM invoices, pg_sleep(0.04 + random() * 0.08) WHERE NOT paid"
+)
+DAILY_REPORT: Final = (
+    "SELECT coalesce(sum(total), 0) FROM pg_sleep(0.1 + random() * 0.1) LEFT JOIN orders ON true"
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """What the handlers need, each watched under the name that it has here."""
+
+    orders: Engine
+    billing: AsyncEngine
+    reports: asyncpg.Pool[Any]
+    upstream: aiohttp.ClientSession
+
+
+POOLS: Final = web.AppKey("pools", Pools)
+
+
+@asynccontextmanager
+async def open_pools(postgres: EmbeddedPostgres) -> AsyncIterator[Pools]:
+    """Make the tables, and open and watch the pools; closed and no longer watched at the end."""
+    async with AsyncExitStack() as stack:
+        orders = create_engine(
+            postgres.sqlalchemy_url("psycopg"),
+            pool_size=4,
+            max_overflow=2,
+            pool_timeout=PATIENCE,
+        )
+        stack.callback(orders.dispose)
+        billing = create_async_engine(
+            postgres.sqlalchemy_url("asyncpg"),
+            pool_size=3,
+            max_overflow=2,
+            pool_timeout=PATIENCE,
+        )
+        stack.push_async_callback(billing.dispose)
+        reports = await stack.enter_async_context(
+            asyncpg.create_pool(postgres.dsn, min_size=2, max_size=5)
+        )
+        await reports.execute(SCHEMA)
+        upstream = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=8),
+                timeout=aiohttp.ClientTimeout(total=5, connect=PATIENCE),
+            )
+        )
+        pools = Pools(orders, billing, reports, upstream)
+        for name in Pools.__slots__:
+            stack.enter_context(poolscope.watch(getattr(pools, name), name=name))
+        yield pools
+
+
+@asynccontextmanager
+async def serve(pools: Pools) -> AsyncIterator[str]:
+    """Serve on a free port of the loopback interface, and return the address."""
+    app = web.Application(middlewares=[_saturated])
+    app[POOLS] = pools
+    app.add_routes(
+        [
+            web.get("/", index),
+            web.post("/orders", place_order),
+            web.get("/invoices", open_invoices),
+            web.get("/reports/daily", daily_report),
+            web.get("/storefront", storefront),
+            web.get("/prices/{shelf}", prices),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}/"
+    finally:
+        await runner.cleanup()
+
+
+@web.middleware
+async def _saturated(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer 503 if no connection came free in time, as a good service does."""
+    try:
+        return await handler(request)
+    except (TimeoutError, PoolTimeoutError):
+        return web.json_response({"error": "no connection was free in time"}, status=503)
+
+
+async def index(request: web.Request) -> web.Response:
+    """Say what there is."""
+    routes = {
+        f"{route.method} {route.resource.canonical}"
+        for route in request.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    return web.Response(text="\n".join(["poolscope demo: the watched service", *sorted(routes)]))
+
+
+async def place_order(request: web.Request) -> web.Response:
+    """SQLAlchemy, sync: in a thread, as a web service does with a library that blocks."""
+    order = await asyncio.to_thread(_insert_order, request.app[POOLS].orders)
+    return web.json_response({"order": order}, status=201)
+
+
+def _insert_order(engine: Engine) -> int:
+    with engine.begin() as connection:
+        order: int = connection.execute(INSERT_ORDER, {"total": ORDER_TOTAL}).scalar_one()
+        connection.execute(COMMIT_ORDER)
+        return order
+
+
+async def open_invoices(request: web.Request) -> web.Response:
+    """SQLAlchemy, async."""
+    async with request.app[POOLS].billing.connect() as connection:
+        count = (await connection.execute(OPEN_INVOICES)).scalar_one()
+    return web.json_response({"open": count})
+
+
+async def daily_report(request: web.Request) -> web.Response:
+    """asyncpg."""
+    async with request.app[POOLS].reports.acquire(timeout=PATIENCE) as connection:
+        total = await connection.fetchval(DAILY_REPORT)
+    return web.json_response({"total": total})
+
+
+async def storefront(request: web.Request) -> web.Response:
+    """aiohttp: two calls to another service, which is this one too."""
+    upstream, origin = request.app[POOLS].upstream, request.url.origin()
+
+    shown = []
+    for shelf in ("new", "used"):
+        async with upstream.get(origin / "prices" / shelf) as response:
+            shown.append(await response.json())
+    return web.json_response(shown)
+
+
+async def prices(request: web.Request) -> web.Response:
+    """What the storefront calls."""
+    await asyncio.sleep(UPSTREAM_SECONDS)
+    return web.json_response({"shelf": request.match_info["shelf"], "price": ORDER_TOTAL})

@@ -1,0 +1,52 @@
+"""Run the demo until a pool is exhausted, and write its screen to a file as SVG."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+import poolscope
+from poolscope.demo.load import Load
+from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
+from poolscope.demo.screen import REFRESH, Addresses, Screen
+from poolscope.demo.service import open_pools, serve
+from poolscope.demo.table import WIDE
+
+SHOWN = 24.0
+"""Seconds of history; the bursts of the load come back every 20."""
+
+
+async def picture(postgres: EmbeddedPostgres) -> str:
+    """Return the SVG."""
+    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=WIDE)
+    screen = Screen(console)
+    # As in the demo, where all callers of the sync pool have a thread to wait in.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
+    async with open_pools(postgres) as pools, serve(pools) as service:
+        load = Load(service)
+        running = asyncio.create_task(load.run())
+        addresses = Addresses(service, "http://127.0.0.1:10464/metrics")
+        began = time.monotonic()
+        while time.monotonic() - began < SHOWN or not any(
+            pool.waiting > 5 for pool in poolscope.snapshots()
+        ):
+            await asyncio.sleep(REFRESH)
+            screen.refresh(poolscope.snapshots(), load.bursts(), None)
+        console.print(screen.page(addresses, poolscope.snapshots(), load.bursts(), None))
+        load.end()
+        await running
+    svg = console.export_svg(title="poolscope demo")
+    # The font would be loaded from another host; any monospaced one will do.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    with embedded_postgres() as postgres:
+        Path(sys.argv[1]).write_text(asyncio.run(picture(postgres)))

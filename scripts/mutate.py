@@ -1,0 +1,210 @@
+"""
+Show that the tests can fail: put one deliberate fault after the other into a copy of the package,
+and run the tests that ought to notice.
+
+    mutate.py [WORD ...]    only the faults whose description has one of the words
+
+Exits with 1 if a fault goes unnoticed, or cannot be put in because the code has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ANY_POOL = "tests/contract"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """In `module`, `right` becomes `wrong`; `tests` are those that ought to notice."""
+
+    what: str
+    module: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    Fault(
+        "a detached connection stays in use or idle",
+        "sqlalchemy.py",
+        "if record.dbapi_connection is None:  # detached, invalidated, or never opened",
+        "if False:",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "the event of a close is not listened to",
+        "sqlalchemy.py",
+        '    ("close", _on_close),\n',
+        "",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "the pool that replaces a disposed one is not followed",
+        "sqlalchemy.py",
+        '    "recreate",\n',
+        "",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "a record that is collected keeps its connection open",
+        "sqlalchemy.py",
+        "    _, hooks = _records.pop(key)\n    hooks.ledger.closed(key, hooks.clock())\n",
+        "    _records.pop(key)\n",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "connections that were open before the watch are not looked for",
+        "sqlalchemy.py",
+        "self._adopt(existing_records(pool, scan=watch.first_of_name))",
+        "pass",
+        (ANY_POOL,),
+    ),
+    Fault(
+        "a connection that is opened for an attempt that fails stays",
+        "sqlalchemy.py",
+        "            self.ledger.closed(opened, now)\n",
+        "            pass\n",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "a second close of one connection counts",
+        "ledger.py",
+        "        if key not in self._open:\n            return\n        self._advance(now)\n",
+        "        self._advance(now)\n",
+        ("tests/test_ledger.py",),
+    ),
+    Fault(
+        "a caller that was cancelled waits for ever",
+        "asyncpg.py",
+        "            try:\n                return await original()\n"
+        "            finally:\n                self.stopped_waiting(started)\n",
+        "            holder = await original()\n            self.stopped_waiting(started)\n"
+        "            return holder\n",
+        (ANY_POOL,),
+    ),
+    Fault(
+        "a connection that the server closes while it is out stays in use",
+        "asyncpg_classes.py",
+        "                hooks.lost(self)\n",
+        "                pass\n",
+        ("tests/test_asyncpg.py",),
+    ),
+    Fault(
+        "connections of a pool's start are not counted",
+        "asyncpg.py",
+        "        pool._holders = Holders(self)\n",
+        "        pass\n",
+        ("tests/test_asyncpg.py",),
+    ),
+    Fault(
+        "a connection that is being set up is idle",
+        "asyncpg.py",
+        "            self.ledger.taken(id(holder._con), self.clock())\n",
+        "            pass\n",
+        ("tests/test_asyncpg.py", "tests/stateful"),
+    ),
+    Fault(
+        "a request that gives up waits for ever",
+        "aiohttp.py",
+        "        self.stopped_waiting(attempt)\n        now = self.clock()\n",
+        "        now = self.clock()\n",
+        (ANY_POOL,),
+    ),
+    Fault(
+        "a connection that the server closes stays idle",
+        "aiohttp.py",
+        'PUT_OVER_PROTOCOL: Final = ("close", "abort", "connection_lost")',
+        'PUT_OVER_PROTOCOL: Final = ("close", "abort")',
+        ("tests/test_aiohttp.py",),
+    ),
+    Fault(
+        "a session's time limit is a cancellation",
+        "aiohttp_attempt.py",
+        "cells.TIMEOUT if isinstance(exception, TimeoutError) else cells.CANCELLED",
+        "cells.CANCELLED",
+        (ANY_POOL,),
+    ),
+    Fault(
+        "an event that comes while another is recorded is lost",
+        "recorder.py",
+        "self._pending.append(functools.partial(apply, self, *args, **kwargs))",
+        "pass",
+        ("tests/test_ledger.py",),
+    ),
+    Fault(
+        "time in the queue is not added up",
+        "ledger.py",
+        "                cells[c.WAITING_SECONDS] += waiting * passed\n",
+        "                pass\n",
+        ("tests/test_ledger.py",),
+    ),
+    Fault(
+        "a peak is forgotten after one window",
+        "ledger.py",
+        "cells[current] if windows == 1 else cells[value]",
+        "cells[value]",
+        ("tests/test_ledger.py",),
+    ),
+    Fault(
+        "counters of a pool that is gone are forgotten",
+        "groups.py",
+        "        group.ended += counters\n",
+        "",
+        ("tests/test_watch.py",),
+    ),
+)
+
+
+def noticed(fault: Fault) -> bool | None:
+    """Return whether the tests fail with the fault in; None if it cannot be put in."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "poolscope"
+        shutil.copytree(ROOT / "exporter" / "poolscope", package)
+        module = package / fault.module
+        text = module.read_text()
+        if text.count(fault.right) != 1:
+            return None
+        module.write_text(text.replace(fault.right, fault.wrong))
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "--timeout=120",
+            *fault.tests,
+        ]
+        environment = {**os.environ, "PYTHONPATH": folder}
+        result = subprocess.run(  # noqa: S603 - our own tests
+            command, cwd=ROOT, env=environment, capture_output=True, check=False
+        )
+    # 1 is what pytest returns if tests ran and failed; anything else would be no proof.
+    return result.returncode == 1
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    chosen = [fault for fault in FAULTS if not words or any(word in fault.what for word in words)]
+    verdicts = {True: "noticed", False: "NOT NOTICED", None: "CANNOT BE PUT IN"}
+    missed = 0
+    for fault in chosen:
+        result = noticed(fault)
+        missed += result is not True
+        print(f"{verdicts[result]:>16}  {fault.module}: {fault.what}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} faults were noticed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""`poolscope demo` as users run it: a process that is watched from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.waiting import PATIENCE
+
+POOLS = {
+    ("orders", "sqlalchemy"),
+    ("billing", "sqlalchemy"),
+    ("reports", "asyncpg"),
+    ("upstream", "aiohttp"),
+}
+
+TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+
+
+@dataclass
+class Demo:
+    """The process, and all that it may leave behind: files in `folder`, and PostgreSQL."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+
+    def line(self, start: str) -> str:
+        """Read its output up to the line that starts so, and return the rest of that line."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith(start):
+                return line.removeprefix(start).strip()
+        raise AssertionError(f"no line {start!r} in {self.lines}")
+
+    def rest(self) -> str:
+        """Wait for its end, and return what it said since the last line that was read."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        assert (self.process.returncode, err) == (0, "")
+        return out
+
+    def postgres(self) -> set[int]:
+        """Return the process ids of its PostgreSQL."""
+        (file,) = self.folder.glob("poolscope-*/data/postmaster.pid")
+        server = int(file.read_text().splitlines()[0])
+        return {server, *(pid for pid, parent, *_ in processes() if parent == server)}
+
+    def left_behind(self, postgres: set[int]) -> tuple[list[Path], list[str]]:
+        """Return the files, and the command lines of the processes that still run."""
+        return list(self.folder.iterdir()), [
+            command
+            for pid, _, command in processes()
+            if pid in postgres or str(self.folder) in command
+        ]
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Return id, parent and command line of each process that has not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            # A zombie has ended, and waits for its parent to take note.
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append((process.pid, process.ppid(), " ".join(process.cmdline())))
+    return found
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Ask again and again; fail if it does not come true."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where the process makes its temporary files; short, as a socket's path must be."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., Demo]]:
+    """Start the demo with these options; if it hangs it is killed, and the test fails."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str, stdout: int = subprocess.PIPE) -> Demo:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, "-W", "always::ResourceWarning"),
+                        *("-m", "poolscope", "demo", "--port", "0", *options),
+                    ],
+                    stdout=stdout,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, **TERMINAL, "TMPDIR": str(folder)},
+                    start_new_session=True,
+                )
+            )
+            killer = threading.Timer(3 * PATIENCE, process.kill)
+            killer.start()
+            stack.callback(killer.cancel)
+            stack.callback(process.kill)
+            return Demo(process, folder)
+
+        yield start
+
+
+def scrape(address: str) -> dict[tuple[str, str, str, str], float]:
+    """Return the samples by name, pool, kind and the value of the next label, if there is one."""
+    families = text_string_to_metric_families(httpx.get(address).raise_for_status().text)
+    return {
+        (
+            sample.name,
+            sample.labels.get("pool", ""),
+            sample.labels.get("kind", ""),
+            sample.labels.get("outcome", ""),
+        ): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_it_shows_pools_of_every_kind_that_serve_wait_and_time_out(
+    start: Callable[..., Demo],
+) -> None:
+    demo = start("--seconds", "6")
+    address = demo.line("metrics")
+    demo.line("stop")
+    postgres = demo.postgres()
+    acquires, waits = "connpool_acquires_total", "connpool_waits_total"
+
+    def told() -> bool:
+        samples = scrape(address)
+        return (
+            all(samples[acquires, *pool, "ok"] > 0 for pool in POOLS)
+            and sum(samples[acquires, *pool, "timeout"] for pool in POOLS) > 0
+            and sum(samples[waits, *pool, ""] for pool in POOLS) > 0
+        )
+
+    until(told, "all pools serve, some callers wait and time out")
+    assert {(name, kind) for _, name, kind, _ in scrape(address) if name} == POOLS
+    summary = demo.rest()
+    assert "\x1b" not in "".join(demo.lines) + summary
+    assert {name for name, _ in POOLS} <= set(summary.split())
+    until(lambda: demo.left_behind(postgres) == ([], []), "nothing is left behind")
+
+
+def test_the_service_can_be_asked_by_others_too(start: Callable[..., Demo]) -> None:
+    demo = start()
+    service = demo.line("service")
+    demo.line("stop")
+    assert "POST /orders" in httpx.get(service).raise_for_status().text
+    demo.process.send_signal(signal.SIGINT)
+    demo.rest()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_all_of_it(start: Callable[..., Demo], number: signal.Signals) -> None:
+    demo = start()
+    demo.line("stop")
+    postgres = demo.postgres()
+    assert len(postgres) > 1
+    os.killpg(demo.process.pid, number)
+    assert "orders" in demo.rest()
+    until(lambda: demo.left_behind(postgres) == ([], []), "nothing is left behind")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("poolscope-*", id="before-postgres"),
+        pytest.param("poolscope-*/data/PG_VERSION", id="in-initdb"),
+        pytest.param("poolscope-*/data/postmaster.pid", id="while-postgres-starts"),
+    ],
+)
+def test_ctrl_c_while_it_starts_stops_all_of_it(start: Callable[..., Demo], moment: str) -> None:
+    demo = start()
+    demo.line("Starting")
+    until(lambda: any(demo.folder.glob(moment)), moment)
+    # Twice, by somebody impatient, and to the whole group, as a terminal does it.
+    os.killpg(demo.process.pid, signal.SIGINT)
+    os.killpg(demo.process.pid, signal.SIGINT)
+    assert demo.rest() == ""
+    until(lambda: demo.left_behind(set()) == ([], []), "nothing is left behind")
+
+
+def test_in_a_terminal_it_draws_and_then_gives_the_screen_back(
+    start: Callable[..., Demo],
+) -> None:
+    ours, theirs = pty.openpty()
+    demo = start("--seconds", "2", stdout=theirs)
+    os.close(theirs)
+    seen = b""
+    # Linux says the end of a terminal's output by an error, others by nothing to read.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    os.close(ours)
+    demo.rest()
+    before, drawn = seen.decode().split("\x1b[?1049h")
+    drawn, after = drawn.split("\x1b[?1049l")
+    assert "Starting" in before
+    assert "/metrics" in drawn
+    assert "Ctrl-C, or by itself in" in drawn
+    assert "upstream" in after
+
+
+def test_a_postgres_whose_socket_would_have_too_long_a_path_is_put_elsewhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from poolscope.demo.postgres import embedded_postgres
+
+    long = folder / ("a" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with embedded_postgres() as postgres:
+        assert (postgres.socket_dir / ".s.PGSQL.5432").is_socket()
+        assert len(str(postgres.socket_dir)) < len(str(long))
+    assert not postgres.socket_dir.parent.exists()
+    assert list(long.iterdir()) == []

@@ -1,0 +1,12 @@
+"""SQLAlchemy engines on the real server."""
+
+from __future__ import annotations
+
+from poolscope import Watch
+
+
+def counted(watch: Watch) -> tuple[int, int, int]:
+    """Return in use, idle, and opened less closed, which is their sum."""
+    snapshot = watch.snapshot()
+    assert snapshot.in_use + snapshot.idle == snapshot.opened - snapshot.closed
+    return snapshot.in_use, snapshot.idle, snapshot.opened
