@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check format generate clean
+.PHONY: help demo test check format generate oldest matrix soak mutate clean
 
 help:
 	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
 	@echo "make test      all tests, against real servers"
 	@echo "make check     ruff (format and lint) and mypy --strict"
 	@echo "make format    let ruff put the code into shape"
+	@echo "make soak      do random things to every kind of pool, 200,000 of each (SOAK=...)"
+	@echo "make mutate    show that the tests notice deliberate faults"
+	@echo "make oldest    the tests with the oldest supported libraries"
+	@echo "make matrix    the tests with every supported minor release of the libraries"
 	@echo "make generate  write the files that are made from the catalogue"
 	@echo "make clean     remove .venv and what tools have left"
 	@echo
@@ -44,8 +48,20 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+soak: $(READY)
+	$(BIN)/python scripts/soak.py $(SOAK)
+
+mutate: $(READY)
+	$(BIN)/python scripts/mutate.py
+
+oldest: $(READY)
+	$(BIN)/nox --session 'tests(oldest)' -- $(TESTS)
+
+matrix: $(READY)
+	$(BIN)/nox --session tests -- $(TESTS)
+
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache dist

@@ -59,7 +59,7 @@ FAULTS = (
         "sqlalchemy.py",
         "    _, hooks = _records.pop(key)\n    hooks.ledger.closed(key, hooks.clock())\n",
         "    _records.pop(key)\n",
-        ("tests/test_sqlalchemy.py",),
+        ("tests/test_sqlalchemy_pools.py",),
     ),
     Fault(
         "connections that were open before the watch are not looked for",
@@ -110,7 +110,7 @@ FAULTS = (
         "asyncpg.py",
         "            self.ledger.taken(id(holder._con), self.clock())\n",
         "            pass\n",
-        ("tests/test_asyncpg.py", "tests/stateful"),
+        ("tests/test_asyncpg.py",),
     ),
     Fault(
         "a request that gives up waits for ever",

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import poolscope
@@ -276,7 +276,7 @@ class Names(AbstractResolver):
 
     closed = False
 
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
         if host != "good.example":
             raise OSError("no such host")
         address: Any = {

@@ -1,0 +1,55 @@
+"""
+For tests of your own: a clock that you move, and what must be so when a test is over.
+
+    clock = FakeClock()
+    watches = Watches(clock)
+    watch = watches.watch(engine, registry=None)
+    ...
+    clock.advance(5.0)
+    assert watch.snapshot().oldest_hold_seconds == 5.0
+    assert_no_connections_out(watch)
+"""
+
+from __future__ import annotations
+
+import poolscope
+from poolscope.watch import Watch, Watches
+
+__all__ = ["FakeClock", "Watches", "assert_no_connections_out"]
+
+
+class FakeClock:
+    """
+    A clock that stands still until it is moved.
+
+    It goes where a `Watches` takes a clock, and returns seconds, as `time.monotonic` does. It
+    begins anywhere but at 0, which stands for never.
+    """
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move on by `seconds`."""
+        self.now += seconds
+
+
+def assert_no_connections_out(*watches: Watch) -> None:
+    """
+    Raise AssertionError if a connection is in use or being opened, or if a caller waits.
+
+    The error names each such pool, and how long it has been so. Without arguments it is about all
+    pools that are watched by `poolscope.watch` in this process.
+    """
+    snapshots = [watch.snapshot() for watch in watches] if watches else poolscope.snapshots()
+    busy = [
+        f"{pool.name} ({pool.kind}): {pool.in_use} in use, {pool.opening} opening, "
+        f"{pool.waiting} waiting; the oldest hold is {pool.oldest_hold_seconds:.3g} s"
+        for pool in snapshots
+        if pool.in_use or pool.opening or pool.waiting
+    ]
+    if busy:
+        raise AssertionError("\n  ".join(["connections are still out:", *busy]))
