@@ -33,7 +33,9 @@ def tests(session: nox.Session, versions: str) -> None:
     chosen = VERSIONS[versions]
     constraints = Path(session.create_tmp()) / "constraints.txt"
     lines = Path("constraints.txt").read_text().lower().replace("_", "-").splitlines()
-    kept = [line for line in lines if line.partition("==")[0] not in chosen]
+    # Older aiohttp needs an older multidict, and with it yarl.
+    free = {*chosen, *(("multidict", "yarl") if "aiohttp" in chosen else ())}
+    kept = [line for line in lines if line.partition("==")[0] not in free]
     constraints.write_text("\n".join([*kept, *(f"{n}=={v}" for n, v in chosen.items())]) + "\n")
     quiet = ("--quiet", "--disable-pip-version-check", "-c", str(constraints))
     session.install(*quiet, "pip", "hatchling", "editables")

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy
 
 from poolscope.errors import internal_errors
+from poolscope.testing import FakeClock
 from poolscope.watch import Watches
-from support.clock import FakeClock
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres

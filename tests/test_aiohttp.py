@@ -17,8 +17,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 import poolscope
 from poolscope import Watch
 from poolscope.report import HostReading
+from poolscope.testing import FakeClock
 from poolscope.watch import Watches
-from support.clock import FakeClock
 from support.waiting import eventually
 
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from poolscope import Watch
+from poolscope.testing import FakeClock
 from poolscope.watch import Watches
-from support.clock import FakeClock
 from support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from poolscope.hosts import SHOWN_HOSTS, BusyHosts, busiest
 from poolscope.ledger import Ledger, Limits
 from poolscope.metrics import FAMILIES
 from poolscope.report import HostReading, Info, Report
-from support.clock import FakeClock
+from poolscope.testing import FakeClock
 
 EXPECTED = Path(__file__).parent / "expected"
 

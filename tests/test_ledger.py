@@ -12,7 +12,7 @@ from poolscope import cells
 from poolscope.ledger import MAX_HOLD_SLOTS, Ledger, Limits
 from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.reading import Histogram, Reading
-from support.clock import FakeClock
+from poolscope.testing import FakeClock
 
 
 @pytest.fixture

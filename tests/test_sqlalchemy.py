@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from poolscope import Watch
 from poolscope.sqlalchemy import _records
+from poolscope.testing import FakeClock
 from poolscope.watch import Watches
-from support.clock import FakeClock
 from support.engines import counted
 from support.waiting import eventually
 

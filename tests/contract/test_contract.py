@@ -14,8 +14,8 @@ from poolscope import Snapshot, Watch
 from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.errors import ErrorLog
 from poolscope.ledger import Ledger
+from poolscope.testing import FakeClock
 from poolscope.watch import Watches
-from support.clock import FakeClock
 from support.waiting import eventually
 
 
