@@ -50,8 +50,8 @@ FAULTS = (
     Fault(
         "the pool that replaces a disposed one is not followed",
         "sqlalchemy.py",
-        '    "recreate",\n',
-        "",
+        '"connect", "recreate", ',
+        '"connect", ',
         ("tests/test_sqlalchemy.py",),
     ),
     Fault(

@@ -134,7 +134,7 @@ class TestConnections:
     async def test_what_the_server_closes_is_not_idle(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
-        session = sessions()
+        session = sessions(keepalive_timeout=3600)
         watch = watches.watch(session, registry=None)
         async with session.get(f"{server.url}/now") as response:
             await response.text()

@@ -183,6 +183,22 @@ class TestSetUpAndReset:
             watch.snapshot().open_failed, watch.snapshot().opened, watch.snapshot().closed,
         )  # fmt: skip
 
+    async def test_an_idle_connection_is_in_use_while_it_is_set_up(
+        self, pools: Any, watches: Watches, callback: Failing
+    ) -> None:
+        pool = await pools(setup=callback)
+        watch = watches.watch(pool, registry=None)
+        async with pool.acquire():
+            pass
+        callback.does = "hang"
+        acquiring = asyncio.create_task(pool._acquire(None))
+        await eventually(2, lambda: callback.reached)
+        assert (1, 0) == (watch.snapshot().in_use, watch.snapshot().idle)
+        acquiring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await acquiring
+        assert (0, 0) == compare(watch, pool)
+
     async def cancel_in(
         self, callback: Failing, pool: Any, meanwhile: tuple[int, int, int], watch: Watch
     ) -> None:
