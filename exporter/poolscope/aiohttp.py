@@ -127,8 +127,7 @@ class ConnectorHooks:
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
         for host, protocol, out in _existing(connector):
-            self._busy.ask(host)
-            self._keep(protocol, host)
+            self._found(protocol, host)
             self.ledger.adopted(id(protocol), self.clock(), out)
 
     def unhook(self) -> None:
@@ -268,9 +267,8 @@ class ConnectorHooks:
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
-        # Of one that was out when the watch began, the host may only be known now.
         if self._hosts.get(id(protocol), OTHER) is OTHER:
-            self._keep(protocol, _host_of(key))
+            self._found(protocol, _host_of(key))
         self.ledger.returned(id(protocol), self.clock())
 
     @harmless
@@ -290,6 +288,19 @@ class ConnectorHooks:
     def _on_collected(self, _: object) -> None:
         self.ledger.emptied(self.clock())
         self.watch.pool_gone(self.ledger)
+
+    def _found(self, protocol: Any, host: str) -> None:
+        """
+        Know a connection that nobody has asked for since the watch began.
+
+        Of one that was out then, the host may be known only when it is returned.
+        """
+        if host is not OTHER:
+            self._busy.ask(host)
+        if id(protocol) in self._hosts:
+            self._hosts[id(protocol)] = host
+        else:
+            self._keep(protocol, host)
 
     def _keep(self, protocol: Any, host: str) -> None:
         """Know the connection's host, and when it is closed or lost, in use or idle."""
@@ -334,6 +345,7 @@ def _existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
         for protocol in protocols
     }
     for protocol in list(connector._acquired):
-        # The others are placeholders of connections that are being opened.
-        if isinstance(protocol, ResponseHandler):
+        # The others are placeholders of connections that are being opened, and those that were
+        # lost while they were out.
+        if isinstance(protocol, ResponseHandler) and protocol.is_connected():
             yield hosts.get(id(protocol), OTHER), protocol, True

@@ -109,6 +109,7 @@ class PoolHooks:
         for pool in gc.get_objects():
             if id(pool) == self._pool_id:
                 self._take_off(pool)
+                break
 
     def hosts(self) -> tuple[HostReading, ...]:
         return ()
@@ -183,6 +184,10 @@ class PoolHooks:
     @harmless
     def acquired(self, holder: Any) -> None:
         self._acquiring.discard(id(holder))
+        if not holder.is_connected():
+            # It was closed during `setup`: the caller has a proxy, but no connection.
+            self._forget(holder, self.clock())
+            return
         reused = id(holder) not in self._connected
         self.ledger.held(id(holder._con), self.clock(), reused)
 
@@ -203,6 +208,7 @@ class PoolHooks:
         self._connected.add(id(holder))
         out = id(holder) in self._acquiring
         self.ledger.opened(attempt, id(connection), now, now - started, out)
+        self.checked(holder)  # before 0.32 one that was lost during `init` is kept
 
     @harmless
     def not_connected(self, attempt: int, started: float) -> None:
@@ -212,6 +218,9 @@ class PoolHooks:
     @harmless
     def released(self, holder: Any) -> None:
         if holder.is_connected():
+            if id(holder) not in self._connections:
+                # It was being opened when the watch began.
+                self._keep(holder)
             self.ledger.returned(id(holder._con), self.clock())
         else:
             self._forget(holder, self.clock())

@@ -47,14 +47,11 @@ KIND: Final = "sqlalchemy"
 
 # Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
+#   Pool._close_connection(connection, *, terminate=False)
 #   QueuePool._pool, with get(block, timeout) and empty()
 PUT_OVER: Final = (
-    "connect",
-    "recreate",
-    "_do_get",
-    "_do_return_conn",
-    "_invoke_creator",
-)
+    "connect", "recreate", "_do_get", "_do_return_conn", "_invoke_creator", "_close_connection",
+)  # fmt: skip
 
 _watched: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
 _records: dict[int, tuple[weakref.ref[Any], PoolHooks]] = {}
@@ -125,10 +122,11 @@ class PoolHooks:
         self.watch: Final = watch
         self.clock: Final = watch.clock
         self.ledger: Final = Ledger(limits_of(pool), watch.clock)
-        # What the attempts in flight went through, by caller: seconds in the queue, and the
-        # record of a connection that had to be opened.
+        # By caller: of the attempt in flight the seconds in the queue, and the record that had
+        # to be opened; and the record whose connection is closed next.
         self._queued: dict[int, float] = {}
         self._opened: dict[int, int] = {}
+        self._closing: dict[int, weakref.ref[Any]] = {}
         self._collected = weakref.ref(pool, self._on_collected)
         watch.add_pool(self.ledger)
         _watched[pool] = self
@@ -197,6 +195,13 @@ class PoolHooks:
 
         return invoke_creator
 
+    def _over_close_connection(self, original: Callable[..., None]) -> Callable[..., None]:
+        def close_connection(connection: Any, **how: Any) -> None:
+            self.closed(connection)
+            original(connection, **how)
+
+        return close_connection
+
     def _over_recreate(self, original: Callable[[], Pool]) -> Callable[[], Pool]:
         def recreate() -> Pool:
             pool = original()
@@ -264,6 +269,9 @@ class PoolHooks:
 
     @harmless
     def returned(self, record: Any) -> None:
+        # Others may have it before the attempt that has opened it, and gives it up, has ended.
+        if self._opened and self._opened.get(caller()) == id(record):
+            del self._opened[caller()]
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
@@ -285,6 +293,17 @@ class PoolHooks:
     def open_failed(self, attempt: int, started: float) -> None:
         now = self.clock()
         self.ledger.open_failed(attempt, now, now - started)
+
+    @harmless
+    def closing(self, record: weakref.ref[Any]) -> None:
+        """Its connection is closed next, unless a listener of the application raises."""
+        self._closing[caller()] = record
+
+    @harmless
+    def closed(self, connection: object) -> None:
+        record = self._closing.pop(caller(), lambda: None)()
+        if record is not None and record.dbapi_connection is connection:
+            self.ledger.closed(id(record), self.clock())
 
     @harmless
     def waiting(self, now: float) -> None:
@@ -313,10 +332,8 @@ class PoolHooks:
         """Know whose record it is, and when it is collected with its connection."""
         key = id(record)
         if key not in _records:
-            _records[key] = (
-                weakref.ref(record, functools.partial(_on_record_died, key)),
-                self,
-            )
+            died = functools.partial(_on_record_died, key)
+            _records[key] = weakref.ref(record, died), self
 
     def _adopt(self, records: Iterable[Any]) -> None:
         for record in records:
@@ -348,8 +365,7 @@ def _on_record_died(key: int, _: object) -> None:
 @harmless
 def _on_close(_: object, record: object) -> None:
     if found := _records.get(id(record)):
-        hooks = found[1]
-        hooks.ledger.closed(id(record), hooks.clock())
+        found[1].closing(found[0])
 
 
 @harmless

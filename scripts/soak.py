@@ -1,0 +1,84 @@
+"""
+Run a state machine until it has done a given number of operations, and say which it did.
+
+    soak.py [--operations N] [--seed N] ADAPTER ...
+
+Exits with 1 at the first difference, after hypothesis has printed the steps that lead to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.errors import FlakyStrategyDefinition
+from hypothesis.stateful import run_state_machine_as_test
+
+from stateful.machine import PoolMachine
+from stateful.machines import ADAPTERS, machine_of, running
+
+STEPS = 100
+"""Operations on one pool, before the next one is made."""
+
+EXAMPLES = 50
+"""Pools between two looks at how many operations there were."""
+
+
+def soak(machine: type[PoolMachine], operations: int, first_seed: int) -> int:
+    """Run the machine and return how many operations it did, of any kind."""
+    machine.done = Counter()
+    number = first_seed
+    while machine.done.total() < operations:
+        left = operations - machine.done.total()
+        how = settings(
+            max_examples=max(1, min(EXAMPLES, left // STEPS + 1)),
+            stateful_step_count=STEPS,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        )
+        try:
+            run_state_machine_as_test(seed(number)(machine), settings=how)
+        except FlakyStrategyDefinition:
+            # Threads and servers take their time, and the same steps did not lead to the same
+            # choices; that alone is no difference between a reading and the pool.
+            if machine.differences:
+                raise
+            print(f"  seed {number}: left, as its timing did not repeat", flush=True)
+        number += 1
+    return machine.done.total()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--operations", type=int, default=200_000, metavar="N")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("adapters", nargs="*", default=list(ADAPTERS), choices=ADAPTERS)
+    options = parser.parse_args()
+    with running():
+        for adapter in options.adapters:
+            print(f"{adapter}: {options.operations} operations, seed {options.seed}", flush=True)
+            began = time.monotonic()
+            total = soak(machine_of(adapter), options.operations, options.seed)
+            print(
+                f"{adapter}: {total} operations and no difference, "
+                f"in {time.monotonic() - began:.0f} s"
+            )
+            for name, count in machine_of(adapter).done.most_common():
+                print(f"  {count:8} {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

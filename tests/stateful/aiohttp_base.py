@@ -1,0 +1,367 @@
+"""A connector of aiohttp, what is known of it, and when everything around it is at rest."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import uvloop
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize
+
+from poolscope.errors import internal_errors
+from poolscope.reading import Reading
+from stateful.aiohttp_server import (
+    QUICK,
+    SLOW,
+    STUCK,
+    ClosingResponse,
+    CountingConnector,
+    Names,
+    Server,
+)
+from stateful.machine import Gauges, PoolMachine
+
+PATIENCE: Final = 2.0
+"""Seconds after which nothing is expected to happen any more."""
+
+STILL: Final = 3
+"""Turns of the loop in which nothing happens, before everything is at rest: a transport that is
+closed tells its protocol a turn later."""
+
+
+@functools.cache
+def freeze() -> None:
+    """Leave what there is out of all collections, once, so that they are quick."""
+    gc.collect()
+    gc.freeze()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a connector; `expired`: what is idle is too old to be used when it is looked at."""
+
+    limit: int
+    limit_per_host: int
+    force_close: bool
+    use_dns_cache: bool
+    expired: bool
+    watch_session: bool
+
+    def connector(self) -> CountingConnector:
+        kept = {"keepalive_timeout": -1.0} if self.expired and not self.force_close else {}
+        return CountingConnector(
+            limit=self.limit,
+            limit_per_host=self.limit_per_host,
+            force_close=self.force_close,
+            use_dns_cache=self.use_dns_cache,
+            ttl_dns_cache=None,
+            resolver=Names(),
+            **kept,
+        )
+
+
+rarely = st.sampled_from((False, False, False, True))
+options = st.builds(
+    Options, st.integers(1, 3), st.integers(0, 2), rarely, st.booleans(), rarely, st.booleans()
+)
+
+
+@dataclass(eq=False)
+class Request:
+    """`answer`: the response or websocket that the caller has, once `task` is done."""
+
+    number: int
+    host: str
+    session: int
+    task: asyncio.Task[Any]
+    answer: Any = None
+
+
+class AiohttpMachine(PoolMachine):
+    """
+    requests: those that are not done.
+    held: responses whose body goes on.
+    ended: responses whose body has ended, and that nobody has read.
+    dropped: numbers of responses whose body goes on, and that nobody has any more.
+    """
+
+    @initialize(
+        fast=st.booleans(),
+        drawn=options,
+        found=st.lists(st.sampled_from(("now", "stream", "socket")), max_size=3),
+    )
+    def begin(self, fast: bool, drawn: Options, found: list[str]) -> None:
+        # Only the operations that drop something collect it, and then let it settle.
+        gc.disable()
+        freeze()
+        self.loop = uvloop.new_event_loop() if fast else asyncio.new_event_loop()
+        # Not what they are told of: that would be kept alive.
+        self.problems: list[str] = []
+        self.loop.set_exception_handler(
+            lambda loop, context: self.problems.append(context["message"])
+        )
+        self.errors_before = internal_errors.count
+        self.number = 0
+        self.server = self.loop.run_until_complete(Server.started())
+        self.past: list[tuple[Any, Reading]] = []
+        self._open(drawn)
+        for what in found:
+            if not self.connector.full(QUICK[0]):
+                self._begin(what, QUICK[0])
+        self._watch()
+
+    def _open(self, drawn: Options) -> None:
+        async def make() -> None:
+            self.connector = drawn.connector()
+            self.sessions = [self._session(owner) for owner in (True, False)]
+
+        self.options = drawn
+        self.requests: list[Request] = []
+        self.held: list[Request] = []
+        self.ended: list[Request] = []
+        self.upgraded: list[Request] = []
+        self.dropped: list[int] = []
+        self.loop.run_until_complete(make())
+        self.names: Any = self.connector._resolver
+
+    def _session(self, owner: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self.connector,
+            connector_owner=owner,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=ClosingResponse,
+        )
+
+    def _watch(self) -> None:
+        target = self.sessions[0] if self.options.watch_session else self.connector
+        self.found_out = self.connector.out()
+        self.adopted = self.found_out + self.connector.idle().total()
+        self.connector.asked = self.connector.served = 0
+        self.names.answered = self.names.failed = 0
+        self.ends: Counter[str] = Counter()
+        self._before = None
+        self.watch = self.watches.watch(target, registry=None)
+
+    def teardown(self) -> None:
+        gc.enable()
+        if not hasattr(self, "loop"):
+            return
+        # The machine is torn down after a failure, and after hypothesis has stopped it half-way.
+        passed = sys.exception() is None
+        try:
+            if passed:
+                self.close()
+        finally:
+            left = self.loop.run_until_complete(self._stop())
+            self.loop.close()
+        if passed:
+            assert set() == left
+            assert [] == [message for message in self.problems if "Unclosed" not in message]
+            for watch, reading in self.past:
+                assert reading == watch._groups.read(watch)
+
+    async def _stop(self) -> set[Any]:
+        """Leave nothing behind; return the tasks that are left nevertheless."""
+        await self._close_sessions()
+        for request in self.requests:
+            request.task.cancel()
+        await self.server.stop()
+        for _ in range(STILL):
+            await asyncio.sleep(0)
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    async def _close_sessions(self) -> None:
+        for session in self.sessions:
+            await session.close()
+
+    # What is known of the pool
+
+    def gauges(self) -> Gauges:
+        connector = self.connector
+        return Gauges(
+            connector.out(),
+            connector.idle().total(),
+            connector.opening(),
+            len(connector.waiters()),
+        )
+
+    def in_flight(self) -> int:
+        return self.connector.connecting.total()
+
+    def holds(self) -> int:
+        """Return the holds that began with an attempt, of those that have not ended."""
+        return self.connector.out() - self.found_out
+
+    def compare_with_server(self, connections: int) -> None:
+        if connections != self.server.connections():
+            self._do(lambda: None, lambda: connections == self.server.connections())
+
+    def _counters_obey_their_laws(self, reading: Reading) -> None:
+        # Redirects, and what aiohttp tries again by itself, are attempts as well: the connector
+        # itself counts how often it is asked.
+        self.begun = self.connector.asked
+        super()._counters_obey_their_laws(reading)
+        assert self.connector.served == reading.acquired
+        assert self.ends == Counter(
+            timed_out=int(reading.timed_out),
+            cancelled=int(reading.cancelled),
+            failed=int(reading.failed),
+        )
+        assert self.names.answered == reading.dns_misses
+        assert self.names.failed == reading.dns_errors
+        self._hosts_add_up(reading)
+        assert self.errors_before == internal_errors.count
+
+    def _hosts_add_up(self, reading: Reading) -> None:
+        by_host = self.watch.hosts()
+        assert (reading.in_use, reading.idle, reading.opening, reading.waiting) == (
+            sum(host.in_use for host in by_host),
+            sum(host.idle for host in by_host),
+            sum(host.opening for host in by_host),
+            sum(host.waiting for host in by_host),
+        )
+        idle = {host.host.partition(":")[0]: host.idle for host in by_host if host.idle}
+        assert self.connector.idle() == idle
+        waiting = {host.host.partition(":")[0]: host.waiting for host in by_host if host.waiting}
+        assert Counter(host for host, _ in self.connector.waiters()) == waiting
+
+    # Doing something, and letting it settle
+
+    def _do(self, act: Callable[[], object], until: Callable[[], bool] = lambda: True) -> None:
+        async def do_and_settle() -> None:
+            doing = act()
+            if isinstance(doing, Awaitable):
+                await doing
+            await self._still(lambda: until() and self._at_rest())
+
+        self.loop.run_until_complete(do_and_settle())
+        for request in self.requests:
+            if request.task.done() and not request.task.cancelled():
+                request.answer = None if request.task.exception() else request.task.result()
+                if isinstance(request.answer, aiohttp.ClientResponse):
+                    self.held.append(request)
+                elif request.answer is not None:
+                    self.upgraded.append(request)
+        self.requests = [request for request in self.requests if not request.task.done()]
+
+    async def _still(self, condition: Callable[[], bool]) -> None:
+        """Let the loop run until the condition is true, and nothing happens any more."""
+        still = 0
+        deadline = time.monotonic() + PATIENCE
+        while still < STILL:
+            still = still + 1 if condition() else 0
+            await asyncio.sleep(0)
+            assert time.monotonic() < deadline, f"never at rest: {self._unrest()}"
+
+    def _at_rest(self) -> bool:
+        """Whether each request waits for something that only the machine can bring about."""
+        connector = self.connector
+        undone = [request for request in self.requests if not request.task.done()]
+        if undone:
+            waiting = Counter(host for host, _ in connector.waiters())
+            hung = connector.connecting[STUCK] - waiting[STUCK]
+            if any(not turn.done() for turn in self.names.pending):
+                hung += connector.connecting[SLOW] - waiting[SLOW]
+            numbers = self.server.unanswered()
+            unanswered = sum(request.number in numbers for request in undone)
+            if len(undone) != waiting.total() + hung + unanswered:
+                return False
+        return self.server.connections() == connector.out() + connector.idle().total()
+
+    def _unrest(self) -> str:
+        connector = self.connector
+        undone = [request for request in self.requests if not request.task.done()]
+        return (
+            f"{undone} waiting {connector.waiters()} connecting {connector.connecting} "
+            f"unanswered {self.server.unanswered()} pending {self.names.pending} "
+            f"connections {self.server.connections()} != {connector.out()} + {connector.idle()}"
+        )
+
+    def _begin(self, what: str, host: str, **more: Any) -> None:
+        self._do(lambda: self._ask(what, host, **more))
+
+    def _ask(
+        self,
+        what: str,
+        host: str,
+        method: str = "GET",
+        session: int = 0,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> Request:
+        self.number += 1
+        url = self.server.url(host, what, self.number)
+        asking = self._request(self.sessions[session], what, method, url, timeout)
+        self.requests.append(Request(self.number, host, session, self.loop.create_task(asking)))
+        return self.requests[-1]
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        what: str,
+        method: str,
+        url: str,
+        timeout: aiohttp.ClientTimeout | None,
+    ) -> Any:
+        connector = self.connector
+        try:
+            if what == "socket":
+                return await session.ws_connect(url)
+            limit = timeout or aiohttp.ClientTimeout(total=None)
+            response = await session.request(method, url, ssl=False, timeout=limit)
+            if what == "stream":
+                return response
+            async with response:
+                await response.read()
+        except BaseException as error:
+            if asyncio.current_task() in connector.given_up:
+                connector.given_up.discard(asyncio.current_task())
+                self.ends[_end(error)] += 1
+            raise
+
+    def unanswered(self) -> list[Request]:
+        numbers = self.server.unanswered()
+        return [request for request in self.requests if request.number in numbers]
+
+    def waiting(self) -> list[Request]:
+        """Return the requests that wait for a slot; to the slow and the stuck host, may be."""
+        hosts = {host for host, _ in self.connector.waiters()}
+        return [request for request in self._unserved() if request.host in hosts]
+
+    def connecting(self) -> list[Request]:
+        return [request for request in self._unserved() if request.host in (SLOW, STUCK)]
+
+    def _unserved(self) -> list[Request]:
+        numbers = self.server.unanswered()
+        return [request for request in self.requests if request.number not in numbers]
+
+    def idle(self) -> int:
+        return self.connector.idle().total()
+
+    def close(self) -> None:
+        """Close the session with whatever is in flight, and end all of it."""
+        self._do(self._close_sessions)
+        self.the_reading_is_true()
+        self.names.end(well=False)
+        for request in self.requests:
+            request.task.cancel()
+        self._do(lambda: None, lambda: all(request.task.done() for request in self.requests))
+        self.the_reading_is_true()
+        assert Gauges(0, 0, 0, 0) == self.gauges()
+        for request in self.held + self.ended + self.upgraded:
+            self.server.answer(request.number)
+            self._do(request.answer.close)
+
+
+def _end(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed_out"
+    return "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"

@@ -1,0 +1,285 @@
+"""What the aiohttp machine needs around the pool: a server, names, and a connector that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import aiohttp
+from aiohttp import web
+from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
+
+if TYPE_CHECKING:  # aiohttp 3.9 does not have it
+    from aiohttp.abc import ResolveResult
+
+QUICK: Final = ("one.example", "two.example")
+SLOW: Final = "slow.example"
+STUCK: Final = "stuck.example"
+UNKNOWN: Final = "unknown.example"
+REFUSED: Final = "refused.example"
+
+
+class Server:
+    """
+    A real web server on a free port of loopback; paths are `/WHAT/NUMBER`.
+
+    go_on: set, for a number, when the body of that response ends or the answer is given.
+    out: connections on which a request is being served, with the request's number.
+    """
+
+    port: int
+    stuck: asyncio.Server
+    stuck_port: int
+
+    def __init__(self) -> None:
+        self.go_on: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self.later_ones: set[int] = set()
+        self.out: dict[Any, int] = {}
+        self.sockets: dict[int, web.WebSocketResponse] = {}
+        self.server = web.Server(self.serve, access_log=None)
+        # Handlers of responses that nobody reads any more wait until they are told to end.
+        self.runner = web.ServerRunner(self.server, shutdown_timeout=0.01)
+
+    @classmethod
+    async def started(cls) -> Self:
+        self = cls()
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.port = self.runner.addresses[0][1]
+        loop = asyncio.get_running_loop()
+        # Accepts, and never shakes hands.
+        self.stuck = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        self.stuck_port = self.stuck.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        for event in self.go_on.values():
+            event.set()
+        self.stuck.close()
+        await self.runner.cleanup()
+
+    def url(self, host: str, what: str, number: int) -> str:
+        if host == STUCK:
+            return f"https://{host}:{self.stuck_port}/"
+        if host == REFUSED:
+            return f"http://{host}:1/"
+        return f"http://{host}:{self.port}/{what}/{number}"
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        _, what, word = request.path.split("/")
+        number = int(word)
+        self.out[request.protocol] = number
+        try:
+            answer: web.StreamResponse = await getattr(self, what)(request, number)
+            return answer
+        except ConnectionError:
+            return web.Response()  # which nobody gets
+        finally:
+            self.out.pop(request.protocol, None)
+
+    async def now(self, request: web.BaseRequest, number: int) -> web.Response:
+        return web.Response(text="now")
+
+    async def last(self, request: web.BaseRequest, number: int) -> web.Response:
+        return web.Response(text="last", headers={"Connection": "close"})
+
+    async def redirect(self, request: web.BaseRequest, number: int) -> web.Response:
+        return web.Response(status=302, headers={"Location": f"/now/{number}"})
+
+    async def elsewhere(self, request: web.BaseRequest, number: int) -> web.Response:
+        other = self.url(QUICK[request.host.startswith(QUICK[0])], "now", number)
+        return web.Response(status=302, headers={"Location": other})
+
+    async def later(self, request: web.BaseRequest, number: int) -> web.Response:
+        self.later_ones.add(number)
+        await self.go_on[number].wait()
+        return web.Response(text="later")
+
+    async def stream(self, request: web.BaseRequest, number: int) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"begun ")
+        await self.go_on[number].wait()
+        if request.transport is not None:
+            await response.write_eof(b"ended")
+        return response
+
+    async def socket(self, request: web.BaseRequest, number: int) -> web.StreamResponse:
+        upgraded = web.WebSocketResponse()
+        await upgraded.prepare(request)
+        self.sockets[number] = upgraded
+        try:
+            async for _ in upgraded:
+                pass
+        finally:
+            del self.sockets[number]
+        return upgraded
+
+    def answer(self, number: int) -> None:
+        """End the body of a response, or give the answer that a request waits for."""
+        self.later_ones.discard(number)
+        self.go_on.pop(number, asyncio.Event()).set()
+
+    def connections(self) -> int:
+        # One that is lost stays in the list until the handler of its request has ended.
+        return sum(protocol.transport is not None for protocol in self.server.connections)
+
+    def unanswered(self) -> set[int]:
+        """Return the numbers of requests that have come, and get no answer yet."""
+        return self.later_ones.intersection(self.serving())
+
+    def hang_up_idle(self) -> None:
+        """Close all connections that serve nothing, as when their keep-alive time is over."""
+        for protocol in self.server.connections:
+            if protocol not in self.out:
+                protocol.force_close()
+
+    def serving(self) -> dict[int, Any]:
+        """Return the transports on which requests are served, by number."""
+        return {
+            number: protocol.transport
+            for protocol, number in self.out.items()
+            if protocol.transport is not None
+        }
+
+    def drop(self, number: int, reset: bool) -> None:
+        """Lose the connection on which a request is served, with or without a goodbye."""
+        transport = self.serving()[number]
+        transport.abort() if reset else transport.close()
+
+
+class Names(AbstractResolver):
+    """Resolves every name to loopback: the slow one when it is told to, the unknown one never."""
+
+    def __init__(self) -> None:
+        self.pending: list[asyncio.Future[None]] = []
+        self.answered = self.failed = 0
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+        if host == SLOW:
+            turn = asyncio.get_running_loop().create_future()
+            self.pending.append(turn)
+            try:
+                await turn
+            except OSError:
+                self.failed += 1
+                raise
+            finally:
+                self.pending.remove(turn)
+        if host == UNKNOWN:
+            self.failed += 1
+            raise OSError(-2, "no such host")
+        self.answered += 1
+        address: Any = {
+            "hostname": host,
+            "host": "127.0.0.1",
+            "port": port,
+            "family": socket.AF_INET,
+            "proto": 0,
+            "flags": 0,
+        }
+        return [address]
+
+    def end(self, well: bool) -> None:
+        """End the look-ups that hang."""
+        for turn in self.pending:
+            if not turn.done():
+                turn.set_result(None) if well else turn.set_exception(OSError(-3, "try again"))
+
+    async def close(self) -> None:
+        pass
+
+
+class ClosingResponse(aiohttp.ClientResponse):
+    """
+    A response that closes its connection when it is closed, as all but those of aiohttp 3.9.0.
+
+    There a request that is cancelled leaves its connection to the next one, which then gets
+    the answer to the other's question.
+    """
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        super().close()
+
+
+class CountingConnector(aiohttp.TCPConnector):
+    """
+    A connector that knows, whether it is watched or not, what it is asked for.
+
+    asked, served: attempts to get a connection that began, and that ended well.
+    connecting: attempts that have not ended, by host.
+    given_up: the tasks whose attempt did not end well.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked = self.served = 0
+        self.connecting: Counter[str] = Counter()
+        self.given_up: set[Any] = set()
+        self._left: list[tuple[str, Any]] = []
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        self.asked += 1
+        self.connecting[req.url.host] += 1
+        try:
+            connection = await super().connect(req, traces, timeout)
+        except BaseException:
+            self.given_up.add(asyncio.current_task())
+            raise
+        finally:
+            self.connecting[req.url.host] -= 1
+        self.served += 1
+        return connection
+
+    def _close(self, **options: Any) -> Any:
+        # aiohttp 3.9 forgets those that wait, who then wait until they are cancelled.
+        self._left = self.waiters()
+        return super()._close(**options)
+
+    # Private structures of aiohttp, checked with 3.9.0 and 3.14.5: `_acquired` holds protocols
+    # and placeholders, `_conns` sequences of (protocol, time), `_waiters` collections of futures.
+
+    def out(self) -> int:
+        """
+        Return how many open connections are out.
+
+        One that was lost is out until its response is given up, but is not open any more.
+        """
+        handlers = [key for key in self._acquired if isinstance(key, ResponseHandler)]
+        return sum(handler.is_connected() for handler in handlers)
+
+    def opening(self) -> int:
+        """Return how many connections are being opened; a closed connector keeps no count."""
+        if self.closed:
+            return sum(self.connecting.values()) - len(self.waiters())
+        return sum(not isinstance(key, ResponseHandler) for key in self._acquired)
+
+    def idle(self) -> Counter[str]:
+        """Return the connections that are kept, by host; those that the server closed are not."""
+        return Counter(
+            key.host
+            for key, kept in self._conns.items()
+            for protocol, *_ in kept
+            if protocol.is_connected()
+        )
+
+    def waiters(self) -> list[tuple[str, Any]]:
+        """Return host and future of those that wait for a slot."""
+        waiters = [(key.host, waiter) for key, queue in self._waiters.items() for waiter in queue]
+        return [(host, waiter) for host, waiter in waiters + self._left if not waiter.done()]
+
+    def full(self, host: str) -> bool:
+        """Whether a request to the host would have to wait."""
+        key: Any = next((key for key in self._acquired_per_host if key.host == host), None)
+        return self._available_connections(key) <= 0
+
+    def expire(self) -> None:
+        """Do what its timer does when all idle connections have been kept long enough."""
+        self._keepalive_timeout, kept = -1.0, self._keepalive_timeout
+        self._cleanup()
+        self._keepalive_timeout = kept

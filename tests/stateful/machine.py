@@ -1,0 +1,152 @@
+"""
+What every state machine shares: operations that are counted, and laws that hold after each.
+
+A machine does to a pool whatever a program or a server can do, in random order. After each
+operation the reading equals what the pool's own structures say, what the server sees, and what
+the machine knows that it has begun.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from poolscope import Watch
+from poolscope.demo.postgres import EmbeddedPostgres
+from poolscope.reading import Reading
+from poolscope.testing import FakeClock
+from poolscope.watch import Watches
+
+COUNTERS: Final = (
+    "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
+    "closed", "invalidated_hard", "invalidated_soft", "in_use_seconds", "waiting_seconds",
+    "saturated_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """How many connections are in use, idle and being opened, and how many callers wait."""
+
+    in_use: int
+    idle: int
+    opening: int
+    waiting: int
+
+
+def operation(**strategies: Any) -> Callable[[Callable[..., None]], Any]:
+    """Decorate a rule, so that the machine counts how often it is applied."""
+
+    def decorate(apply: Callable[..., None]) -> Any:
+        @functools.wraps(apply)
+        def counted(self: PoolMachine, **drawn: Any) -> None:
+            self.done[apply.__name__] += 1
+            with self.noting_differences(apply.__name__):
+                apply(self, **drawn)
+
+        applied: Any = rule(**strategies)  # which has no types
+        return applied(counted)
+
+    return decorate
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """
+    A pool that is watched, and everything that is known of it.
+
+    begun: attempts to get a connection that the machine has begun.
+    in_flight: those that have not ended.
+    adopted: connections that were open when the watch began.
+    """
+
+    done: ClassVar[Counter[str]] = Counter()
+    differences: ClassVar[list[str]] = []
+    postgres: ClassVar[EmbeddedPostgres]
+    watch: Watch
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.watches = Watches(self.clock)
+        self.begun = 0
+        self.adopted = 0
+        self._before: Reading | None = None
+
+    def in_flight(self) -> int:
+        """Return how many attempts have begun and not ended."""
+        raise NotImplementedError
+
+    def gauges(self) -> Gauges:
+        """Return what the pool's own structures say."""
+        raise NotImplementedError
+
+    def holds(self) -> int:
+        """Return how many callers have a connection."""
+        raise NotImplementedError
+
+    def compare_with_server(self, connections: int) -> None:
+        """Assert that the server has this many connections from the pool, soon."""
+        raise NotImplementedError
+
+    def reading(self) -> Reading:
+        return self.watch._groups.read(self.watch)
+
+    @operation()
+    def a_second_passes(self) -> None:
+        before = self.reading()
+        self.clock.advance(1.0)
+        after = self.reading()
+        saturated = before.in_use + before.opening >= before.limit > 0
+        assert before.in_use_seconds + before.in_use == after.in_use_seconds
+        assert before.waiting_seconds + before.waiting == after.waiting_seconds
+        assert before.saturated_seconds + saturated == after.saturated_seconds
+
+    @invariant()
+    def the_reading_is_true(self) -> None:
+        if hasattr(self, "watch"):
+            with self.noting_differences("the reading"):
+                self._compare(self.reading())
+
+    @contextmanager
+    def noting_differences(self, where: str) -> Iterator[None]:
+        """Note what differs, as hypothesis may report its own trouble with timing instead."""
+        try:
+            yield
+        except AssertionError as error:
+            self.differences.append(f"{where}: {error}")
+            raise
+
+    def _compare(self, reading: Reading) -> None:
+        self._gauges_are_the_pools_own(reading)
+        self._counters_obey_their_laws(reading)
+        if self._before is not None:
+            fallen = [
+                name for name in COUNTERS if getattr(reading, name) < getattr(self._before, name)
+            ]
+            assert [] == fallen
+        self._before = reading
+
+    def _gauges_are_the_pools_own(self, reading: Reading) -> None:
+        read = Gauges(
+            int(reading.in_use), int(reading.idle), int(reading.opening), int(reading.waiting)
+        )
+        assert self.gauges() == read
+        self.compare_with_server(read.in_use + read.idle)
+
+    def _counters_obey_their_laws(self, reading: Reading) -> None:
+        ended = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
+        assert self.begun == ended + self.in_flight()
+        assert reading.opened - reading.closed == reading.in_use + reading.idle
+        assert ended == reading.acquire_seconds.count
+        assert reading.waited == reading.queue_seconds.count
+        assert reading.acquired == reading.hold_seconds.count + self.holds()
+        assert reading.opened + reading.open_failed == reading.open_seconds.count + self.adopted
+        assert reading.reused <= reading.acquired
+        assert reading.in_use_peak >= reading.in_use
+        assert reading.waiting_peak >= reading.waiting

@@ -1,0 +1,252 @@
+"""Threads and tasks: the two ways of using SQLAlchemy's engines, and those who use them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Protocol
+
+import sqlalchemy
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from poolscope.demo.postgres import EmbeddedPostgres
+from support.waiting import PATIENCE
+
+
+def until(
+    condition: Callable[[], bool],
+    step: Callable[[], None],
+    state: Callable[[], object] = lambda: "",
+) -> None:
+    """Take steps until the condition is true; fail, with the state, if it never is."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, state()
+        step()
+
+
+class Gate(Protocol):
+    """Where a caller that is connecting stays until it is let through."""
+
+    def set(self) -> None: ...
+
+
+class Caller(Protocol):
+    """Someone in the background who asks for a connection."""
+
+    def done(self) -> bool: ...
+
+    def cancel(self) -> object: ...
+
+    def result(self) -> Any:
+        """Return what the call returned, or raise what it raised."""
+
+
+@dataclass(eq=False)
+class Held:
+    """
+    What a caller has.
+
+    stuck: it was given back, in vain.
+    """
+
+    connection: Any
+    since: float
+    stuck: bool = False
+
+    def proxied(self) -> Any:
+        connection = self.connection
+        return connection._dbapi_connection if isinstance(connection, Connection) else connection
+
+    def record(self) -> Any:
+        """Return the record of the pool, if it has an open connection."""
+        proxied = self.proxied()
+        record = proxied._connection_record if proxied is not None else None
+        return record if record is not None and record.dbapi_connection is not None else None
+
+
+@dataclass(eq=False)
+class Background:
+    """A caller who waits in the queue, or is connecting and stays at a gate."""
+
+    caller: Caller
+    pool: weakref.ref[Any]
+    since: float
+    gate: Gate | None = None
+
+
+@dataclass
+class AtGates:
+    """Callers that are to stay, and those that are there; `refused`: those let through in vain."""
+
+    next: Gate | None = None
+    here: list[Gate] = field(default_factory=list)
+    refused: list[Gate] = field(default_factory=list)
+
+
+class Side(Protocol):
+    cancels: ClassVar[bool]
+    """Whether a caller can be cancelled."""
+    finishes: ClassVar[bool]
+    """Whether the server sees that a connection was collected."""
+
+    target: Any
+    """What is watched."""
+    engine: sqlalchemy.Engine
+
+    def run(self, call: Callable[[], Any]) -> Any: ...
+
+    def start(self, call: Callable[[], Any]) -> Caller: ...
+
+    def gate(self) -> Gate: ...
+
+    def stay_at(self, gate: Any) -> None:
+        """Block the caller, in its own thread or greenlet."""
+
+    def step(self) -> None:
+        """Let others run."""
+
+    def blocked(self, pool: Any) -> int:
+        """Return how many callers are in the queue of a pool."""
+
+    def records(self, pool: Any) -> list[Any]:
+        """Return what is in the queue of a pool."""
+
+    def pid(self, connection: Any) -> int:
+        """Return the process id of a DBAPI connection's backend."""
+
+    def close(self) -> None: ...
+
+
+class ThreadCaller:
+    """A thread of its own: when it is done, nothing of it is left that has the connection."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call: Callable[[], Any] | None = call
+        self._result: Any = None
+        self._error: type[BaseException] | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        assert self._call is not None
+        try:
+            self._result = self._call()
+        except Exception as error:
+            # Not the error: its traceback has the frames, and they the connection.
+            self._error = type(error)
+        self._call = None
+
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def cancel(self) -> None:
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        if self._error is sqlalchemy.exc.TimeoutError:
+            raise sqlalchemy.exc.TimeoutError
+        if self._error is not None:
+            raise RuntimeError(self._error)
+        return self._result
+
+
+class Threads:
+    """An `Engine`, with psycopg."""
+
+    cancels: ClassVar = False
+    finishes: ClassVar = True
+
+    def __init__(self, postgres: EmbeddedPostgres, application: str, **options: Any) -> None:
+        self.target: Any = sqlalchemy.create_engine(
+            postgres.sqlalchemy_url("psycopg"),
+            connect_args={"application_name": application},
+            **options,
+        )
+        self.engine: sqlalchemy.Engine = self.target
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        return call()
+
+    def start(self, call: Callable[[], Any]) -> Caller:
+        return ThreadCaller(call)
+
+    def gate(self) -> Gate:
+        return threading.Event()
+
+    def stay_at(self, gate: Any) -> None:
+        gate.wait()
+
+    def step(self) -> None:
+        time.sleep(0)
+
+    def blocked(self, pool: Any) -> int:
+        return len(pool._pool.not_empty._waiters)
+
+    def records(self, pool: Any) -> list[Any]:
+        return list(pool._pool.queue)
+
+    def pid(self, connection: Any) -> int:
+        return int(connection.info.backend_pid)
+
+    def close(self) -> None:
+        """Nothing is left: the threads have ended."""
+
+
+class Tasks:
+    """
+    An `AsyncEngine`, with asyncpg.
+
+    It runs what the `Engine` inside it does in a greenlet, and so does the machine.
+    """
+
+    cancels: ClassVar = True
+    finishes: ClassVar = False
+
+    def __init__(self, postgres: EmbeddedPostgres, application: str, **options: Any) -> None:
+        self._loop: Final = asyncio.new_event_loop()
+        self.target: Any = create_async_engine(
+            postgres.sqlalchemy_url("asyncpg"),
+            connect_args={"server_settings": {"application_name": application}},
+            **options,
+        )
+        self.engine: sqlalchemy.Engine = self.target.sync_engine
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        return self._loop.run_until_complete(greenlet_spawn(call))
+
+    def start(self, call: Callable[[], Any]) -> Caller:
+        return self._loop.create_task(greenlet_spawn(call))
+
+    def gate(self) -> Gate:
+        return asyncio.Event()
+
+    def stay_at(self, gate: Any) -> None:
+        await_only(gate.wait())
+
+    def step(self) -> None:
+        self._loop.run_until_complete(asyncio.sleep(0))
+
+    def blocked(self, pool: Any) -> int:
+        getters = pool._pool._queue._getters
+        return sum(not getter.done() for getter in getters)
+
+    def records(self, pool: Any) -> list[Any]:
+        return list(pool._pool._queue._queue)
+
+    def pid(self, connection: Any) -> int:
+        return int(connection.driver_connection.get_server_pid())
+
+    def close(self) -> None:
+        """Wait until the loop knows that all connections are closed, and close it."""
+        # The selector has the loop's own pipe and nothing else.
+        selector = self._loop._selector  # type: ignore[attr-defined]
+        until(lambda: len(selector.get_map()) == 1, self.step)
+        self.step()  # in which the sockets are closed
+        self._loop.close()
