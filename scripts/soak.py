@@ -54,6 +54,7 @@ def soak(machine: type[PoolMachine], operations: int, first_seed: int) -> int:
             if machine.differences:
                 raise
             print(f"  seed {number}: left, as its timing did not repeat", flush=True)
+        print(f"  seed {number}: {machine.done.total()} operations so far", flush=True)
         number += 1
     return machine.done.total()
 

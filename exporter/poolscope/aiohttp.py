@@ -219,6 +219,9 @@ class ConnectorHooks:
             self._opening.pop(attempt.number, None)
             self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
         self.ledger.served(key, now, now - attempt.started, attempt.queued, reused)
+        if not protocol.is_connected():
+            # It was lost while a tracer of the session's own took its time.
+            self.lost(protocol)
 
     @harmless
     def finished(self, outcome: int, attempt: Attempt) -> None:

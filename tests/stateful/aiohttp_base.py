@@ -24,13 +24,13 @@ from stateful.aiohttp_server import (
     SLOW,
     STUCK,
     ClosingResponse,
-    CountingConnector,
-    Names,
+    Options,
     Server,
+    options,
 )
 from stateful.machine import Gauges, PoolMachine
 
-PATIENCE: Final = 2.0
+PATIENCE: Final = 20.0
 """Seconds after which nothing is expected to happen any more."""
 
 STILL: Final = 3
@@ -43,36 +43,6 @@ def freeze() -> None:
     """Leave what there is out of all collections, once, so that they are quick."""
     gc.collect()
     gc.freeze()
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of a connector; `expired`: what is idle is too old to be used when it is looked at."""
-
-    limit: int
-    limit_per_host: int
-    force_close: bool
-    use_dns_cache: bool
-    expired: bool
-    watch_session: bool
-
-    def connector(self) -> CountingConnector:
-        kept = {"keepalive_timeout": -1.0} if self.expired and not self.force_close else {}
-        return CountingConnector(
-            limit=self.limit,
-            limit_per_host=self.limit_per_host,
-            force_close=self.force_close,
-            use_dns_cache=self.use_dns_cache,
-            ttl_dns_cache=None,
-            resolver=Names(),
-            **kept,
-        )
-
-
-rarely = st.sampled_from((False, False, False, True))
-options = st.builds(
-    Options, st.integers(1, 3), st.integers(0, 2), rarely, st.booleans(), rarely, st.booleans()
-)
 
 
 @dataclass(eq=False)
@@ -107,7 +77,9 @@ class AiohttpMachine(PoolMachine):
         # Not what they are told of: that would be kept alive.
         self.problems: list[str] = []
         self.loop.set_exception_handler(
-            lambda loop, context: self.problems.append(context["message"])
+            lambda loop, context: self.problems.append(
+                f"{context['message']}: {context.get('future')}"
+            )
         )
         self.errors_before = internal_errors.count
         self.number = 0
@@ -278,7 +250,9 @@ class AiohttpMachine(PoolMachine):
         return self.server.connections() == connector.out() + connector.idle().total()
 
     def _unrest(self) -> str:
-        connector = self.connector
+        connector = getattr(self, "connector", None)
+        if connector is None:
+            return "the connector was not collected"
         undone = [request for request in self.requests if not request.task.done()]
         return (
             f"{undone} waiting {connector.waiters()} connecting {connector.connecting} "
@@ -346,6 +320,23 @@ class AiohttpMachine(PoolMachine):
     def idle(self) -> int:
         return self.connector.idle().total()
 
+    def _cancel(self, *requests: Request) -> None:
+        async def cancel() -> None:
+            for request in requests:
+                request.task.cancel()
+            await asyncio.gather(*(r.task for r in requests), return_exceptions=True)
+            for request in requests:
+                self.server.answer(request.number)
+
+        self._do(cancel)
+
+    def _end_look_ups(self) -> None:
+        # They go on in tasks of their own, which know the connector.
+        self._do(
+            lambda: self.names.end(well=False),
+            lambda: not any(map(_looks_up, asyncio.all_tasks())),
+        )
+
     def close(self) -> None:
         """Close the session with whatever is in flight, and end all of it."""
         self._do(self._close_sessions)
@@ -365,3 +356,8 @@ def _end(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed_out"
     return "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+
+
+def _looks_up(task: asyncio.Task[Any]) -> bool:
+    coroutine: Any = task.get_coro()
+    return "_resolve_host" in coroutine.__qualname__

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from hypothesis import strategies as st
 
-from stateful.aiohttp_base import AiohttpMachine, Options, Request, options
-from stateful.aiohttp_server import QUICK, REFUSED, SLOW, STUCK, UNKNOWN
+from stateful.aiohttp_base import AiohttpMachine, Request
+from stateful.aiohttp_server import QUICK, REFUSED, SLOW, STUCK, UNKNOWN, Options, options
 from stateful.machine import operation
 
 T = TypeVar("T")
@@ -302,6 +302,7 @@ class Machine(AiohttpMachine):
     @operation(drawn=options)
     def the_session_is_forgotten(self, drawn: Options) -> None:
         self._give_up()
+        self.ended.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             self.sessions.clear()
@@ -358,20 +359,10 @@ class Machine(AiohttpMachine):
 
         self._do(end, *until)
 
-    def _cancel(self, *requests: Request) -> None:
-        async def cancel() -> None:
-            for request in requests:
-                request.task.cancel()
-            await asyncio.gather(*(r.task for r in requests), return_exceptions=True)
-            for request in requests:
-                self.server.answer(request.number)
-
-        self._do(cancel)
-
     def _give_up(self, held: bool = True) -> None:
         """Leave nothing in flight, and nothing that is held but idle connections if told so."""
-        self._do(lambda: self.names.end(well=False))
         self._cancel(*self.requests)
+        self._end_look_ups()
         if not held:
             return
         while self.held:

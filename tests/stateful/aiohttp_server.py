@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:  # aiohttp 3.9 does not have it
     from aiohttp.abc import ResolveResult
@@ -69,6 +71,8 @@ class Server:
         return f"http://{host}:{self.port}/{what}/{number}"
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.transport is None:
+            return web.Response()  # to nobody
         _, what, word = request.path.split("/")
         number = int(word)
         self.out[request.protocol] = number
@@ -76,7 +80,7 @@ class Server:
             answer: web.StreamResponse = await getattr(self, what)(request, number)
             return answer
         except ConnectionError:
-            return web.Response()  # which nobody gets
+            return web.Response()  # to nobody
         finally:
             self.out.pop(request.protocol, None)
 
@@ -283,3 +287,33 @@ class CountingConnector(aiohttp.TCPConnector):
         self._keepalive_timeout, kept = -1.0, self._keepalive_timeout
         self._cleanup()
         self._keepalive_timeout = kept
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a connector; `expired`: what is idle is too old to be used when it is looked at."""
+
+    limit: int
+    limit_per_host: int
+    force_close: bool
+    use_dns_cache: bool
+    expired: bool
+    watch_session: bool
+
+    def connector(self) -> CountingConnector:
+        kept = {"keepalive_timeout": -1.0} if self.expired and not self.force_close else {}
+        return CountingConnector(
+            limit=self.limit,
+            limit_per_host=self.limit_per_host,
+            force_close=self.force_close,
+            use_dns_cache=self.use_dns_cache,
+            ttl_dns_cache=None,
+            resolver=Names(),
+            **kept,
+        )
+
+
+rarely = st.sampled_from((False, False, False, True))
+options = st.builds(
+    Options, st.integers(1, 3), st.integers(0, 2), rarely, st.booleans(), rarely, st.booleans()
+)

@@ -1,0 +1,95 @@
+"""A web server whose answers end when they are told to, and short ways to look at a watch."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import defaultdict
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from poolscope import Watch
+
+
+class Server:
+    """
+    A web server on a free port of loopback. Paths are `/WHAT/WORD`.
+
+    `stream` sends its headers and ends when the word is told to; `later` sends nothing before.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
+        self.told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.reached: set[str] = set()
+        self.server = web.Server(self.serve, access_log=None)
+        self.runner = web.ServerRunner(self.server, shutdown_timeout=0.01)
+
+    async def start(self) -> None:
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=self.tls).start()
+        self.port = self.runner.addresses[0][1]
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        _, what, word = request.path.split("/")
+        if what == "socket":
+            upgraded = web.WebSocketResponse()
+            await upgraded.prepare(request)
+            async for _ in upgraded:
+                pass
+            return upgraded
+        if what == "now":
+            return web.Response(text=word)
+        response = web.StreamResponse()
+        if what == "stream":
+            await response.prepare(request)
+            await response.write(b"begun ")
+        self.reached.add(word)
+        await self.told[word].wait()
+        if what == "stream" and request.transport is not None:
+            await response.write_eof(b"ended")
+        return response
+
+    def tell(self, word: str) -> None:
+        self.told[word].set()
+
+    def connections(self) -> int:
+        # One that is lost stays in the list until the handler of its request has ended.
+        return sum(protocol.transport is not None for protocol in self.server.connections)
+
+    def hang_up(self) -> None:
+        for protocol in self.server.connections:
+            protocol.force_close()
+
+    async def stop(self) -> None:
+        for word in self.reached:
+            self.tell(word)
+        await self.runner.cleanup()
+
+
+def state(watch: Watch) -> tuple[int, int, int, int]:
+    """Return in use, idle, opening and waiting."""
+    now = watch.snapshot()
+    return now.in_use, now.idle, now.opening, now.waiting
+
+
+def opened(watch: Watch) -> tuple[int, int, int]:
+    """Return opened, failed to open, and closed."""
+    now = watch.snapshot()
+    return now.opened, now.open_failed, now.closed
+
+
+def ends(watch: Watch) -> tuple[int, int, int, int]:
+    """Return how many attempts ended well, in time, in cancellation and in an error."""
+    now = watch.snapshot()
+    return now.acquired, now.timed_out, now.cancelled, now.failed
+
+
+def kept(session: aiohttp.ClientSession) -> int:
+    """Return how many connections the connector keeps; aiohttp 3.9 and 3.14 differ in which."""
+    connector: Any = session.connector
+    kept = [protocol for queue in connector._conns.values() for protocol, _ in queue]
+    return sum(protocol.is_connected() for protocol in kept)
