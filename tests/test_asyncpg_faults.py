@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
 import sys
-import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from prometheus_client import CollectorRegistry
 
 from poolscope import Watch
 from poolscope.watch import Watches
@@ -261,105 +258,3 @@ class TestTheFloor:
         assert (2, 1, 1) == (
             watch.snapshot().opened, watch.snapshot().closed, watch.snapshot().reused,
         )  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_an_event_loop_that_is_closed_with_a_pool_open(
-    postgres: EmbeddedPostgres, watches: Watches
-) -> None:
-    async def use() -> tuple[Any, Watch, Any]:
-        pool = await asyncpg.create_pool(postgres.dsn, min_size=2, max_size=2)
-        return pool, watches.watch(pool, registry=None), await pool.acquire()
-
-    loop = asyncio.new_event_loop()
-    pool, watch, out = loop.run_until_complete(use())
-    loop.close()
-    # The server still has them, for as long as somebody has the pool.
-    assert (1, 1, 0, 0) == state(watch)
-    del pool, out
-    gc.collect()
-    snapshot = watch.snapshot()
-    assert (0, 0, 0, 0) == state(watch)
-    assert (0, 2, 2, 1) == (
-        snapshot.instances, snapshot.opened, snapshot.closed, snapshot.acquired,
-    )  # fmt: skip
-
-
-def test_two_event_loops_with_a_pool_each_under_one_name(
-    postgres: EmbeddedPostgres, watches: Watches
-) -> None:
-    registry = CollectorRegistry()
-    out, read = threading.Barrier(3, timeout=20.0), threading.Barrier(3, timeout=20.0)
-
-    async def work() -> None:
-        pool = await asyncpg.create_pool(postgres.dsn, min_size=2, max_size=2)
-        watches.watch(pool, name="shared", registry=registry)
-        for _ in range(50):
-            assert 1 == await pool.fetchval("SELECT 1")
-        async with pool.acquire():
-            await asyncio.to_thread(out.wait)
-            await asyncio.to_thread(read.wait)
-        await pool.close()
-
-    def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(name, {"pool": "shared", "kind": "asyncpg", **labels})
-
-    threads = [threading.Thread(target=lambda: asyncio.run(work())) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    out.wait()
-    now = [value("connpool_connections", state=state) for state in ("in_use", "idle", "opening")]
-    assert [2.0, 2.0, 0.0] == now
-    assert (2.0, 4.0) == (value("connpool_instances"), value("connpool_limit"))
-    read.wait()
-    for thread in threads:
-        thread.join()
-    assert 102.0 == value("connpool_acquires_total", outcome="ok")
-    assert 4.0 == value("connpool_closed_total")
-
-
-FORKING = """
-import asyncio, os, sys, asyncpg, poolscope
-
-def numbers(watch):
-    now = watch.snapshot()
-    return now.in_use, now.idle, now.opened, now.acquired
-
-async def use():
-    pool = await asyncpg.create_pool(sys.argv[1], min_size=2, max_size=3)
-    watch = poolscope.watch(pool, name="forked")
-    return pool, watch, await pool.acquire()
-
-parents = asyncio.new_event_loop()
-pool, watch, out = parents.run_until_complete(use())
-assert (1, 1, 2, 1) == numbers(watch), numbers(watch)
-child = os.fork()
-if child == 0:
-    try:
-        assert (0, 0, 0, 0) == numbers(watch), numbers(watch)
-        own, its_watch, its_out = asyncio.new_event_loop().run_until_complete(use())
-        assert (1, 1, 2, 1) == numbers(its_watch), numbers(its_watch)
-        assert (0, 0, 0, 0) == numbers(watch), numbers(watch)
-    except BaseException as error:
-        print(repr(error), file=sys.stderr, flush=True)
-        os._exit(1)
-    os._exit(0)
-assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-assert (1, 1, 2, 1) == numbers(watch), numbers(watch)
-parents.run_until_complete(pool.release(out))
-parents.run_until_complete(pool.close())
-assert (0, 0, 2, 1) == numbers(watch), numbers(watch)
-parents.close()
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
-def test_a_fork_with_a_live_pool(postgres: EmbeddedPostgres) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FORKING, postgres.dsn],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (0, "") == (done.returncode, done.stderr)

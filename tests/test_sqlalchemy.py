@@ -107,8 +107,9 @@ class TestWhatHappensToAConnection:
             snapshot.acquired, snapshot.failed, snapshot.open_failed, snapshot.opening,
         )  # fmt: skip
 
+    @pytest.mark.filterwarnings("ignore:.* was deleted while still open:ResourceWarning")
     def test_a_listener_that_fails_leaves_no_connection(
-        self, engine: sqlalchemy.Engine, watch: Watch
+        self, engine: sqlalchemy.Engine, watch: Watch, collect: None
     ) -> None:
         def fail(*args: Any) -> None:
             raise ZeroDivisionError
@@ -124,8 +125,9 @@ class TestWhatHappensToAConnection:
         engine.connect().close()
         assert (0, 1) == counted(watch)[:2]
 
+    @pytest.mark.filterwarnings("ignore:.* was deleted while still open:ResourceWarning")
     def test_a_connection_that_was_opened_for_an_attempt_that_fails_is_gone_at_once(
-        self, engine: sqlalchemy.Engine, watch: Watch
+        self, engine: sqlalchemy.Engine, watch: Watch, collect: None
     ) -> None:
         @event.listens_for(engine, "connect")
         def fail(*args: Any) -> None:

@@ -145,6 +145,7 @@ class PoolHooks:
         if isinstance(pool, QueuePool):
             take_off(pool._pool, "get", self)
         _watched.pop(pool, None)
+        self._closing.clear()
         for key in [key for key, (_, hooks) in list(_records.items()) if hooks is self]:
             _records.pop(key, None)
 

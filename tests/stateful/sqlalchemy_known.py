@@ -22,7 +22,7 @@ from sqlalchemy import event, exc
 from poolscope.errors import internal_errors
 from poolscope.reading import Reading
 from stateful.machine import Gauges, PoolMachine
-from stateful.sqlalchemy_sides import AtGates, Background, Held, Side, Tasks, Threads, until
+from stateful.sqlalchemy_sides import SIDES, AtGates, Background, Held, Side, until
 
 MOST: Final = 5
 """Callers that there are at once, with a connection or without."""
@@ -57,7 +57,7 @@ class Known(PoolMachine):
     side: Side
 
     @initialize(
-        side=st.sampled_from([Threads, Threads, Tasks]),
+        side=st.sampled_from(SIDES),
         size=st.sampled_from([1, 2, 3, 1, 2, 0]),
         overflow=st.sampled_from([0, 1, 2, 0, 1, -1]),
         lifo=st.booleans(),

@@ -10,12 +10,17 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from sqlalchemy import Connection, exc, text
+from sqlalchemy.pool import base
 
 from stateful.machine import operation
 from stateful.sqlalchemy_known import A_DAY, Known
 from stateful.sqlalchemy_sides import Background, Gate, Held, until
 
 OLDER: Final = 2 * A_DAY
+
+KEPT: Final = getattr(base, "_strong_ref_connection_records", {})
+"""By what callers have, the records that SQLAlchemy 2.0 keeps for it, also after it is detached:
+even those that a pool has dropped since."""
 
 WHICH: Final = st.integers(0, 11)
 """Which one of those that there are, modulo how many there are."""
@@ -92,10 +97,14 @@ class Machine(Known):
     def detach(self, which: int) -> None:
         held = self._pick(which)
         if held.record() is not None:
-            proxied = held.proxied()
-            self.side.run(held.connection.detach)
-            self.detached.append(proxied)
-            self.held.remove(held)
+            self._detach(held)
+
+    def _detach(self, held: Held) -> None:
+        proxied = held.proxied()
+        self.side.run(held.connection.detach)
+        KEPT.pop(weakref.ref(proxied), None)
+        self.detached.append(proxied)
+        self.held.remove(held)
 
     @precondition(lambda self: self.detached)
     @operation(which=WHICH)
@@ -242,9 +251,7 @@ class Machine(Known):
         held = self._pick(which)
         waiter = next(who for who in self.background if who.gate is None)
         if held.record() is not None:
-            self.detached.append(held.proxied())
-            held.connection.detach()
-            self.held.remove(held)
+            self._detach(held)
         waiter.caller.cancel()
         until(waiter.caller.done, self.side.step)
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import sqlalchemy
 from sqlalchemy import Connection
+from sqlalchemy.event import attr
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -250,3 +251,9 @@ class Tasks:
         until(lambda: len(selector.get_map()) == 1, self.step)
         self.step()  # in which the sockets are closed
         self._loop.close()
+
+
+# Before 2.0.25, the lock around a pool's first connection is one of threads: two tasks that come
+# to it at the same time stop the loop for ever.
+ASYNC_IS_SAFE: Final = "_is_asyncio" in attr._CompoundListener.__slots__
+SIDES: Final = (Threads, Threads, Tasks) if ASYNC_IS_SAFE else (Threads,)

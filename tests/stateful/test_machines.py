@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from stateful.machines import ADAPTERS
+
 SOAK = Path(__file__).parent.parent.parent / "scripts" / "soak.py"
 
 
-@pytest.mark.parametrize("adapter", ["asyncpg", "sqlalchemy"])
+@pytest.mark.parametrize("adapter", ADAPTERS)
 def test_whatever_happens_the_numbers_are_true(adapter: str) -> None:
     command = [sys.executable, str(SOAK), "--operations", "1500", "--seed", "1", adapter]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

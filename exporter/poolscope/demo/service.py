@@ -163,11 +163,10 @@ async def daily_report(request: web.Request) -> web.Response:
 
 async def storefront(request: web.Request) -> web.Response:
     """aiohttp: two calls to another service, which is this one too."""
-    upstream, origin = request.app[POOLS].upstream, request.url.origin()
-
+    upstream, origin = request.app[POOLS].upstream, f"{request.scheme}://{request.host}"
     shown = []
     for shelf in ("new", "used"):
-        async with upstream.get(origin / "prices" / shelf) as response:
+        async with upstream.get(f"{origin}/prices/{shelf}") as response:
             shown.append(await response.json())
     return web.json_response(shown)
 
