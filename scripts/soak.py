@@ -1,7 +1,7 @@
 """
 Run a state machine until it has done a given number of operations, and say which it did.
 
-    soak.py [--operations N] [--seed N] ADAPTER ...
+    soak.py [--operations N] [--seed N] [ADAPTER ...]
 
 Exits with 1 at the first difference, after hypothesis has printed the steps that lead to it.
 """
@@ -65,8 +65,10 @@ def main() -> int:
     )
     parser.add_argument("--operations", type=int, default=200_000, metavar="N")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("adapters", nargs="*", default=list(ADAPTERS), choices=ADAPTERS)
+    parser.add_argument("adapters", nargs="*", default=ADAPTERS, metavar="ADAPTER")
     options = parser.parse_args()
+    if unknown := ", ".join(set(options.adapters).difference(ADAPTERS)):
+        parser.error(f"no such adapter: {unknown}; there are {', '.join(ADAPTERS)}")
     with running():
         for adapter in options.adapters:
             print(f"{adapter}: {options.operations} operations, seed {options.seed}", flush=True)
