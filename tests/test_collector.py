@@ -12,10 +12,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from poolscope import cells
 from poolscope.collector import PoolCollector, collected
 from poolscope.groups import Groups
+from poolscope.holders import SharedSites, Who
 from poolscope.hosts import SHOWN_HOSTS, BusyHosts, busiest
 from poolscope.ledger import Ledger, Limits
 from poolscope.metrics import FAMILIES
 from poolscope.report import HostReading, Info, Report
+from poolscope.sites import APPLICATION, Function, Site
 from poolscope.testing import FakeClock
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -35,10 +37,13 @@ class Fixed(PoolCollector):
 @pytest.fixture
 def text(clock: FakeClock) -> str:
     """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
-    ledger = Ledger(Limits(2, math.inf, 1), clock)
+    ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
+    who = Who(
+        Site(Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay"), 7), "Task-1"
+    )
     ledger.opening(1, clock())
     ledger.opened(1, "a", clock(), 0.02, True)
-    ledger.served("a", clock(), 0.03, None, False)
+    ledger.served("a", clock(), 0.03, None, False, who)
     ledger.opening(2, clock())
     ledger.open_failed(2, clock(), 0.5)
     ledger.finished(cells.ERROR, 0.5, None)
@@ -61,6 +66,7 @@ def text(clock: FakeClock) -> str:
         reading=ledger.read(),
         created=1,
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
+        sites=SharedSites().added(ledger.sites()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
     )
     ledger.invalidated(False)

@@ -30,13 +30,16 @@ def test_a_connection_that_is_out_is_named(engine: sqlalchemy.Engine) -> None:
     assert_no_connections_out(watch)
     with engine.connect():
         clock.advance(2.5)
+        (hold,) = watch.holders()
         with pytest.raises(AssertionError) as error:
             assert_no_connections_out(watch)
     expected = (
         "connections are still out:\n"
-        "  orders (sqlalchemy): 1 in use, 0 opening, 0 waiting; the oldest hold is 2.5 s"
+        "  orders (sqlalchemy): 1 in use, 0 opening, 0 waiting\n"
+        f"  orders (sqlalchemy): held for 2.5 s by MainThread, from {hold.site}"
     )
     assert expected == str(error.value)
+    assert str(hold.site).endswith(" in test_a_connection_that_is_out_is_named")
     assert_no_connections_out(watch)
 
 

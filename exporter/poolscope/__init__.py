@@ -13,12 +13,15 @@ import importlib
 from types import ModuleType
 
 from poolscope.embedded import make_asgi_app, start_http_server
+from poolscope.holders import Hold
 from poolscope.snapshot import Snapshot
 from poolscope.watch import Watch, default
 
 __all__ = [
+    "Hold",
     "Snapshot",
     "Watch",
+    "holders",
     "make_asgi_app",
     "snapshots",
     "start_http_server",
@@ -29,6 +32,7 @@ __version__ = "0.1.0"
 
 watch = default.watch
 snapshots = default.snapshots
+holders = default.holders
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -29,6 +29,7 @@ from poolscope.aiohttp_attempt import Attempt, WatchedResolver
 from poolscope.errors import harmless
 from poolscope.hosts import OTHER, BusyHosts
 from poolscope.ledger import Ledger, Limits
+from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
 from poolscope.watch import Watch, default
@@ -112,7 +113,8 @@ class ConnectorHooks:
         limit = connector.limit or math.inf
         # It keeps idle whatever was opened: its limit is for those that are out.
         idle_limit = 0 if connector.force_close else math.inf
-        self.ledger: Final = Ledger(Limits(limit, idle_limit, 0), watch.clock)
+        limits = Limits(limit, idle_limit, 0)
+        self.ledger: Final = Ledger(limits, watch.clock, watch.leak_after)
         # Hosts of the connections, and of the attempts that are opening one or waiting.
         self._hosts: dict[Hashable, str] = {}
         self._opening: dict[int, str] = {}
@@ -218,7 +220,8 @@ class ConnectorHooks:
             self._keep(protocol, attempt.host)
             self._opening.pop(attempt.number, None)
             self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
-        self.ledger.served(key, now, now - attempt.started, attempt.queued, reused)
+        who = who_asks(self.watch.here)
+        self.ledger.served(key, now, now - attempt.started, attempt.queued, reused, who)
         if not protocol.is_connected():
             # It was lost while a tracer of the session's own took its time.
             self.lost(protocol)

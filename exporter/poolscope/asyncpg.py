@@ -24,6 +24,7 @@ from poolscope import cells, versions
 from poolscope.asyncpg_classes import Holders, watched, watched_holder_class, watched_pool_class
 from poolscope.errors import harmless
 from poolscope.ledger import Ledger, Limits
+from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
 from poolscope.watch import Watch
@@ -87,6 +88,7 @@ class PoolHooks:
         self.ledger: Final = Ledger(
             Limits(pool.get_max_size(), pool.get_max_size(), pool.get_min_size()),
             watch.clock,
+            watch.leak_after,
         )
         self._pool_id = id(pool)
         # By holder: the connection that it has; whether a caller is being served by it, and
@@ -189,7 +191,9 @@ class PoolHooks:
             self._forget(holder, self.clock())
             return
         reused = id(holder) not in self._connected
-        self.ledger.held(id(holder._con), self.clock(), reused)
+        # It is the caller's own task, as asyncpg waits for a time limit without another one.
+        who = who_asks(self.watch.here)
+        self.ledger.held(id(holder._con), self.clock(), reused, who)
 
     @harmless
     def not_acquired(self, holder: Any) -> None:

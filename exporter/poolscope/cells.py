@@ -21,14 +21,16 @@ PEAK_WINDOW: Final = 60.0
 (
     IN_USE, IDLE, OPENING, WAITING,                                   # what is, now
     LIMIT, IDLE_LIMIT, IDLE_FLOOR,                                    # NaN: takes no new callers
+    LEAK_AFTER,                                                       # inf: nothing is overdue
     CHANGED,                                                          # clock at the last change
     IN_USE_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,               # sums up to CHANGED
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
     OK, TIMEOUT, CANCELLED, ERROR, WAITED, REUSED,
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
+    WAS_OVERDUE, RECOVERED,                                           # holds that have ended
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(31)
+) = range(34)
 # fmt: on
 
 
@@ -78,6 +80,11 @@ def oldest(starts: Sequence[float], now: float) -> float:
     return max(0.0, now - earliest)
 
 
+def is_overdue(since: float, now: float, leak_after: float) -> bool:
+    """Whether a hold that began at `since`, and not at 0.0, lasts for longer than it should."""
+    return since != 0.0 and now - since > leak_after
+
+
 def read(
     cells: Sequence[float],
     now: float,
@@ -96,6 +103,8 @@ def read(
     retired = math.isnan(cells[LIMIT])
     in_use, waiting = cells[IN_USE], cells[WAITING]
     saturated = in_use + cells[OPENING] >= cells[LIMIT]
+    holds = (*cells[FIRST_HOLD:], *more_holds)
+    overdue = float(sum(is_overdue(since, now, cells[LEAK_AFTER]) for since in holds))
     reading = Reading(
         in_use=in_use,
         idle=cells[IDLE],
@@ -106,7 +115,8 @@ def read(
         idle_floor=0.0 if retired else cells[IDLE_FLOOR],
         in_use_peak=peak(cells, IN_USE_PEAK, IN_USE_PEAK_BEFORE, IN_USE, now),
         waiting_peak=peak(cells, WAITING_PEAK, WAITING_PEAK_BEFORE, WAITING, now),
-        oldest_hold_seconds=oldest((*cells[FIRST_HOLD:], *more_holds), now),
+        overdue=overdue,
+        oldest_hold_seconds=oldest(holds, now),
         oldest_wait_seconds=oldest((*cells[FIRST_WAIT:FIRST_HOLD], *more_waits), now),
         instances=0.0 if retired else 1.0,
         acquired=cells[OK],
@@ -120,6 +130,8 @@ def read(
         closed=cells[CLOSED],
         invalidated_hard=cells[INVALIDATED_HARD],
         invalidated_soft=cells[INVALIDATED_SOFT],
+        leaks_overdue=cells[WAS_OVERDUE] + overdue,
+        leaks_recovered=cells[RECOVERED],
         dns_hits=cells[DNS_HIT],
         dns_misses=cells[DNS_MISS],
         dns_errors=cells[DNS_ERROR],

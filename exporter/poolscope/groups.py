@@ -13,6 +13,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
+from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
 from poolscope.reading import Reading
@@ -37,10 +38,12 @@ class Group:
         self.ended = Reading()
         self.created = 0
         self.shown = False
+        self.sites = SharedSites()
         self.watches: list[Watch] = []
 
     def report(self) -> Report:
-        readings = [ledger.read() for watch in self.watches for ledger in watch.ledgers]
+        ledgers = [ledger for watch in self.watches for ledger in watch.ledgers]
+        readings = [ledger.read() for ledger in ledgers]
         hosts: list[HostReading] = []
         for watch in self.watches:
             hosts += watch.hosts()
@@ -51,6 +54,7 @@ class Group:
             created=self.created,
             infos=tuple(sorted({watch.info for watch in self.watches if watch.info})),
             hosts=busiest(hosts),
+            sites=self.sites.added(site for ledger in ledgers for site in ledger.sites()),
         )
 
 
@@ -107,6 +111,12 @@ class Groups:
             self._settle()
             return reduce(add, [ledger.read() for ledger in watch.ledgers], watch.ended)
 
+    def holders(self, watch: Watch) -> list[Holder]:
+        """Return who has what is out of one watch's pools."""
+        with self._lock:
+            self._settle()
+            return [holder for ledger in watch.ledgers for holder in ledger.holders()]
+
     def watches(self) -> list[Watch]:
         with self._lock:
             self._settle()
@@ -124,6 +134,7 @@ class Groups:
         self._gone.clear()
         for group in self._groups.values():
             group.ended = Reading()
+            group.sites = SharedSites()
             group.created = 0
             for watch in group.watches:
                 watch.ended = Reading()
@@ -143,5 +154,6 @@ class Groups:
         watch.ended += counters
         group = self._groups[watch.name, watch.kind]
         group.ended += counters
+        group.sites.ended(ledger.sites())
         if not watch.ledgers and watch in group.watches:
             group.watches.remove(watch)

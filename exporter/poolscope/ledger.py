@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from poolscope import cells as c
+from poolscope.holders import Holder, SiteReading, SiteSums, Who
 from poolscope.reading import Reading
 from poolscope.recorder import Recorder, recorded
 from poolscope.segment import private_cells
+from poolscope.slots import Slots
 
 Clock = Callable[[], float]
 
@@ -49,9 +51,12 @@ class Ledger(Recorder):
     attempts to open) of the pool while they last. Times are readings of `clock`, in seconds.
     """
 
-    def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, limits: Limits, clock: Clock = time.monotonic, leak_after: float | None = None
+    ) -> None:
         self.limits: Final = limits
         self.clock: Final = clock
+        self.leak_after: Final = math.inf if leak_after is None else leak_after
         super().__init__()
 
     def reset(self) -> None:
@@ -60,16 +65,15 @@ class Ledger(Recorder):
         super().reset()
         self._cells = private_cells(c.FIRST_HOLD + slots)
         self._open: set[Hashable] = set()
-        self._out: dict[Hashable, int] = {}
+        self._out = Slots(self._cells, c.FIRST_HOLD, c.FIRST_HOLD + slots)
+        self._who: dict[Hashable, Who] = {}
+        self._sites = SiteSums()
         self._opening: set[Hashable] = set()
-        self._waiting: dict[Hashable, int] = {}
-        self._free_holds = list(range(c.FIRST_HOLD + slots - 1, c.FIRST_HOLD - 1, -1))
-        self._free_waits = list(range(c.FIRST_HOLD - 1, c.FIRST_WAIT - 1, -1))
-        self._more_holds: dict[Hashable, float] = {}
-        self._more_waits: dict[Hashable, float] = {}
+        self._waiting = Slots(self._cells, c.FIRST_WAIT, c.FIRST_HOLD)
         self._cells[c.LIMIT] = self.limits.limit
         self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
         self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
+        self._cells[c.LEAK_AFTER] = self.leak_after
         self._cells[c.CHANGED] = self._cells[c.WINDOW] = self.clock()
 
     # Connections
@@ -115,7 +119,7 @@ class Ledger(Recorder):
         if key not in self._open:
             return
         self._advance(now)
-        self._end_hold(key, now)
+        self._end_hold(key, now, returned=False)
         self._open.discard(key)
         self._cells[c.CLOSED] += 1
         self._count()
@@ -135,9 +139,9 @@ class Ledger(Recorder):
             self._add(key, True, 0.0)
 
     @recorded
-    def held(self, key: Hashable, now: float, reused: bool) -> None:
+    def held(self, key: Hashable, now: float, reused: bool, who: Who | None = None) -> None:
         """A caller has the connection; `reused` if it was open before the caller asked."""
-        self._hold(key, now, reused)
+        self._hold(key, now, reused, who)
 
     @recorded
     def served(
@@ -147,16 +151,17 @@ class Ledger(Recorder):
         seconds: float,
         queued: float | None,
         reused: bool,
+        who: Who | None = None,
     ) -> None:
         """An attempt has ended well, and the caller has the connection: `finished` and `held`."""
         self._finish(c.OK, seconds, queued)
-        self._hold(key, now, reused)
+        self._hold(key, now, reused, who)
 
     @recorded
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and open."""
         self._advance(now)
-        self._end_hold(key, now)
+        self._end_hold(key, now, returned=True)
         self._add(key, False, 0.0)
 
     # Callers
@@ -167,26 +172,16 @@ class Ledger(Recorder):
         if caller in self._waiting:
             return
         self._advance(now)
-        if self._free_waits:
-            slot = self._waiting[caller] = self._free_waits.pop()
-            self._cells[slot] = now
-        else:
-            self._waiting[caller] = 0
-            self._more_waits[caller] = now
+        self._waiting.begin(caller, now)
         self._count_waiting()
 
     @recorded
     def stopped_waiting(self, caller: Hashable, now: float) -> None:
         """The caller blocks no more, with a slot or without."""
-        slot = self._waiting.pop(caller, None)
-        if slot is None:
+        if caller not in self._waiting:
             return
         self._advance(now)
-        if slot:
-            self._cells[slot] = 0.0
-            self._free_waits.append(slot)
-        else:
-            del self._more_waits[caller]
+        self._waiting.end(caller)
         self._count_waiting()
 
     @recorded
@@ -214,7 +209,7 @@ class Ledger(Recorder):
         """All connections leave the pool at once."""
         self._advance(now)
         for key in list(self._out):
-            self._end_hold(key, now)
+            self._end_hold(key, now, returned=False)
         self._cells[c.CLOSED] += len(self._open)
         self._open.clear()
         self._count()
@@ -248,16 +243,35 @@ class Ledger(Recorder):
         with self.patiently():
             now = self.clock()
             values = self._cells.tolist()
-            holds, waits = (
-                list(self._more_holds.values()),
-                list(self._more_waits.values()),
-            )
+            holds, waits = self._out.without_cell(), self._waiting.without_cell()
         return c.read(values, now, holds, waits)
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
         """Return the keys of the connections that are open, and of those that are out."""
         with self.patiently():
             return frozenset(self._open), frozenset(self._out)
+
+    def holders(self) -> list[Holder]:
+        """Return who has what is out, the longest hold first."""
+        with self.patiently():
+            now = self.clock()
+            held = [(self._out.since(key), self._who.get(key)) for key in self._out]
+        return [
+            Holder(who, max(0.0, now - since), c.is_overdue(since, now, self.leak_after))
+            for since, who in sorted(held, key=lambda hold: hold[0])
+            if since  # else it is being set up for a caller
+        ]
+
+    def sites(self) -> list[SiteReading]:
+        """Return what each function of the application has out, and has had."""
+        with self.patiently():
+            now = self.clock()
+            overdue = [
+                who.label
+                for key, who in self._who.items()
+                if c.is_overdue(self._out.since(key), now, self.leak_after)
+            ]
+            return self._sites.read(now, overdue)
 
     # From here on the caller holds the lock.
 
@@ -295,12 +309,7 @@ class Ledger(Recorder):
             self._open.add(key)
             self._cells[c.OPENED] += 1
         if out:
-            if self._free_holds:
-                slot = self._out[key] = self._free_holds.pop()
-                self._cells[slot] = since
-            else:
-                self._out[key] = 0
-                self._more_holds[key] = since
+            self._out.begin(key, since)
         self._count()
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
@@ -310,36 +319,35 @@ class Ledger(Recorder):
             self._cells[c.WAITED] += 1
             self._observe(c.QUEUE_SECONDS, queued)
 
-    def _hold(self, key: Hashable, now: float, reused: bool) -> None:
+    def _hold(self, key: Hashable, now: float, reused: bool, who: Who | None) -> None:
         """Begin a hold; one of the same connection (a shared one) ends with that."""
         self._cells[c.REUSED] += reused
-        slot = self._out.get(key)
-        if slot is None:
+        if key not in self._out:
             self._advance(now)
             self._add(key, True, now)
-            return
-        since = self._cells[slot] if slot else self._more_holds[key]
-        if since:
-            self._observe(c.HOLD_SECONDS, now - since)
-        if slot:
-            self._cells[slot] = now
         else:
-            self._more_holds[key] = now
+            self._ended(key, self._out.restart(key, now), now, returned=True)
+        if who is not None:
+            self._who[key] = who
+            self._sites.change(who.label, 1, now)
 
-    def _end_hold(self, key: Hashable, now: float) -> None:
-        """Free the slot of a connection; a hold that had begun is observed."""
-        slot = self._out.pop(key, None)
-        if slot is None:
+    def _end_hold(self, key: Hashable, now: float, returned: bool) -> None:
+        """Free the slot of a connection; `returned` to the pool, or lost."""
+        since = self._out.end(key)
+        if since is not None:
+            self._ended(key, since, now, returned)
+
+    def _ended(self, key: Hashable, since: float, now: float, returned: bool) -> None:
+        """Observe a hold, if it had begun, and forget who had it."""
+        who = self._who.pop(key, None)
+        if who is not None:
+            self._sites.change(who.label, -1, now)
+        if not since:
             return
-        since: float
-        if slot:
-            since = self._cells[slot]
-            self._cells[slot] = 0.0
-            self._free_holds.append(slot)
-        else:
-            since = self._more_holds.pop(key)
-        if since:
-            self._observe(c.HOLD_SECONDS, now - since)
+        self._observe(c.HOLD_SECONDS, now - since)
+        if now - since > self.leak_after:
+            self._cells[c.WAS_OVERDUE] += 1
+            self._cells[c.RECOVERED] += returned
 
     def _count(self) -> None:
         cells, out = self._cells, len(self._out)

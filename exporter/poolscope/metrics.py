@@ -132,6 +132,12 @@ FAMILIES: Final = (
         _one("idle_floor"),
     ),
     _gauge(
+        "connpool_leaked",
+        "Connections that are out now and overdue: held for longer than leak_after.",
+        _each(overdue="overdue"),
+        "reason",
+    ),
+    _gauge(
         "connpool_in_use_peak",
         "The most connections in use during the last minute (at least 60 s, at most 120 s back).",
         _one("in_use_peak"),
@@ -204,6 +210,17 @@ FAMILIES: Final = (
         "mode",
     ),
     _counter(
+        "connpool_leaks_total",
+        "Holds that became overdue.",
+        _each(overdue="leaks_overdue"),
+        "reason",
+    ),
+    _counter(
+        "connpool_leaks_recovered_total",
+        "Overdue holds that were returned after all.",
+        _one("leaks_recovered"),
+    ),
+    _counter(
         "connpool_in_use_seconds_total",
         "Connection-seconds out. Its rate is the mean number in use.",
         _one("in_use_seconds"),
@@ -242,6 +259,27 @@ FAMILIES: Final = (
         "connpool_hold_seconds",
         "From having a connection to returning it.",
         HOLD_BUCKETS,
+    ),
+    _gauge(
+        "connpool_site_connections",
+        "Connections out now, by the function that asked, as module:function; the first 50, the "
+        "rest as other. Absent with call_sites=False.",
+        lambda report: tuple(((site.site,), site.in_use) for site in report.sites),
+        "site",
+    ),
+    _counter(
+        "connpool_site_in_use_seconds_total",
+        "Connection-seconds out, by the function that asked. Its rate is how many connections "
+        "the function holds on average.",
+        lambda report: tuple(((site.site,), site.in_use_seconds) for site in report.sites),
+        "site",
+    ),
+    _gauge(
+        "connpool_site_leaked",
+        "Connections that are out now and overdue, by the function that asked.",
+        lambda report: tuple(((site.site, "overdue"), site.overdue) for site in report.sites),
+        "site",
+        "reason",
     ),
     _gauge(
         "connpool_host_connections",

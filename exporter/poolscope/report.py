@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from poolscope.holders import SiteReading
 from poolscope.reading import Reading
 
 
@@ -41,3 +42,4 @@ class Report:
     created: int
     infos: tuple[Info, ...] = ()
     hosts: tuple[HostReading, ...] = ()
+    sites: tuple[SiteReading, ...] = ()

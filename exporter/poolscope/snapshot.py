@@ -26,6 +26,7 @@ class Snapshot:
     limit: float
     idle_limit: float
     idle_floor: int
+    overdue: int
     in_use_peak: int
     waiting_peak: int
     oldest_hold_seconds: float
@@ -42,6 +43,8 @@ class Snapshot:
     open_failed: int
     closed: int
     invalidated: int
+    leaks_overdue: int
+    leaks_recovered: int
     in_use_seconds: float
     waiting_seconds: float
     saturated_seconds: float
@@ -59,6 +62,7 @@ def snapshot_of(name: str, kind: str, reading: Reading) -> Snapshot:
         limit=reading.limit,
         idle_limit=reading.idle_limit,
         idle_floor=int(reading.idle_floor),
+        overdue=int(reading.overdue),
         in_use_peak=int(reading.in_use_peak),
         waiting_peak=int(reading.waiting_peak),
         oldest_hold_seconds=reading.oldest_hold_seconds,
@@ -74,6 +78,8 @@ def snapshot_of(name: str, kind: str, reading: Reading) -> Snapshot:
         open_failed=int(reading.open_failed),
         closed=int(reading.closed),
         invalidated=int(reading.invalidated_hard + reading.invalidated_soft),
+        leaks_overdue=int(reading.leaks_overdue),
+        leaks_recovered=int(reading.leaks_recovered),
         in_use_seconds=reading.in_use_seconds,
         waiting_seconds=reading.waiting_seconds,
         saturated_seconds=reading.saturated_seconds,

@@ -16,7 +16,6 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from pathlib import PurePath
 from typing import Any, Final
 
 import sqlalchemy
@@ -27,9 +26,16 @@ from sqlalchemy.util import queue as sqla_queue
 from poolscope import cells, versions
 from poolscope.errors import harmless
 from poolscope.ledger import Ledger
+from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
-from poolscope.sqlalchemy_pools import engine_of, existing_records, limits_of, pool_of
+from poolscope.sqlalchemy_pools import (
+    engine_of,
+    existing_records,
+    limits_of,
+    name_of,
+    pool_of,
+)
 from poolscope.watch import Watch
 
 try:
@@ -76,14 +82,7 @@ def find(target: object) -> Watch | None:
 
 
 def default_name(target: object) -> str:
-    """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
-    engine = engine_of(target)
-    if engine is None:
-        return getattr(target, "logging_name", None) or type(target).__name__
-    url = engine.url
-    database = PurePath(url.database or "").name or url.get_backend_name()
-    port = f":{url.port}" if url.port else ""
-    return f"{database}@{url.host}{port}" if url.host else database
+    return name_of(target)
 
 
 def hook(target: object, watch: Watch) -> EngineHooks:
@@ -121,7 +120,7 @@ class PoolHooks:
     def __init__(self, pool: Pool, watch: Watch) -> None:
         self.watch: Final = watch
         self.clock: Final = watch.clock
-        self.ledger: Final = Ledger(limits_of(pool), watch.clock)
+        self.ledger: Final = Ledger(limits_of(pool), watch.clock, watch.leak_after)
         # By caller: of the attempt in flight the seconds in the queue, and the record that had
         # to be opened; and the record whose connection is closed next.
         self._queued: dict[int, float] = {}
@@ -251,7 +250,8 @@ class PoolHooks:
             self.ledger.finished(cells.OK, now - started, queued)
             return
         self._track(record)
-        self.ledger.served(id(record), now, now - started, queued, opened is None)
+        who = who_asks(self.watch.here)
+        self.ledger.served(id(record), now, now - started, queued, opened is None, who)
 
     @harmless
     def failed(self, error: BaseException, started: float) -> None:

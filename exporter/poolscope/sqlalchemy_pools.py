@@ -1,10 +1,11 @@
-"""SQLAlchemy's classes of pools: what they allow, and what is in them."""
+"""SQLAlchemy's classes of pools: what they are called, allow, and have in them."""
 
 from __future__ import annotations
 
 import gc
 import math
 import sys
+from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -31,6 +32,17 @@ def engine_of(target: object) -> Engine | None:
 def pool_of(target: Any) -> Pool:
     engine = engine_of(target)
     return engine.pool if engine is not None else target
+
+
+def name_of(target: object) -> str:
+    """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
+    engine = engine_of(target)
+    if engine is None:
+        return getattr(target, "logging_name", None) or type(target).__name__
+    url = engine.url
+    database = PurePath(url.database or "").name or url.get_backend_name()
+    port = f":{url.port}" if url.port else ""
+    return f"{database}@{url.host}{port}" if url.host else database
 
 
 def limits_of(pool: Pool) -> Limits:

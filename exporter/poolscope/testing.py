@@ -41,15 +41,21 @@ def assert_no_connections_out(*watches: Watch) -> None:
     """
     Raise AssertionError if a connection is in use or being opened, or if a caller waits.
 
-    The error names each such pool, and how long it has been so. Without arguments it is about all
-    pools that are watched by `poolscope.watch` in this process.
+    The error names each such pool, and who holds its connections since when. Without arguments it
+    is about all pools that are watched by `poolscope.watch` in this process.
     """
     snapshots = [watch.snapshot() for watch in watches] if watches else poolscope.snapshots()
-    busy = [
+    holds = [hold for watch in watches for hold in watch.holders()]
+    lines = [
         f"{pool.name} ({pool.kind}): {pool.in_use} in use, {pool.opening} opening, "
-        f"{pool.waiting} waiting; the oldest hold is {pool.oldest_hold_seconds:.3g} s"
+        f"{pool.waiting} waiting"
         for pool in snapshots
         if pool.in_use or pool.opening or pool.waiting
     ]
-    if busy:
-        raise AssertionError("\n  ".join(["connections are still out:", *busy]))
+    lines += [
+        f"{hold.pool} ({hold.kind}): held for {hold.held_seconds:.3g} s by "
+        f"{hold.owner or 'somebody'}, from {hold.site or 'a line that is not known'}"
+        for hold in (holds if watches else poolscope.holders())
+    ]
+    if lines:
+        raise AssertionError("\n  ".join(["connections are still out:", *lines]))

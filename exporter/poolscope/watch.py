@@ -12,8 +12,10 @@ from typing import Any, Final, Protocol, Self, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from poolscope import sites
 from poolscope.collector import PoolCollector
 from poolscope.groups import Groups
+from poolscope.holders import Hold, holds_of, longest_first
 from poolscope.ledger import Clock, Ledger
 from poolscope.reading import Reading
 from poolscope.report import HostReading, Info
@@ -71,10 +73,20 @@ class Watch:
     as a context manager it ends with the block.
     """
 
-    def __init__(self, name: str, kind: str, groups: Groups, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        groups: Groups,
+        clock: Clock,
+        leak_after: float | None = None,
+        call_sites: bool = True,
+    ) -> None:
         self.name: Final = name
         self.kind: Final = kind
         self.clock: Final = clock
+        self.leak_after: Final = leak_after
+        self.here: Final = sites.here if call_sites else sites.nowhere
         # The rest is for adapters and groups.
         self.ledgers: list[Ledger] = []
         self.ended = Reading()
@@ -103,6 +115,12 @@ class Watch:
         After the pool was closed its gauges are 0 and its counters are as they ended.
         """
         return snapshot_of(self.name, self.kind, self._groups.read(self))
+
+    def holders(self) -> list[Hold]:
+        """Return who has a connection of this pool now, and since when; the longest hold first."""
+        return longest_first(
+            holds_of(self.name, self.kind, self._groups.holders(self), os.getpid())
+        )
 
     def unwatch(self) -> None:
         """
@@ -152,6 +170,8 @@ class Watches:
         target: object,
         name: str | None = None,
         *,
+        leak_after: float | None = 60.0,
+        call_sites: bool = True,
         registry: CollectorRegistry | None = REGISTRY,
     ) -> Watch:
         """
@@ -161,16 +181,20 @@ class Watches:
             yet), or an aiohttp `ClientSession` or connector.
         name: the value of the label `pool`. The default is made from what the pool connects to,
             and never holds a credential. Pools of one kind may share a name; they are added up.
+        leak_after: seconds after which a connection that is out counts as overdue; None: never.
+        call_sites: whether to know which line of the application holds each connection.
         registry: where the metrics appear; None: nowhere, only `snapshot()` has them.
 
         Watching a pool again under the same name returns the watch that there is.
 
-        Raises TypeError if `target` is no such pool or `name` is not a string, ValueError if
-        the pool is closed, is watched under another name, or `name` is empty, and RuntimeError
-        if the installed version of the pool's library is not supported.
+        Raises TypeError if `target` is no such pool, `name` is not a string or `leak_after` is
+        not a number, ValueError if the pool is closed, is watched under another name, `name` is
+        empty or `leak_after` is not above 0, and RuntimeError if the installed version of the
+        pool's library is not supported.
         """
         adapter = _adapter_for(target)
         _check_name(name)
+        _check_leak_after(leak_after)
         adapter.check_version()
         adapter.check_open(target)
         found = adapter.find(target)
@@ -184,7 +208,7 @@ class Watches:
         self._follow_forks()
         groups = self._groups_of(registry)
         chosen = adapter.default_name(target) if name is None else name
-        watch = Watch(chosen, adapter.KIND, groups, self._clock)
+        watch = Watch(chosen, adapter.KIND, groups, self._clock, leak_after, call_sites)
         groups.add(watch)
         try:
             watch.hooks = adapter.hook(target, watch)
@@ -196,6 +220,11 @@ class Watches:
     def snapshots(self) -> list[Snapshot]:
         """Return a snapshot of each watch whose pool is alive."""
         return [watch.snapshot() for groups in list(self._all) for watch in groups.watches()]
+
+    def holders(self) -> list[Hold]:
+        """Return who has a connection of any pool that is watched; the longest hold first."""
+        watches = [watch for groups in list(self._all) for watch in groups.watches()]
+        return longest_first(hold for watch in watches for hold in watch.holders())
 
     def _groups_of(self, registry: CollectorRegistry | None) -> Groups:
         if registry is None:
@@ -242,6 +271,15 @@ def _check_name(name: object) -> None:
         raise TypeError(f"name must be a string, not {_type_name(name)}")
     if name == "":
         raise ValueError("name must not be empty; leave it out for a default")
+
+
+def _check_leak_after(leak_after: object) -> None:
+    if leak_after is None:
+        return
+    if isinstance(leak_after, bool) or not isinstance(leak_after, (int, float)):
+        raise TypeError(f"leak_after must be seconds or None, not {_type_name(leak_after)}")
+    if not leak_after > 0:
+        raise ValueError(f"leak_after must be above 0 s, not {leak_after}; None turns it off")
 
 
 default: Final = Watches()

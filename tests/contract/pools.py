@@ -131,7 +131,10 @@ class SyncEngine(PostgresPool):
 
     async def acquire(self) -> Any:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, self.pool.connect)
+        return await loop.run_in_executor(self.threads, self._connect)
+
+    def _connect(self) -> Any:
+        return self.pool.connect()
 
     async def acquire_soon(self) -> Any:
         self.pool._timeout = 0.01

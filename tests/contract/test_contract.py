@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from contract.pools import POOLS, PoolUnderTest, State
+from contract.pools import PoolUnderTest, State
 from poolscope import Snapshot, Watch
-from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.errors import ErrorLog
 from poolscope.ledger import Ledger
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 from support.waiting import eventually
-
-
-@pytest.fixture(params=POOLS, ids=lambda cls: cls.__name__)
-async def pool(
-    request: pytest.FixtureRequest, postgres: EmbeddedPostgres
-) -> AsyncIterator[PoolUnderTest]:
-    pool: PoolUnderTest = request.param()
-    await pool.open(postgres)
-    yield pool
-    await pool.clean_up()
 
 
 @pytest.fixture
@@ -79,6 +67,7 @@ NOTHING = Snapshot(
     limit=0.0,
     idle_limit=0.0,
     idle_floor=0,
+    overdue=0,
     in_use_peak=0,
     waiting_peak=0,
     oldest_hold_seconds=0.0,
@@ -94,6 +83,8 @@ NOTHING = Snapshot(
     open_failed=0,
     closed=0,
     invalidated=0,
+    leaks_overdue=0,
+    leaks_recovered=0,
     in_use_seconds=0.0,
     waiting_seconds=0.0,
     saturated_seconds=0.0,

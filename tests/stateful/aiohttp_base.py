@@ -28,7 +28,7 @@ from stateful.aiohttp_server import (
     Server,
     options,
 )
-from stateful.machine import Gauges, PoolMachine
+from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 
 PATIENCE: Final = 20.0
 """Seconds after which nothing is expected to happen any more."""
@@ -121,7 +121,7 @@ class AiohttpMachine(PoolMachine):
         self.names.answered = self.names.failed = 0
         self.ends: Counter[str] = Counter()
         self._before = None
-        self.watch = self.watches.watch(target, registry=None)
+        self.watch = self.watches.watch(target, leak_after=LEAK_AFTER, registry=None)
 
     def teardown(self) -> None:
         gc.enable()

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 
 from poolscope.reading import Reading
-from stateful.machine import Gauges, PoolMachine
+from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 
 # It warns of each connection that it fails to re-open, which is what is done to it here.
 logging.getLogger("asyncpg").addHandler(logging.NullHandler())
@@ -237,7 +237,7 @@ class PoolOfAsyncpg(PoolMachine):
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self.dead = 0
         self._before = None
-        self.watch = self.watches.watch(self.pool, name="machine", registry=None)
+        self.watch = self.watches.watch(self.pool, "machine", leak_after=LEAK_AFTER, registry=None)
         self.adopted = len(self.connected)
         self.out_before = self._out()
 

@@ -25,9 +25,13 @@ from poolscope.watch import Watches
 
 COUNTERS: Final = (
     "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
-    "closed", "invalidated_hard", "invalidated_soft", "in_use_seconds", "waiting_seconds",
-    "saturated_seconds",
+    "closed", "invalidated_hard", "invalidated_soft", "leaks_overdue", "leaks_recovered",
+    "in_use_seconds", "waiting_seconds", "saturated_seconds",
 )  # fmt: skip
+
+
+LEAK_AFTER: Final = 1.5
+"""Seconds; of those that a machine lets pass, two make a hold overdue."""
 
 
 @dataclass(frozen=True)
@@ -148,5 +152,13 @@ class PoolMachine(RuleBasedStateMachine):
         assert reading.acquired == reading.hold_seconds.count + self.holds()
         assert reading.opened + reading.open_failed == reading.open_seconds.count + self.adopted
         assert reading.reused <= reading.acquired
+        holders = self.watch.holders()
+        assert self.holds() <= len(holders) <= reading.in_use
+        assert sum(holder.overdue for holder in holders) == reading.overdue
+        assert reading.leaks_recovered + reading.overdue <= reading.leaks_overdue
+        sites = [site for ledger in self.watch.ledgers for site in ledger.sites()]
+        named = sum(holder.site is not None for holder in holders)
+        assert sum(site.in_use for site in sites) == named
+        assert sum(site.overdue for site in sites) <= reading.overdue
         assert reading.in_use_peak >= reading.in_use
         assert reading.waiting_peak >= reading.waiting

@@ -21,7 +21,7 @@ from sqlalchemy import event, exc
 
 from poolscope.errors import internal_errors
 from poolscope.reading import Reading
-from stateful.machine import Gauges, PoolMachine
+from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from stateful.sqlalchemy_sides import SIDES, AtGates, Background, Held, Side, until
 
 MOST: Final = 5
@@ -105,7 +105,7 @@ class Known(PoolMachine):
         event.listen(self.engine, "do_connect", self._do_connect)
         self.pools = [weakref.ref(self.engine.pool)]
         self._find(int(min(out, self.limit)), int(min(idle, self.limit)), invalid)
-        self.watch = self.watches.watch(self.side.target, registry=None)
+        self.watch = self.watches.watch(self.side.target, leak_after=LEAK_AFTER, registry=None)
 
     def _set_up(self) -> None:
         """Have garbage collected when the machine says so, and only what it has made itself."""

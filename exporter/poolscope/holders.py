@@ -1,0 +1,149 @@
+"""Who has the connections that are out, and which functions have had them for how long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from poolscope.sites import OTHER, Site
+
+SHOWN_SITES: Final = 50
+"""Functions of a pool that are told apart; the first ones that ask."""
+
+
+class Who(NamedTuple):
+    """Who holds a connection: the line that asked, if it is known, and the task or thread."""
+
+    site: Site | None
+    owner: str
+
+    @property
+    def label(self) -> str | None:
+        return self.site.function.label if self.site is not None else None
+
+
+class Holder(NamedTuple):
+    """A connection that is out now: with whom, if that is known, and for how many seconds."""
+
+    who: Who | None
+    held_seconds: float
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    A connection that is out now, and who has it.
+
+    site: `path/file.py:LINE in function` of the application, or None if it is not known: with
+        `call_sites=False`, or because the connection was out before it was watched.
+    owner: the name of the task or the thread that asked, or None, as before.
+    overdue: whether it has been held for longer than `leak_after`.
+    pid: the process.
+    """
+
+    pool: str
+    kind: str
+    site: str | None
+    held_seconds: float
+    owner: str | None
+    overdue: bool
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReading:
+    """
+    What the holds of one function are and were.
+
+    in_use, overdue: connections that it has now, and those of them that are overdue.
+    in_use_seconds: connection-seconds so far.
+    """
+
+    site: str
+    in_use: float
+    in_use_seconds: float
+    overdue: float
+
+
+class SiteSums:
+    """The connection-seconds of each function, for the first `SHOWN_SITES` and all others."""
+
+    def __init__(self) -> None:
+        # By label: connections out, seconds up to the last change, when that was.
+        self._sums: dict[str, list[float]] = {}
+
+    def change(self, label: str | None, by: int, now: float) -> None:
+        """One connection more or less is out with that function; None is not counted."""
+        if label is None:
+            return
+        label = self.shown(label)
+        sums = self._sums.get(label)
+        if sums is None:
+            sums = self._sums[label] = [0.0, 0.0, now]
+        sums[1] += sums[0] * max(0.0, now - sums[2])
+        sums[0] += by
+        sums[2] = now
+
+    def shown(self, label: str) -> str:
+        """Return the label as it is shown: others come when there is no room for names."""
+        return label if label in self._sums or len(self._sums) < SHOWN_SITES else OTHER
+
+    def read(self, now: float, overdue: Iterable[str | None]) -> list[SiteReading]:
+        """Return a reading of each function; `overdue` has the label of each such hold."""
+        late = Counter(self.shown(label) for label in overdue if label is not None)
+        return [
+            SiteReading(label, out, seconds + out * max(0.0, now - since), late[label])
+            for label, (out, seconds, since) in self._sums.items()
+        ]
+
+
+class SharedSites:
+    """What several pools of one name have at each function, those that are gone included."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, float] = {}
+        self._shown: dict[str, None] = {}
+
+    def ended(self, readings: Iterable[SiteReading]) -> None:
+        """Keep the seconds of a pool that is gone."""
+        for reading in readings:
+            label = self._name(reading.site)
+            self._ended[label] = self._ended.get(label, 0.0) + reading.in_use_seconds
+
+    def added(self, readings: Iterable[SiteReading]) -> tuple[SiteReading, ...]:
+        """Return the sums of these readings and of what is gone, by name, all others last."""
+        sums = {label: SiteReading(label, 0.0, sec, 0.0) for label, sec in self._ended.items()}
+        for reading in readings:
+            label = self._name(reading.site)
+            before = sums.get(label, SiteReading(label, 0.0, 0.0, 0.0))
+            sums[label] = SiteReading(
+                label,
+                before.in_use + reading.in_use,
+                before.in_use_seconds + reading.in_use_seconds,
+                before.overdue + reading.overdue,
+            )
+        return tuple(sums[label] for label in sorted(sums, key=lambda site: (site == OTHER, site)))
+
+    def _name(self, label: str) -> str:
+        # Once shown, always shown: a counter must not move to another label.
+        if label in self._shown or label == OTHER:
+            return label
+        if len(self._shown) >= SHOWN_SITES:
+            return OTHER
+        self._shown[label] = None
+        return label
+
+
+def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
+    """Make holders into what users get to see."""
+    for who, held_seconds, overdue in holders:
+        site = str(who.site) if who is not None and who.site is not None else None
+        owner = who.owner if who is not None else None
+        yield Hold(pool, kind, site, held_seconds, owner, overdue, pid)
+
+
+def longest_first(holds: Iterable[Hold]) -> list[Hold]:
+    return sorted(holds, key=lambda hold: -hold.held_seconds)

@@ -1,0 +1,169 @@
+"""
+Which line of the application asked.
+
+A site is the innermost frame that belongs to the application: not to Python's own library, not to
+an installed package, not to poolscope. An application that is itself an installed package is found
+too: where no other frame is there, the innermost installed package that is no pool's library.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from types import CodeType, FrameType
+from typing import Any, Final, NamedTuple
+
+OTHER: Final = "other"
+
+APPLICATION: Final = 0
+INSTALLED: Final = 1
+NEVER: Final = 2
+
+POOLS: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
+"""Packages that pass a request for a connection on, and never make one."""
+
+REMEMBERED: Final = 10_000
+"""Functions that are known by their code; more there only are where code is made all the time."""
+
+_OWN: Final = f"{Path(__file__).parent}{os.sep}"
+_DEMO: Final = f"{_OWN}demo{os.sep}"
+_PYTHONS: Final = f"{Path(os.__file__).parent}{os.sep}"
+_COMMANDS: Final = Path(sys.executable).parent
+_PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:site|dist)-packages[\\/](\w+)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Function:
+    """
+    Of whose code it is, and what it is called.
+
+    code: kept, so that no other code gets its identity.
+    rank: `APPLICATION`, `INSTALLED` or `NEVER`.
+    path: of the file, from where its package is imported.
+    label: `module:function`, which stays the same when lines move.
+    """
+
+    code: CodeType | None
+    rank: int
+    path: str
+    name: str
+    label: str
+
+
+class Site(NamedTuple):
+    """A line in a function of the application."""
+
+    function: Function
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.function.path}:{self.line} in {self.function.name}"
+
+
+_functions: dict[int, Function] = {}
+"""By the identity of their code: the same text in another file is equal to Python."""
+
+
+def here(outermost: FrameType | None = None) -> Site | None:
+    """
+    Return the site that is being executed, or None if there is only Python and libraries.
+
+    What lies beyond the frame `outermost` has not asked: it runs the event loop.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    second: Site | None = None
+    hops = 0
+    while frame is not None:
+        function = _functions.get(id(frame.f_code)) or _know(frame)
+        if function.rank == APPLICATION:
+            return Site(function, frame.f_lineno)
+        if function.rank == INSTALLED and second is None:
+            second = Site(function, frame.f_lineno)
+        if frame is outermost:
+            break
+        back = frame.f_back
+        if back is None:
+            hops += 1
+            back = _awaiting(hops)
+        frame = back
+    return second
+
+
+def nowhere(outermost: FrameType | None = None) -> None:
+    """Stand in the place of `here`, where nobody wants to know."""
+
+
+def _awaiting(hops: int) -> FrameType | None:
+    """
+    Return the frame in which the parent greenlet waits for this one, `hops` parents up.
+
+    An async engine of SQLAlchemy runs in a greenlet of its own; the code that awaits it does not
+    stand below it on the stack.
+    """
+    greenlet: Any = sys.modules.get("greenlet")
+    current = greenlet.getcurrent() if greenlet is not None else None
+    for _ in range(hops):
+        current = current.parent if current is not None else None
+    frame: FrameType | None = current.gr_frame if current is not None else None
+    return frame
+
+
+def _know(frame: FrameType) -> Function:
+    code = frame.f_code
+    module = _module_of(frame.f_globals)
+    path = _path_of(code.co_filename, module)
+    function = Function(
+        code=code,
+        rank=_rank(path),
+        path=_path_in(path, module),
+        name=code.co_qualname,
+        label=f"{module}:{code.co_qualname}",
+    )
+    if len(_functions) >= REMEMBERED:
+        _functions.clear()
+    _functions[id(code)] = function
+    return function
+
+
+def _path_of(path: str, module: str) -> str:
+    """Return the file of some code, or, where it was made by a module, that of the module."""
+    if not path.startswith("<") or path.startswith("<frozen "):
+        return path
+    return getattr(sys.modules.get(module), "__file__", None) or path
+
+
+def _rank(path: str) -> int:
+    if path.startswith(_DEMO):
+        return APPLICATION
+    if path.startswith((_OWN, "<frozen ")):
+        return NEVER
+    if package := _PACKAGES.search(path):
+        return NEVER if package.group(1) in POOLS else INSTALLED
+    if path.startswith(_PYTHONS):
+        return NEVER
+    # Commands of installed packages, as gunicorn and uvicorn, are in the folder of Python itself.
+    return INSTALLED if Path(path).parent == _COMMANDS else APPLICATION
+
+
+def _module_of(names: dict[str, Any]) -> str:
+    """Return the name of a module, also of the one that is run as the program."""
+    name = str(names.get("__name__", "?"))
+    if name != "__main__":
+        return name
+    spec = names.get("__spec__")
+    if spec is not None:
+        return str(spec.name)
+    return PurePath(str(names.get("__file__", name))).stem
+
+
+def _path_in(path: str, module: str) -> str:
+    """Return the path of a module's file from where the module is imported."""
+    parts = PurePath(path).parts
+    names = module.split(".")
+    if PurePath(path).stem == "__init__" and names[-1] != "__init__":
+        names.append("__init__")
+    inside = PurePath(path).with_suffix("").parts[-len(names) :] if path else ()
+    return "/".join(parts[-len(names) :]) if inside == tuple(names) else parts[-1]

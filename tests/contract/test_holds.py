@@ -1,0 +1,162 @@
+"""Who has a connection, from which line, and whether for too long: the same for every pool."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from contract.pools import PoolUnderTest
+from poolscope import Hold, Watch
+from poolscope.testing import FakeClock
+from poolscope.watch import Watches
+
+# Each asks for a connection in a method of its own.
+ASKS = {"SyncEngine": "SyncEngine._connect", "BarePool": "SyncEngine._connect"}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def watch(pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry) -> Watch:
+    return watches.watch(pool.target, "pool", leak_after=5.0, registry=registry)
+
+
+def asks(pool: PoolUnderTest) -> str:
+    """Return the function that asks a pool for a connection."""
+    for cls in type(pool).__mro__:
+        if "acquire" in vars(cls):
+            return ASKS.get(cls.__name__, f"{cls.__name__}.acquire")
+    raise AssertionError
+
+
+async def test_a_hold_has_its_line_its_owner_and_its_age(
+    pool: PoolUnderTest, watches: Watches, watch: Watch, clock: FakeClock
+) -> None:
+    assert [] == watch.holders()
+    first = await pool.acquire()
+    clock.advance(2.0)
+    second = await pool.acquire()
+    clock.advance(3.5)
+    holds = watch.holders()
+    assert holds == watches.holders()
+    line = holds[0].site.partition(" in ")[0] if holds[0].site else None
+    site = f"{line} in {asks(pool)}"
+    assert str(line).startswith("contract/pools.py:")
+    owner = holds[0].owner
+    assert [
+        Hold("pool", pool.kind, site, 5.5, owner, True, os.getpid()),
+        Hold("pool", pool.kind, site, 3.5, holds[1].owner, False, os.getpid()),
+    ] == holds
+    if "acquire" in asks(pool):
+        assert str(owner).startswith("Task-")
+    else:
+        assert str(owner).startswith("ThreadPoolExecutor-")
+    await pool.release(first)
+    assert [3.5] == [hold.held_seconds for hold in watch.holders()]
+    await pool.release(second)
+    assert [] == watch.holders()
+
+
+def leaks(watch: Watch) -> tuple[int, int, int]:
+    """Return overdue now, ever, and how many of those came back."""
+    now = watch.snapshot()
+    return now.overdue, now.leaks_overdue, now.leaks_recovered
+
+
+async def test_a_hold_is_overdue_until_it_comes_back(
+    pool: PoolUnderTest, watch: Watch, clock: FakeClock
+) -> None:
+    held = await pool.acquire()
+    clock.advance(5.0)
+    assert (0, 0, 0) == leaks(watch)
+    clock.advance(0.5)
+    assert (1, 1, 0) == leaks(watch)
+    await pool.release(held)
+    assert (0, 1, 1) == leaks(watch)
+    await pool.release(await pool.acquire())
+    assert (0, 1, 1) == leaks(watch)
+
+
+async def test_without_a_limit_nothing_is_overdue(
+    pool: PoolUnderTest, watches: Watches, clock: FakeClock
+) -> None:
+    watch = watches.watch(pool.target, leak_after=None, registry=None)
+    held = await pool.acquire()
+    clock.advance(1e6)
+    assert (0, 0, 0) == leaks(watch)
+    assert [False] == [hold.overdue for hold in watch.holders()]
+    await pool.release(held)
+    assert (0, 0, 0) == leaks(watch)
+
+
+async def test_the_metrics_name_the_function(
+    pool: PoolUnderTest, watch: Watch, registry: CollectorRegistry, clock: FakeClock
+) -> None:
+    def value(name: str, **labels: str) -> Any:
+        site = {"pool": "pool", "kind": pool.kind, "site": f"contract.pools:{asks(pool)}"}
+        return registry.get_sample_value(name, {**site, **labels})
+
+    held = await pool.acquire()
+    clock.advance(6.0)
+    assert 1.0 == value("connpool_site_connections")
+    assert 1.0 == value("connpool_site_leaked", reason="overdue")
+    assert 6.0 == value("connpool_site_in_use_seconds_total")
+    await pool.release(held)
+    clock.advance(6.0)
+    assert 0.0 == value("connpool_site_connections")
+    assert 0.0 == value("connpool_site_leaked", reason="overdue")
+    assert 6.0 == value("connpool_site_in_use_seconds_total")
+
+
+async def test_call_sites_can_be_off(
+    pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry
+) -> None:
+    watch = watches.watch(pool.target, "pool", call_sites=False, registry=registry)
+    held = await pool.acquire()
+    (hold,) = watch.holders()
+    assert hold.site is None
+    assert hold.owner
+    assert [] == [
+        sample
+        for family in registry.collect()
+        if "_site_" in family.name
+        for sample in family.samples
+    ]
+    await pool.release(held)
+
+
+async def test_of_what_was_out_before_the_watch_nobody_knows_who_has_it(
+    pool: PoolUnderTest, watches: Watches, clock: FakeClock
+) -> None:
+    held = await pool.acquire()
+    watch = watches.watch(pool.target, "pool", registry=None)
+    clock.advance(61.0)
+    expected = Hold("pool", pool.kind, None, 61.0, None, True, os.getpid())
+    assert [expected] == watch.holders()
+    await pool.release(held)
+    assert (0, 1, 1) == leaks(watch)
+
+
+async def test_the_sums_of_a_function_stay_when_a_pool_is_closed(
+    pool: PoolUnderTest, watch: Watch, registry: CollectorRegistry, clock: FakeClock
+) -> None:
+    held = await pool.acquire()
+    clock.advance(2.0)
+    await pool.release(held)
+    await pool.close()
+    labels = {"pool": "pool", "kind": pool.kind, "site": f"contract.pools:{asks(pool)}"}
+    assert 2.0 == registry.get_sample_value("connpool_site_in_use_seconds_total", labels)
+
+
+def test_the_main_thread_is_an_owner_too(engines: Any, watches: Watches) -> None:
+    engine = engines()
+    watch = watches.watch(engine, registry=None)
+    with engine.connect():
+        assert [threading.current_thread().name] == [hold.owner for hold in watch.holders()]
