@@ -42,7 +42,7 @@ FAULTS = (
     ),
     Fault(
         "the event of a close is not listened to",
-        "sqlalchemy.py",
+        "sqlalchemy_records.py",
         '    ("close", _on_close),\n',
         "",
         ("tests/test_sqlalchemy.py",),
@@ -56,8 +56,8 @@ FAULTS = (
     ),
     Fault(
         "a record that is collected keeps its connection open",
-        "sqlalchemy.py",
-        "    _, hooks = _records.pop(key)\n    hooks.ledger.closed(key, hooks.clock())\n",
+        "sqlalchemy_records.py",
+        "    _, hooks = _records.pop(key)\n    hooks.collected(key)\n",
         "    _records.pop(key)\n",
         ("tests/test_sqlalchemy_pools.py",),
     ),
@@ -196,6 +196,13 @@ FAULTS = (
         "function = next((f for f in _functions.values() if f.code == code), function)\n"
         "    if len(_functions) >= REMEMBERED:",
         ("tests/test_sites.py",),
+    ),
+    Fault(
+        "each time-out is logged, however many there are",
+        "alarm.py",
+        "            self._next = now + QUIET\n",
+        "            pass\n",
+        (ANY_POOL,),
     ),
     Fault(
         "connection-seconds of a function go with its pool",

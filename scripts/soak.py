@@ -9,6 +9,7 @@ Exits with 1 at the first difference, after hypothesis has printed the steps tha
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -69,6 +70,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := ", ".join(set(options.adapters).difference(ADAPTERS)):
         parser.error(f"no such adapter: {unknown}; there are {', '.join(ADAPTERS)}")
+    # Of time-outs it would say a line a minute, and the machines' minutes are short.
+    logging.getLogger("poolscope").setLevel(logging.ERROR)
     with running():
         for adapter in options.adapters:
             print(f"{adapter}: {options.operations} operations, seed {options.seed}", flush=True)

@@ -15,7 +15,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from poolscope import Watch
-from poolscope.sqlalchemy import _records
+from poolscope.sqlalchemy_records import _records
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 from support.engines import counted

@@ -24,7 +24,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from poolscope import versions
+from poolscope import cells, versions
 from poolscope.aiohttp_attempt import Attempt, WatchedResolver
 from poolscope.errors import harmless
 from poolscope.hosts import OTHER, BusyHosts
@@ -229,6 +229,8 @@ class ConnectorHooks:
     @harmless
     def finished(self, outcome: int, attempt: Attempt) -> None:
         self.ledger.finished(outcome, attempt.seconds, attempt.queued)
+        if outcome == cells.TIMEOUT:
+            self.watch.timed_out(self.clock())
 
     @harmless
     def waiting(self, attempt: Attempt) -> None:

@@ -158,8 +158,11 @@ class PoolHooks:
 
     @harmless
     def finished(self, error: BaseException | None, started: float) -> None:
+        now, outcome = self.clock(), _outcome(error)
         queued = self._queued.pop(_task(), None) if self._queued else None
-        self.ledger.finished(_outcome(error), self.clock() - started, queued)
+        self.ledger.finished(outcome, now - started, queued)
+        if outcome == cells.TIMEOUT:
+            self.watch.timed_out(now)
 
     @harmless
     def waiting(self, now: float) -> None:

@@ -13,6 +13,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
+from poolscope.alarm import Alarm
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
@@ -39,6 +40,7 @@ class Group:
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
+        self.alarm = Alarm(name, kind)
         self.watches: list[Watch] = []
 
     def report(self) -> Report:
@@ -71,6 +73,7 @@ class Groups:
             self._settle()
             group = self._groups.setdefault((watch.name, watch.kind), Group(watch.name, watch.kind))
             group.shown = True
+            watch.alarm = group.alarm
             watch.first_of_name = group.created == 0
             group.watches.append(watch)
 
@@ -135,9 +138,11 @@ class Groups:
         for group in self._groups.values():
             group.ended = Reading()
             group.sites = SharedSites()
+            group.alarm = Alarm(group.name, group.kind)
             group.created = 0
             for watch in group.watches:
                 watch.ended = Reading()
+                watch.alarm = group.alarm
                 group.created += len(watch.ledgers)
                 for ledger in watch.ledgers:
                     ledger.reset()

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.util import queue as sqla_queue
 
 from poolscope import cells, versions
+from poolscope import sqlalchemy_records as records
 from poolscope.errors import harmless
 from poolscope.ledger import Ledger
 from poolscope.owners import who_asks
@@ -60,7 +61,6 @@ PUT_OVER: Final = (
 )  # fmt: skip
 
 _watched: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
-_records: dict[int, tuple[weakref.ref[Any], PoolHooks]] = {}
 _attempts = itertools.count()
 
 
@@ -99,7 +99,7 @@ class EngineHooks:
             getattr(pool._dialect, "driver", ""),
             sqlalchemy.__version__,
         )
-        _listen()
+        records.listen()
         PoolHooks(pool, watch)
         self._watch = watch
 
@@ -108,7 +108,7 @@ class EngineHooks:
             if hooks.watch is self._watch:
                 hooks.unhook(pool)
         if not _watched:
-            _stop_listening()
+            records.stop_listening()
 
     def hosts(self) -> tuple[HostReading, ...]:
         return ()
@@ -145,8 +145,7 @@ class PoolHooks:
             take_off(pool._pool, "get", self)
         _watched.pop(pool, None)
         self._closing.clear()
-        for key in [key for key, (_, hooks) in list(_records.items()) if hooks is self]:
-            _records.pop(key, None)
+        records.forget(self)
 
     # What is put over the pool's methods
 
@@ -249,7 +248,7 @@ class PoolHooks:
         if record is None:  # a listener has detached the connection already
             self.ledger.finished(cells.OK, now - started, queued)
             return
-        self._track(record)
+        records.track(record, self)
         who = who_asks(self.watch.here)
         self.ledger.served(id(record), now, now - started, queued, opened is None, who)
 
@@ -260,12 +259,15 @@ class PoolHooks:
         if opened is not None:
             # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
             self.ledger.closed(opened, now)
-        self.ledger.finished(_outcome(error), now - started, queued)
+        outcome = _outcome(error)
+        self.ledger.finished(outcome, now - started, queued)
+        if outcome == cells.TIMEOUT:
+            self.watch.timed_out(now)
 
     @harmless
     def taken(self, record: Any) -> None:
         if record.dbapi_connection is not None:
-            self._track(record)
+            records.track(record, self)
             self.ledger.taken(id(record), self.clock())
 
     @harmless
@@ -276,7 +278,7 @@ class PoolHooks:
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
-            self._track(record)
+            records.track(record, self)
             self.ledger.returned(id(record), self.clock())
 
     @harmless
@@ -286,7 +288,7 @@ class PoolHooks:
     @harmless
     def opened(self, attempt: int, record: Any, started: float) -> None:
         now = self.clock()
-        self._track(record)
+        records.track(record, self)
         self._opened[caller()] = id(record)
         self.ledger.opened(attempt, id(record), now, now - started, True)
 
@@ -294,6 +296,11 @@ class PoolHooks:
     def open_failed(self, attempt: int, started: float) -> None:
         now = self.clock()
         self.ledger.open_failed(attempt, now, now - started)
+
+    @harmless
+    def collected(self, record: int) -> None:
+        """A record is gone, and its connection with it."""
+        self.ledger.closed(record, self.clock())
 
     @harmless
     def closing(self, record: weakref.ref[Any]) -> None:
@@ -329,16 +336,9 @@ class PoolHooks:
         who = caller()
         return self._queued.pop(who, None), self._opened.pop(who, None)
 
-    def _track(self, record: Any) -> None:
-        """Know whose record it is, and when it is collected with its connection."""
-        key = id(record)
-        if key not in _records:
-            died = functools.partial(_on_record_died, key)
-            _records[key] = weakref.ref(record, died), self
-
-    def _adopt(self, records: Iterable[Any]) -> None:
-        for record in records:
-            self._track(record)
+    def _adopt(self, found: Iterable[Any]) -> None:
+        for record in found:
+            records.track(record, self)
             self.ledger.adopted(id(record), self.clock(), record.in_use)
 
     @harmless
@@ -351,50 +351,3 @@ def _outcome(error: BaseException) -> int:
     if isinstance(error, exc.TimeoutError):
         return cells.TIMEOUT
     return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED
-
-
-# Events. Listening at the class, once, costs a look-up at rare events of pools that are not
-# watched. Listeners at a pool would be copied to every pool that replaces it, and add up.
-
-
-@harmless
-def _on_record_died(key: int, _: object) -> None:
-    _, hooks = _records.pop(key)
-    hooks.ledger.closed(key, hooks.clock())
-
-
-@harmless
-def _on_close(_: object, record: object) -> None:
-    if found := _records.get(id(record)):
-        found[1].closing(found[0])
-
-
-@harmless
-def _on_invalidate(_: object, record: object, exception: object) -> None:
-    if found := _records.get(id(record)):
-        found[1].ledger.invalidated(False)
-
-
-@harmless
-def _on_soft_invalidate(_: object, record: object, exception: object) -> None:
-    if found := _records.get(id(record)):
-        found[1].ledger.invalidated(True)
-
-
-_LISTENERS: Final = (
-    ("close", _on_close),
-    ("invalidate", _on_invalidate),
-    ("soft_invalidate", _on_soft_invalidate),
-)
-
-
-def _listen() -> None:
-    for name, listener in _LISTENERS:
-        if not event.contains(Pool, name, listener):
-            event.listen(Pool, name, listener)
-
-
-def _stop_listening() -> None:
-    for name, listener in _LISTENERS:
-        if event.contains(Pool, name, listener):
-            event.remove(Pool, name, listener)

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, Self, cast
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from poolscope import sites
+from poolscope.alarm import Alarm
 from poolscope.collector import PoolCollector
 from poolscope.groups import Groups
 from poolscope.holders import Hold, holds_of, longest_first
@@ -92,6 +93,7 @@ class Watch:
         self.ended = Reading()
         self.hooks: Hooks | None = None
         self.first_of_name = False
+        self.alarm: Alarm | None = None
         self._groups = groups
 
     def __repr__(self) -> str:
@@ -142,6 +144,11 @@ class Watch:
 
     def hosts(self) -> Sequence[HostReading]:
         return self.hooks.hosts() if self.hooks is not None else ()
+
+    def timed_out(self, now: float) -> None:
+        """An attempt has timed out, at the clock's `now`; the log may say who has what is out."""
+        if self.alarm is not None:
+            self.alarm.timed_out(list(self.ledgers), now)
 
     def add_pool(self, ledger: Ledger) -> None:
         """The watch has a pool object, whose events go to `ledger`."""

@@ -160,6 +160,8 @@ def test_it_shows_pools_of_every_kind_that_serve_wait_and_time_out(
     summary = demo.rest()
     assert "\x1b" not in "".join(demo.lines) + summary
     assert {name for name, _ in POOLS} <= set(summary.split())
+    assert "an attempt to get a connection timed out" in summary
+    assert "poolscope/demo/service.py:" in summary
     until(lambda: demo.left_behind(postgres) == ([], []), "nothing is left behind")
 
 

@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -149,6 +150,14 @@ def innermost(task: asyncio.Task[Any]) -> str:
     return str(coroutine.__qualname__)
 
 
+def _is_asyncpgs(task: object) -> bool:
+    """Whether it runs a coroutine of the library's own, which is none of a watched pool."""
+    if not isinstance(task, asyncio.Task):
+        return False
+    coroutine: Any = task.get_coro()
+    return Path(coroutine.cr_code.co_filename).parent == Path(asyncpg.__file__).parent
+
+
 def outcome(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed_out"
@@ -189,8 +198,10 @@ class PoolOfAsyncpg(PoolMachine):
         assert [] == self.complaints, self.complaints
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # The library leaves errors of its own behind, as when one is released twice at once.
-        if not type(context.get("exception")).__module__.startswith("asyncpg"):
+        # The library leaves errors of its own behind: when one is released twice at once, or when
+        # it closes one for which there was no more time.
+        raised = type(context.get("exception")).__module__
+        if not (raised.startswith("asyncpg") or _is_asyncpgs(context.get("future"))):
             self.complaints.append(context)
 
     def _begin(self, plan: Plan) -> None:
@@ -239,7 +250,7 @@ class PoolOfAsyncpg(PoolMachine):
         self._before = None
         self.watch = self.watches.watch(self.pool, "machine", leak_after=LEAK_AFTER, registry=None)
         self.adopted = len(self.connected)
-        self.out_before = self._out()
+        self.out_before = self.out()
 
     def _accept(self, accepts: bool) -> None:
         """Let the server accept new connections from now on, or refuse them."""
@@ -377,9 +388,9 @@ class PoolOfAsyncpg(PoolMachine):
         # One that is in setup is in use, but nobody has it yet. One that was out when the watch
         # began is held, but was not acquired. One that was dead when the caller got it was
         # acquired, and is not held.
-        return self._out() - self.out_before + self.dead
+        return self.out() - self.out_before + self.dead
 
-    def _out(self) -> int:
+    def out(self) -> int:
         return sum(not holder.is_idle() for holder in self.connected)
 
     def compare_with_server(self, connections: int) -> None:

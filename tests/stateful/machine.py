@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from poolscope import Watch
 from poolscope.demo.postgres import EmbeddedPostgres
+from poolscope.errors import internal_errors
 from poolscope.reading import Reading
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
@@ -81,6 +82,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.begun = 0
         self.adopted = 0
         self._before: Reading | None = None
+        self._errors_before = internal_errors.count
 
     def in_flight(self) -> int:
         """Return how many attempts have begun and not ended."""
@@ -92,6 +94,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     def holds(self) -> int:
         """Return how many callers have a connection."""
+        raise NotImplementedError
+
+    def out(self) -> int:
+        """Return how many connections callers have, those included that the watch has found."""
         raise NotImplementedError
 
     def compare_with_server(self, connections: int) -> None:
@@ -152,8 +158,9 @@ class PoolMachine(RuleBasedStateMachine):
         assert reading.acquired == reading.hold_seconds.count + self.holds()
         assert reading.opened + reading.open_failed == reading.open_seconds.count + self.adopted
         assert reading.reused <= reading.acquired
+        assert self._errors_before == internal_errors.count
         holders = self.watch.holders()
-        assert self.holds() <= len(holders) <= reading.in_use
+        assert self.out() == len(holders)
         assert sum(holder.overdue for holder in holders) == reading.overdue
         assert reading.leaks_recovered + reading.overdue <= reading.leaks_overdue
         sites = [site for ledger in self.watch.ledgers for site in ledger.sites()]

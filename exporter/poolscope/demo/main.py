@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 
 import poolscope
 from poolscope.demo import DemoError
 from poolscope.demo.load import STREAMS, Load
+from poolscope.demo.log import kept_log
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
 from poolscope.demo.screen import REFRESH, Addresses, Screen
 from poolscope.demo.service import open_pools, serve
@@ -19,8 +20,8 @@ from poolscope.demo.signals import Stop
 
 def run(stop: Stop, seconds: float | None, port: int, addr: str) -> int:
     """Run the demo until it is over or `stop` is asked for, and return the exit code."""
-    with metrics_server(port, addr) as metrics:
-        asyncio.run(_run(stop, seconds, metrics))
+    with metrics_server(port, addr) as metrics, kept_log() as log:
+        asyncio.run(_run(stop, seconds, metrics, log))
     return 0
 
 
@@ -40,7 +41,7 @@ def metrics_server(port: int, addr: str) -> Iterator[str]:
         thread.join()
 
 
-async def _run(stop: Stop, seconds: float | None, metrics: str) -> None:
+async def _run(stop: Stop, seconds: float | None, metrics: str, log: Sequence[str]) -> None:
     # Enough threads for all the callers that wait for a sync pool at the same time.
     threads = ThreadPoolExecutor(sum(stream.most for stream in STREAMS))
     asyncio.get_running_loop().set_default_executor(threads)
@@ -52,7 +53,7 @@ async def _run(stop: Stop, seconds: float | None, metrics: str) -> None:
         async with open_pools(postgres) as pools, serve(pools) as service:
             async with _under_load(service) as load:
                 await _show(stop, seconds, screen, Addresses(service, metrics), load)
-            screen.summary(poolscope.snapshots())
+            screen.summary(poolscope.snapshots(), log)
 
 
 @asynccontextmanager

@@ -88,10 +88,14 @@ class Screen:
             _load_line(bursts),
         )
 
-    def summary(self, snapshots: Sequence[Snapshot]) -> None:
-        """Print the pools as they ended."""
+    def summary(self, snapshots: Sequence[Snapshot], log: Sequence[str]) -> None:
+        """Print the pools as they ended, and what the log said meanwhile."""
         self._console.print(Text("\nThe pools when all requests were answered", "bold"))
         self._console.print(self._pools(snapshots))
+        if log:
+            self._console.print(Text("\nWhat the log said when callers gave up", "bold"))
+            for line in log:
+                self._console.print(Text(line), soft_wrap=True)
 
     def _pools(self, snapshots: Sequence[Snapshot]) -> RenderableType:
         return pools_table(snapshots, self._glyphs, self._console.width)

@@ -1,0 +1,88 @@
+"""The moment it matters: a caller gave up, and the log says who has the connections."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
+from threading import Lock
+from typing import Any, Final
+
+from poolscope.holders import Holder
+from poolscope.ledger import Ledger
+from poolscope.reading import Reading
+
+logger = logging.getLogger("poolscope")
+
+QUIET: Final = 60.0
+"""Seconds for which nothing more is said of pools of that name."""
+
+SHOWN: Final = 5
+"""Sites that the line names, those that hold most; `record.poolscope` has all."""
+
+
+class Alarm:
+    """Logs time-outs of the pools of one name, at most one a minute."""
+
+    def __init__(self, pool: str, kind: str) -> None:
+        self._pool: Final = pool
+        self._kind: Final = kind
+        self._free = Lock()
+        self._next = -math.inf
+
+    def timed_out(self, ledgers: Sequence[Ledger], now: float) -> None:
+        """
+        An attempt to get a connection has timed out; the ledgers are those of the pool.
+
+        Whoever comes while another is at it goes on at once.
+        """
+        if now < self._next or not self._free.acquire(False):
+            return
+        try:
+            self._next = now + QUIET
+            self._log(ledgers)
+        finally:
+            self._free.release()
+
+    def _log(self, ledgers: Sequence[Ledger]) -> None:
+        reading = reduce(add, [ledger.read() for ledger in ledgers], Reading())
+        sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+        facts = {
+            "pool": self._pool,
+            "kind": self._kind,
+            "in_use": int(reading.in_use),
+            "opening": int(reading.opening),
+            "waiting": int(reading.waiting),
+            "limit": reading.limit,
+            "holders": sites,
+        }
+        logger.warning(
+            "pool %r (%s): an attempt to get a connection timed out; %d of %s in use, %d opening, "
+            "%d waiting; held by %s",
+            self._pool, self._kind, reading.in_use, f"{reading.limit:g}", reading.opening,
+            reading.waiting, _in_words(sites),
+            extra={"poolscope": facts},
+        )  # fmt: skip
+
+
+def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
+    """Return site, count and oldest_seconds of those that hold connections, most first."""
+    sites: dict[str | None, dict[str, Any]] = {}
+    for who, held_seconds, _ in holders:
+        site = str(who.site) if who is not None and who.site is not None else None
+        found = sites.setdefault(site, {"site": site, "count": 0, "oldest_seconds": 0.0})
+        found["count"] += 1
+        found["oldest_seconds"] = max(found["oldest_seconds"], held_seconds)
+    return sorted(sites.values(), key=lambda found: (-found["count"], -found["oldest_seconds"]))
+
+
+def _in_words(sites: Sequence[dict[str, Any]]) -> str:
+    words = [
+        f"{found['count']} x {found['site'] or 'a line that is not known'} "
+        f"(oldest {found['oldest_seconds']:.1f} s)"
+        for found in sites[:SHOWN]
+    ]
+    more = sum(found["count"] for found in sites[SHOWN:])
+    return ", ".join([*words, *([f"{more} more"] if more else [])]) or "nobody"

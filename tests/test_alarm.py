@@ -1,0 +1,65 @@
+"""What the log says when a caller gives up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from poolscope.alarm import SHOWN, Alarm, by_site
+from poolscope.holders import Holder, Who
+from poolscope.ledger import Ledger, Limits
+from poolscope.sites import APPLICATION, Function, Site
+from poolscope.testing import FakeClock
+
+
+def who(name: str) -> Who:
+    return Who(Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), "Task-1")
+
+
+def test_holders_are_grouped_by_line_those_with_most_first() -> None:
+    holders = [
+        Holder(None, 9.0, False),
+        Holder(who("pay"), 4.0, False),
+        Holder(who("cart"), 1.0, False),
+        Holder(who("cart"), 2.0, False),
+    ]
+    assert [
+        {"site": "shop.py:7 in cart", "count": 2, "oldest_seconds": 2.0},
+        {"site": None, "count": 1, "oldest_seconds": 9.0},
+        {"site": "shop.py:7 in pay", "count": 1, "oldest_seconds": 4.0},
+    ] == by_site(holders)
+
+
+def test_the_line_names_a_few_and_the_record_all(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(math.inf, 1, 0), clock)
+    for number in range(SHOWN + 3):
+        ledger.held(number, clock(), False, who(f"f{number}"))
+    Alarm("orders", "asyncpg").timed_out([ledger], clock())
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "pool 'orders' (asyncpg): an attempt to get a connection timed out; 8 of inf in use, "
+        "0 opening, 0 waiting; held by 1 x shop.py:7 in f0 (oldest 0.0 s), 1 x "
+    )
+    assert record.getMessage().endswith("f4 (oldest 0.0 s), 3 more")
+    assert SHOWN + 3 == len(record.poolscope["holders"])  # type: ignore[attr-defined]  # an extra
+
+
+def test_where_nobody_holds_anything_it_says_so(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    Alarm("orders", "asyncpg").timed_out([Ledger(Limits(1, 1, 0), clock)], clock())
+    assert caplog.records[0].getMessage().endswith("0 waiting; held by nobody")
+
+
+def test_who_comes_while_another_logs_goes_on(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    with alarm._free:
+        alarm.timed_out([ledger], clock())
+    assert [] == caplog.records
+    alarm.timed_out([ledger], clock())
+    assert 1 == len(caplog.records)
