@@ -200,8 +200,8 @@ FAULTS = (
     Fault(
         "each time-out is logged, however many there are",
         "alarm.py",
-        "            self._next = now + QUIET\n",
-        "            pass\n",
+        "                self._next = now + QUIET\n",
+        "                pass\n",
         (ANY_POOL,),
     ),
     Fault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,28 @@ def test_who_comes_while_another_logs_goes_on(
     assert [] == caplog.records
     alarm.timed_out([ledger], clock())
     assert 1 == len(caplog.records)
+
+
+def test_two_that_come_at_the_same_time_are_one_line(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+
+    class Overtaken:
+        """A lock that another gets, and gives back, just before."""
+
+        def __init__(self, lock: Any) -> None:
+            self.acquire, self.release = lock.acquire, lock.release
+            self.lock = lock
+
+        def overtake(self, blocking: bool) -> bool:
+            alarm._free = self.lock
+            alarm.timed_out([ledger], clock())
+            return bool(self.lock.acquire(blocking))
+
+    overtaken: Any = Overtaken(alarm._free)
+    overtaken.acquire = overtaken.overtake
+    alarm._free = overtaken
+    alarm.timed_out([ledger], clock())
+    assert 1 == len(caplog.records)
+    assert not alarm._free.locked()

@@ -41,8 +41,9 @@ class Alarm:
         if now < self._next or not self._free.acquire(False):
             return
         try:
-            self._next = now + QUIET
-            self._log(ledgers)
+            if now >= self._next:  # still, now that nobody else can change it
+                self._next = now + QUIET
+                self._log(ledgers)
         finally:
             self._free.release()
 
