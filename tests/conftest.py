@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+import asyncpg
 import pytest
 import sqlalchemy
 
 from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
+from support.web import Server
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
@@ -81,3 +85,47 @@ def engines(postgres: EmbeddedPostgres) -> Iterator[Any]:
     yield make
     for engine in made:
         engine.dispose()
+
+
+@pytest.fixture
+async def pools(postgres: EmbeddedPostgres) -> AsyncIterator[Any]:
+    """Makes asyncpg pools on the real server, and terminates them."""
+    made = []
+
+    def make(**options: Any) -> Any:
+        made.append(asyncpg.create_pool(postgres.dsn, **{"min_size": 0, "max_size": 2, **options}))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        if pool._initialized:
+            pool.terminate()
+        for holder in pool._holders:
+            # Before 0.32 one that a closed pool has given out stays.
+            holder.terminate()
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A web server whose answers end when they are told to."""
+    server = Server()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def sessions() -> AsyncIterator[Any]:
+    """Makes aiohttp sessions with a connector of the given options, and closes them."""
+    made = []
+
+    def make(trace: aiohttp.TraceConfig | None = None, **options: Any) -> aiohttp.ClientSession:
+        configs = [trace] if trace else []
+        connector = aiohttp.TCPConnector(**options)
+        made.append(aiohttp.ClientSession(connector=connector, trace_configs=configs))
+        return made[-1]
+
+    yield make
+    for session in made:
+        await session.close()

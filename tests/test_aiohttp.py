@@ -78,20 +78,6 @@ async def server() -> AsyncIterator[Server]:
     await server.runner.cleanup()
 
 
-@pytest.fixture
-async def sessions() -> AsyncIterator[Any]:
-    """Makes sessions with a connector of the given options, and closes them."""
-    made = []
-
-    def make(**options: Any) -> aiohttp.ClientSession:
-        made.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(**options)))
-        return made[-1]
-
-    yield make
-    for session in made:
-        await session.close()
-
-
 def compare(watch: Watch, session: aiohttp.ClientSession) -> tuple[int, int, int]:
     """Return in use, idle and opened, after comparing with what the connector has."""
     connector: Any = session.connector

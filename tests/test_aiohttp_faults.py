@@ -52,30 +52,6 @@ class Pausing:
         await self.go_on.wait()
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def sessions() -> AsyncIterator[Any]:
-    """Makes sessions with a connector of the given options, and closes them."""
-    made = []
-
-    def make(trace: Pausing | None = None, **options: Any) -> aiohttp.ClientSession:
-        configs = [trace.config] if trace else []
-        connector = aiohttp.TCPConnector(**options)
-        made.append(aiohttp.ClientSession(connector=connector, trace_configs=configs))
-        return made[-1]
-
-    yield make
-    for session in made:
-        await session.close()
-
-
 async def cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -214,7 +190,7 @@ class TestOpening:
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         trace = Pausing("create_end")
-        session = sessions(trace)
+        session = sessions(trace.config)
         watch = watches.watch(session, registry=None)
         asking = asyncio.create_task(session.post(f"{server.url}/now/x"))
         await trace.reached.wait()
@@ -234,7 +210,7 @@ class TestOpening:
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         trace = Pausing("reuseconn")
-        session = sessions(trace)
+        session = sessions(trace.config)
         watch = watches.watch(session, registry=None)
         async with session.get(f"{server.url}/now/x") as response:
             await response.read()

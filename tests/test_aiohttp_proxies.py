@@ -44,14 +44,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def safe_server(certificate: Path) -> AsyncIterator[Server]:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
@@ -122,20 +114,6 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while data := await reader.read(65536):
             writer.write(data)
     writer.close()
-
-
-@pytest.fixture
-async def sessions() -> AsyncIterator[Any]:
-    """Makes sessions with a connector of the given options, and closes them."""
-    made = []
-
-    def make(**options: Any) -> aiohttp.ClientSession:
-        made.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(**options)))
-        return made[-1]
-
-    yield make
-    for session in made:
-        await session.close()
 
 
 def open_seconds(watch: Watch) -> tuple[float, float]:

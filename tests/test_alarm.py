@@ -15,7 +15,9 @@ from poolscope.testing import FakeClock
 
 
 def who(name: str) -> Who:
-    return Who(Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), "Task-1")
+    return Who(
+        Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), "Task-1", "asker"
+    )
 
 
 def test_holders_are_grouped_by_line_those_with_most_first() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -32,24 +31,6 @@ class Failing:
             raise ZeroDivisionError
         if self.does == "hang":
             await asyncio.Event().wait()
-
-
-@pytest.fixture
-async def pools(postgres: EmbeddedPostgres) -> AsyncIterator[Any]:
-    """Makes pools on the real server, and terminates them."""
-    made = []
-
-    def make(**options: Any) -> Any:
-        options = {"min_size": 0, "max_size": 2, **options}
-        pool = asyncpg.create_pool(postgres.dsn, **options)
-        made.append(pool)
-        return pool
-
-    yield make
-    for pool in made:
-        if pool._initialized:
-            pool.terminate()
-    await asyncio.sleep(0)
 
 
 def compare(watch: Watch, pool: Any) -> tuple[int, int]:

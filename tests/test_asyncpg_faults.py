@@ -6,7 +6,6 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -36,24 +35,6 @@ class Gate:
         self.connection = connection
         self.reached.set()
         await self.opened.wait()
-
-
-@pytest.fixture
-async def pools(postgres: EmbeddedPostgres) -> AsyncIterator[Callable[..., Any]]:
-    """Makes pools on the real server, and terminates them."""
-    made = []
-
-    def make(**options: Any) -> Any:
-        made.append(asyncpg.create_pool(postgres.dsn, **{"min_size": 0, "max_size": 2, **options}))
-        return made[-1]
-
-    yield make
-    for pool in made:
-        pool.terminate()
-        for holder in pool._holders:
-            # Before 0.32 one that a closed pool has given out stays.
-            holder.terminate()
-    await asyncio.sleep(0)
 
 
 def state(watch: Watch) -> tuple[int, int, int, int]:
@@ -148,6 +129,7 @@ class TestSlotsAndReferences:
         await pool.acquire()
         gc.collect()
         assert (1, 0, 0, 0) == state(watch)
+        assert 1 == watch.snapshot().abandoned
 
     async def test_a_watch_holds_on_to_nothing_that_is_out(
         self, pools: Any, watches: Watches

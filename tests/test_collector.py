@@ -39,7 +39,9 @@ def text(clock: FakeClock) -> str:
     """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
     ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
     who = Who(
-        Site(Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay"), 7), "Task-1"
+        Site(Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay"), 7),
+        "Task-1",
+        "asker",
     )
     ledger.opening(1, clock())
     ledger.opened(1, "a", clock(), 0.02, True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def who(label: str) -> Who:
-    return Who(Site(Function(None, APPLICATION, "shop.py", label, label), 1), "MainThread")
+    return Who(Site(Function(None, APPLICATION, "shop.py", label, label), 1), "MainThread", "asker")
 
 
 class TestSums:

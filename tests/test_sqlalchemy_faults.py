@@ -208,6 +208,39 @@ class TestWatchedLate:
 
 
 class TestTheGarbageCollector:
+    def test_what_it_returns_was_abandoned(self, engine: sqlalchemy.Engine, watch: Watch) -> None:
+        engine.connect().close()
+        opened = [engine.connect()]
+        opened.clear()
+        gc.collect()
+        now = watch.snapshot()
+        assert (0, 0, 1, 0) == (now.in_use, now.abandoned, now.leaks_abandoned, now.leaks_recovered)
+        with engine.connect() as connection:
+            connection.invalidate()
+        engine.raw_connection().detach()
+        gc.collect()
+        assert 1 == watch.snapshot().leaks_abandoned
+
+    def test_what_it_finds_dead_was_abandoned_too(
+        self, engine: sqlalchemy.Engine, watch: Watch
+    ) -> None:
+        opened = [engine.raw_connection()]
+        event.listen(engine, "reset", fail)
+        opened.clear()
+        gc.collect()
+        event.remove(engine, "reset", fail)
+        now = watch.snapshot()
+        assert (0, 1, 1) == (now.in_use, now.closed, now.leaks_abandoned)
+
+    def test_it_was_abandoned_even_if_it_was_out_before_the_watch(
+        self, engine: sqlalchemy.Engine, watches: Watches
+    ) -> None:
+        opened = [engine.connect()]
+        watch = watches.watch(engine, registry=None)
+        opened.clear()
+        gc.collect()
+        assert 1 == watch.snapshot().leaks_abandoned
+
     def test_a_finaliser_that_runs_inside_the_recorder_neither_blocks_nor_is_lost(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -26,22 +27,26 @@ from aiohttp.client_proto import ResponseHandler
 
 from poolscope import cells, versions
 from poolscope.aiohttp_attempt import Attempt, WatchedResolver
+from poolscope.aiohttp_lost import is_lost
 from poolscope.errors import harmless
 from poolscope.hosts import OTHER, BusyHosts
 from poolscope.ledger import Ledger, Limits
-from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
-from poolscope.watch import Watch, default
+from poolscope.watch import Hooks, Watch, default
 
 KIND: Final = "aiohttp"
 
 # Checked with aiohttp 3.9.0, 3.10.11, 3.11.18, 3.12.15, 3.13.5 and 3.14.5:
 #   BaseConnector._release(key, protocol, should_close=), _close(), _conns, _acquired, _closed,
 #     _force_close, TCPConnector._resolver, Connection.protocol, ResponseHandler.close(),
-#     connection_lost(), is_connected()
+#     connection_lost(), is_connected(), Connection.__del__() and ClientResponse.__del__(), which
+#     call _release(), the latter by Connection.release()
 PUT_OVER: Final = ("connect", "_release", "_close")
 PUT_OVER_PROTOCOL: Final = ("close", "abort", "connection_lost")
+
+_CONNECTION_DIES: Final = aiohttp.connector.Connection.__del__.__code__
+_RESPONSE_DIES: Final = aiohttp.ClientResponse.__del__.__code__
 
 _watched: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHooks] = (
     weakref.WeakKeyDictionary()
@@ -103,7 +108,7 @@ def trace_config(name: str | None = None, **options: Any) -> aiohttp.TraceConfig
     return config
 
 
-class ConnectorHooks:
+class ConnectorHooks(Hooks):
     """One connector. Holds no reference to it, so that it goes when the application lets go."""
 
     def __init__(self, connector: aiohttp.BaseConnector, watch: Watch) -> None:
@@ -167,6 +172,13 @@ class ConnectorHooks:
             for host in (*busy, *rest)
         ]
 
+    @harmless
+    def look_for_lost(self) -> None:
+        connector = self._connector()
+        for protocol in list(connector._acquired) if connector is not None else ():
+            if isinstance(protocol, ResponseHandler) and is_lost(protocol):
+                self.dropped(protocol)
+
     # What is put over the connector's methods
 
     def _over_connect(
@@ -188,6 +200,8 @@ class ConnectorHooks:
 
     def _over_release(self, original: Callable[..., None]) -> Callable[..., None]:
         def release(key: Any, protocol: Any, *, should_close: bool = False) -> None:
+            if _is_collected(sys._getframe(1)):
+                self.dropped(protocol)
             try:
                 original(key, protocol, should_close=should_close)
             finally:
@@ -210,7 +224,9 @@ class ConnectorHooks:
     def asked(self, req: Any) -> Attempt:
         host = _host_of(req.connection_key)
         self._busy.ask(host)
-        return Attempt(self, host)
+        attempt = Attempt(self, host)
+        self.watch.asked(self.ledger, attempt.who, attempt.started)
+        return attempt
 
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:
@@ -220,8 +236,7 @@ class ConnectorHooks:
             self._keep(protocol, attempt.host)
             self._opening.pop(attempt.number, None)
             self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
-        who = who_asks(self.watch.here)
-        self.ledger.served(key, now, now - attempt.started, attempt.queued, reused, who)
+        self.ledger.served(key, now, now - attempt.started, attempt.queued, reused, attempt.who)
         if not protocol.is_connected():
             # It was lost while a tracer of the session's own took its time.
             self.lost(protocol)
@@ -269,6 +284,11 @@ class ConnectorHooks:
     @harmless
     def looked_up(self, outcome: int, started: float | None) -> None:
         self.ledger.looked_up(outcome, None if started is None else self.clock() - started)
+
+    @harmless
+    def dropped(self, protocol: Any) -> None:
+        """Whoever had it has let go of the response, or the connection, before its end."""
+        self.ledger.abandoned(id(protocol), self.clock())
 
     @harmless
     def released(self, key: Any, protocol: Any) -> None:
@@ -329,6 +349,13 @@ class ConnectorHooks:
                 self.lost(protocol)  # which takes this function off, and ends the cycle
 
         return end
+
+
+def _is_collected(releasing: FrameType) -> bool:
+    """Whether a connection is released only because nobody has its response any more."""
+    code = releasing.f_code
+    caller = releasing.f_back.f_code if releasing.f_back is not None else None
+    return code is _CONNECTION_DIES or caller is _RESPONSE_DIES
 
 
 def _connector_of(target: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp.abc import AbstractResolver
 
 from poolscope import cells
+from poolscope.owners import who_asks
 
 if TYPE_CHECKING:
     from poolscope.aiohttp import ConnectorHooks
@@ -23,6 +24,7 @@ class Attempt:
 
     It stands in the place of an `aiohttp.tracing.Trace`, and answers any signal.
 
+    who: who asks.
     started, seconds: when it began; how long it took, once it has failed.
     queued: seconds of waiting for a slot; None if it did not have to.
     """
@@ -32,6 +34,7 @@ class Attempt:
         self.host: Final = host
         self.number: Final = next(_attempts)
         self.started: Final = hooks.clock()
+        self.who: Final = who_asks(hooks.watch.here)
         self.seconds = 0.0
         self.queued: float | None = None
         self.waiting_since = self.opening_since = self.open_seconds = 0.0

@@ -1,4 +1,4 @@
-"""The moment it matters: a caller gave up, and the log says who has the connections."""
+"""What the log says: who has the connections when a caller gives up, and which are lost."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from logging import INFO, WARNING
 from operator import add
 from threading import Lock
 from typing import Any, Final
 
 from poolscope.holders import Holder
+from poolscope.holds import News
 from poolscope.ledger import Ledger
 from poolscope.reading import Reading
 
 logger = logging.getLogger("poolscope")
+
+UNKNOWN: Final = "a line that is not known"
+
+_EVENTS: Final = {
+    "overdue": "pool %r (%s): a connection has been out for too long, %.1f s until now; "
+    "taken by %s, from %s",
+    "abandoned": "pool %r (%s): a connection was abandoned, after %.1f s nobody is left who could "
+    "return it; taken by %s, from %s",
+    "recovered": "pool %r (%s): a connection that was out for too long is back, after %.1f s; "
+    "taken by %s, from %s",
+}
 
 QUIET: Final = 60.0
 """Seconds for which nothing more is said of pools of that name."""
@@ -24,7 +37,7 @@ SHOWN: Final = 5
 
 
 class Alarm:
-    """Logs time-outs of the pools of one name, at most one a minute."""
+    """Logs time-outs of the pools of one name, at most one a minute, and what becomes of holds."""
 
     def __init__(self, pool: str, kind: str) -> None:
         self._pool: Final = pool
@@ -47,10 +60,39 @@ class Alarm:
         finally:
             self._free.release()
 
+    def tell(self, ledger: Ledger) -> None:
+        """Say what there is to be said of the holds of one of the pools; each thing once."""
+        while ledger.news:
+            try:
+                news = ledger.news.popleft()
+            except IndexError:  # somebody else has just said it
+                return
+            self._tell(news, ledger.leak_after)
+
+    def _tell(self, news: News, leak_after: float) -> None:
+        site = str(news.who.site) if news.who is not None and news.who.site is not None else None
+        owner = news.who.owner if news.who is not None else None
+        facts = {
+            "event": news.event,
+            "pool": self._pool,
+            "kind": self._kind,
+            "site": site,
+            "owner": owner,
+            "held_seconds": news.held_seconds,
+            "leak_after": leak_after,
+        }
+        logger.log(
+            INFO if news.event == "recovered" else WARNING,
+            _EVENTS[news.event],
+            self._pool, self._kind, news.held_seconds, owner or "somebody", site or UNKNOWN,
+            extra={"poolscope": facts},
+        )  # fmt: skip
+
     def _log(self, ledgers: Sequence[Ledger]) -> None:
         reading = reduce(add, [ledger.read() for ledger in ledgers], Reading())
         sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
         facts = {
+            "event": "timeout",
             "pool": self._pool,
             "kind": self._kind,
             "in_use": int(reading.in_use),
@@ -71,7 +113,7 @@ class Alarm:
 def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
     """Return site, count and oldest_seconds of those that hold connections, most first."""
     sites: dict[str | None, dict[str, Any]] = {}
-    for who, held_seconds, _ in holders:
+    for who, held_seconds, *_ in holders:
         site = str(who.site) if who is not None and who.site is not None else None
         found = sites.setdefault(site, {"site": site, "count": 0, "oldest_seconds": 0.0})
         found["count"] += 1
@@ -81,8 +123,7 @@ def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
 
 def _in_words(sites: Sequence[dict[str, Any]]) -> str:
     words = [
-        f"{found['count']} x {found['site'] or 'a line that is not known'} "
-        f"(oldest {found['oldest_seconds']:.1f} s)"
+        f"{found['count']} x {found['site'] or UNKNOWN} (oldest {found['oldest_seconds']:.1f} s)"
         for found in sites[:SHOWN]
     ]
     more = sum(found["count"] for found in sites[SHOWN:])

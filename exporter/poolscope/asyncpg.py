@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,12 +23,14 @@ import asyncpg.pool
 
 from poolscope import cells, versions
 from poolscope.asyncpg_classes import Holders, watched, watched_holder_class, watched_pool_class
+from poolscope.asyncpg_lost import holder_of, is_lost
 from poolscope.errors import harmless
+from poolscope.holders import Who
 from poolscope.ledger import Ledger, Limits
 from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
-from poolscope.report import HostReading, Info
-from poolscope.watch import Watch
+from poolscope.report import Info
+from poolscope.watch import Hooks, Watch
 
 KIND: Final = "asyncpg"
 
@@ -35,7 +38,7 @@ KIND: Final = "asyncpg"
 #   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed,
 #     _connect_args, _connect_kwargs
 #   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
-#     _release(), _release_on_close()
+#     release(timeout), _release(), _release_on_close()
 
 
 def check_version() -> None:
@@ -78,7 +81,7 @@ def hook(target: Any, watch: Watch) -> PoolHooks:
     return PoolHooks(target, watch)
 
 
-class PoolHooks:
+class PoolHooks(Hooks):
     """One pool. Holds no reference to it, so that it goes when the application lets go."""
 
     def __init__(self, pool: Any, watch: Watch) -> None:
@@ -96,8 +99,12 @@ class PoolHooks:
         self._connections: dict[int, int] = {}
         self._acquiring: set[int] = set()
         self._connected: set[int] = set()
-        # By task: seconds in the queue.
+        # By task: who it is that asks, seconds in the queue.
+        self._asking: dict[int, Who] = {}
         self._queued: dict[int, float] = {}
+        # Connections that can be lost; not those of a holder that is busy with a caller.
+        self._live: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._releasing: set[int] = set()
         watch.add_pool(self.ledger)
         watched[id(pool)] = self
         pool.__class__ = watched_pool_class(_class_of(pool))
@@ -112,9 +119,6 @@ class PoolHooks:
             if id(pool) == self._pool_id:
                 self._take_off(pool)
                 break
-
-    def hosts(self) -> tuple[HostReading, ...]:
-        return ()
 
     # What is put over
 
@@ -157,9 +161,15 @@ class PoolHooks:
     # What is recorded of callers
 
     @harmless
+    def asked(self, started: float) -> None:
+        who = self._asking[_task()] = who_asks(self.watch.here)
+        self.watch.asked(self.ledger, who, started)
+
+    @harmless
     def finished(self, error: BaseException | None, started: float) -> None:
-        now, outcome = self.clock(), _outcome(error)
-        queued = self._queued.pop(_task(), None) if self._queued else None
+        now, outcome, task = self.clock(), _outcome(error), _task()
+        self._asking.pop(task, None)
+        queued = self._queued.pop(task, None)
         self.ledger.finished(outcome, now - started, queued)
         if outcome == cells.TIMEOUT:
             self.watch.timed_out(now)
@@ -195,7 +205,7 @@ class PoolHooks:
             return
         reused = id(holder) not in self._connected
         # It is the caller's own task, as asyncpg waits for a time limit without another one.
-        who = who_asks(self.watch.here)
+        who = self._asking.get(_task())
         self.ledger.held(id(holder._con), self.clock(), reused, who)
 
     @harmless
@@ -221,6 +231,14 @@ class PoolHooks:
     def not_connected(self, attempt: int, started: float) -> None:
         now = self.clock()
         self.ledger.open_failed(attempt, now, now - started)
+
+    @harmless
+    def releasing(self, holder: Any, begins: bool) -> None:
+        """A connection is being returned; it is reset first."""
+        if begins:
+            self._releasing.add(id(holder))
+        else:
+            self._releasing.discard(id(holder))
 
     @harmless
     def released(self, holder: Any) -> None:
@@ -254,6 +272,14 @@ class PoolHooks:
     # What is recorded of the pool
 
     @harmless
+    def look_for_lost(self) -> None:
+        for connection in list(self._live):
+            lost = is_lost(connection, self.ledger.who(id(connection)))
+            holder = id(holder_of(connection))
+            if lost and holder not in self._acquiring and holder not in self._releasing:
+                self.ledger.abandoned(id(connection), self.clock())
+
+    @harmless
     def maybe_closed(self, pool: Any) -> None:
         if pool._closed:
             for holder in pool._holders:
@@ -273,6 +299,7 @@ class PoolHooks:
     def _keep(self, holder: Any) -> None:
         connection = holder._con
         self._connections[id(holder)] = id(connection)
+        self._live.add(connection)
         connection.add_termination_listener(self.terminated)
 
     def _forget(self, holder: Any, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,28 @@ if TYPE_CHECKING:
 
 # By id: a pool takes no weak reference. An entry goes when the pool is collected.
 watched: dict[int, PoolHooks] = {}
+
+
+class Unwatched:
+    """Stands for the hooks of a pool that has none any more."""
+
+    def clock(self) -> float:
+        return 0.0
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _ignored
+
+
+def _ignored(*args: object) -> None:
+    """Do nothing with what happens to a pool that is not watched."""
+
+
+_unwatched = Unwatched()
+
+
+def hooks_of(pool: object) -> PoolHooks | Unwatched:
+    return watched.get(id(pool), _unwatched)
+
 
 _attempts = itertools.count()
 
@@ -34,10 +57,9 @@ def watched_pool_class(base: Any) -> Any:
         __slots__ = ()
 
         async def _acquire(self, timeout: float | None) -> Any:
-            hooks = watched.get(id(self))
-            if hooks is None:
-                return await super()._acquire(timeout)
+            hooks = hooks_of(self)
             started = hooks.clock()
+            hooks.asked(started)
             try:
                 proxy = await super()._acquire(timeout)
             except BaseException as error:
@@ -50,31 +72,26 @@ def watched_pool_class(base: Any) -> Any:
             try:
                 return await super()._async__init__()
             finally:
-                if hooks := watched.get(id(self)):
-                    hooks.maybe_closed(self)
+                hooks_of(self).maybe_closed(self)
 
         async def _initialize(self) -> None:
-            if hooks := watched.get(id(self)):
-                hooks.expect_holders(self)
+            hooks_of(self).expect_holders(self)
             await super()._initialize()
 
         async def close(self) -> None:
             try:
                 await super().close()
             finally:
-                if hooks := watched.get(id(self)):
-                    hooks.maybe_closed(self)
+                hooks_of(self).maybe_closed(self)
 
         def terminate(self) -> None:
             try:
                 super().terminate()
             finally:
-                if hooks := watched.get(id(self)):
-                    hooks.maybe_closed(self)
+                hooks_of(self).maybe_closed(self)
 
         def __del__(self) -> None:
-            if hooks := watched.get(id(self)):
-                hooks.collected()
+            hooks_of(self).collected()
             if hasattr(base, "__del__"):
                 super().__del__()
 
@@ -89,9 +106,7 @@ def watched_holder_class(base: Any) -> Any:
         __slots__ = ()
 
         async def acquire(self) -> Any:
-            hooks = watched.get(id(self._pool))
-            if hooks is None:
-                return await super().acquire()
+            hooks = hooks_of(self._pool)
             hooks.acquiring(self)
             try:
                 proxy = await super().acquire()
@@ -102,10 +117,7 @@ def watched_holder_class(base: Any) -> Any:
             return proxy
 
         async def connect(self) -> None:
-            hooks = watched.get(id(self._pool))
-            if hooks is None:
-                await super().connect()
-                return
+            hooks = hooks_of(self._pool)
             attempt, started = next(_attempts), hooks.clock()
             hooks.connecting(self, attempt, started)
             try:
@@ -115,29 +127,35 @@ def watched_holder_class(base: Any) -> Any:
                 raise
             hooks.connected(self, attempt, started)
 
+        async def release(self, timeout: float | None) -> None:
+            # Nobody need have the proxy while this lasts: its caller may be cancelled.
+            hooks = hooks_of(self._pool)
+            hooks.releasing(self, True)
+            try:
+                await super().release(timeout)
+            finally:
+                hooks.releasing(self, False)
+
         async def close(self) -> None:
             try:
                 await super().close()
             finally:
-                if hooks := watched.get(id(self._pool)):
-                    hooks.checked(self)
+                hooks_of(self._pool).checked(self)
 
         def terminate(self) -> None:
             try:
                 super().terminate()
             finally:
-                if hooks := watched.get(id(self._pool)):
-                    hooks.checked(self)
+                hooks_of(self._pool).checked(self)
 
         def _release(self) -> None:
             # Before the pool has it: a caller may be waiting for it.
-            if self._in_use is not None and (hooks := watched.get(id(self._pool))):
-                hooks.released(self)
+            if self._in_use is not None:
+                hooks_of(self._pool).released(self)
             super()._release()
 
         def _release_on_close(self) -> None:
-            if hooks := watched.get(id(self._pool)):
-                hooks.lost(self)
+            hooks_of(self._pool).lost(self)
             super()._release_on_close()
 
     return _disguised(Holder, base)

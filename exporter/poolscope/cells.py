@@ -8,6 +8,7 @@ another process maps. Only this module knows which cell is which.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,9 +29,10 @@ PEAK_WINDOW: Final = 60.0
     OK, TIMEOUT, CANCELLED, ERROR, WAITED, REUSED,
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                                           # holds that have ended
+    ABANDONED, LEAKS_ABANDONED, NESTED,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(34)
+) = range(37)
 # fmt: on
 
 
@@ -45,6 +47,10 @@ class HistogramCells:
         self.bounds: Final = bounds
         self.sum: Final = start + len(bounds) + 1
         self.end: Final = self.sum + 1
+
+    def observe(self, cells: memoryview[float], seconds: float) -> None:
+        cells[self.start + bisect_left(self.bounds, seconds)] += 1
+        cells[self.sum] += seconds
 
     def read(self, cells: Sequence[float]) -> Histogram:
         return Histogram(tuple(cells[self.start : self.sum]), cells[self.sum])
@@ -116,6 +122,7 @@ def read(
         in_use_peak=peak(cells, IN_USE_PEAK, IN_USE_PEAK_BEFORE, IN_USE, now),
         waiting_peak=peak(cells, WAITING_PEAK, WAITING_PEAK_BEFORE, WAITING, now),
         overdue=overdue,
+        abandoned=cells[ABANDONED],
         oldest_hold_seconds=oldest(holds, now),
         oldest_wait_seconds=oldest((*cells[FIRST_WAIT:FIRST_HOLD], *more_waits), now),
         instances=0.0 if retired else 1.0,
@@ -130,7 +137,9 @@ def read(
         closed=cells[CLOSED],
         invalidated_hard=cells[INVALIDATED_HARD],
         invalidated_soft=cells[INVALIDATED_SOFT],
+        nested=cells[NESTED],
         leaks_overdue=cells[WAS_OVERDUE] + overdue,
+        leaks_abandoned=cells[LEAKS_ABANDONED],
         leaks_recovered=cells[RECOVERED],
         dns_hits=cells[DNS_HIT],
         dns_misses=cells[DNS_MISS],

@@ -127,6 +127,8 @@ class Groups:
 
     def reports(self) -> list[Report]:
         """Return a report for each name and kind, in the order in which they came."""
+        for watch in self.watches():
+            watch.look()
         with self._lock:
             self._settle()
             return [group.report() for group in self._groups.values() if group.shown]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,10 +14,17 @@ SHOWN_SITES: Final = 50
 
 
 class Who(NamedTuple):
-    """Who holds a connection: the line that asked, if it is known, and the task or thread."""
+    """
+    Who asks for a connection, and then holds it.
+
+    site: the line of the application, if it is known.
+    owner: the name of the task or thread.
+    asker: what it is that asks, a weak reference where it is a task; see `owners`.
+    """
 
     site: Site | None
     owner: str
+    asker: Hashable
 
     @property
     def label(self) -> str | None:
@@ -30,6 +37,7 @@ class Holder(NamedTuple):
     who: Who | None
     held_seconds: float
     overdue: bool
+    abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Hold:
         `call_sites=False`, or because the connection was out before it was watched.
     owner: the name of the task or the thread that asked, or None, as before.
     overdue: whether it has been held for longer than `leak_after`.
+    abandoned: whether nobody is left who could return it.
     pid: the process.
     """
 
@@ -50,6 +59,7 @@ class Hold:
     held_seconds: float
     owner: str | None
     overdue: bool
+    abandoned: bool
     pid: int
 
 
@@ -58,7 +68,7 @@ class SiteReading:
     """
     What the holds of one function are and were.
 
-    in_use, overdue: connections that it has now, and those of them that are overdue.
+    in_use, overdue, abandoned: connections that it has now, and which of them are that.
     in_use_seconds: connection-seconds so far.
     """
 
@@ -66,6 +76,7 @@ class SiteReading:
     in_use: float
     in_use_seconds: float
     overdue: float
+    abandoned: float = 0.0
 
 
 class SiteSums:
@@ -91,13 +102,18 @@ class SiteSums:
         """Return the label as it is shown: others come when there is no room for names."""
         return label if label in self._sums or len(self._sums) < SHOWN_SITES else OTHER
 
-    def read(self, now: float, overdue: Iterable[str | None]) -> list[SiteReading]:
-        """Return a reading of each function; `overdue` has the label of each such hold."""
-        late = Counter(self.shown(label) for label in overdue if label is not None)
+    def read(
+        self, now: float, overdue: Iterable[str | None], abandoned: Iterable[str | None] = ()
+    ) -> list[SiteReading]:
+        """Return a reading of each function; of the holds that are that, each one's label."""
+        late, lost = self._counted(overdue), self._counted(abandoned)
         return [
-            SiteReading(label, out, seconds + out * max(0.0, now - since), late[label])
+            SiteReading(label, out, seconds + out * max(0.0, now - since), late[label], lost[label])
             for label, (out, seconds, since) in self._sums.items()
         ]
+
+    def _counted(self, labels: Iterable[str | None]) -> Counter[str]:
+        return Counter(self.shown(label) for label in labels if label is not None)
 
 
 class SharedSites:
@@ -115,15 +131,16 @@ class SharedSites:
 
     def added(self, readings: Iterable[SiteReading]) -> tuple[SiteReading, ...]:
         """Return the sums of these readings and of what is gone, by name, all others last."""
-        sums = {label: SiteReading(label, 0.0, sec, 0.0) for label, sec in self._ended.items()}
+        sums = {label: SiteReading(label, 0.0, sec, 0.0, 0.0) for label, sec in self._ended.items()}
         for reading in readings:
             label = self._name(reading.site)
-            before = sums.get(label, SiteReading(label, 0.0, 0.0, 0.0))
+            before = sums.get(label, SiteReading(label, 0.0, 0.0, 0.0, 0.0))
             sums[label] = SiteReading(
                 label,
                 before.in_use + reading.in_use,
                 before.in_use_seconds + reading.in_use_seconds,
                 before.overdue + reading.overdue,
+                before.abandoned + reading.abandoned,
             )
         return tuple(sums[label] for label in sorted(sums, key=lambda site: (site == OTHER, site)))
 
@@ -139,10 +156,10 @@ class SharedSites:
 
 def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
     """Make holders into what users get to see."""
-    for who, held_seconds, overdue in holders:
+    for who, held_seconds, overdue, abandoned in holders:
         site = str(who.site) if who is not None and who.site is not None else None
         owner = who.owner if who is not None else None
-        yield Hold(pool, kind, site, held_seconds, owner, overdue, pid)
+        yield Hold(pool, kind, site, held_seconds, owner, overdue, abandoned, pid)
 
 
 def longest_first(holds: Iterable[Hold]) -> list[Hold]:

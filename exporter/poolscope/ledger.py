@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from poolscope import cells as c
-from poolscope.holders import Holder, SiteReading, SiteSums, Who
+from poolscope.holders import Holder, SiteReading, Who
+from poolscope.holds import Holds, News
 from poolscope.reading import Reading
 from poolscope.recorder import Recorder, recorded
 from poolscope.segment import private_cells
+from poolscope.sightings import Sightings
 from poolscope.slots import Slots
 
 Clock = Callable[[], float]
@@ -65,9 +67,8 @@ class Ledger(Recorder):
         super().reset()
         self._cells = private_cells(c.FIRST_HOLD + slots)
         self._open: set[Hashable] = set()
-        self._out = Slots(self._cells, c.FIRST_HOLD, c.FIRST_HOLD + slots)
-        self._who: dict[Hashable, Who] = {}
-        self._sites = SiteSums()
+        self.sightings = Sightings()
+        self._out = Holds(self._cells, c.FIRST_HOLD, self.leak_after)
         self._opening: set[Hashable] = set()
         self._waiting = Slots(self._cells, c.FIRST_WAIT, c.FIRST_HOLD)
         self._cells[c.LIMIT] = self.limits.limit
@@ -99,7 +100,7 @@ class Ledger(Recorder):
         self._advance(now)
         self._opening.discard(attempt)
         self._cells[c.OPENING] = len(self._opening)
-        self._observe(c.OPEN_SECONDS, seconds)
+        c.OPEN_SECONDS.observe(self._cells, seconds)
         self._add(key, out, 0.0)
 
     @recorded
@@ -111,7 +112,7 @@ class Ledger(Recorder):
         self._opening.discard(attempt)
         self._cells[c.OPENING] = len(self._opening)
         self._cells[c.OPEN_FAILED] += 1
-        self._observe(c.OPEN_SECONDS, seconds)
+        c.OPEN_SECONDS.observe(self._cells, seconds)
 
     @recorded
     def closed(self, key: Hashable, now: float) -> None:
@@ -119,7 +120,7 @@ class Ledger(Recorder):
         if key not in self._open:
             return
         self._advance(now)
-        self._end_hold(key, now, returned=False)
+        self._out.end(key, now, returned=False)
         self._open.discard(key)
         self._cells[c.CLOSED] += 1
         self._count()
@@ -161,10 +162,33 @@ class Ledger(Recorder):
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and open."""
         self._advance(now)
-        self._end_hold(key, now, returned=True)
+        self._out.end(key, now, returned=True)
         self._add(key, False, 0.0)
 
+    @recorded
+    def abandoned(self, key: Hashable, now: float) -> None:
+        """Nobody is left who could return a connection that is out."""
+        self._out.abandon(key, now)
+
+    @recorded
+    def look(self, now: float) -> None:
+        """Look for what has become overdue; see `news`."""
+        self._out.look(now)
+
     # Callers
+
+    def asked(self, who: Who, now: float) -> bool:
+        """Somebody asks for a connection; return whether it is time to `look`."""
+        # What this caller did last may not be applied yet, but then it is in the queue.
+        if self._out.of(who.asker) or self._pending or self._lock.locked():
+            self._asked(who)
+        return now >= self._out.look_at
+
+    @recorded
+    def _asked(self, who: Who) -> None:
+        if self._out.of(who.asker):
+            self._cells[c.NESTED] += 1
+            self.sightings.note("nested-acquire", who.site)
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:
@@ -200,7 +224,7 @@ class Ledger(Recorder):
         """A host was resolved: `cells.DNS_HIT`, `DNS_MISS` or `DNS_ERROR`; a hit takes no time."""
         self._cells[outcome] += 1
         if seconds is not None:
-            self._observe(c.DNS_SECONDS, seconds)
+            c.DNS_SECONDS.observe(self._cells, seconds)
 
     # The pool
 
@@ -209,7 +233,7 @@ class Ledger(Recorder):
         """All connections leave the pool at once."""
         self._advance(now)
         for key in list(self._out):
-            self._end_hold(key, now, returned=False)
+            self._out.end(key, now, returned=False)
         self._cells[c.CLOSED] += len(self._open)
         self._open.clear()
         self._count()
@@ -254,24 +278,21 @@ class Ledger(Recorder):
     def holders(self) -> list[Holder]:
         """Return who has what is out, the longest hold first."""
         with self.patiently():
-            now = self.clock()
-            held = [(self._out.since(key), self._who.get(key)) for key in self._out]
-        return [
-            Holder(who, max(0.0, now - since), c.is_overdue(since, now, self.leak_after))
-            for since, who in sorted(held, key=lambda hold: hold[0])
-            if since  # else it is being set up for a caller
-        ]
+            return self._out.holders(self.clock())
 
     def sites(self) -> list[SiteReading]:
         """Return what each function of the application has out, and has had."""
         with self.patiently():
-            now = self.clock()
-            overdue = [
-                who.label
-                for key, who in self._who.items()
-                if c.is_overdue(self._out.since(key), now, self.leak_after)
-            ]
-            return self._sites.read(now, overdue)
+            return self._out.sites(self.clock())
+
+    def who(self, key: Hashable) -> Who | None:
+        """Return who has a connection that is out, if that is known."""
+        return self._out.who(key)
+
+    @property
+    def news(self) -> deque[News]:
+        """What is to be said in the log; whoever says it takes it out."""
+        return self._out.news
 
     # From here on the caller holds the lock.
 
@@ -309,45 +330,22 @@ class Ledger(Recorder):
             self._open.add(key)
             self._cells[c.OPENED] += 1
         if out:
-            self._out.begin(key, since)
+            self._out.reserve(key, since)
         self._count()
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
         self._cells[outcome] += 1
-        self._observe(c.ACQUIRE_SECONDS, seconds)
+        c.ACQUIRE_SECONDS.observe(self._cells, seconds)
         if queued is not None:
             self._cells[c.WAITED] += 1
-            self._observe(c.QUEUE_SECONDS, queued)
+            c.QUEUE_SECONDS.observe(self._cells, queued)
 
     def _hold(self, key: Hashable, now: float, reused: bool, who: Who | None) -> None:
-        """Begin a hold; one of the same connection (a shared one) ends with that."""
         self._cells[c.REUSED] += reused
         if key not in self._out:
             self._advance(now)
-            self._add(key, True, now)
-        else:
-            self._ended(key, self._out.restart(key, now), now, returned=True)
-        if who is not None:
-            self._who[key] = who
-            self._sites.change(who.label, 1, now)
-
-    def _end_hold(self, key: Hashable, now: float, returned: bool) -> None:
-        """Free the slot of a connection; `returned` to the pool, or lost."""
-        since = self._out.end(key)
-        if since is not None:
-            self._ended(key, since, now, returned)
-
-    def _ended(self, key: Hashable, since: float, now: float, returned: bool) -> None:
-        """Observe a hold, if it had begun, and forget who had it."""
-        who = self._who.pop(key, None)
-        if who is not None:
-            self._sites.change(who.label, -1, now)
-        if not since:
-            return
-        self._observe(c.HOLD_SECONDS, now - since)
-        if now - since > self.leak_after:
-            self._cells[c.WAS_OVERDUE] += 1
-            self._cells[c.RECOVERED] += returned
+            self._add(key, True, 0.0)
+        self._out.begin(key, now, who)
 
     def _count(self) -> None:
         cells, out = self._cells, len(self._out)
@@ -361,8 +359,3 @@ class Ledger(Recorder):
         cells[c.WAITING] = waiting
         if waiting > cells[c.WAITING_PEAK]:
             cells[c.WAITING_PEAK] = waiting
-
-    def _observe(self, histogram: c.HistogramCells, seconds: float) -> None:
-        cells = self._cells
-        cells[histogram.start + bisect_left(histogram.bounds, seconds)] += 1
-        cells[histogram.sum] += seconds

@@ -133,8 +133,9 @@ FAMILIES: Final = (
     ),
     _gauge(
         "connpool_leaked",
-        "Connections that are out now and overdue: held for longer than leak_after.",
-        _each(overdue="overdue"),
+        "Connections that are out now and overdue (held for longer than leak_after) or abandoned "
+        "(nobody is left who could return them).",
+        _each(overdue="overdue", abandoned="abandoned"),
         "reason",
     ),
     _gauge(
@@ -187,6 +188,11 @@ FAMILIES: Final = (
         _one("reused"),
     ),
     _counter(
+        "connpool_nested_acquires_total",
+        "Attempts by a task or thread that already held a connection of the same pool.",
+        _one("nested"),
+    ),
+    _counter(
         "connpool_opened_total",
         "Connections established: ok, error. Those that were open when the watch began count "
         "once as ok, so ok less connpool_closed_total is what the pool has open.",
@@ -211,8 +217,8 @@ FAMILIES: Final = (
     ),
     _counter(
         "connpool_leaks_total",
-        "Holds that became overdue.",
-        _each(overdue="leaks_overdue"),
+        "Holds that became overdue, or abandoned.",
+        _each(overdue="leaks_overdue", abandoned="leaks_abandoned"),
         "reason",
     ),
     _counter(
@@ -276,8 +282,15 @@ FAMILIES: Final = (
     ),
     _gauge(
         "connpool_site_leaked",
-        "Connections that are out now and overdue, by the function that asked.",
-        lambda report: tuple(((site.site, "overdue"), site.overdue) for site in report.sites),
+        "Connections that are out now and overdue, or abandoned, by the function that asked.",
+        lambda report: tuple(
+            sample
+            for site in report.sites
+            for sample in (
+                ((site.site, "overdue"), site.overdue),
+                ((site.site, "abandoned"), site.abandoned),
+            )
+        ),
         "site",
         "reason",
     ),

@@ -52,6 +52,7 @@ class Reading:
     idle_limit: float = 0.0
     idle_floor: float = 0.0
     overdue: float = 0.0
+    abandoned: float = 0.0
     in_use_peak: float = 0.0
     waiting_peak: float = 0.0
     oldest_hold_seconds: float = 0.0
@@ -69,7 +70,9 @@ class Reading:
     closed: float = 0.0
     invalidated_hard: float = 0.0
     invalidated_soft: float = 0.0
+    nested: float = 0.0
     leaks_overdue: float = 0.0
+    leaks_abandoned: float = 0.0
     leaks_recovered: float = 0.0
     dns_hits: float = 0.0
     dns_misses: float = 0.0

@@ -27,6 +27,7 @@ class Snapshot:
     idle_limit: float
     idle_floor: int
     overdue: int
+    abandoned: int
     in_use_peak: int
     waiting_peak: int
     oldest_hold_seconds: float
@@ -43,7 +44,9 @@ class Snapshot:
     open_failed: int
     closed: int
     invalidated: int
+    nested: int
     leaks_overdue: int
+    leaks_abandoned: int
     leaks_recovered: int
     in_use_seconds: float
     waiting_seconds: float
@@ -63,6 +66,7 @@ def snapshot_of(name: str, kind: str, reading: Reading) -> Snapshot:
         idle_limit=reading.idle_limit,
         idle_floor=int(reading.idle_floor),
         overdue=int(reading.overdue),
+        abandoned=int(reading.abandoned),
         in_use_peak=int(reading.in_use_peak),
         waiting_peak=int(reading.waiting_peak),
         oldest_hold_seconds=reading.oldest_hold_seconds,
@@ -78,7 +82,9 @@ def snapshot_of(name: str, kind: str, reading: Reading) -> Snapshot:
         open_failed=int(reading.open_failed),
         closed=int(reading.closed),
         invalidated=int(reading.invalidated_hard + reading.invalidated_soft),
+        nested=int(reading.nested),
         leaks_overdue=int(reading.leaks_overdue),
+        leaks_abandoned=int(reading.leaks_abandoned),
         leaks_recovered=int(reading.leaks_recovered),
         in_use_seconds=reading.in_use_seconds,
         waiting_seconds=reading.waiting_seconds,

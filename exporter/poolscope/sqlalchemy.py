@@ -26,10 +26,11 @@ from sqlalchemy.util import queue as sqla_queue
 from poolscope import cells, versions
 from poolscope import sqlalchemy_records as records
 from poolscope.errors import harmless
+from poolscope.holders import Who
 from poolscope.ledger import Ledger
 from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
-from poolscope.report import HostReading, Info
+from poolscope.report import Info
 from poolscope.sqlalchemy_pools import (
     engine_of,
     existing_records,
@@ -37,7 +38,7 @@ from poolscope.sqlalchemy_pools import (
     name_of,
     pool_of,
 )
-from poolscope.watch import Watch
+from poolscope.watch import Hooks, Watch
 
 try:
     from greenlet import getcurrent
@@ -56,6 +57,7 @@ KIND: Final = "sqlalchemy"
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
 #   QueuePool._pool, with get(block, timeout) and empty()
+#   _ConnectionRecord.fairy_ref, a weak reference to what the caller has
 PUT_OVER: Final = (
     "connect", "recreate", "_do_get", "_do_return_conn", "_invoke_creator", "_close_connection",
 )  # fmt: skip
@@ -89,7 +91,7 @@ def hook(target: object, watch: Watch) -> EngineHooks:
     return EngineHooks(pool_of(target), watch)
 
 
-class EngineHooks:
+class EngineHooks(Hooks):
     """The pool of an engine, and the pools that replace it: `dispose` makes a new one."""
 
     def __init__(self, pool: Pool, watch: Watch) -> None:
@@ -110,9 +112,6 @@ class EngineHooks:
         if not _watched:
             records.stop_listening()
 
-    def hosts(self) -> tuple[HostReading, ...]:
-        return ()
-
 
 class PoolHooks:
     """One pool object. Holds no reference to it, so that it goes when the application lets go."""
@@ -126,6 +125,8 @@ class PoolHooks:
         self._queued: dict[int, float] = {}
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
+        # By record: what its caller has.
+        self._proxies: dict[int, weakref.ref[Any]] = {}
         self._collected = weakref.ref(pool, self._on_collected)
         watch.add_pool(self.ledger)
         _watched[pool] = self
@@ -154,12 +155,13 @@ class PoolHooks:
 
         def connect() -> Any:
             started = clock()
+            who = self.asked(started)
             try:
                 proxied = original()
             except BaseException as error:
                 self.failed(error, started)
                 raise
-            self.served(proxied, started)
+            self.served(proxied, started, who)
             return proxied
 
         return connect
@@ -241,7 +243,13 @@ class PoolHooks:
     # What is recorded
 
     @harmless
-    def served(self, proxied: Any, started: float) -> None:
+    def asked(self, started: float) -> Who:
+        who = who_asks(self.watch.here)
+        self.watch.asked(self.ledger, who, started)
+        return who
+
+    @harmless
+    def served(self, proxied: Any, started: float, who: Who | None) -> None:
         now = self.clock()
         queued, opened = self._went_through()
         record = proxied._connection_record
@@ -249,7 +257,7 @@ class PoolHooks:
             self.ledger.finished(cells.OK, now - started, queued)
             return
         records.track(record, self)
-        who = who_asks(self.watch.here)
+        self._proxies[id(record)] = record.fairy_ref
         self.ledger.served(id(record), now, now - started, queued, opened is None, who)
 
     @harmless
@@ -275,6 +283,7 @@ class PoolHooks:
         # Others may have it before the attempt that has opened it, and gives it up, has ended.
         if self._opened and self._opened.get(caller()) == id(record):
             del self._opened[caller()]
+        self._ends(id(record))
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
@@ -300,6 +309,7 @@ class PoolHooks:
     @harmless
     def collected(self, record: int) -> None:
         """A record is gone, and its connection with it."""
+        self._ends(record)
         self.ledger.closed(record, self.clock())
 
     @harmless
@@ -311,6 +321,7 @@ class PoolHooks:
     def closed(self, connection: object) -> None:
         record = self._closing.pop(caller(), lambda: None)()
         if record is not None and record.dbapi_connection is connection:
+            self._ends(id(record))
             self.ledger.closed(id(record), self.clock())
 
     @harmless
@@ -329,6 +340,12 @@ class PoolHooks:
         self.ledger.retired(self.clock())
         PoolHooks(pool, self.watch).ledger.replace(self.ledger)
 
+    def _ends(self, record: int) -> None:
+        """A hold ends, unless there was none; a caller who returns it still has the proxy."""
+        proxy = self._proxies.pop(record, None)
+        if proxy is not None and proxy() is None:
+            self.ledger.abandoned(record, self.clock())
+
     def _went_through(self) -> tuple[float | None, int | None]:
         """Return the caller's seconds in the queue, and the record that was opened for it."""
         if not (self._queued or self._opened):
@@ -340,6 +357,8 @@ class PoolHooks:
         for record in found:
             records.track(record, self)
             self.ledger.adopted(id(record), self.clock(), record.in_use)
+            if record.in_use:
+                self._proxies[id(record)] = record.fairy_ref
 
     @harmless
     def _on_collected(self, _: object) -> None:

@@ -6,6 +6,7 @@ import importlib
 import os
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
@@ -15,8 +16,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from poolscope import sites
 from poolscope.alarm import Alarm
 from poolscope.collector import PoolCollector
+from poolscope.errors import harmless
 from poolscope.groups import Groups
-from poolscope.holders import Hold, holds_of, longest_first
+from poolscope.holders import Hold, Who, holds_of, longest_first
 from poolscope.ledger import Clock, Ledger
 from poolscope.reading import Reading
 from poolscope.report import HostReading, Info
@@ -30,16 +32,22 @@ SUPPORTED: Final = (
 )
 
 
-class Hooks(Protocol):
+class Hooks(ABC):
     """What an adapter has put into one pool, to be taken out again."""
 
     info: Info
 
+    @abstractmethod
     def unhook(self) -> None:
         """Leave the pool as it was found."""
 
     def hosts(self) -> Sequence[HostReading]:
         """Return the connections by host, busiest first; empty where there are no hosts."""
+        return ()
+
+    def look_for_lost(self) -> None:
+        """Tell the ledger what is out and can be returned by nobody, where no event does."""
+        return
 
 
 class Adapter(Protocol):
@@ -116,10 +124,12 @@ class Watch:
 
         After the pool was closed its gauges are 0 and its counters are as they ended.
         """
+        self.look()
         return snapshot_of(self.name, self.kind, self._groups.read(self))
 
     def holders(self) -> list[Hold]:
         """Return who has a connection of this pool now, and since when; the longest hold first."""
+        self.look()
         return longest_first(
             holds_of(self.name, self.kind, self._groups.holders(self), os.getpid())
         )
@@ -145,10 +155,25 @@ class Watch:
     def hosts(self) -> Sequence[HostReading]:
         return self.hooks.hosts() if self.hooks is not None else ()
 
+    def asked(self, ledger: Ledger, who: Who, now: float) -> None:
+        """Somebody asks the pool of `ledger` for a connection."""
+        if ledger.asked(who, now):
+            self.look()
+
     def timed_out(self, now: float) -> None:
         """An attempt has timed out, at the clock's `now`; the log may say who has what is out."""
         if self.alarm is not None:
             self.alarm.timed_out(list(self.ledgers), now)
+
+    @harmless
+    def look(self) -> None:
+        """Look for connections that are overdue or lost, and let the log say what is new."""
+        if self.hooks is not None:
+            self.hooks.look_for_lost()
+        for ledger in list(self.ledgers):
+            ledger.look(self.clock())
+            if self.alarm is not None:
+                self.alarm.tell(ledger)
 
     def add_pool(self, ledger: Ledger) -> None:
         """The watch has a pool object, whose events go to `ledger`."""

@@ -8,6 +8,8 @@ what it knows of itself from its own structures, and what the server sees of it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import itertools
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +46,11 @@ class PoolUnderTest(ABC):
     ends: ClassVar[bool] = True
     """Whether closing ends the pool for good."""
     idle_limit: ClassVar[float] = 2
+    nests: ClassVar[bool] = True
+    """Whether a task that acquires twice is one that asks twice, and not two jobs of threads."""
     timeout: ClassVar[type[Exception]] = TimeoutError
+    keeps: ClassVar[bool] = True
+    """Whether a connection that its holder has dropped is out for ever."""
 
     @abstractmethod
     async def open(self, postgres: EmbeddedPostgres) -> None:
@@ -110,7 +116,9 @@ class SyncEngine(PostgresPool):
     kind = "sqlalchemy"
     cancels = False
     ends = False
+    nests = False
     timeout = sqlalchemy.exc.TimeoutError
+    keeps = False
 
     async def make(self, postgres: EmbeddedPostgres) -> None:
         self.threads = ThreadPoolExecutor(8)
@@ -130,8 +138,9 @@ class SyncEngine(PostgresPool):
         return self.engine.pool
 
     async def acquire(self) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, self._connect)
+        # As asyncio.to_thread and web frameworks do: what a job sets in its context ends with it.
+        job = functools.partial(contextvars.copy_context().run, self._connect)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, job)
 
     def _connect(self) -> Any:
         return self.pool.connect()
@@ -174,6 +183,7 @@ class AsyncEngine(PostgresPool):
     kind = "sqlalchemy"
     ends = False
     timeout = sqlalchemy.exc.TimeoutError
+    keeps = False
 
     async def make(self, postgres: EmbeddedPostgres) -> None:
         self.engine = create_async_engine(
@@ -287,6 +297,8 @@ class Session(PoolUnderTest):
     async def serve(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
+        # More than a client takes in that does not read.
+        await response.write(bytes(2**20))
         await self.bodies.setdefault(request.match_info["number"], asyncio.Event()).wait()
         await response.write_eof()
         return response

@@ -68,6 +68,7 @@ NOTHING = Snapshot(
     idle_limit=0.0,
     idle_floor=0,
     overdue=0,
+    abandoned=0,
     in_use_peak=0,
     waiting_peak=0,
     oldest_hold_seconds=0.0,
@@ -83,7 +84,9 @@ NOTHING = Snapshot(
     open_failed=0,
     closed=0,
     invalidated=0,
+    nested=0,
     leaks_overdue=0,
+    leaks_abandoned=0,
     leaks_recovered=0,
     in_use_seconds=0.0,
     waiting_seconds=0.0,
@@ -111,7 +114,7 @@ async def test_a_scripted_life_of_a_pool(
     await script.expect(acquired=2, reused=1, in_use=1, idle=0)
     script.a_second_passes()
     second = await pool.acquire()
-    await script.expect(acquired=3, opened=2, in_use=2, in_use_peak=2)
+    await script.expect(acquired=3, opened=2, in_use=2, in_use_peak=2, nested=int(pool.nests))
     script.a_second_passes()
     await script.expect()
 
@@ -123,7 +126,7 @@ async def test_a_scripted_life_of_a_pool(
 
     with pytest.raises(pool.timeout):
         await pool.acquire_soon()
-    await script.expect(timed_out=1, waited=1, waiting_peak=2)
+    await script.expect(timed_out=1, waited=1, waiting_peak=2, nested=2 * pool.nests)
 
     if pool.cancels:
         impatient = asyncio.create_task(pool.acquire())

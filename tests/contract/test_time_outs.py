@@ -16,7 +16,7 @@ from poolscope.watch import Watches
 
 @pytest.fixture
 def watch(pool: PoolUnderTest, watches: Watches) -> Watch:
-    return watches.watch(pool.target, "orders", registry=None)
+    return watches.watch(pool.target, "orders", leak_after=None, registry=None)
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[Any]:
@@ -39,6 +39,7 @@ async def test_the_first_time_out_in_a_minute_says_who_has_the_connections(
         f"0 opening, 0 waiting; held by 2 x {site} (oldest 3.0 s)"
     ) == record.getMessage()
     assert {
+        "event": "timeout",
         "pool": "orders",
         "kind": pool.kind,
         "in_use": 2,

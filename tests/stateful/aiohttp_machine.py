@@ -385,6 +385,8 @@ class Machine(AiohttpMachine):
             self._take(requests, which)
             gc.collect()
 
+        self.dropped_out += 1
+
         with warnings.catch_warnings():
             # It is what the garbage collector says of connections that nobody has closed.
             warnings.simplefilter("ignore", ResourceWarning)

@@ -26,7 +26,8 @@ from poolscope.watch import Watches
 
 COUNTERS: Final = (
     "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
-    "closed", "invalidated_hard", "invalidated_soft", "leaks_overdue", "leaks_recovered",
+    "closed", "invalidated_hard", "invalidated_soft", "nested",
+    "leaks_overdue", "leaks_abandoned", "leaks_recovered",
     "in_use_seconds", "waiting_seconds", "saturated_seconds",
 )  # fmt: skip
 
@@ -68,6 +69,7 @@ class PoolMachine(RuleBasedStateMachine):
     begun: attempts to get a connection that the machine has begun.
     in_flight: those that have not ended.
     adopted: connections that were open when the watch began.
+    dropped_out: connections that callers had and let go of, without returning them.
     """
 
     done: ClassVar[Counter[str]] = Counter()
@@ -81,6 +83,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.watches = Watches(self.clock)
         self.begun = 0
         self.adopted = 0
+        self.dropped_out = 0
         self._before: Reading | None = None
         self._errors_before = internal_errors.count
 
@@ -162,10 +165,13 @@ class PoolMachine(RuleBasedStateMachine):
         holders = self.watch.holders()
         assert self.out() == len(holders)
         assert sum(holder.overdue for holder in holders) == reading.overdue
+        assert sum(holder.abandoned for holder in holders) == reading.abandoned
+        assert reading.abandoned <= reading.leaks_abandoned <= self.dropped_out
         assert reading.leaks_recovered + reading.overdue <= reading.leaks_overdue
         sites = [site for ledger in self.watch.ledgers for site in ledger.sites()]
         named = sum(holder.site is not None for holder in holders)
         assert sum(site.in_use for site in sites) == named
         assert sum(site.overdue for site in sites) <= reading.overdue
+        assert sum(site.abandoned for site in sites) <= reading.abandoned
         assert reading.in_use_peak >= reading.in_use
         assert reading.waiting_peak >= reading.waiting

@@ -363,3 +363,5 @@ class Known(PoolMachine):
             event.remove(self.engine, name, fail)
             error.__traceback__ = error.__context__ = None
             self.may_lose = True
+            # What was not returned for that goes when the garbage collector comes.
+            self.dropped_out += len(self.held)

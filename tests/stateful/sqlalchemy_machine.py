@@ -128,8 +128,13 @@ class Machine(Known):
     @precondition(lambda self: self.held)
     @operation(which=WHICH)
     def lose(self, which: int) -> None:
-        self._drop(self._pick(which))
+        held = self._pick(which)
+        out, before = held.record() is not None, self.reading().leaks_abandoned
+        self.dropped_out += out
+        self._drop(held)
+        del held
         gc.collect()
+        assert before + out == self.reading().leaks_abandoned
 
     @precondition(lambda self: len(self._pools()) > 1)
     @operation()

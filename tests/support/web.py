@@ -17,7 +17,8 @@ class Server:
     """
     A web server on a free port of loopback. Paths are `/WHAT/WORD`.
 
-    `stream` sends its headers and ends when the word is told to; `later` sends nothing before.
+    `stream` sends its headers and ends when the word is told to; `later` sends nothing before;
+    `much` sends more than a client takes in that does not read.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -44,12 +45,12 @@ class Server:
         if what == "now":
             return web.Response(text=word)
         response = web.StreamResponse()
-        if what == "stream":
+        if what in ("stream", "much"):
             await response.prepare(request)
-            await response.write(b"begun ")
+            await response.write(b"begun " if what == "stream" else bytes(2**20))
         self.reached.add(word)
         await self.told[word].wait()
-        if what == "stream" and request.transport is not None:
+        if what in ("stream", "much") and request.transport is not None:
             await response.write_eof(b"ended")
         return response
 

@@ -1,0 +1,32 @@
+"""What was seen at a line of the application that ought not to be there, by the finding's rule."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from poolscope.sites import Site
+
+KEPT_SITES: Final = 20
+"""Lines for each rule; the first ones that were seen."""
+
+
+class Sightings:
+    """Lines by rule. Noting one that is known costs two look-ups; any thread may note."""
+
+    def __init__(self) -> None:
+        self._sites: dict[str, dict[Site | None, None]] = {}
+
+    def note(self, rule: str, site: Site | None) -> None:
+        """The rule was seen to be broken at that line, or at one that is not known."""
+        sites = self._sites.get(rule)
+        if sites is None:
+            sites = self._sites.setdefault(rule, {})
+        if site not in sites and len(sites) < KEPT_SITES:
+            sites[site] = None
+
+    def read(self) -> dict[str, tuple[str, ...]]:
+        """Return the lines that are known, by rule; a rule that is here was broken."""
+        return {
+            rule: tuple(str(site) for site in list(sites) if site is not None)
+            for rule, sites in list(self._sites.items())
+        }

@@ -1,0 +1,80 @@
+"""Who holds a connection and asks the same pool for another may wait for itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from contract.pools import PoolUnderTest
+from poolscope import Watch
+from poolscope.watch import Watches
+from support.waiting import eventually
+
+
+@pytest.fixture
+def watch(pool: PoolUnderTest, watches: Watches) -> Watch:
+    return watches.watch(pool.target, registry=None)
+
+
+async def test_who_holds_one_and_asks_for_another_nests(pool: PoolUnderTest, watch: Watch) -> None:
+    """Of one task; but jobs of a thread are each for themselves."""
+    for connection in await asyncio.gather(pool.acquire(), pool.acquire()):
+        await pool.release(connection)
+    held: list[Any] = []
+
+    async def ask_for_three() -> None:
+        while len(held) < 3:
+            held.append(await pool.acquire())
+
+    asking = asyncio.create_task(ask_for_three())
+    await eventually(1, lambda: watch.snapshot().waiting)
+    # It waits for itself; and is counted though it may never end.
+    assert (2, 2 * pool.nests) == (watch.snapshot().in_use, watch.snapshot().nested)
+    with pytest.raises(pool.timeout):
+        await pool.acquire_soon()  # another task, which has nothing
+    assert 2 * pool.nests == watch.snapshot().nested
+
+    await pool.release(held[0])
+    await asking
+    for connection in held[1:]:
+        await pool.release(connection)
+    for _ in range(2):
+        await pool.release(await pool.acquire())
+    assert 2 * pool.nests == watch.snapshot().nested
+
+
+def test_a_thread_nests(engines: Any, watches: Watches) -> None:
+    engine = engines()
+    watch = watches.watch(engine, registry=None)
+
+    def use() -> None:
+        with engine.connect(), engine.connect():
+            pass
+        with engine.connect():
+            pass
+
+    threads = [threading.Thread(target=use) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (6, 2) == (watch.snapshot().acquired, watch.snapshot().nested)
+
+
+def test_what_a_thread_brings_along_is_not_its_own(engines: Any, watches: Watches) -> None:
+    engine = engines()
+    watch = watches.watch(engine, registry=None)
+
+    async def main() -> None:
+        # Each job has a copy of the task's context, and that one of this thread's.
+        first = await asyncio.to_thread(engine.connect)
+        second = await asyncio.to_thread(engine.connect)
+        for connection in (first, second):
+            await asyncio.to_thread(connection.close)
+
+    with engine.connect():
+        asyncio.run(main())
+    assert (3, 0) == (watch.snapshot().acquired, watch.snapshot().nested)
