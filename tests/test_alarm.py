@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +92,19 @@ def test_two_that_come_at_the_same_time_are_one_line(
     alarm.timed_out([ledger], clock())
     assert 1 == len(caplog.records)
     assert not alarm._free.locked()
+
+
+def test_the_line_in_the_readme_is_what_it_looks_like(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
+    asks = Who(Site(function, 144), "Task-1", "asker")
+    ledger = Ledger(Limits(6, 6, 0), clock)
+    for number in range(6):
+        ledger.held(number, clock(), False, asks)
+    for number in range(41):
+        ledger.waiting(number, clock())
+    clock.advance(0.1)
+    Alarm("orders", "sqlalchemy").timed_out([ledger], clock())
+    readme = Path(__file__).parent.parent / "README.md"
+    assert f"\n{caplog.records[0].getMessage()}\n" in readme.read_text()

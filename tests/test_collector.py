@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from poolscope import cells
 from poolscope.collector import PoolCollector, collected
+from poolscope.findings import Case, Setup, findings_of
 from poolscope.groups import Groups
 from poolscope.holders import SharedSites, Who
 from poolscope.hosts import SHOWN_HOSTS, BusyHosts, busiest
@@ -70,6 +71,7 @@ def text(clock: FakeClock) -> str:
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
         sites=SharedSites().added(ledger.sites()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
+        findings=findings_of("", "", [Case(Setup(limit=math.inf), ledger.read(), 1, {})]),
     )
     ledger.invalidated(False)
     ledger.invalidated(True)

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 import poolscope
-from poolscope.holders import SHOWN_SITES, SharedSites, SiteReading, SiteSums, Who
+from poolscope.cells import SHOWN_SITES
+from poolscope.holders import SharedSites, SiteReading, SiteSums, Who
 from poolscope.ledger import Ledger, Limits
 from poolscope.sites import APPLICATION, OTHER, Function, Site
 from poolscope.testing import FakeClock
@@ -36,20 +37,20 @@ def who(label: str) -> Who:
 
 class TestSums:
     def test_seconds_are_of_what_was_out_at_every_moment(self) -> None:
-        sums = SiteSums()
+        sums = SiteSums(lambda *changed: None)
         sums.change("pay", 1, 10.0)
         sums.change("pay", 1, 12.0)
         sums.change("pay", -1, 15.0)
         assert [SiteReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == sums.read(16.0, ["pay", None])
 
     def test_a_clock_that_steps_back_takes_nothing_away(self) -> None:
-        sums = SiteSums()
+        sums = SiteSums(lambda *changed: None)
         sums.change("pay", 1, 10.0)
         sums.change("pay", -1, 9.0)
         assert [SiteReading("pay", 0, 0.0, 0)] == sums.read(8.0, [])
 
     def test_the_first_ones_have_names_and_the_rest_are_others(self) -> None:
-        sums = SiteSums()
+        sums = SiteSums(lambda *changed: None)
         for number in range(SHOWN_SITES + 5):
             sums.change(f"f{number:02}", 1, 10.0)
         for number in range(SHOWN_SITES + 5):

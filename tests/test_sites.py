@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import itertools
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import sqlalchemy
 
 from poolscope import sites
+from poolscope.errors import ErrorLog
 from poolscope.sites import here
+from poolscope.watch import Watches
 
 
 def line_of(function: Callable[..., Any], offset: int = 1) -> int:
@@ -173,3 +179,73 @@ def test_an_installed_package_is_passed_over(installed: Path, tmp_path: Path) ->
 def test_an_application_that_is_an_installed_package_itself_is_found(installed: Path) -> None:
     (installed / "start.py").write_text(USE.format(str(installed)))
     assert "shop/job.py:4 in main" == run(str(installed / "start.py"), folder=installed)
+
+
+class TestOddCode:
+    """Whatever asks, a site is a short string."""
+
+    def test_code_without_a_file(self) -> None:
+        names: dict[str, Any] = {"here": here}
+        exec("def get():\n    return here()", names)  # noqa: S102 - ours
+        assert "<string>:2 in get" == str(names["get"]())
+        exec(compile("def get():\n    return here()", "", "exec"), names)  # noqa: S102 - ours
+        assert "<unknown>:2 in get" == str(names["get"]())
+
+    def test_code_in_a_zip(self, tmp_path: Path) -> None:
+        text = "from poolscope.sites import here\ndef get():\n    return str(here())\n"
+        with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+            archive.writestr("shop/__init__.py", "")
+            archive.writestr("shop/cart.py", text)
+        program = "import sys; sys.path.insert(0, 'app.zip'); import shop.cart as c; print(c.get())"
+        assert "shop/cart.py:3 in get" == run("-c", program, folder=tmp_path)
+
+    def test_a_call_from_c(self) -> None:
+        (site,) = map(lambda _: here(), [None])  # noqa: C417 - that is the point
+        assert str(site).startswith("test_sites.py:")
+        (site,) = itertools.starmap(here, [()])
+        assert str(site).startswith("test_sites.py:")
+
+    def test_a_name_that_has_no_end(self) -> None:
+        name = "f" * 5000
+        names: dict[str, Any] = {"here": here, "__name__": "m" * 5000}
+        exec(f"def {name}():\n    return here()", names)  # noqa: S102 - ours
+        site = names[name]()
+        assert len(str(site)) < 3 * sites.LONGEST
+        assert len(site.function.label) == sites.LONGEST
+
+    def test_a_library_that_calls_itself_very_often(self) -> None:
+        names: dict[str, Any] = {"__name__": "sqlalchemy.orm", "here": here}
+        exec("def load(n):\n    return load(n - 1) if n else here()", names)  # noqa: S102 - ours
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(20_000)
+        try:
+            assert "test_sites.py" in str(names["load"](10_000))
+        finally:
+            sys.setrecursionlimit(before)
+
+    @pytest.mark.makes_hooks_fail
+    def test_at_the_end_of_the_stack_nothing_fails_that_would_not_without(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("poolscope.errors.internal_errors", ErrorLog())
+        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
+        watch = Watches().watch(engine, registry=None)
+        engine.connect().close()
+
+        def descend(left: int) -> None:
+            if left:
+                descend(left - 1)
+            else:
+                engine.connect().close()
+
+        failed = []
+        limit, depth = sys.getrecursionlimit(), len(inspect.stack())
+        for left in range(limit - depth - 60, limit - depth):
+            try:
+                descend(left)
+            except RecursionError:
+                failed.append(left)
+        # From some depth on it cannot work; up to there it does.
+        assert failed == list(range(failed[0], limit - depth))
+        engine.connect().close()
+        assert 0 == watch.snapshot().in_use

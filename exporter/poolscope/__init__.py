@@ -13,11 +13,13 @@ import importlib
 from types import ModuleType
 
 from poolscope.embedded import make_asgi_app, start_http_server
+from poolscope.findings import Finding
 from poolscope.holders import Hold
 from poolscope.snapshot import Snapshot
 from poolscope.watch import Watch, default
 
 __all__ = [
+    "Finding",
     "Hold",
     "Snapshot",
     "Watch",

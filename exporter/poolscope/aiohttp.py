@@ -13,12 +13,11 @@ A connection is identified by its protocol (`ResponseHandler`).
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable
 from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
@@ -27,10 +26,12 @@ from aiohttp.client_proto import ResponseHandler
 
 from poolscope import cells, versions
 from poolscope.aiohttp_attempt import Attempt, WatchedResolver
+from poolscope.aiohttp_connectors import connector_of, existing, host_of, setup_of
 from poolscope.aiohttp_lost import is_lost
 from poolscope.errors import harmless
+from poolscope.findings import Setup
 from poolscope.hosts import OTHER, BusyHosts
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Limits
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
 from poolscope.watch import Hooks, Watch, default
@@ -46,12 +47,12 @@ PUT_OVER: Final = ("connect", "_release", "_close")
 PUT_OVER_PROTOCOL: Final = ("close", "abort", "connection_lost")
 
 _CONNECTION_DIES: Final = aiohttp.connector.Connection.__del__.__code__
+_CONNECTOR_DIES: Final = aiohttp.BaseConnector.__del__.__code__
 _RESPONSE_DIES: Final = aiohttp.ClientResponse.__del__.__code__
 
 _watched: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHooks] = (
     weakref.WeakKeyDictionary()
 )
-_attempts = itertools.count()
 
 
 def check_version() -> None:
@@ -69,7 +70,7 @@ def check_open(target: Any) -> None:
 
 
 def find(target: Any) -> Watch | None:
-    hooks = _watched.get(_connector_of(target))
+    hooks = _watched.get(connector_of(target))
     return hooks.watch if hooks is not None else None
 
 
@@ -80,7 +81,7 @@ def default_name(target: Any) -> str:
 
 
 def hook(target: Any, watch: Watch) -> ConnectorHooks:
-    return ConnectorHooks(_connector_of(target), watch)
+    return ConnectorHooks(connector_of(target), watch, setup_of(target))
 
 
 def trace_config(name: str | None = None, **options: Any) -> aiohttp.TraceConfig:
@@ -111,15 +112,16 @@ def trace_config(name: str | None = None, **options: Any) -> aiohttp.TraceConfig
 class ConnectorHooks(Hooks):
     """One connector. Holds no reference to it, so that it goes when the application lets go."""
 
-    def __init__(self, connector: aiohttp.BaseConnector, watch: Watch) -> None:
+    def __init__(self, connector: aiohttp.BaseConnector, watch: Watch, setup: Setup) -> None:
         self.watch: Final = watch
+        self.setup = setup
         self.clock: Final = watch.clock
         self.info = Info(type(connector).__name__, "aiohttp", aiohttp.__version__)
         limit = connector.limit or math.inf
         # It keeps idle whatever was opened: its limit is for those that are out.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
-        self.ledger: Final = Ledger(limits, watch.clock, watch.leak_after)
+        self.ledger: Final = watch.new_ledger(limits, self.info, setup)
         # Hosts of the connections, and of the attempts that are opening one or waiting.
         self._hosts: dict[Hashable, str] = {}
         self._opening: dict[int, str] = {}
@@ -133,7 +135,7 @@ class ConnectorHooks(Hooks):
             put_over(connector, name, getattr(self, f"_over_{name.strip('_')}"), self)
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
-        for host, protocol, out in _existing(connector):
+        for host, protocol, out in existing(connector):
             self._found(protocol, host)
             self.ledger.adopted(id(protocol), self.clock(), out)
 
@@ -147,7 +149,7 @@ class ConnectorHooks(Hooks):
             resolver = connector._resolver
             if isinstance(resolver, WatchedResolver) and resolver.hooks is self:
                 connector._resolver = resolver.covered
-        for _, protocol, _ in _existing(connector):
+        for _, protocol, _ in existing(connector):
             self._let_go(protocol)
         _watched.pop(connector, None)
 
@@ -211,6 +213,8 @@ class ConnectorHooks(Hooks):
 
     def _over_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def close(*args: Any, **kwargs: Any) -> Any:
+            if sys._getframe(1).f_code is _CONNECTOR_DIES:
+                self.watch.sightings.note("never-closed", self.watch.site)
             try:
                 return original(*args, **kwargs)
             finally:
@@ -222,10 +226,12 @@ class ConnectorHooks(Hooks):
 
     @harmless
     def asked(self, req: Any) -> Attempt:
-        host = _host_of(req.connection_key)
+        host = host_of(req.connection_key)
         self._busy.ask(host)
         attempt = Attempt(self, host)
         self.watch.asked(self.ledger, attempt.who, attempt.started)
+        if req.connection_key.is_ssl and req.connection_key.ssl is False:
+            self.watch.sightings.note("tls-not-verified", attempt.who.site)
         return attempt
 
     @harmless
@@ -296,7 +302,7 @@ class ConnectorHooks(Hooks):
             self.lost(protocol)
             return
         if self._hosts.get(id(protocol), OTHER) is OTHER:
-            self._found(protocol, _host_of(key))
+            self._found(protocol, host_of(key))
         self.ledger.returned(id(protocol), self.clock())
 
     @harmless
@@ -314,7 +320,6 @@ class ConnectorHooks(Hooks):
 
     @harmless
     def _on_collected(self, _: object) -> None:
-        self.ledger.emptied(self.clock())
         self.watch.pool_gone(self.ledger)
 
     def _found(self, protocol: Any, host: str) -> None:
@@ -356,31 +361,3 @@ def _is_collected(releasing: FrameType) -> bool:
     code = releasing.f_code
     caller = releasing.f_back.f_code if releasing.f_back is not None else None
     return code is _CONNECTION_DIES or caller is _RESPONSE_DIES
-
-
-def _connector_of(target: Any) -> Any:
-    return target.connector if isinstance(target, aiohttp.ClientSession) else target
-
-
-def _host_of(key: Any) -> str:
-    """Return `host:port` of a connection key."""
-    host = f"[{key.host}]" if ":" in key.host else key.host
-    return host if key.port is None else f"{host}:{key.port}"
-
-
-def _existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
-    """Yield host, protocol and whether it is out, of the connections that are open now."""
-    for key, idle in list(connector._conns.items()):
-        for protocol, *_ in list(idle):
-            if protocol.is_connected():
-                yield _host_of(key), protocol, False
-    hosts = {
-        id(protocol): _host_of(key)
-        for key, protocols in list(connector._acquired_per_host.items())
-        for protocol in protocols
-    }
-    for protocol in list(connector._acquired):
-        # The others are placeholders of connections that are being opened, and those that were
-        # lost while they were out.
-        if isinstance(protocol, ResponseHandler) and protocol.is_connected():
-            yield hosts.get(id(protocol), OTHER), protocol, True

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import math
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -25,8 +26,9 @@ from poolscope import cells, versions
 from poolscope.asyncpg_classes import Holders, watched, watched_holder_class, watched_pool_class
 from poolscope.asyncpg_lost import holder_of, is_lost
 from poolscope.errors import harmless
+from poolscope.findings import Setup
 from poolscope.holders import Who
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Limits
 from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import Info
@@ -36,7 +38,7 @@ KIND: Final = "asyncpg"
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
 #   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed,
-#     _connect_args, _connect_kwargs
+#     _connect_args, _connect_kwargs, _max_inactive_connection_lifetime
 #   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
 #     release(timeout), _release(), _release_on_close()
 
@@ -88,11 +90,14 @@ class PoolHooks(Hooks):
         self.watch: Final = watch
         self.clock: Final = watch.clock
         self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
-        self.ledger: Final = Ledger(
-            Limits(pool.get_max_size(), pool.get_max_size(), pool.get_min_size()),
-            watch.clock,
-            watch.leak_after,
+        self.setup = Setup(
+            limit=pool.get_max_size(),
+            database=True,
+            pings=False,
+            recycle=pool._max_inactive_connection_lifetime or math.inf,
         )
+        limits = Limits(pool.get_max_size(), pool.get_max_size(), pool.get_min_size())
+        self.ledger: Final = watch.new_ledger(limits, self.info, self.setup)
         self._pool_id = id(pool)
         # By holder: the connection that it has; whether a caller is being served by it, and
         # whether it had to connect for that.
@@ -161,9 +166,11 @@ class PoolHooks(Hooks):
     # What is recorded of callers
 
     @harmless
-    def asked(self, started: float) -> None:
+    def asked(self, started: float, timeout: float | None) -> None:
         who = self._asking[_task()] = who_asks(self.watch.here)
         self.watch.asked(self.ledger, who, started)
+        if timeout is None:
+            self.watch.sightings.note("no-acquire-timeout", who.site)
 
     @harmless
     def finished(self, error: BaseException | None, started: float) -> None:
@@ -289,7 +296,6 @@ class PoolHooks(Hooks):
     @harmless
     def collected(self) -> None:
         watched.pop(self._pool_id, None)
-        self.ledger.emptied(self.clock())
         self.watch.pool_gone(self.ledger)
 
     def _adopt(self, holder: Any) -> None:

@@ -59,7 +59,7 @@ def watched_pool_class(base: Any) -> Any:
         async def _acquire(self, timeout: float | None) -> Any:
             hooks = hooks_of(self)
             started = hooks.clock()
-            hooks.asked(started)
+            hooks.asked(started, timeout)
             try:
                 proxy = await super()._acquire(timeout)
             except BaseException as error:

@@ -20,19 +20,20 @@ PEAK_WINDOW: Final = 60.0
 
 # fmt: off
 (
+    SEQUENCE, TEXTS,                                                  # odd: changing; names written
     IN_USE, IDLE, OPENING, WAITING,                                   # what is, now
     LIMIT, IDLE_LIMIT, IDLE_FLOOR,                                    # NaN: takes no new callers
     LEAK_AFTER,                                                       # inf: nothing is overdue
-    CHANGED,                                                          # clock at the last change
+    SINCE, CHANGED,                                                   # clock: first, last change
     IN_USE_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,               # sums up to CHANGED
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
     OK, TIMEOUT, CANCELLED, ERROR, WAITED, REUSED,
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                                           # holds that have ended
-    ABANDONED, LEAKS_ABANDONED, NESTED,
+    ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(37)
+) = range(41)
 # fmt: on
 
 
@@ -62,12 +63,33 @@ OPEN_SECONDS: Final = HistogramCells(QUEUE_SECONDS.end, OPEN_BUCKETS)
 HOLD_SECONDS: Final = HistogramCells(OPEN_SECONDS.end, HOLD_BUCKETS)
 DNS_SECONDS: Final = HistogramCells(HOLD_SECONDS.end, DNS_BUCKETS)
 
+SHOWN_SITES: Final = 50
+"""Functions of a pool that are told apart; the first ones that ask."""
+
 WAIT_SLOTS: Final = 64
 """Waits that are detailed in cells; further ones are counted all the same."""
 
 FIRST_WAIT: Final = DNS_SECONDS.end
-FIRST_HOLD: Final = FIRST_WAIT + WAIT_SLOTS
-"""From here to the end one cell for each hold: the clock when it began, or 0.0."""
+"""One cell for each wait: the clock when it began, or 0.0."""
+
+FIRST_SITE: Final = FIRST_WAIT + WAIT_SLOTS
+SITE_CELLS: Final = 4
+"""For each function: the number of its name, connections out, their seconds, up to which clock."""
+
+FIRST_HOLD: Final = FIRST_SITE + SITE_CELLS * (SHOWN_SITES + 1)
+HOLD_CELLS: Final = 4
+HOLD_SITE: Final = 1
+HOLD_LABEL: Final = 2
+HOLD_LOST: Final = 3
+"""
+For each hold, to the end: the clock when it began, or 0.0; the numbers of its line and of its
+function; whether it is abandoned.
+"""
+
+
+def size(slots: int) -> int:
+    """Return how many cells there are, with that many hold slots."""
+    return FIRST_HOLD + HOLD_CELLS * slots
 
 
 def peak(cells: Sequence[float], current: int, before: int, value: int, now: float) -> float:
@@ -109,7 +131,7 @@ def read(
     retired = math.isnan(cells[LIMIT])
     in_use, waiting = cells[IN_USE], cells[WAITING]
     saturated = in_use + cells[OPENING] >= cells[LIMIT]
-    holds = (*cells[FIRST_HOLD:], *more_holds)
+    holds = (*cells[FIRST_HOLD::HOLD_CELLS], *more_holds)
     overdue = float(sum(is_overdue(since, now, cells[LEAK_AFTER]) for since in holds))
     reading = Reading(
         in_use=in_use,
@@ -124,8 +146,10 @@ def read(
         overdue=overdue,
         abandoned=cells[ABANDONED],
         oldest_hold_seconds=oldest(holds, now),
-        oldest_wait_seconds=oldest((*cells[FIRST_WAIT:FIRST_HOLD], *more_waits), now),
+        oldest_wait_seconds=oldest((*cells[FIRST_WAIT:FIRST_SITE], *more_waits), now),
         instances=0.0 if retired else 1.0,
+        watched_seconds=max(0.0, now - cells[SINCE]),
+        most_in_use=cells[MOST_IN_USE],
         acquired=cells[OK],
         timed_out=cells[TIMEOUT],
         cancelled=cells[CANCELLED],

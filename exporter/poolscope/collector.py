@@ -36,7 +36,7 @@ def collected(family: Family, reports: Sequence[Report]) -> Metric:
     if family is INTERNAL_ERRORS:
         metric.samples.append(Sample(family.name, {}, float(internal_errors.count)))
     for report in reports:
-        if family.always or report.reading.live:
+        if family.stays or report.reading.live:
             metric.samples.extend(_samples(family, report))
     return metric
 

@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -33,12 +34,14 @@ class ErrorLog:
         if place in self._places:
             return
         self._places.add(place)
-        logger.error(
-            "error inside poolscope, in %s; the application is not affected, but numbers may be "
-            "incomplete (logged once; counted in connpool_internal_errors_total)",
-            place,
-            exc_info=True,  # noqa: LOG014 - it is called while the exception is handled
-        )
+        # A log may fail too, as at the end of the stack.
+        with suppress(Exception):
+            logger.error(
+                "error inside poolscope, in %s; the application is not affected, but numbers may "
+                "be incomplete (logged once; counted in connpool_internal_errors_total)",
+                place,
+                exc_info=True,  # noqa: LOG014 - it is called while the exception is handled
+            )
 
 
 internal_errors = ErrorLog()

@@ -14,11 +14,14 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from poolscope.alarm import Alarm
+from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
 from poolscope.reading import Reading
 from poolscope.report import HostReading, Report
+from poolscope.sightings import Sightings
+from poolscope.sites import Site
 
 if TYPE_CHECKING:
     from poolscope.watch import Watch
@@ -41,22 +44,64 @@ class Group:
         self.shown = False
         self.sites = SharedSites()
         self.alarm = Alarm(name, kind)
+        self.sightings = Sightings(self._sighted)
         self.watches: list[Watch] = []
+        self._last_setup = Setup()
+
+    def take(self, watch: Watch) -> None:
+        """Have a further watch."""
+        watch.alarm, watch.sightings = self.alarm, self.sightings
+        watch.first_of_name = self.created == 0
+        self.sightings.note(WATCHED, watch.site)
+        self.watches.append(watch)
+        self.shown = True
+
+    def leave(self, watch: Watch) -> None:
+        """Have a watch no more, whose pools are gone."""
+        if watch in self.watches:
+            self.watches.remove(watch)
+            self._last_setup = watch.setup
+
+    def take_pool(self, watch: Watch, ledger: Ledger) -> None:
+        """Have a further pool object of one of the watches."""
+        watch.ledgers.append(ledger)
+        ledger.sightings = self.sightings
+        for rule, site in self.sightings:
+            ledger.sighted(rule, site)
+        self.created += 1
+
+    def read(self) -> Reading:
+        """Return the sum of all pools."""
+        readings = [ledger.read() for watch in self.watches for ledger in watch.ledgers]
+        return reduce(add, readings, self.ended)
+
+    def _sighted(self, rule: str, site: Site | None) -> None:
+        for watch in list(self.watches):
+            for ledger in list(watch.ledgers):
+                ledger.sighted(rule, site)
+
+    def findings(self, reading: Reading) -> tuple[Finding, ...]:
+        # Of pools that come and go there may be none just now.
+        setups = {watch.setup for watch in self.watches} or {self._last_setup}
+        seen = self.sightings.read()
+        cases = [Case(setup, reading, self.created, seen) for setup in setups]
+        return findings_of(self.name, self.kind, cases)
 
     def report(self) -> Report:
         ledgers = [ledger for watch in self.watches for ledger in watch.ledgers]
-        readings = [ledger.read() for ledger in ledgers]
+        reading = self.read()
         hosts: list[HostReading] = []
         for watch in self.watches:
             hosts += watch.hosts()
         return Report(
             pool=self.name,
             kind=self.kind,
-            reading=reduce(add, readings, self.ended),
+            reading=reading,
             created=self.created,
             infos=tuple(sorted({watch.info for watch in self.watches if watch.info})),
             hosts=busiest(hosts),
             sites=self.sites.added(site for ledger in ledgers for site in ledger.sites()),
+            findings=self.findings(reading),
         )
 
 
@@ -72,17 +117,13 @@ class Groups:
         with self._lock:
             self._settle()
             group = self._groups.setdefault((watch.name, watch.kind), Group(watch.name, watch.kind))
-            group.shown = True
-            watch.alarm = group.alarm
-            watch.first_of_name = group.created == 0
-            group.watches.append(watch)
+            group.take(watch)
 
     def add_pool(self, watch: Watch, ledger: Ledger) -> None:
         """A watch has a further pool object: its first, or one that replaces it."""
         with self._lock:
             self._settle()
-            watch.ledgers.append(ledger)
-            self._groups[watch.name, watch.kind].created += 1
+            self._groups[watch.name, watch.kind].take_pool(watch, ledger)
 
     def pool_gone(self, watch: Watch, ledger: Ledger) -> None:
         """
@@ -99,8 +140,7 @@ class Groups:
             for ledger in list(watch.ledgers):
                 self._end(watch, ledger)
             group = self._groups[watch.name, watch.kind]
-            if watch in group.watches:
-                group.watches.remove(watch)
+            group.leave(watch)
             group.shown = bool(group.watches)
 
     def empty(self) -> bool:
@@ -119,6 +159,13 @@ class Groups:
         with self._lock:
             self._settle()
             return [holder for ledger in watch.ledgers for holder in ledger.holders()]
+
+    def findings(self, watch: Watch) -> tuple[Finding, ...]:
+        """Return what is found in the pools that have the name of the watch."""
+        with self._lock:
+            self._settle()
+            group = self._groups[watch.name, watch.kind]
+            return group.findings(group.read())
 
     def watches(self) -> list[Watch]:
         with self._lock:
@@ -141,13 +188,16 @@ class Groups:
             group.ended = Reading()
             group.sites = SharedSites()
             group.alarm = Alarm(group.name, group.kind)
+            group.sightings = Sightings(group._sighted)
             group.created = 0
-            for watch in group.watches:
+            watches, group.watches = group.watches, []
+            for watch in watches:
                 watch.ended = Reading()
-                watch.alarm = group.alarm
-                group.created += len(watch.ledgers)
-                for ledger in watch.ledgers:
+                group.take(watch)
+                ledgers, watch.ledgers = watch.ledgers, []
+                for ledger in ledgers:
                     ledger.reset()
+                    group.take_pool(watch, ledger)
 
     def _settle(self) -> None:
         while self._gone:
@@ -162,5 +212,5 @@ class Groups:
         group = self._groups[watch.name, watch.kind]
         group.ended += counters
         group.sites.ended(ledger.sites())
-        if not watch.ledgers and watch in group.watches:
-            group.watches.remove(watch)
+        if not watch.ledgers:
+            group.leave(watch)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from poolscope.cells import SHOWN_SITES
 from poolscope.sites import OTHER, Site
-
-SHOWN_SITES: Final = 50
-"""Functions of a pool that are told apart; the first ones that ask."""
 
 
 class Who(NamedTuple):
@@ -79,11 +77,16 @@ class SiteReading:
     abandoned: float = 0.0
 
 
+Changed = Callable[[int, str, list[float]], None]
+"""Is told of a function, which has a number, what is out, the seconds so far, and up to when."""
+
+
 class SiteSums:
     """The connection-seconds of each function, for the first `SHOWN_SITES` and all others."""
 
-    def __init__(self) -> None:
-        # By label: connections out, seconds up to the last change, when that was.
+    def __init__(self, changed: Changed) -> None:
+        self._changed = changed
+        # By label: connections out, seconds up to the last change, when that was; its number.
         self._sums: dict[str, list[float]] = {}
 
     def change(self, label: str | None, by: int, now: float) -> None:
@@ -93,10 +96,11 @@ class SiteSums:
         label = self.shown(label)
         sums = self._sums.get(label)
         if sums is None:
-            sums = self._sums[label] = [0.0, 0.0, now]
+            sums = self._sums[label] = [0.0, 0.0, now, len(self._sums)]
         sums[1] += sums[0] * max(0.0, now - sums[2])
         sums[0] += by
         sums[2] = now
+        self._changed(int(sums[3]), label, sums)
 
     def shown(self, label: str) -> str:
         """Return the label as it is shown: others come when there is no room for names."""
@@ -109,7 +113,7 @@ class SiteSums:
         late, lost = self._counted(overdue), self._counted(abandoned)
         return [
             SiteReading(label, out, seconds + out * max(0.0, now - since), late[label], lost[label])
-            for label, (out, seconds, since) in self._sums.items()
+            for label, (out, seconds, since, _) in self._sums.items()
         ]
 
     def _counted(self, labels: Iterable[str | None]) -> Counter[str]:

@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from poolscope import cells as c
 from poolscope.holders import Holder, SiteReading, SiteSums, Who
+from poolscope.segment import Segment
 from poolscope.slots import Slots
 
 KEPT_NEWS: Final = 1000
@@ -32,13 +33,14 @@ class Holds:
     The ledger's lock protects all methods but `looks`, `who` and `news`.
     """
 
-    def __init__(self, cells: memoryview[float], first_cell: int, leak_after: float) -> None:
-        self._cells = cells
+    def __init__(self, segment: Segment, leak_after: float) -> None:
+        self._segment = segment
+        self._cells = cells = segment.cells
         self._leak_after = leak_after
-        self._slots = Slots(cells, first_cell, len(cells))
+        self._slots = Slots(cells, c.FIRST_HOLD, len(cells), c.HOLD_CELLS)
         self._who: dict[Hashable, Who] = {}
         self._askers: dict[Hashable, int] = {}
-        self._sites = SiteSums()
+        self._sites = SiteSums(segment.summed)
         self._abandoned: set[Hashable] = set()
         self._told: set[Hashable] = set()
         self.news: deque[News] = deque(maxlen=KEPT_NEWS)
@@ -66,11 +68,13 @@ class Holds:
         self._slots.begin(key, since)
         if since:
             self._expect(since)
+            self._mark(key, None)
 
     def begin(self, key: Hashable, now: float, who: Who | None) -> None:
         """A caller has a connection that is out; a hold of it by another (shared) one ends."""
         self._end(key, self._slots.restart(key, now), now, returned=True)
         self._expect(now)
+        self._mark(key, who)
         if who is not None:
             self._who[key] = who
             self._askers[who.asker] = self.of(who.asker) + 1
@@ -82,16 +86,18 @@ class Holds:
         if since is not None:
             self._end(key, since, now, returned)
 
-    def abandon(self, key: Hashable, now: float) -> None:
-        """Nobody is left who could return it; of what is not held that is said in vain."""
-        if key not in self._slots or key in self._abandoned:
-            return
-        since = self._slots.since(key)
-        if since:
-            self._abandoned.add(key)
-            self._cells[c.ABANDONED] = len(self._abandoned)
-            self._cells[c.LEAKS_ABANDONED] += 1
-            self._tell(News("abandoned", self._who.get(key), max(0.0, now - since)))
+    def abandon(self, key: Hashable, now: float) -> bool:
+        """Nobody is left who could return it; return whether that is new, and of a hold."""
+        if key not in self._slots or key in self._abandoned or not self._slots.since(key):
+            return False
+        self._abandoned.add(key)
+        if cell := self._slots.cell(key):
+            self._cells[cell + c.HOLD_LOST] = 1.0
+        self._cells[c.ABANDONED] = len(self._abandoned)
+        self._cells[c.LEAKS_ABANDONED] += 1
+        held = max(0.0, now - self._slots.since(key))
+        self._tell(News("abandoned", self._who.get(key), held))
+        return True
 
     def look(self, now: float) -> None:
         """Make news of what has become overdue, and know when to look again."""
@@ -133,6 +139,12 @@ class Holds:
     def without_cell(self) -> list[float]:
         """Return when those began that have no slot."""
         return self._slots.without_cell()
+
+    def _mark(self, key: Hashable, who: Who | None) -> None:
+        """Let those who read the segment know who has it."""
+        if cell := self._slots.cell(key):
+            self._cells[cell + c.HOLD_LOST] = 0.0
+            self._segment.held(cell, who)
 
     def _expect(self, since: float) -> None:
         # Holds begin one after the other, so the first one to become overdue is known already.

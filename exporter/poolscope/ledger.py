@@ -20,8 +20,9 @@ from poolscope.holders import Holder, SiteReading, Who
 from poolscope.holds import Holds, News
 from poolscope.reading import Reading
 from poolscope.recorder import Recorder, recorded
-from poolscope.segment import private_cells
+from poolscope.segment import Segment, Segments
 from poolscope.sightings import Sightings
+from poolscope.sites import Site
 from poolscope.slots import Slots
 
 Clock = Callable[[], float]
@@ -54,28 +55,35 @@ class Ledger(Recorder):
     """
 
     def __init__(
-        self, limits: Limits, clock: Clock = time.monotonic, leak_after: float | None = None
+        self,
+        limits: Limits,
+        clock: Clock = time.monotonic,
+        leak_after: float | None = None,
+        segments: Segments = Segment,
     ) -> None:
         self.limits: Final = limits
         self.clock: Final = clock
         self.leak_after: Final = math.inf if leak_after is None else leak_after
+        self._segments = segments
+        self.sightings = Sightings(self.sighted)
         super().__init__()
 
     def reset(self) -> None:
         """Start from nothing, as in the child of a fork, where the lock may be held for ever."""
         slots = int(min(self.limits.limit, MAX_HOLD_SLOTS))
         super().reset()
-        self._cells = private_cells(c.FIRST_HOLD + slots)
+        self._segment = self._segments(slots)
+        self._cells = self._segment.cells
+        self.changing = self._cells[: c.SEQUENCE + 1] if self._segment.shared else None
         self._open: set[Hashable] = set()
-        self.sightings = Sightings()
-        self._out = Holds(self._cells, c.FIRST_HOLD, self.leak_after)
+        self._out = Holds(self._segment, self.leak_after)
         self._opening: set[Hashable] = set()
-        self._waiting = Slots(self._cells, c.FIRST_WAIT, c.FIRST_HOLD)
+        self._waiting = Slots(self._cells, c.FIRST_WAIT, c.FIRST_SITE)
         self._cells[c.LIMIT] = self.limits.limit
         self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
         self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
         self._cells[c.LEAK_AFTER] = self.leak_after
-        self._cells[c.CHANGED] = self._cells[c.WINDOW] = self.clock()
+        self._cells[c.SINCE] = self._cells[c.CHANGED] = self._cells[c.WINDOW] = self.clock()
 
     # Connections
 
@@ -168,7 +176,14 @@ class Ledger(Recorder):
     @recorded
     def abandoned(self, key: Hashable, now: float) -> None:
         """Nobody is left who could return a connection that is out."""
-        self._out.abandon(key, now)
+        if self._out.abandon(key, now):
+            who = self._out.who(key)
+            self.sightings.note("abandoned", who.site if who is not None else None)
+
+    @recorded
+    def sighted(self, rule: str, site: Site | None) -> None:
+        """A rule was seen to be broken at that line, by a pool of that name."""
+        self._segment.sighted(rule, site)
 
     @recorded
     def look(self, now: float) -> None:
@@ -290,6 +305,11 @@ class Ledger(Recorder):
         return self._out.who(key)
 
     @property
+    def unclosed(self) -> bool:
+        """Whether the pool has connections and takes callers, so that nobody has closed it."""
+        return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
+
+    @property
     def news(self) -> deque[News]:
         """What is to be said in the log; whoever says it takes it out."""
         return self._out.news
@@ -353,6 +373,7 @@ class Ledger(Recorder):
         cells[c.IDLE] = len(self._open) - out
         if out > cells[c.IN_USE_PEAK]:
             cells[c.IN_USE_PEAK] = out
+            cells[c.MOST_IN_USE] = max(out, cells[c.MOST_IN_USE])
 
     def _count_waiting(self) -> None:
         cells, waiting = self._cells, len(self._waiting)

@@ -50,7 +50,7 @@ class Family:
     samples: what one pool's report has for it: the values of the labels after `pool` and `kind`,
         and the number, or the histogram.
     buckets: upper bounds in seconds, of a histogram.
-    always: a counter, which stays when the pool is gone; a gauge goes with it.
+    stays: whether it is there when no pool of the name is alive, as counters are; gauges go.
     """
 
     name: str
@@ -59,10 +59,7 @@ class Family:
     labels: tuple[str, ...]
     samples: Callable[[Report], Samples]
     buckets: tuple[float, ...] = ()
-
-    @property
-    def always(self) -> bool:
-        return self.type != "gauge"
+    stays: bool = True
 
 
 def _one(field: str) -> Callable[[Report], Samples]:
@@ -78,7 +75,7 @@ def _each(**fields: str) -> Callable[[Report], Samples]:
 
 
 def _gauge(name: str, help: str, samples: Callable[[Report], Samples], *labels: str) -> Family:
-    return Family(name, "gauge", help, POOL_LABELS + labels, samples)
+    return Family(name, "gauge", help, POOL_LABELS + labels, samples, stays=False)
 
 
 def _counter(name: str, help: str, samples: Callable[[Report], Samples], *labels: str) -> Family:
@@ -170,6 +167,14 @@ FAMILIES: Final = (
         "class",
         "driver",
         "version",
+    ),
+    Family(
+        "connpool_finding",
+        "gauge",
+        "Known mistakes in how the pool is set up or used: 1 for each; docs/findings has them.",
+        (*POOL_LABELS, "rule", "severity"),
+        # Also between two pools of an application that makes one for each request.
+        lambda report: tuple(((f.rule, f.severity), 1.0) for f in report.findings),
     ),
     _counter(
         "connpool_acquires_total",

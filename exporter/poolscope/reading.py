@@ -41,7 +41,8 @@ class Reading:
     One consistent reading of a pool, or the sum of several.
 
     Gauges are as of the moment of reading; durations and ages are in seconds; everything from
-    `acquired` on is a counter that never falls.
+    `acquired` on is a counter that never falls. `watched_seconds` is since when, and `most_in_use`
+    the most that ever were, both only for findings.
     """
 
     in_use: float = 0.0
@@ -58,6 +59,8 @@ class Reading:
     oldest_hold_seconds: float = 0.0
     oldest_wait_seconds: float = 0.0
     instances: float = 0.0
+    watched_seconds: float = 0.0
+    most_in_use: float = 0.0
 
     acquired: float = 0.0
     timed_out: float = 0.0
@@ -112,4 +115,4 @@ class Reading:
 
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(Reading))
 _GAUGES: Final = _FIELDS[: _FIELDS.index("acquired")]
-_AGES: Final = frozenset({"oldest_hold_seconds", "oldest_wait_seconds"})
+_AGES: Final = frozenset({"oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"})

@@ -29,7 +29,14 @@ thread (a signal handler, a finaliser) ever waits that long; it then reads witho
 
 
 class Recorder:
-    """Has a lock that is only tried by those who bring events, and a queue of pending events."""
+    """
+    Has a lock that is only tried by those who bring events, and a queue of pending events.
+
+    changing: where other processes see that an event is applied: one cell, odd meanwhile; None
+        if there are none.
+    """
+
+    changing: memoryview[float] | None = None
 
     def __init__(self) -> None:
         self.reset()
@@ -55,10 +62,23 @@ class Recorder:
 
     def _apply_pending(self) -> None:
         while self._pending:
+            changing = self._begin()
             try:
                 self._pending.popleft()()
             except Exception:
                 internal_errors.report("Ledger.pending")
+            finally:
+                self._end(changing)
+
+    def _begin(self) -> memoryview[float] | None:
+        changing = self.changing
+        if changing is not None:
+            changing[0] += 1
+        return changing
+
+    def _end(self, changing: memoryview[float] | None) -> None:
+        if changing is not None:
+            changing[0] += 1
 
     def _drain(self) -> None:
         """Apply what is pending, unless someone else has the lock, who will."""
@@ -79,7 +99,11 @@ def recorded(
             try:
                 if self._pending:
                     self._apply_pending()
-                apply(self, *args, **kwargs)
+                changing = self._begin()
+                try:
+                    apply(self, *args, **kwargs)
+                finally:
+                    self._end(changing)
             finally:
                 self._lock.release()
         else:

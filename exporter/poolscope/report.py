@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from poolscope.findings import Finding
 from poolscope.holders import SiteReading
 from poolscope.reading import Reading
 
@@ -43,3 +44,4 @@ class Report:
     infos: tuple[Info, ...] = ()
     hosts: tuple[HostReading, ...] = ()
     sites: tuple[SiteReading, ...] = ()
+    findings: tuple[Finding, ...] = ()

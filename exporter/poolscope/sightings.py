@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from poolscope.sites import Site
@@ -10,10 +11,19 @@ KEPT_SITES: Final = 20
 """Lines for each rule; the first ones that were seen."""
 
 
-class Sightings:
-    """Lines by rule. Noting one that is known costs two look-ups; any thread may note."""
+def _nobody(rule: str, site: Site | None) -> None:
+    """Be told, where nobody wants to know."""
 
-    def __init__(self) -> None:
+
+class Sightings:
+    """
+    Lines by rule. Noting one that is known costs two look-ups; any thread may note.
+
+    told: is called with each new one.
+    """
+
+    def __init__(self, told: Callable[[str, Site | None], None] = _nobody) -> None:
+        self._told = told
         self._sites: dict[str, dict[Site | None, None]] = {}
 
     def note(self, rule: str, site: Site | None) -> None:
@@ -23,6 +33,12 @@ class Sightings:
             sites = self._sites.setdefault(rule, {})
         if site not in sites and len(sites) < KEPT_SITES:
             sites[site] = None
+            self._told(rule, site)
+
+    def __iter__(self) -> Iterator[tuple[str, Site | None]]:
+        for rule, sites in list(self._sites.items()):
+            for site in list(sites):
+                yield rule, site
 
     def read(self) -> dict[str, tuple[str, ...]]:
         """Return the lines that are known, by rule; a rule that is here was broken."""

@@ -28,6 +28,9 @@ POOLS: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
 REMEMBERED: Final = 10_000
 """Functions that are known by their code; more there only are where code is made all the time."""
 
+LONGEST: Final = 120
+"""Characters of a path, and of a function's name."""
+
 _OWN: Final = f"{Path(__file__).parent}{os.sep}"
 _DEMO: Final = f"{_OWN}demo{os.sep}"
 _PYTHONS: Final = f"{Path(os.__file__).parent}{os.sep}"
@@ -118,9 +121,9 @@ def _know(frame: FrameType) -> Function:
     function = Function(
         code=code,
         rank=_rank(path),
-        path=_path_in(path, module),
-        name=code.co_qualname,
-        label=f"{module}:{code.co_qualname}",
+        path=_short(_path_in(path, module)),
+        name=_short(code.co_qualname),
+        label=_short(f"{module}:{code.co_qualname}"),
     )
     if len(_functions) >= REMEMBERED:
         _functions.clear()
@@ -128,11 +131,20 @@ def _know(frame: FrameType) -> Function:
     return function
 
 
+def _short(text: str) -> str:
+    """Return the end of what is too long to be read, or to be a label."""
+    return text if len(text) <= LONGEST else f"...{text[3 - LONGEST :]}"
+
+
 def _path_of(path: str, module: str) -> str:
     """Return the file of some code, or, where it was made by a module, that of the module."""
     if not path.startswith("<") or path.startswith("<frozen "):
         return path
-    return getattr(sys.modules.get(module), "__file__", None) or path
+    while module:
+        if file := getattr(sys.modules.get(module), "__file__", None):
+            return str(file)
+        module = module.rpartition(".")[0]
+    return path
 
 
 def _rank(path: str) -> int:
@@ -161,7 +173,7 @@ def _module_of(names: dict[str, Any]) -> str:
 
 def _path_in(path: str, module: str) -> str:
     """Return the path of a module's file from where the module is imported."""
-    parts = PurePath(path).parts
+    parts = PurePath(path or "<unknown>").parts
     names = module.split(".")
     if PurePath(path).stem == "__init__" and names[-1] != "__init__":
         names.append("__init__")

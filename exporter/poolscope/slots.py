@@ -9,13 +9,13 @@ class Slots:
     """
     What lasts now, by key: holds, or waits.
 
-    The cells from `first` up to `end` are its slots: of what lasts they have the clock when it
-    began, else 0.0. More than there are slots are known all the same.
+    Of the cells from `first` up to `end` each `step` are a slot: of what lasts the first one has
+    the clock when it began, else 0.0. More than there are slots are known all the same.
     """
 
-    def __init__(self, cells: memoryview[float], first: int, end: int) -> None:
+    def __init__(self, cells: memoryview[float], first: int, end: int, step: int = 1) -> None:
         self._cells = cells
-        self._free = list(range(end - 1, first - 1, -1))
+        self._free = list(range(end - step, first - 1, -step))
         self._slots: dict[Hashable, int] = {}
         self._more: dict[Hashable, float] = {}
 
@@ -54,6 +54,10 @@ class Slots:
     def since(self, key: Hashable) -> float:
         """Return since when it has lasted, of what does."""
         return self._cells[slot] if (slot := self._slots[key]) else self._more[key]
+
+    def cell(self, key: Hashable) -> int:
+        """Return the first cell of what lasts, 0 if it has no slot."""
+        return self._slots[key]
 
     def restart(self, key: Hashable, now: float) -> float:
         """Let what lasts begin again; return since when it had lasted."""

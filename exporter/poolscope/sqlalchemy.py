@@ -11,6 +11,7 @@ A connection is identified by its record, which is SQLAlchemy's slot: it outlive
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import threading
@@ -26,8 +27,8 @@ from sqlalchemy.util import queue as sqla_queue
 from poolscope import cells, versions
 from poolscope import sqlalchemy_records as records
 from poolscope.errors import harmless
+from poolscope.findings import Setup
 from poolscope.holders import Who
-from poolscope.ledger import Ledger
 from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import Info
@@ -37,6 +38,7 @@ from poolscope.sqlalchemy_pools import (
     limits_of,
     name_of,
     pool_of,
+    setup_of,
 )
 from poolscope.watch import Hooks, Watch
 
@@ -101,8 +103,9 @@ class EngineHooks(Hooks):
             getattr(pool._dialect, "driver", ""),
             sqlalchemy.__version__,
         )
+        self.setup = setup_of(pool)
         records.listen()
-        PoolHooks(pool, watch)
+        PoolHooks(pool, watch, self.info, self.setup)
         self._watch = watch
 
     def unhook(self) -> None:
@@ -116,10 +119,11 @@ class EngineHooks(Hooks):
 class PoolHooks:
     """One pool object. Holds no reference to it, so that it goes when the application lets go."""
 
-    def __init__(self, pool: Pool, watch: Watch) -> None:
+    def __init__(self, pool: Pool, watch: Watch, info: Info, setup: Setup) -> None:
         self.watch: Final = watch
         self.clock: Final = watch.clock
-        self.ledger: Final = Ledger(limits_of(pool), watch.clock, watch.leak_after)
+        self.about: Final = info, setup
+        self.ledger: Final = watch.new_ledger(limits_of(pool), info, setup)
         # By caller: of the attempt in flight the seconds in the queue, and the record that had
         # to be opened; and the record whose connection is closed next.
         self._queued: dict[int, float] = {}
@@ -220,6 +224,7 @@ class PoolHooks:
                 return original(False)
             except sqla_queue.Empty:
                 pass
+            self.blocking()
             return self._wait(original, timeout)
 
         return get
@@ -308,7 +313,9 @@ class PoolHooks:
 
     @harmless
     def collected(self, record: int) -> None:
-        """A record is gone, and its connection with it."""
+        """A record is gone, and its connection with it; and the pool may go with them."""
+        if self._collected() is None:
+            self.watch.pool_gone(self.ledger)
         self._ends(record)
         self.ledger.closed(record, self.clock())
 
@@ -325,6 +332,12 @@ class PoolHooks:
             self.ledger.closed(id(record), self.clock())
 
     @harmless
+    def blocking(self) -> None:
+        """A thread is about to wait, and with it an event loop if one runs there."""
+        if asyncio._get_running_loop() is not None:
+            self.watch.sightings.note("blocks-event-loop", who_asks(self.watch.here).site)
+
+    @harmless
     def waiting(self, now: float) -> None:
         self.ledger.waiting(caller(), now)
 
@@ -338,7 +351,7 @@ class PoolHooks:
     def replaced(self, pool: Pool) -> None:
         """The pool takes no new callers, the new one does; connections that are out come back."""
         self.ledger.retired(self.clock())
-        PoolHooks(pool, self.watch).ledger.replace(self.ledger)
+        PoolHooks(pool, self.watch, *self.about).ledger.replace(self.ledger)
 
     def _ends(self, record: int) -> None:
         """A hold ends, unless there was none; a caller who returns it still has the proxy."""
@@ -362,7 +375,6 @@ class PoolHooks:
 
     @harmless
     def _on_collected(self, _: object) -> None:
-        self.ledger.emptied(self.clock())
         self.watch.pool_gone(self.ledger)
 
 

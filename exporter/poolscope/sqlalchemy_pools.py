@@ -19,6 +19,7 @@ from sqlalchemy.pool import (
 )
 from sqlalchemy.pool.base import _ConnectionRecord
 
+from poolscope.findings import Setup
 from poolscope.ledger import Limits
 
 
@@ -61,6 +62,19 @@ def limits_of(pool: Pool) -> Limits:
     if isinstance(pool, AssertionPool):
         return Limits(1, 1, 0)
     return Limits(math.inf, math.inf, 0)
+
+
+def setup_of(pool: Pool) -> Setup:
+    # The dialect of a bare pool is a stub that has no name.
+    dialect = getattr(pool._dialect, "name", "")
+    return Setup(
+        bounded=isinstance(pool, QueuePool),
+        limit=limits_of(pool).limit,
+        database=dialect not in ("", "sqlite"),
+        pooled=not isinstance(pool, NullPool),
+        pings=pool._pre_ping,
+        recycle=pool._recycle if pool._recycle >= 0 else math.inf,
+    )
 
 
 def existing_records(pool: Pool, scan: bool) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import time
@@ -17,11 +18,14 @@ from poolscope import sites
 from poolscope.alarm import Alarm
 from poolscope.collector import PoolCollector
 from poolscope.errors import harmless
+from poolscope.findings import Finding, Setup
+from poolscope.folder import Folder
 from poolscope.groups import Groups
 from poolscope.holders import Hold, Who, holds_of, longest_first
-from poolscope.ledger import Clock, Ledger
+from poolscope.ledger import Clock, Ledger, Limits
 from poolscope.reading import Reading
 from poolscope.report import HostReading, Info
+from poolscope.sightings import Sightings
 from poolscope.snapshot import Snapshot, snapshot_of
 
 LIBRARIES: Final = ("sqlalchemy", "asyncpg", "aiohttp")
@@ -36,6 +40,7 @@ class Hooks(ABC):
     """What an adapter has put into one pool, to be taken out again."""
 
     info: Info
+    setup: Setup
 
     @abstractmethod
     def unhook(self) -> None:
@@ -90,19 +95,25 @@ class Watch:
         clock: Clock,
         leak_after: float | None = None,
         call_sites: bool = True,
+        folder: Folder | None = None,
     ) -> None:
+        """The first line of the application on the stack is the one that watches the pool."""
         self.name: Final = name
         self.kind: Final = kind
         self.clock: Final = clock
         self.leak_after: Final = leak_after
         self.here: Final = sites.here if call_sites else sites.nowhere
+        self.site: Final = self.here(None)
         # The rest is for adapters and groups.
         self.ledgers: list[Ledger] = []
         self.ended = Reading()
         self.hooks: Hooks | None = None
         self.first_of_name = False
         self.alarm: Alarm | None = None
+        self.sightings = Sightings()
+        self.setup = Setup()
         self._groups = groups
+        self._folder = folder if folder is not None else Folder(None)
 
     def __repr__(self) -> str:
         return f"<poolscope.Watch {self.name!r} ({self.kind})>"
@@ -133,6 +144,15 @@ class Watch:
         return longest_first(
             holds_of(self.name, self.kind, self._groups.holders(self), os.getpid())
         )
+
+    def findings(self) -> list[Finding]:
+        """
+        Return the known mistakes that pools of this name show, the worst first.
+
+        Each has a page in docs/findings.
+        """
+        self.look()
+        return list(self._groups.findings(self))
 
     def unwatch(self) -> None:
         """
@@ -175,20 +195,39 @@ class Watch:
             if self.alarm is not None:
                 self.alarm.tell(ledger)
 
+    def new_ledger(self, limits: Limits, info: Info, setup: Setup) -> Ledger:
+        """Return a ledger for a pool of the watch, where other processes see it if they may."""
+        facts = {
+            "pool": self.name,
+            "kind": self.kind,
+            "info": dataclasses.astuple(info),
+            "setup": dataclasses.asdict(setup),
+        }
+        segments = self._folder.segments(facts, self._not_shared)
+        return Ledger(limits, self.clock, self.leak_after, segments)
+
+    def _not_shared(self) -> None:
+        self.sightings.note("not-shared", self.site)
+
     def add_pool(self, ledger: Ledger) -> None:
         """The watch has a pool object, whose events go to `ledger`."""
         self._groups.add_pool(self, ledger)
 
     def pool_gone(self, ledger: Ledger) -> None:
         """That pool object was collected; safe to be called by the garbage collector."""
+        if ledger.unclosed:
+            self.sightings.note("never-closed", self.site)
+        ledger.emptied(self.clock())
         self._groups.pool_gone(self, ledger)
 
 
 class Watches:
     """A set of watches that share a clock; the process's own is behind `poolscope.watch`."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, folder: Folder | None = None) -> None:
+        """`folder` is that of POOLSCOPE_DIR, as it is at the first watch, if it is not given."""
         self._clock = clock
+        self._folder = folder
         self._unregistered = Groups()
         # Kept by their watches, and by their registry; a watch may outlive its registry.
         self._all = weakref.WeakSet({self._unregistered})
@@ -240,10 +279,15 @@ class Watches:
         self._follow_forks()
         groups = self._groups_of(registry)
         chosen = adapter.default_name(target) if name is None else name
-        watch = Watch(chosen, adapter.KIND, groups, self._clock, leak_after, call_sites)
+        if self._folder is None:
+            self._folder = Folder.of_environment()
+        watch = Watch(
+            chosen, adapter.KIND, groups, self._clock, leak_after, call_sites, self._folder
+        )
         groups.add(watch)
         try:
             watch.hooks = adapter.hook(target, watch)
+            watch.setup = watch.hooks.setup
         except BaseException:
             groups.remove(watch)
             raise

@@ -8,13 +8,17 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from aiohttp import web
 
 import poolscope
+from poolscope.findings import RULES
+
+if TYPE_CHECKING:
+    from poolscope.demo.postgres import EmbeddedPostgres
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -50,3 +54,24 @@ async def test_the_worker() -> None:
     assert ("", 0) == (result.stderr, result.returncode)
     assert metrics.startswith("metrics: http://127.0.0.1:")
     assert "10 acquired, 6 of them waited, 6 reused, 4 opened, at most 4 of 4 in use" == seen
+
+
+def test_the_leaky_service_is_told_each_of_its_mistakes(postgres: EmbeddedPostgres) -> None:
+    example = EXAMPLES / "leaky_service.py"
+    marks = {
+        (line.partition("# MISTAKE: ")[2], f"leaky_service.py:{number}")
+        for number, line in enumerate(example.read_text().splitlines(), 1)
+        if "# MISTAKE: " in line
+    }
+    # All but what only the machine that it runs on can get wrong.
+    assert {"not-shared"} == set(RULES).difference(name for name, _ in marks)
+
+    command = [sys.executable, "-W", "error", str(example), postgres.dsn]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == result.returncode, result.stderr
+    said = [line.partition(": ")[::2] for line in result.stdout.splitlines()]
+    assert marks == {(name, rest.split("; ")[-1].partition(" in ")[0]) for name, rest in said}
+    for name, rest in said:
+        if name in RULES:
+            assert rest.startswith(f"{RULES[name].severity} {name}: ")
+    assert "from leaky_service.py:" in result.stderr

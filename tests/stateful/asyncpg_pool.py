@@ -15,6 +15,7 @@ import functools
 import inspect
 import itertools
 import logging
+import math
 import os
 import time
 import traceback
@@ -389,6 +390,10 @@ class PoolOfAsyncpg(PoolMachine):
         # began is held, but was not acquired. One that was dead when the caller got it was
         # acquired, and is not held.
         return self.out() - self.out_before + self.dead
+
+    def most_lost(self) -> float:
+        # Before 0.32 what is acquired while the pool is closed can be returned by nobody.
+        return math.inf if "init_size" not in PARAMETERS and self.pool._closed else 0
 
     def out(self) -> int:
         return sum(not holder.is_idle() for holder in self.connected)

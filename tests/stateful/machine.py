@@ -108,7 +108,12 @@ class PoolMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def reading(self) -> Reading:
+        self.watch.look()
         return self.watch._groups.read(self.watch)
+
+    def most_lost(self) -> float:
+        """Return how many connections there can be at most that nobody could return."""
+        return self.dropped_out
 
     @operation()
     def a_second_passes(self) -> None:
@@ -166,7 +171,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.out() == len(holders)
         assert sum(holder.overdue for holder in holders) == reading.overdue
         assert sum(holder.abandoned for holder in holders) == reading.abandoned
-        assert reading.abandoned <= reading.leaks_abandoned <= self.dropped_out
+        assert reading.abandoned <= reading.leaks_abandoned <= self.most_lost()
         assert reading.leaks_recovered + reading.overdue <= reading.leaks_overdue
         sites = [site for ledger in self.watch.ledgers for site in ledger.sites()]
         named = sum(holder.site is not None for holder in holders)

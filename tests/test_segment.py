@@ -1,0 +1,268 @@
+"""Ledgers that lie in files: what another process reads is what this one knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolscope import Hold, cells
+from poolscope.findings import Setup
+from poolscope.folder import MOST_FILES, Folder, FolderError, check
+from poolscope.holders import Who
+from poolscope.ledger import Ledger, Limits
+from poolscope.mapped import BadFileError, PoolFile
+from poolscope.report import Info
+from poolscope.segment import HEAD, TEXT_BYTES
+from poolscope.sites import APPLICATION, Function, Site
+from poolscope.testing import FakeClock
+
+FACTS: dict[str, Any] = {
+    "pool": "orders",
+    "kind": "asyncpg",
+    "info": ("Pool", "asyncpg", "0.32.0"),
+    "setup": dataclasses.asdict(Setup(limit=3.0, pings=False)),
+}
+
+
+def who(name: str, owner: str = "Task-1") -> Who:
+    return Who(Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), owner, owner)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "pools"
+
+
+def unshared() -> None:
+    raise AssertionError("it could not be shared")
+
+
+@pytest.fixture
+def ledger(folder: Path, clock: FakeClock) -> Ledger:
+    segments = Folder(folder).segments(FACTS, unshared)
+    return Ledger(Limits(3, 3, 0), clock, 5.0, segments)
+
+
+def file_of(folder: Path) -> Path:
+    (path,) = folder.glob("*.pool")
+    return path
+
+
+@pytest.fixture
+def busy(ledger: Ledger, clock: FakeClock) -> Ledger:
+    """A ledger with a bit of everything."""
+    ledger.opened(1, "a", clock(), 0.02, True)
+    ledger.served("a", clock(), 0.03, None, False, who("pay", "Task-with-ä"))
+    ledger.opened(2, "b", clock(), 0.02, True)
+    ledger.served("b", clock(), 0.03, None, False, who("cart"))
+    clock.advance(6.0)
+    ledger.adopted("c", clock(), True)
+    ledger.returned("b", clock())
+    ledger.abandoned("a", clock())
+    ledger.waiting("x", clock())
+    ledger.finished(cells.TIMEOUT, 1.0, 1.0)
+    ledger.sightings.note("never-closed", None)
+    ledger.sightings.note("nested-acquire", who("pay").site)
+    clock.advance(1.5)
+    return ledger
+
+
+def test_a_reader_knows_what_the_ledger_knows(busy: Ledger, folder: Path, clock: FakeClock) -> None:
+    view = PoolFile(file_of(folder), 42).read(clock())
+    assert ("orders", "asyncpg") == (view.pool, view.kind)
+    assert (Info("Pool", "asyncpg", "0.32.0"), Setup(limit=3.0, pings=False)) == (
+        view.info,
+        view.setup,
+    )
+    assert busy.read() == view.reading
+    assert busy.sites() == list(view.sites)
+    assert {
+        Hold("orders", "asyncpg", "shop.py:7 in pay", 7.5, "Task-with-ä", True, True, 42),
+        Hold("orders", "asyncpg", None, 1.5, None, False, False, 42),
+    } == set(view.holds)
+    site = "shop.py:7 in pay"
+    assert {"abandoned": (site,), "never-closed": (), "nested-acquire": (site,)} == view.seen
+
+
+def test_it_follows_what_changes(busy: Ledger, folder: Path, clock: FakeClock) -> None:
+    reader = PoolFile(file_of(folder), 42)
+    before = reader.read(clock())
+    busy.returned("a", clock())
+    busy.served("a", clock(), 0.0, None, True, who("new"))
+    clock.advance(1.0)
+    after = reader.read(clock())
+    assert busy.read() == after.reading != before.reading
+    assert busy.sites() == list(after.sites)
+    assert "shop.py:7 in new" in {hold.site for hold in after.holds}
+
+
+def test_more_names_than_there_is_room_for(ledger: Ledger, folder: Path, clock: FakeClock) -> None:
+    for number in range(TEXT_BYTES // 100):
+        ledger.served("a", clock(), 0.0, None, True, who(f"{number:0100}"))
+        clock.advance(1.0)
+        ledger.returned("a", clock())
+    ledger.served("a", clock(), 0.0, None, True, who("last"))
+    view = PoolFile(file_of(folder), 42).read(clock())
+    assert busy_seconds(view.sites) <= busy_seconds(ledger.sites())
+    assert [None] == [hold.site for hold in view.holds]
+    assert ledger.read() == view.reading
+
+
+def busy_seconds(sites: Any) -> float:
+    return float(sum(site.in_use_seconds for site in sites))
+
+
+def test_an_event_in_which_the_writer_stopped_is_read_all_the_same(
+    busy: Ledger, folder: Path, clock: FakeClock
+) -> None:
+    assert busy.changing is not None
+    busy.changing[0] += 1
+    assert busy.read() == PoolFile(file_of(folder), 42).read(clock()).reading
+
+
+class TestFilesThatAreNoPools:
+    @pytest.fixture
+    def path(self, busy: Ledger, folder: Path) -> Path:
+        return file_of(folder)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda data: b"",
+            lambda data: data[: HEAD.size - 1],
+            lambda data: data[: HEAD.size],
+            lambda data: data[:-1],
+            lambda data: data + b"more",
+            lambda data: b"x" + data[1:],
+            lambda data: data[:8] + struct.pack("<I", 99) + data[12:],
+            lambda data: data[: HEAD.size] + b"{]" + data[HEAD.size + 2 :],
+            lambda data: os.urandom(len(data)),
+            lambda data: bytes(len(data)),
+        ],
+    )
+    def test_damage(self, path: Path, damage: Any, clock: FakeClock) -> None:
+        path.write_bytes(damage(path.read_bytes()))
+        with pytest.raises(BadFileError):
+            PoolFile(path, 42).read(clock())
+
+    def test_damage_after_it_was_known(self, path: Path, busy: Ledger, clock: FakeClock) -> None:
+        known = PoolFile(path, 42)
+        busy._cells[cells.OK] = float("nan")
+        with pytest.raises(BadFileError):
+            known.read(clock())
+        os.truncate(path, 100)
+        with pytest.raises(BadFileError):
+            known.read(clock())
+        path.unlink()
+        with pytest.raises(FileNotFoundError):
+            known.read(clock())
+
+    @pytest.fixture(params=["symlink", "fifo", "directory", "foreign"])
+    def other(self, request: pytest.FixtureRequest, path: Path) -> Path:
+        other = path.with_name(f"1-other.1.{request.param}")
+        if request.param == "symlink":
+            other.symlink_to(path)
+        elif request.param == "fifo":
+            os.mkfifo(other)
+        elif request.param == "directory":
+            other.mkdir()
+        else:
+            other.write_text("of somebody else")
+            os.chown(other, 12345, 12345)
+        return other
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_what_is_no_file_of_this_user(self, other: Path) -> None:
+        with pytest.raises((BadFileError, OSError)):
+            PoolFile(other, 42)
+
+
+class TestTheFolder:
+    def test_it_is_made_for_this_user_alone(self, ledger: Ledger, folder: Path) -> None:
+        assert 0o700 == folder.stat().st_mode & 0o777
+        assert {0o600} == {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+        assert [".pool", ".process"] == sorted(path.suffix for path in folder.iterdir())
+
+    def test_others_may_not_write_to_it(self, folder: Path) -> None:
+        folder.mkdir()
+        folder.chmod(0o770)
+        with pytest.raises(FolderError, match=r"^others may write to .*; chmod go-w, or name"):
+            check(folder)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+    def test_it_is_this_users(self, folder: Path) -> None:
+        folder.mkdir()
+        os.chown(folder, 12345, 12345)
+        with pytest.raises(FolderError, match=r"belongs to user 12345, and this is user 0; proc"):
+            check(folder)
+
+    def test_one_that_cannot_be_made(self, folder: Path) -> None:
+        folder.write_text("")
+        with pytest.raises(FolderError, match=r"pools: File exists; name a folder that can be"):
+            check(folder)
+
+    @pytest.fixture
+    def failures(self) -> Iterator[list[None]]:
+        failures: list[None] = []
+        yield failures
+        assert failures
+
+    def test_where_it_cannot_be_used_the_pool_is_private_and_the_log_says_so_once(
+        self,
+        folder: Path,
+        failures: list[None],
+        clock: FakeClock,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        folder.write_text("")
+        segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
+        for _ in range(2):
+            ledger = Ledger(Limits(3, 3, 0), clock, 5.0, segments)
+            ledger.held("a", clock(), False, who("pay"))
+            assert 1 == ledger.read().in_use
+        (record,) = caplog.records
+        assert record.getMessage().startswith(
+            "POOLSCOPE_DIR cannot be used, an exporter does not see all pools: "
+        )
+        assert 2 == len(failures)
+
+    def test_a_full_disk(
+        self,
+        folder: Path,
+        failures: list[None],
+        clock: FakeClock,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def full(*args: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.posix_fallocate", full)
+        segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
+        assert 0 == Ledger(Limits(3, 3, 0), clock, 5.0, segments).read().in_use
+        assert [".process"] == [path.suffix for path in folder.iterdir()]
+        assert "No space left on device" in caplog.records[0].getMessage()
+
+    def test_a_process_that_makes_ever_more_pools(
+        self, folder: Path, failures: list[None], clock: FakeClock
+    ) -> None:
+        segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
+        for _ in range(MOST_FILES + 3):
+            Ledger(Limits(3, 3, 0), clock, 5.0, segments)
+        assert MOST_FILES == len(list(folder.glob("*.pool")))
+        assert 3 == len(failures)
+
+    def test_without_one_nothing_is_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+    ) -> None:
+        monkeypatch.delenv("POOLSCOPE_DIR", raising=False)
+        monkeypatch.chdir(tmp_path)
+        segments = Folder.of_environment().segments(FACTS, unshared)
+        Ledger(Limits(3, 3, 0), clock, 5.0, segments)
+        assert [] == list(tmp_path.iterdir())
