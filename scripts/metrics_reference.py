@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolscope.metrics import FAMILIES, POOL_LABELS, Family
+from poolscope.metrics import EXPORTER_FAMILIES, FAMILIES, POOL_LABELS, Family
 
 HEAD = """\
 # Metrics
@@ -27,6 +27,16 @@ Upper bounds in seconds; each histogram has `+Inf` besides.
 """
 
 
+EXPORTER = """
+## Of the exporter alone
+
+What `poolscope exporter` serves besides; see [Many processes](exporter.md).
+
+| family | type | labels | meaning |
+|---|---|---|---|
+"""
+
+
 def row(family: Family) -> str:
     further = [f"`{label}`" for label in family.labels if label not in POOL_LABELS]
     labels = ", ".join(further) if family.labels else "no labels at all"
@@ -40,7 +50,13 @@ def page() -> str:
         for family in FAMILIES
         if family.buckets
     ]
-    return HEAD + "".join(map(row, FAMILIES)) + BUCKETS + "".join(bounds)
+    own = [
+        f"| `{family.name}` | {family.type} | {', '.join(f'`{label}`' for label in family.labels)} "
+        f"| {family.help} |\n"
+        for family in EXPORTER_FAMILIES
+    ]
+    families = "".join(map(row, FAMILIES))
+    return "".join([HEAD, families, EXPORTER, *own, BUCKETS, *bounds])
 
 
 if __name__ == "__main__":

@@ -113,11 +113,11 @@ def test_an_unknown_command_is_named_with_those_that_exist(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as exited:
-        main(["exporter"])
+        main(["dashboards"])
     assert exited.value.code == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert "'exporter'" in line
+    assert "'dashboards'" in line
     assert "demo" in line
 
 
@@ -126,7 +126,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         main(["--help"])
     assert exited.value.code == 0
     _, _, commands = capsys.readouterr().out.partition("commands:\n  COMMAND\n")
-    assert [line.split()[0] for line in commands.splitlines()] == ["demo"]
+    assert [line.split()[0] for line in commands.splitlines()] == ["demo", "exporter"]
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

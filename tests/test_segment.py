@@ -192,7 +192,7 @@ class TestTheFolder:
     def test_others_may_not_write_to_it(self, folder: Path) -> None:
         folder.mkdir()
         folder.chmod(0o770)
-        with pytest.raises(FolderError, match=r"^others may write to .*; chmod go-w, or name"):
+        with pytest.raises(FolderError, match=r"^others may write to .*; name a folder that"):
             check(folder)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")

@@ -10,18 +10,24 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Final, NoReturn
 
 import poolscope
+from poolscope.folder import VARIABLE, FolderError
+
+TAKEN: Final = ("/api/v1/pools", "/-/healthy", "/-/ready")
+"""Paths that the exporter has besides the metrics."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (default: those of the process) name."""
     options = _parser().parse_args(arguments)
     try:
-        return _demo(options)
+        return {"demo": _demo, "exporter": _exporter}[options.command](options)
     except BrokenPipeError:
         # Whoever read the output is gone; Python's own flush at exit would complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,6 +42,32 @@ def _demo(options: argparse.Namespace) -> int:
     except demo.DemoError as error:
         print(f"poolscope demo: {error}", file=sys.stderr)  # noqa: T201 - it is a command
         return 1
+
+
+def _exporter(options: argparse.Namespace) -> int:
+    if options.dir is None:
+        print(  # noqa: T201 - it is a command
+            "poolscope exporter: name the folder of the processes with --dir or POOLSCOPE_DIR "
+            "(see poolscope exporter --help)",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        from poolscope.server import logs, main
+    except ImportError as error:
+        print(  # noqa: T201 - as above
+            f"poolscope exporter: {error.name} is missing; pip install 'poolscope[exporter]'",
+            file=sys.stderr,
+        )
+        return 1
+    logs.configure(options.log_level, options.log_format)
+    host, port = options.listen_address
+    try:
+        main.run(main.Options(options.dir, host, port, options.telemetry_path))
+    except (FolderError, main.ServerError) as error:
+        print(f"poolscope exporter: {error}", file=sys.stderr)  # noqa: T201 - as above
+        return 1
+    return 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     _add_demo(commands)
+    _add_exporter(commands)
     return parser
 
 
@@ -86,6 +119,77 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         default="127.0.0.1",
         help="address that the metrics are served at (default: %(default)s)",
     )
+
+
+def _add_exporter(commands: argparse._SubParsersAction[_Parser]) -> None:
+    text = (
+        "Serves the metrics of all processes that have POOLSCOPE_DIR set to one folder, those "
+        "that are stuck included, and keeps the counters of those that are gone. One exporter "
+        "for each folder, run by the same user as the processes."
+    )
+    parser = commands.add_parser(
+        "exporter",
+        help="serve the metrics of all processes of a host",
+        description=text,
+        allow_abbrev=False,
+    )
+    given = os.environ.get(VARIABLE)
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        metavar="DIR",
+        default=Path(given) if given else None,
+        help=f"the folder of the processes (default: that of {VARIABLE})",
+    )
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        type=_listen_address,
+        metavar="HOST:PORT",
+        default="127.0.0.1:10464",
+        help="where to listen, port 0 for any that is free (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        type=_path,
+        metavar="PATH",
+        default="/metrics",
+        help="where the metrics are (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="the least that is logged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("text", "json"),
+        default="text",
+        help="lines for people or for machines (default: %(default)s)",
+    )
+
+
+def _listen_address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or (":" in host and not text.startswith("[")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not HOST:PORT, such as 127.0.0.1:10464 or [::1]:10464"
+        )
+    # As with other exporters, without a host it listens everywhere.
+    return host or "0.0.0.0", _port(port)  # noqa: S104
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/[\w./~-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path, such as /metrics")
+    if text in TAKEN:
+        raise argparse.ArgumentTypeError(f"{text!r} is taken by the exporter itself")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -10,7 +10,7 @@ from prometheus_client.samples import Sample
 
 from poolscope.errors import internal_errors
 from poolscope.groups import Groups
-from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, Family
+from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, ExporterFamily, Family
 from poolscope.reading import Histogram
 from poolscope.report import Report
 
@@ -23,7 +23,7 @@ class PoolCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that registering does not collect and duplicates are refused."""
-        return [_metric(family) for family in FAMILIES]
+        return [metric_of(family) for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
         reports = self.groups.reports()
@@ -32,7 +32,7 @@ class PoolCollector(Collector):
 
 def collected(family: Family, reports: Sequence[Report]) -> Metric:
     """Return the family with the samples of all pools."""
-    metric = _metric(family)
+    metric = metric_of(family)
     if family is INTERNAL_ERRORS:
         metric.samples.append(Sample(family.name, {}, float(internal_errors.count)))
     for report in reports:
@@ -41,7 +41,8 @@ def collected(family: Family, reports: Sequence[Report]) -> Metric:
     return metric
 
 
-def _metric(family: Family) -> Metric:
+def metric_of(family: Family | ExporterFamily) -> Metric:
+    """Return the family without any sample."""
     return Metric(family.name.removesuffix("_total"), family.help, family.type)
 
 

@@ -21,6 +21,7 @@ from operator import add
 from pathlib import Path
 from typing import Final
 
+import poolscope
 from poolscope.findings import Case, findings_of
 from poolscope.folder import POOL, PROCESS, FolderError, check
 from poolscope.holders import Hold, SharedSites, longest_first
@@ -55,6 +56,7 @@ class View:
         the fullest single process; 0 to 1.
     gone: how many processes there were and are no more.
     bad: files that are not what they should be.
+    version: that of the exporter.
     """
 
     reports: tuple[Report, ...]
@@ -62,6 +64,7 @@ class View:
     fullest: dict[Key, float]
     gone: int
     bad: int
+    version: str = poolscope.__version__
 
     @property
     def holds(self) -> list[Hold]:
@@ -103,11 +106,11 @@ class Fleet:
         unfolded: list[PoolView] = []
         for name in processes:
             try:
-                with _is_gone(self._folder / f"{name}{PROCESS}") as gone:
+                with _last_seen(self._folder / f"{name}{PROCESS}", now) as seen:
                     own = [pool for pool in pools if pool.startswith(f"{name}.")]
-                    read, wrong = self._read(own, now)
+                    read, wrong = self._read(own, now, seen)
                     bad += wrong
-                    if not gone:
+                    if seen is None:
                         live.append(ProcessView(_pid_of(name), tuple(read)))
                     elif not self._fold(name, read, own):
                         unfolded += read
@@ -125,7 +128,9 @@ class Fleet:
         processes = {name.removesuffix(PROCESS) for name in shown if name.endswith(PROCESS)}
         return processes, [name for name in shown if name.endswith(POOL)]
 
-    def _read(self, names: Iterable[str], now: float) -> tuple[list[PoolView], int]:
+    def _read(
+        self, names: Iterable[str], now: float, seen: float | None
+    ) -> tuple[list[PoolView], int]:
         """Return what is in files of one process, and how many of them are bad."""
         views, bad = [], 0
         for name in names:
@@ -133,7 +138,7 @@ class Fleet:
                 file = self._known.get(name)
                 if file is None:
                     file = self._known[name] = PoolFile(self._folder / name, _pid_of(name))
-                views.append(file.read(now))
+                views.append(file.read(now, seen))
             except FileNotFoundError:
                 continue
             except (BadFileError, OSError):
@@ -213,15 +218,23 @@ def _pid_of(name: str) -> int:
 
 
 @contextmanager
-def _is_gone(path: Path) -> Iterator[bool]:
-    """Yield whether the process of the file has ended; if so, it is ours meanwhile."""
+def _last_seen(path: Path, now: float) -> Iterator[float | None]:
+    """
+    Yield when the process of the file was last seen alive, or None if it lives.
+
+    One that has ended is ours meanwhile. The time of the file tells, in seconds of
+    `time.monotonic`, so that an exporter that begins anew knows it too; 0 stands for never.
+    """
     with opened(path, os.O_RDWR) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            yield False
+            os.utime(file, ns=(int(now * 1e9), int(now * 1e9)))
+            yield None
         else:
-            yield True
+            seen = os.fstat(file).st_mtime_ns / 1e9
+            # Nobody has looked since it began, or since the machine did.
+            yield seen if seen <= now else 0.0
 
 
 def _be_the_only_one(path: Path) -> int:

@@ -58,7 +58,9 @@ def check(folder: Path) -> None:
             "processes and exporter must be one user"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise FolderError(f"others may write to {folder}; chmod go-w, or name another")
+        raise FolderError(
+            f"others may write to {folder}; name a folder that only this user may write to"
+        )
 
 
 class Folder:

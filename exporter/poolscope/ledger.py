@@ -322,12 +322,13 @@ class Ledger(Recorder):
         passed = now - cells[c.CHANGED]
         if passed > 0.0:
             in_use, waiting = cells[c.IN_USE], cells[c.WAITING]
-            cells[c.CHANGED] = now
             cells[c.IN_USE_SECONDS] += in_use * passed
             if waiting:
                 cells[c.WAITING_SECONDS] += waiting * passed
             if in_use + cells[c.OPENING] >= cells[c.LIMIT]:
                 cells[c.SATURATED_SECONDS] += passed
+            # Last: were the process killed in between, no sum would be less than it was read.
+            cells[c.CHANGED] = now
         if now - cells[c.WINDOW] >= c.PEAK_WINDOW:
             self._rotate(now)
 

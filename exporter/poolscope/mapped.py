@@ -10,6 +10,7 @@ import json
 import math
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ from poolscope.report import Info
 from poolscope.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
 
 LARGEST: Final = 16 * 2**20
-TRIES: Final = 10
-"""How often a file that is changing is read again; one that stopped in a change is taken as is."""
+TRIES: Final = 50
+PAUSE: Final = 0.0001
+"""
+How often, after how many seconds, a file that is changing is read again. A process that stopped
+in the middle of a change is taken as it is.
+"""
 
 
 class BadFileError(Exception):
@@ -80,14 +85,21 @@ class PoolFile:
         except (ValueError, TypeError, KeyError) as error:
             raise BadFileError("what it says of its pool makes no sense") from error
 
-    def read(self, now: float) -> PoolView:
-        """Return what the pool is at the clock's `now`, in seconds of `time.monotonic`."""
+    def read(self, now: float, seen: float | None = None) -> PoolView:
+        """
+        Return what the pool is at the clock's `now`, in seconds of `time.monotonic`.
+
+        seen: of a process that is gone, when it was last seen alive; None: it lives. What it held
+            is counted up to then, and not for as long as nobody looked.
+        """
         with opened(self._path) as file:
             if os.fstat(file).st_size != self._size:
                 raise BadFileError("it has another size than it had")
             cells = self._cells(file)
             if not all(0.0 <= value < math.inf for value in cells[c.OK : c.SCALARS]):
                 raise BadFileError("its numbers make no sense")
+            if seen is not None:
+                now = max(seen, cells[c.CHANGED])
             owners = os.pread(file, OWNER_BYTES * self._slots, self._owners)
             if cells[c.TEXTS] != len(self._texts):
                 self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), cells[c.TEXTS])
@@ -109,6 +121,7 @@ class PoolFile:
             sequence = memoryview(os.pread(file, 8, self._start)).cast("d")[0]
             if cells[c.SEQUENCE] == sequence and sequence % 2 == 0:
                 break
+            time.sleep(PAUSE)
         return cells.tolist()
 
     def _text(self, number: float) -> str | None:

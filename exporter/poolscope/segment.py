@@ -108,7 +108,10 @@ class FileSegment(Segment):
 
     def summed(self, number: int, label: str, sums: list[float]) -> None:
         start = c.FIRST_SITE + number * c.SITE_CELLS
-        self.cells[start + 1], self.cells[start + 2], self.cells[start + 3] = sums[:3]
+        # In this order no reader finds less than before, should the process end in between.
+        self.cells[start + 2] = sums[1]
+        self.cells[start + 3] = sums[2]
+        self.cells[start + 1] = sums[0]
         self.cells[start] = self._number(label)
 
     def sighted(self, rule: str, site: Site | None) -> None:

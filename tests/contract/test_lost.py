@@ -86,6 +86,8 @@ async def test_what_is_overdue_is_said_once_and_once_more_when_it_is_back(
     # Nobody looks but those who ask for connections.
     for _ in range(2):
         await pool.release(await pool.acquire())
+    for _ in range(2):
+        assert 1 == watch.snapshot().overdue
     (record,) = said(caplog, "overdue")
     assert (
         f"pool 'orders' ({pool.kind}): a connection has been out for too long, 61.0 s until now; "

@@ -7,16 +7,21 @@ A process with a pool that does what it is told, one word on each line, and answ
     use N       take and return a connection N times
     fork        have a child with the same pool, which from now on does what is told
     block       answer, and never do anything again
+    load PATH   answer, and then take and return connections for as long as its parent
+                lives; PATH is a file of two cells,
+                which say how many it has begun to take, and how many it has taken
 
 Run with the name of the pool; POOLSCOPE_DIR says where it can be seen.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import sqlite3
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy
@@ -35,6 +40,17 @@ def take(pool: sqlalchemy.Pool) -> Any:
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def load(pool: sqlalchemy.Pool, path: Path) -> None:
+    with path.open("r+b") as file:
+        tally = memoryview(mmap.mmap(file.fileno(), 16)).cast("d")
+    parent = os.getppid()
+    while os.getppid() == parent:
+        tally[0] += 1
+        connection = take(pool)
+        tally[1] += 1
+        connection.close()
 
 
 def main(name: str) -> None:
@@ -59,6 +75,8 @@ def main(name: str) -> None:
         say(str(os.getpid()))
         if word == "block":
             time.sleep(3600)
+        elif word == "load":
+            load(pool, Path(number))
 
 
 if __name__ == "__main__":

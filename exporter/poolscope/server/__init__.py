@@ -1,0 +1,1 @@
+"""The standalone exporter: one address for all processes of a host."""

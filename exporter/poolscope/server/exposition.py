@@ -1,0 +1,43 @@
+"""What Prometheus gets to see of a fleet, in the format that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.samples import Sample
+
+from poolscope.collector import collected, metric_of
+from poolscope.fleet import View
+from poolscope.metrics import EXPORTER_FAMILIES, FAMILIES, INTERNAL_ERRORS
+
+
+class _Exposed:
+    """Stands in the place of a registry, for one look at the fleet."""
+
+    def __init__(self, view: View, seconds: float) -> None:
+        self._view = view
+        self._seconds = seconds
+
+    def collect(self) -> Iterator[Metric]:
+        for family in FAMILIES:
+            # Errors of the instrumentation are in the processes, which count them for themselves.
+            if family is not INTERNAL_ERRORS:
+                yield collected(family, self._view.reports)
+        for own in EXPORTER_FAMILIES:
+            metric = metric_of(own)
+            for values, value in own.samples(self._view, self._seconds):
+                labels = dict(zip(own.labels, values, strict=True))
+                metric.samples.append(Sample(own.name, labels, value))
+            yield metric
+
+
+def expose(view: View, seconds: float, accept: str) -> tuple[bytes, str]:
+    """
+    Return the metrics and their content type, of those that the header `accept` allows.
+
+    seconds: what the look at the fleet has taken.
+    """
+    encode, content_type = choose_encoder(accept)
+    return encode(_Exposed(view, seconds)), content_type

@@ -1,0 +1,48 @@
+"""What the exporter writes to stderr: lines for people, or for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+
+class Text(logging.Formatter):
+    """One line: the time, the level, the message; and, of an error, where it was."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - its base's
+        return _time(record)
+
+
+class Json(logging.Formatter):
+    """One JSON object on each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "poolscope", {}),
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+FORMATS = {"text": Text, "json": Json}
+
+
+def configure(level: str, format_name: str) -> None:
+    """Let the log go to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(FORMATS[format_name]())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    # It logs each request, and whatever nonsense clients send.
+    logging.getLogger("aiohttp").setLevel(logging.ERROR)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

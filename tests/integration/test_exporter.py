@@ -1,0 +1,277 @@
+"""The exporter as a process, beside processes that have pools."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import poolscope
+from poolscope.metrics import EXPORTER_FAMILIES
+from support.exporters import ExporterProcess
+from support.workers import Worker
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "pools"
+
+
+@pytest.fixture
+def workers(folder: Path) -> Iterator[Callable[..., Worker]]:
+    made: list[Worker] = []
+
+    def make(name: str = "orders") -> Worker:
+        made.append(Worker(folder, name))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.kill()
+
+
+@pytest.fixture
+def exporter(folder: Path) -> Iterator[ExporterProcess]:
+    exporter = ExporterProcess(folder)
+    yield exporter
+    exporter.kill()
+
+
+def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset({"pool": "orders", "kind": "sqlalchemy", **labels}.items())
+
+
+class TestMetrics:
+    def test_all_processes_are_in_one_scrape(self, exporter: Any, workers: Any) -> None:
+        first, second = workers(), workers()
+        first.tell("take", "take", "take")
+        second.tell("use 5", "take")
+        second.kill()
+        samples = exporter.scrape()
+        assert 3.0 == samples[of("connpool_connections", state="in_use")]
+        assert 9.0 == samples[of("connpool_acquires_total", outcome="ok")]
+        assert 4.0 == samples[of("connpool_limit")]
+        assert 0.75 == samples[of("connpool_utilization_max")]
+        assert 3.0 == samples[of("connpool_site_connections", site="worker:take")]
+        assert 1.0 == samples[of("connpool_finding", rule="nested-acquire", severity="critical")]
+        states = {"live": 1.0, "gone": 1.0}
+        for state, expected in states.items():
+            labels = frozenset({("state", state)})
+            assert expected == samples["connpool_exporter_processes", labels]
+        assert 0.0 == samples["connpool_exporter_bad_segments", frozenset()]
+        version = frozenset({("version", poolscope.__version__)})
+        assert 1.0 == samples["connpool_exporter_build_info", version]
+
+    def test_promtool_finds_nothing_to_say(
+        self, exporter: Any, workers: Any, promtool: str
+    ) -> None:
+        workers().tell("take")
+        text = exporter.get("/metrics")[2]
+        result = subprocess.run(
+            [promtool, "check", "metrics"], input=text, capture_output=True, check=False
+        )
+        assert (0, b"", b"") == (result.returncode, result.stdout, result.stderr)
+        for family in EXPORTER_FAMILIES:
+            assert f"\n{family.name}".encode() in text
+
+    def test_the_format_is_what_is_asked_for(self, exporter: Any) -> None:
+        _, headers, text = exporter.get("/metrics")
+        assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        accept = "application/openmetrics-text; version=1.0.0"
+        _, headers, text = exporter.get("/metrics", Accept=accept)
+        assert headers["Content-Type"].startswith("application/openmetrics-text")
+        assert text.endswith(b"# EOF\n")
+        _, headers, text = exporter.get("/metrics", **{"Accept-Encoding": "gzip"})
+        assert "gzip" == headers["Content-Encoding"]
+        assert b"# HELP connpool_connections " in gzip.decompress(text)
+
+    def test_they_can_be_elsewhere(self, folder: Path) -> None:
+        exporter = ExporterProcess(folder, "--web.telemetry-path", "/pools/metrics")
+        exporter.url = exporter.url.removesuffix("/pools")
+        assert 200 == exporter.get("/pools/metrics")[0]
+        assert 404 == exporter.get("/metrics")[0]
+        assert b'href="/pools/metrics"' in exporter.get("/")[2]
+        exporter.kill()
+
+
+class TestTheApi:
+    def test_pools_with_processes_holders_and_findings(self, exporter: Any, workers: Any) -> None:
+        worker = workers()
+        worker.tell("take", "lose")
+        status, headers, text = exporter.get("/api/v1/pools")
+        assert (200, "application/json; charset=utf-8") == (status, headers["Content-Type"])
+        document = json.loads(text)
+        (pool,) = document["pools"]
+        assert ("orders", "sqlalchemy", True) == (pool["pool"], pool["kind"], pool["live"])
+        assert (1, 1, 4, 0.25) == (
+            pool["in_use"],
+            pool["idle"],
+            pool["limit"],
+            pool["utilization_max"],
+        )
+        (process,) = pool["processes"]
+        assert (worker.pid, 1) == (process["pid"], process["in_use"])
+        (holder,) = pool["holders"]
+        assert (worker.pid, "MainThread", False) == (
+            holder["pid"],
+            holder["owner"],
+            holder["overdue"],
+        )
+        assert holder["site"].startswith("worker.py:")
+        assert ["abandoned", "nested-acquire"] == [f["rule"] for f in pool["findings"]]
+        assert holder["site"] in pool["findings"][0]["sites"]
+
+    def test_the_landing_page_and_the_rest(self, exporter: Any) -> None:
+        status, headers, text = exporter.get("/")
+        assert (200, "text/html; charset=utf-8") == (status, headers["Content-Type"])
+        assert b'<a href="/metrics">' in text
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "poolscope" == headers["Server"]
+        assert (200, b"Healthy.\n") == exporter.get("/-/healthy")[::2]
+        exporter.get("/metrics")
+        assert (200, b"Ready.\n") == exporter.get("/-/ready")[::2]
+        assert (404, b"404: Not Found\n") == exporter.get("/nothing")[::2]
+
+
+CLOSE = b"Connection: close\r\n\r\n"
+
+
+def exchange(exporter: Any, data: bytes) -> bytes:
+    """Send these bytes, and return what comes back until the exporter hangs up."""
+    host, port = exporter.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(data)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return answer
+
+
+class TestClientsThatMisbehave:
+    @pytest.mark.parametrize(
+        ("data", "status"),
+        [
+            (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + CLOSE, b"405"),
+            (b"BREW /metrics HTTP/1.1\r\nHost: x\r\n" + CLOSE, b"400"),
+            (b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n" + CLOSE, b"404"),
+            (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"400"),
+            (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+            (b"\x16\x03\x01\x00 not http at all\r\n\r\n", b"400"),
+        ],
+    )
+    def test_get_an_answer(self, exporter: Any, data: bytes, status: bytes) -> None:
+        assert status == exchange(exporter, data).split()[1]
+        assert 200 == exporter.get("/metrics")[0]
+
+    async def test_a_thousand_at_once(self, exporter: Any, workers: Any) -> None:
+        workers().tell("take")
+        process = psutil.Process(exporter.process.pid)
+        host, port = exporter.url.removeprefix("http://").split(":")
+        # Some say nothing, and stay.
+        silent = [await asyncio.open_connection(host, port) for _ in range(50)]
+        before: tuple[int, int] | None = None
+        for _ in range(3):
+            texts = await asyncio.gather(*(fetch(host, port) for _ in range(1000)))
+            assert all(b'connpool_limit{kind="sqlalchemy",pool="orders"} 4.0' in t for t in texts)
+            after = process.num_fds(), process.memory_info().rss
+            if before is not None:
+                assert after[0] <= before[0] + 5
+                assert after[1] <= before[1] * 1.2
+            before = after
+        for _, writer in silent:
+            writer.close()
+
+
+async def fetch(host: str, port: str) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    text = await reader.read()
+    writer.close()
+    return text
+
+
+class TestItsLife:
+    def test_it_ends_when_it_is_told_to(self, exporter: Any, folder: Path) -> None:
+        assert 0 == exporter.stop()
+        assert ["info", "info"] == [entry["level"] for entry in exporter.log]
+        assert "stopping" == exporter.log[-1]["message"]
+        again = ExporterProcess(folder)
+        assert 200 == again.get("/metrics")[0]
+        again.kill()
+
+    def test_a_process_that_is_stopped_is_in_the_scrape(self, exporter: Any, workers: Any) -> None:
+        worker = workers()
+        worker.tell("take", "block")
+        os.kill(worker.pid, signal.SIGSTOP)
+        assert 1.0 == exporter.scrape()[of("connpool_connections", state="in_use")]
+        os.kill(worker.pid, signal.SIGCONT)
+
+    def test_the_last_pool_of_a_name_leaves_its_counters(self, exporter: Any, workers: Any) -> None:
+        worker = workers()
+        worker.tell("use 3")
+        worker.end()
+        samples = exporter.scrape()
+        assert 3.0 == samples[of("connpool_acquires_total", outcome="ok")]
+        assert of("connpool_limit") not in samples
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "poolscope", "exporter", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return done.returncode, done.stderr
+
+
+class TestBadArguments:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((), "name the folder of the processes with --dir or POOLSCOPE_DIR"),
+            (("--web.listen-address", "10464"), "'10464' is not HOST:PORT"),
+            (("--web.listen-address", "::1:10464"), "'::1:10464' is not HOST:PORT"),
+            (("--web.listen-address", "x:y"), "'y' is not a port"),
+            (("--web.telemetry-path", "metrics"), "'metrics' is not a path"),
+            (("--web.telemetry-path", "/-/ready"), "'/-/ready' is taken"),
+            (("--log.level", "loud"), "invalid choice: 'loud'"),
+        ],
+    )
+    def test_one_line_and_2(self, arguments: tuple[str, ...], message: str) -> None:
+        code, text = run(*arguments, POOLSCOPE_DIR="")
+        assert (2, 1) == (code, text.count("\n"))
+        assert message in text
+
+    def test_a_folder_of_others(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o777)
+        code, text = run("--dir", str(tmp_path))
+        assert 1 == code
+        assert text.startswith(f"poolscope exporter: others may write to {tmp_path}; ")
+
+    def test_a_second_exporter(self, exporter: Any, folder: Path) -> None:
+        code, text = run("--dir", str(folder))
+        assert (1, f"poolscope exporter: another exporter reads {folder}; one is enough\n") == (
+            code,
+            text,
+        )
+
+    def test_a_port_that_is_taken(self, exporter: Any, tmp_path: Path) -> None:
+        address = exporter.url.removeprefix("http://")
+        code, text = run("--dir", str(tmp_path / "other"), "--web.listen-address", address)
+        assert 1 == code
+        assert f"poolscope exporter: cannot listen at {address}: " in text
+        assert 1 == text.count("\n")

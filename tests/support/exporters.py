@@ -1,0 +1,60 @@
+"""The command `poolscope exporter`, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+class ExporterProcess:
+    """One exporter on a free port of loopback."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.command = [
+            *(sys.executable, "-m", "poolscope", "exporter", "--dir", str(folder)),
+            *("--web.listen-address", "127.0.0.1:0", "--log.format", "json", *options),
+        ]
+        started = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
+        self.process: Any = started  # whose pipe is there
+        self.log = [self._first_line()]
+        self.url = self.log[0]["message"].removeprefix("serving ").rpartition("/")[0]
+
+    def _first_line(self) -> Any:
+        return json.loads(self.process.stderr.readline())
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body."""
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, dict(response.headers), response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
+
+    def scrape(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """Return all samples, by name and labels."""
+        text = self.get("/metrics")[2].decode()
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def stop(self) -> int:
+        """End it as a service manager does; return its exit code."""
+        self.process.terminate()
+        _, rest = self.process.communicate(timeout=20)
+        self.log += [json.loads(line) for line in rest.splitlines()]
+        code: int = self.process.returncode
+        return code
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
