@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check format generate oldest matrix soak mutate clean
+.PHONY: help demo test check format generate oldest matrix soak mutate bench clean
 
 help:
 	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
@@ -15,6 +15,7 @@ help:
 	@echo "make format    let ruff put the code into shape"
 	@echo "make soak      do random things to every kind of pool, 200,000 of each (SOAK=...)"
 	@echo "make mutate    show that the tests notice deliberate faults"
+	@echo "make bench     what a scrape of the exporter costs"
 	@echo "make oldest    the tests with the oldest supported libraries"
 	@echo "make matrix    the tests with every supported minor release of the libraries"
 	@echo "make generate  write the files that are made from the catalogue"
@@ -50,6 +51,9 @@ format: $(READY)
 
 soak: $(READY)
 	$(BIN)/python scripts/soak.py $(SOAK)
+
+bench: $(READY)
+	$(BIN)/python benchmarks/exporter_scrape.py
 
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py

@@ -284,8 +284,8 @@ FAULTS = (
     Fault(
         "a process that is gone is counted again after each crash of the exporter",
         "fleet.py",
-        "        if name not in self._totals.folded:\n",
-        "        if True:\n",
+        "for name, views in gone.items() if name not in self._totals.folded}",
+        "for name, views in gone.items()}",
         ("tests/test_fleet.py",),
     ),
     Fault(
@@ -319,7 +319,7 @@ FAULTS = (
     Fault(
         "counters of a pool that is gone are forgotten",
         "groups.py",
-        "        group.ended += counters\n",
+        "        group.ended = total([group.ended, counters])\n",
         "",
         ("tests/test_watch.py",),
     ),

@@ -12,6 +12,7 @@ from poolscope import cells
 from poolscope.ledger import MAX_HOLD_SLOTS, Ledger, Limits
 from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.reading import Histogram, Reading
+from poolscope.reading import total as added
 from poolscope.testing import FakeClock
 
 
@@ -321,5 +322,6 @@ def test_readings_of_two_pools_add_up(clock: FakeClock) -> None:
     one = Reading(in_use=1, limit=5, in_use_peak=4, oldest_hold_seconds=3.0, acquired=7)
     two = Reading(in_use=2, limit=math.inf, in_use_peak=2, oldest_hold_seconds=9.0, acquired=1)
     expected = Reading(in_use=3, limit=math.inf, in_use_peak=6, oldest_hold_seconds=9.0, acquired=8)
-    assert expected == one + two
-    assert Reading(acquired=8) == (one + two).ended()
+    assert expected == added([one, two])
+    assert Reading(acquired=8) == added([one, two]).ended()
+    assert (Reading(), one) == (added([]), added([one]))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from logging import INFO, WARNING
-from operator import add
 from threading import Lock
 from typing import Any, Final
 
 from poolscope.holders import Holder
 from poolscope.holds import News
 from poolscope.ledger import Ledger
-from poolscope.reading import Reading
+from poolscope.reading import total
 
 logger = logging.getLogger("poolscope")
 
@@ -89,7 +87,7 @@ class Alarm:
         )  # fmt: skip
 
     def _log(self, ledgers: Sequence[Ledger]) -> None:
-        reading = reduce(add, [ledger.read() for ledger in ledgers], Reading())
+        reading = total([ledger.read() for ledger in ledgers])
         sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
         facts = {
             "event": "timeout",

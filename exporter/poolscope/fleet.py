@@ -13,11 +13,9 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Final
 
@@ -28,10 +26,14 @@ from poolscope.holders import Hold, SharedSites, longest_first
 from poolscope.ledger import Clock
 from poolscope.mapped import BadFileError, PoolFile, PoolView, opened
 from poolscope.reading import Reading
+from poolscope.reading import total as add_up
 from poolscope.report import Report
 from poolscope.totals import TOTALS, Totals
 
 LOCK: Final = "exporter.lock"
+
+MOST_FOLDED: Final = 100
+"""Processes that are folded in one look, with a descriptor each; the next ones in the next."""
 
 logger = logging.getLogger("poolscope.exporter")
 
@@ -98,35 +100,51 @@ class Fleet:
             os.close(lock)
 
     def look(self) -> View:
-        """Read all processes, and fold those that are gone."""
-        processes, pools = self._list()
-        self._known = {name: file for name, file in self._known.items() if name in pools}
-        now, bad = self._clock(), 0
+        """Read all processes, and fold those that are gone, the first `MOST_FOLDED` of them."""
+        processes, pools, bad = self._list()
+        now = self._clock()
         live: list[ProcessView] = []
+        gone: dict[str, list[PoolView]] = {}
         unfolded: list[PoolView] = []
-        for name in processes:
-            try:
-                with _last_seen(self._folder / f"{name}{PROCESS}", now) as seen:
-                    own = [pool for pool in pools if pool.startswith(f"{name}.")]
-                    read, wrong = self._read(own, now, seen)
-                    bad += wrong
-                    if seen is None:
-                        live.append(ProcessView(_pid_of(name), tuple(read)))
-                    elif not self._fold(name, read, own):
-                        unfolded += read
-            except FileNotFoundError:
-                continue
-            except (BadFileError, OSError):
-                bad += 1
-        bad += sum(pool.rpartition(".")[0].rpartition(".")[0] not in processes for pool in pools)
+        with ExitStack() as claims:
+            for name in processes:
+                try:
+                    with ExitStack() as claim:
+                        seen = claim.enter_context(_last_seen(self._folder / name, now))
+                        read, wrong = self._read(pools.get(name, ()), now, seen)
+                        bad += wrong
+                        if seen is None:
+                            live.append(ProcessView(_pid_of(name), tuple(read)))
+                        elif len(gone) < MOST_FOLDED:
+                            gone[name] = read
+                            claims.push(claim.pop_all())
+                        elif name not in self._totals.folded:
+                            unfolded += read
+                except FileNotFoundError:
+                    continue
+                except (BadFileError, OSError):
+                    bad += 1
+            if gone and not self._fold(gone, pools):
+                unfolded += [view for read in gone.values() for view in read]
         return self._view(live, unfolded, bad)
 
-    def _list(self) -> tuple[set[str], list[str]]:
-        """Return the names of the processes, and those of the files of their pools."""
+    def _list(self) -> tuple[list[str], dict[str, list[str]], int]:
+        """Return the files of processes, those of the pools of each, and how many are of none."""
         names = [entry.name for entry in os.scandir(self._folder)]
-        shown = [name for name in names if not name.startswith(".")]
-        processes = {name.removesuffix(PROCESS) for name in shown if name.endswith(PROCESS)}
-        return processes, [name for name in shown if name.endswith(POOL)]
+        processes = [n for n in names if n.endswith(PROCESS) and not n.startswith(".")]
+        pools: dict[str, list[str]] = {name: [] for name in processes}
+        bad = 0
+        for name in names:
+            if name.endswith(POOL) and not name.startswith("."):
+                # NAME.1.pool is of the process of NAME.process.
+                process = name.removesuffix(POOL).rpartition(".")[0] + PROCESS
+                if process in pools:
+                    pools[process].append(name)
+                else:
+                    bad += 1
+        known = {pool for own in pools.values() for pool in own}
+        self._known = {name: file for name, file in self._known.items() if name in known}
+        return processes, pools, bad
 
     def _read(
         self, names: Iterable[str], now: float, seen: float | None
@@ -145,22 +163,23 @@ class Fleet:
                 bad += 1
         return views, bad
 
-    def _fold(self, name: str, views: list[PoolView], files: Iterable[str]) -> bool:
-        """Add what a process had to the totals, once; return False if they cannot be written."""
-        if name not in self._totals.folded:
-            left = [n for n in self._totals.folded if (self._folder / f"{n}{PROCESS}").exists()]
-            totals = self._totals.with_process(name, views, left)
+    def _fold(self, gone: dict[str, list[PoolView]], pools: dict[str, list[str]]) -> bool:
+        """Add what processes had to the totals, once; return False if they cannot be written."""
+        new = {name: views for name, views in gone.items() if name not in self._totals.folded}
+        if new:
+            left = [name for name in self._totals.folded if (self._folder / name).exists()]
+            totals = self._totals.with_processes(new, left)
             try:
                 totals.save(self._folder / TOTALS)
             except OSError as error:
                 logger.warning("cannot write %s: %s", self._folder / TOTALS, error)
                 return False
             self._totals = totals
-            for view in views:
+            for view in (view for views in new.values() for view in views):
                 self._sites[view.pool, view.kind].ended(view.sites)
-        for file in files:
-            (self._folder / file).unlink(missing_ok=True)
-        (self._folder / f"{name}{PROCESS}").unlink(missing_ok=True)
+        for name in gone:
+            for file in (*pools[name], name):
+                (self._folder / file).unlink(missing_ok=True)
         return True
 
     def _view(self, live: list[ProcessView], unfolded: list[PoolView], bad: int) -> View:
@@ -192,7 +211,7 @@ class Fleet:
         if total is not None:
             readings.append(total.reading)
             created += total.created
-        reading = reduce(add, readings)
+        reading = add_up(readings)
         cases = [Case(view.setup, reading, created, view.seen) for view in views]
         return Report(
             pool=key[0],
@@ -205,9 +224,9 @@ class Fleet:
         )
 
 
-def utilisation(readings: Iterable[Reading]) -> float:
+def utilisation(readings: Sequence[Reading]) -> float:
     """Return which share of the connections that pools allow is in use or being opened; 0 to 1."""
-    reading = reduce(add, readings)
+    reading = add_up(readings)
     return (reading.in_use + reading.opening) / reading.limit if reading.limit else 0.0
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING
 
 from poolscope.alarm import Alarm
@@ -18,7 +16,7 @@ from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
-from poolscope.reading import Reading
+from poolscope.reading import Reading, total
 from poolscope.report import HostReading, Report
 from poolscope.sightings import Sightings
 from poolscope.sites import Site
@@ -73,7 +71,7 @@ class Group:
     def read(self) -> Reading:
         """Return the sum of all pools."""
         readings = [ledger.read() for watch in self.watches for ledger in watch.ledgers]
-        return reduce(add, readings, self.ended)
+        return total([*readings, self.ended])
 
     def _sighted(self, rule: str, site: Site | None) -> None:
         for watch in list(self.watches):
@@ -152,7 +150,7 @@ class Groups:
         """Return the sum of one watch's pools, those that are gone included."""
         with self._lock:
             self._settle()
-            return reduce(add, [ledger.read() for ledger in watch.ledgers], watch.ended)
+            return total([*(ledger.read() for ledger in watch.ledgers), watch.ended])
 
     def holders(self, watch: Watch) -> list[Holder]:
         """Return who has what is out of one watch's pools."""
@@ -208,9 +206,9 @@ class Groups:
             return
         watch.ledgers.remove(ledger)
         counters = ledger.read().ended()
-        watch.ended += counters
+        watch.ended = total([watch.ended, counters])
         group = self._groups[watch.name, watch.kind]
-        group.ended += counters
+        group.ended = total([group.ended, counters])
         group.sites.ended(ledger.sites())
         if not watch.ledgers:
             group.leave(watch)

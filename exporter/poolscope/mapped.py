@@ -156,6 +156,8 @@ class PoolFile:
             lost[label] = lost.get(label, 0) + bool(cells[slot + c.HOLD_LOST])
         for start in range(c.FIRST_SITE, c.FIRST_HOLD, c.SITE_CELLS):
             number, out, seconds, since = cells[start : start + c.SITE_CELLS]
+            if not number:  # functions come one after the other
+                break
             name = self._text(number)
             if name is not None:
                 seconds += out * max(0.0, now - since)

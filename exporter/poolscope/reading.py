@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
@@ -25,9 +27,11 @@ class Histogram:
     def count(self) -> float:
         return sum(self.counts)
 
-    def __add__(self, other: Histogram) -> Histogram:
-        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
-        return Histogram(counts, self.sum + other.sum)
+    @staticmethod
+    def total(histograms: Sequence[Histogram]) -> Histogram:
+        """Return the sum of one or more of the same family."""
+        columns = zip(*(histogram.counts for histogram in histograms), strict=True)
+        return Histogram(tuple(map(sum, columns)), sum(h.sum for h in histograms))
 
 
 def empty(bounds: tuple[float, ...]) -> Histogram:
@@ -89,19 +93,6 @@ class Reading:
     hold_seconds: Histogram = empty(HOLD_BUCKETS)
     dns_seconds: Histogram = empty(DNS_BUCKETS)
 
-    def __add__(self, other: Reading) -> Reading:
-        """
-        Add two pools up.
-
-        Ages are the greater of the two. Peaks add up to an upper bound: the pools need not have
-        had theirs at the same moment.
-        """
-        merged = {}
-        for name in _FIELDS:
-            ours, theirs = getattr(self, name), getattr(other, name)
-            merged[name] = max(ours, theirs) if name in _AGES else ours + theirs
-        return Reading(**merged)
-
     def ended(self) -> Reading:
         """Return what stays of a pool that is gone: its counters; its gauges are 0."""
         gone: dict[str, Any] = dict.fromkeys(_GAUGES, 0.0)
@@ -116,3 +107,24 @@ class Reading:
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(Reading))
 _GAUGES: Final = _FIELDS[: _FIELDS.index("acquired")]
 _AGES: Final = frozenset({"oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"})
+_values: Final = attrgetter(*_FIELDS)
+
+
+def total(readings: Sequence[Reading]) -> Reading:
+    """
+    Return the sum of pools; of none, an empty reading.
+
+    Ages are the greatest of all. Peaks add up to an upper bound: the pools need not have had
+    theirs at the same moment.
+    """
+    if len(readings) == 1:
+        return readings[0]
+    merged: list[Any] = []
+    for name, column in zip(_FIELDS, zip(*map(_values, readings), strict=True), strict=False):
+        if name in _AGES:
+            merged.append(max(column))
+        elif isinstance(column[0], Histogram):
+            merged.append(Histogram.total(column))
+        else:
+            merged.append(sum(column))
+    return Reading(*merged)

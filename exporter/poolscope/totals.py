@@ -6,14 +6,14 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from poolscope.holders import SiteReading
 from poolscope.mapped import PoolView
-from poolscope.reading import Histogram, Reading
+from poolscope.reading import Histogram, Reading, total
 
 TOTALS: Final = "totals.json"
 VERSION: Final = 1
@@ -36,7 +36,7 @@ class Total:
         seconds = dict(self.seconds)
         for site in view.sites:
             seconds[site.site] = seconds.get(site.site, 0.0) + site.in_use_seconds
-        return Total(self.reading + view.reading.ended(), self.created + 1, seconds)
+        return Total(total([self.reading, view.reading.ended()]), self.created + 1, seconds)
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Totals:
     processes: int = 0
     folded: frozenset[str] = frozenset()
 
-    def with_process(self, name: str, views: Iterable[PoolView], left: Iterable[str]) -> Totals:
-        """Return the totals with a process more; `left` are others whose files are still there."""
+    def with_processes(self, gone: Mapping[str, Iterable[PoolView]], left: Iterable[str]) -> Totals:
+        """Return the totals with more processes; `left` are others whose files are still there."""
         pools = dict(self.pools)
-        for view in views:
+        for view in (view for views in gone.values() for view in views):
             key = view.pool, view.kind
             pools[key] = pools.get(key, Total()).plus(view)
-        return Totals(pools, self.processes + 1, frozenset({name, *left}))
+        return Totals(pools, self.processes + len(gone), frozenset({*gone, *left}))
 
     def save(self, path: Path) -> None:
         """Replace the file; raises OSError, and leaves what there was."""
