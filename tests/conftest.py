@@ -6,7 +6,8 @@ import asyncio
 import gc
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,6 +19,7 @@ from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 from support.web import Server
+from support.workers import Worker
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
@@ -129,3 +131,23 @@ async def sessions() -> AsyncIterator[Any]:
     yield make
     for session in made:
         await session.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where processes put their pools, for others to see."""
+    return tmp_path / "pools"
+
+
+@pytest.fixture
+def workers(folder: Path) -> Iterator[Callable[..., Worker]]:
+    """Makes processes whose pools are in the folder, and ends them."""
+    made: list[Worker] = []
+
+    def make(name: str = "orders", within: Sequence[str] = ()) -> Worker:
+        made.append(Worker(folder, name, within))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.kill()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,7 @@ from poolscope.fleet import Fleet, View, utilisation
 from poolscope.folder import FolderError
 from poolscope.reading import Reading
 from poolscope.totals import TOTALS, Totals
-from support.workers import Worker
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "pools"
-
-
-@pytest.fixture
-def workers(folder: Path) -> Iterator[Callable[..., Worker]]:
-    """Makes processes, and ends them."""
-    made: list[Worker] = []
-
-    def make(name: str = "orders") -> Worker:
-        made.append(Worker(folder, name))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.kill()
+from support.workers import WORKER
 
 
 @pytest.fixture
@@ -197,6 +179,64 @@ def test_after_a_fork_there_are_two_processes(fleet: Fleet, workers: Any) -> Non
     assert [4.0, 2.0] == [pools[pid][0].reading.acquired for pid in (parent.pid, child)]
     parent.end()
     assert {"orders": (0, 0, 6, 0, 2)} == numbers(fleet.look())
+
+
+OTHER_NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+
+
+def can_unshare() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    tried = subprocess.run([*OTHER_NAMESPACES, "true"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="namespaces cannot be made here")
+def test_processes_of_other_containers_live_and_die(fleet: Fleet, workers: Any) -> None:
+    inside, other = workers(within=OTHER_NAMESPACES), workers(within=OTHER_NAMESPACES)
+    # Each is the first process of its namespace.
+    assert (1, 1) == (inside.tell("take"), other.tell("use 2"))
+    view = fleet.look()
+    assert {"orders": (1, 1, 3, 2, 2)} == numbers(view)
+    assert ([1, 1], [1]) == ([p.pid for p in view.processes], [hold.pid for hold in view.holds])
+    inside.kill()
+    assert {"orders": (0, 1, 3, 1, 2)} == numbers(fleet.look())
+
+
+PROGRAM = """
+import multiprocessing, sys, time
+sys.path.insert(0, sys.argv[1])
+import worker, sqlalchemy, poolscope
+
+pool = None
+
+def begin():
+    global pool
+    pool = sqlalchemy.pool.QueuePool(worker.connect, pool_size=4, max_overflow=0)
+    poolscope.watch(pool, "jobs", registry=None)
+
+def job(number):
+    worker.take(pool).close()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    with context.Pool(3, begin) as processes:
+        processes.map(job, range(60), chunksize=1)
+        processes.close()
+        processes.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(fleet: Fleet, folder: Path, tmp_path: Path, method: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, str(program), str(WORKER.parent), method]
+    environment = {**os.environ, "POOLSCOPE_DIR": str(folder)}
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    view = fleet.look()
+    assert {"jobs": (0, 0, 60, 0, 3)} == numbers(view)
+    assert (3, 0, []) == (view.gone, view.bad, list(folder.glob("*.pool")))
 
 
 def test_there_is_one_exporter(fleet: Fleet, folder: Path) -> None:

@@ -34,11 +34,6 @@ def who(name: str, owner: str = "Task-1") -> Who:
     return Who(Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), owner, owner)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "pools"
-
-
 def unshared() -> None:
     raise AssertionError("it could not be shared")
 

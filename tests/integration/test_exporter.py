@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,6 @@ import pytest
 import poolscope
 from poolscope.metrics import EXPORTER_FAMILIES
 from support.exporters import ExporterProcess
-from support.workers import Worker
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "pools"
-
-
-@pytest.fixture
-def workers(folder: Path) -> Iterator[Callable[..., Worker]]:
-    made: list[Worker] = []
-
-    def make(name: str = "orders") -> Worker:
-        made.append(Worker(folder, name))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.kill()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ WORKER = Path(__file__).parent / "worker.py"
 
 
 class Worker:
-    """One process, whose pool can be seen in `folder`."""
+    """One process, whose pool can be seen in `folder`; `within` is what runs it."""
 
-    def __init__(self, folder: Path, name: str = "orders") -> None:
+    def __init__(self, folder: Path, name: str = "orders", within: Sequence[str] = ()) -> None:
         started = subprocess.Popen(
-            [sys.executable, str(WORKER), name],
+            [*within, sys.executable, str(WORKER), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "POOLSCOPE_DIR": str(folder)},
