@@ -268,11 +268,12 @@ def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
     os.mkfifo(folder / f"{name}.79.pool")
     (folder / f"{name}.80.pool").symlink_to(next(folder.glob("*.process")))
     (folder / f"{name}.81.pool").mkdir()
-    os.mkfifo(folder / "2-nobody.process")
+    (folder / "2-nobody.process").write_text("a note of somebody else")
+    os.mkfifo(folder / f"2-{'0' * 32}.process")
     for _ in range(2):
         view = fleet.look()
-        assert ({"orders": (1, 0, 1, 1, 1)}, 7) == (numbers(view), view.bad)
-    assert folder.joinpath("1-nobody.1.pool").exists()
+        assert ({"orders": (1, 0, 1, 1, 1)}, 8) == (numbers(view), view.bad)
+    assert {*odd, "2-nobody.process"} <= {path.name for path in folder.iterdir()}
 
 
 def test_utilisation_is_a_share() -> None:

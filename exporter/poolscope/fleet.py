@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ MOST_FOLDED: Final = 100
 """Processes that are folded in one look, with a descriptor each; the next ones in the next."""
 
 logger = logging.getLogger("poolscope.exporter")
+
+_IS_PROCESS: Final = re.compile(rf"\d+-[0-9a-f]{{32}}{re.escape(PROCESS)}", re.ASCII)
 
 Key = tuple[str, str]
 
@@ -131,11 +134,13 @@ class Fleet:
     def _list(self) -> tuple[list[str], dict[str, list[str]], int]:
         """Return the files of processes, those of the pools of each, and how many are of none."""
         names = [entry.name for entry in os.scandir(self._folder)]
-        processes = [n for n in names if n.endswith(PROCESS) and not n.startswith(".")]
+        names = [name for name in names if not name.startswith(".")]
+        processes = [name for name in names if _IS_PROCESS.fullmatch(name)]
         pools: dict[str, list[str]] = {name: [] for name in processes}
-        bad = 0
+        # What has another name is of others, and is never removed.
+        bad = sum(name.endswith(PROCESS) for name in names) - len(processes)
         for name in names:
-            if name.endswith(POOL) and not name.startswith("."):
+            if name.endswith(POOL):
                 # NAME.1.pool is of the process of NAME.process.
                 process = name.removesuffix(POOL).rpartition(".")[0] + PROCESS
                 if process in pools:
