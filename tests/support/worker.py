@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import sqlite3
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def main(name: str) -> None:
             os._exit(0)
         say(str(os.getpid()))
         if word == "block":
-            time.sleep(3600)
+            signal.pause()
         elif word == "load":
             load(pool, Path(number))
 
