@@ -274,6 +274,11 @@ def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
         view = fleet.look()
         assert ({"orders": (1, 0, 1, 1, 1)}, 8) == (numbers(view), view.bad)
     assert {*odd, "2-nobody.process"} <= {path.name for path in folder.iterdir()}
+    worker.kill()
+    for _ in range(2):
+        assert {"orders": (0, 0, 1, 0, 1)} == numbers(fleet.look())
+    # What cannot be removed stays, and is in nobody's way.
+    assert (folder / f"{name}.81.pool").is_dir()
 
 
 def test_utilisation_is_a_share() -> None:

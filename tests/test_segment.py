@@ -97,6 +97,14 @@ def test_it_follows_what_changes(busy: Ledger, folder: Path, clock: FakeClock) -
     assert "shop.py:7 in new" in {hold.site for hold in after.holds}
 
 
+def test_a_name_that_cannot_be_written_as_it_is(
+    ledger: Ledger, folder: Path, clock: FakeClock
+) -> None:
+    ledger.served("a", clock(), 0.0, None, False, who("f\udc80", "Task-\udc80"))
+    (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds
+    assert ("shop.py:7 in f\\udc80", "Task-\\udc80") == (hold.site, hold.owner)
+
+
 def test_more_names_than_there_is_room_for(ledger: Ledger, folder: Path, clock: FakeClock) -> None:
     for number in range(TEXT_BYTES // 100):
         ledger.served("a", clock(), 0.0, None, True, who(f"{number:0100}"))
@@ -137,6 +145,9 @@ class TestFilesThatAreNoPools:
             lambda data: b"x" + data[1:],
             lambda data: data[:8] + struct.pack("<I", 99) + data[12:],
             lambda data: data[: HEAD.size] + b"{]" + data[HEAD.size + 2 :],
+            # A header that says that it is 4 GiB long, and one that never comes to its end.
+            lambda data: data[: HEAD.size - 4] + b"\xff" * 4 + data[HEAD.size :],
+            lambda data: data[: HEAD.size] + b"[" * 200 + data[HEAD.size + 200 :],
             lambda data: os.urandom(len(data)),
             lambda data: bytes(len(data)),
         ],

@@ -15,7 +15,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -114,7 +114,7 @@ class Fleet:
                 try:
                     with ExitStack() as claim:
                         seen = claim.enter_context(_last_seen(self._folder / name, now))
-                        read, wrong = self._read(pools.get(name, ()), now, seen)
+                        read, wrong = self._read(pools[name], now, seen)
                         bad += wrong
                         if seen is None:
                             live.append(ProcessView(_pid_of(name), tuple(read)))
@@ -184,7 +184,9 @@ class Fleet:
                 self._sites[view.pool, view.kind].ended(view.sites)
         for name in gone:
             for file in (*pools[name], name):
-                (self._folder / file).unlink(missing_ok=True)
+                # What cannot be removed was counted, and must not stop the look.
+                with suppress(OSError):
+                    (self._folder / file).unlink()
         return True
 
     def _view(self, live: list[ProcessView], unfolded: list[PoolView], bad: int) -> View:

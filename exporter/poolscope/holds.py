@@ -30,7 +30,7 @@ class Holds:
 
     look_at: the clock from which on there may be news, `math.inf` while nothing is out.
 
-    The ledger's lock protects all methods but `looks`, `who` and `news`.
+    The ledger's lock protects everything but `look_at`, `of`, `who` and `news`.
     """
 
     def __init__(self, segment: Segment, leak_after: float) -> None:

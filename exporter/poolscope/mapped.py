@@ -76,13 +76,15 @@ class PoolFile:
             self._end = self._owners + OWNER_BYTES * self._slots
             if self._size != size or size != self._end + TEXT_BYTES or size > LARGEST:
                 raise BadFileError("its sizes do not agree")
-            self._about = os.pread(file, length, HEAD.size)
+            if HEAD.size + length > self._start:
+                raise BadFileError("its header is longer than there is room for it")
+            about = os.pread(file, length, HEAD.size)
         try:
-            facts = json.loads(self._about)
+            facts = json.loads(about)
             self.pool, self.kind = str(facts["pool"]), str(facts["kind"])
             self.info = Info(*map(str, facts["info"]))
             self.setup = Setup(**facts["setup"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadFileError("what it says of its pool makes no sense") from error
 
     def read(self, now: float, seen: float | None = None) -> PoolView:

@@ -30,7 +30,6 @@ VERSION: Final = 1
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
 
-SUFFIX: Final = ".pool"
 OWNER_BYTES: Final = 40
 TEXT_BYTES: Final = 32_768
 LENGTH: Final = struct.Struct("<H")
@@ -102,7 +101,7 @@ class FileSegment(Segment):
     def held(self, slot: int, who: Who | None) -> None:
         self.cells[slot + c.HOLD_SITE] = self._number(who.site) if who is not None else 0
         self.cells[slot + c.HOLD_LABEL] = self._number(who.label) if who is not None else 0
-        owner = who.owner.encode()[:OWNER_BYTES] if who is not None else b""
+        owner = _bytes(who.owner)[:OWNER_BYTES] if who is not None else b""
         start = (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         self._owners[start : start + OWNER_BYTES] = owner.ljust(OWNER_BYTES, b"\0")
 
@@ -123,7 +122,7 @@ class FileSegment(Segment):
             return 0
         number = self._numbers.get(what)
         if number is None:
-            written = (str(what) if text is None else text).encode()[:1000]
+            written = _bytes(str(what) if text is None else text)[:1000]
             end = self._used + LENGTH.size + len(written)
             if end > TEXT_BYTES:
                 return 0
@@ -133,6 +132,11 @@ class FileSegment(Segment):
             # Last, so that a reader finds whole texts only.
             self.cells[c.TEXTS] = number
         return number
+
+
+def _bytes(name: str) -> bytes:
+    # Python's names may have what UTF-8 has not.
+    return name.encode(errors="backslashreplace")
 
 
 Segments = Callable[[int], Segment]
