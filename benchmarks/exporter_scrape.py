@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from poolscope.exporter_metrics import Scrape
 from poolscope.findings import Setup
 from poolscope.fleet import Fleet
 from poolscope.folder import Folder
@@ -78,7 +79,7 @@ def seconds_of_a_scrape(processes: int) -> float:
             for _ in range(SCRAPES):
                 started = time.process_time()
                 view = fleet.look()
-                expose(view, 0.0, "")
+                expose(Scrape(view, 0.0), "")
                 times.append(time.process_time() - started)
             if sum(report.reading.in_use for report in view.reports) != processes * POOLS * 4:
                 sys.exit("the scrape is not complete")

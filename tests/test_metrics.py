@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from poolscope.exporter_metrics import EXPORTER_FAMILIES
 from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, POOL_LABELS, Family
 
 ROOT = Path(__file__).parent.parent
@@ -35,17 +36,18 @@ class TestEachFamily:
 
 
 def test_no_family_is_declared_twice() -> None:
-    names = [family.name for family in FAMILIES]
+    names = [family.name for family in (*FAMILIES, *EXPORTER_FAMILIES)]
     assert len(set(names)) == len(names)
 
 
 def test_no_family_is_named_anywhere_else_in_the_package() -> None:
-    names = {family.name for family in FAMILIES}
+    names = {family.name for family in (*FAMILIES, *EXPORTER_FAMILIES)}
     named = {
         (path.name, name)
         for path in (ROOT / "exporter" / "poolscope").rglob("*.py")
         for name in names
-        if path.name != "metrics.py" and f'"{name}"' in path.read_text()
+        if path.name not in {"metrics.py", "exporter_metrics.py"}
+        and f'"{name}"' in path.read_text()
     }
     assert set() == named
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -10,9 +11,12 @@ from prometheus_client.samples import Sample
 
 from poolscope.errors import internal_errors
 from poolscope.groups import Groups
-from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, ExporterFamily, Family
+from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, Family
 from poolscope.reading import Histogram
 from poolscope.report import Report
+
+if TYPE_CHECKING:
+    from poolscope.exporter_metrics import ExporterFamily
 
 
 class PoolCollector(Collector):

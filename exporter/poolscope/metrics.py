@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from poolscope.fleet import View
     from poolscope.reading import Histogram
     from poolscope.report import Report
 
@@ -337,62 +336,3 @@ FAMILIES: Final = (
     ),
     INTERNAL_ERRORS,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class ExporterFamily:
-    """
-    One metric family that only the standalone exporter has.
-
-    samples: what a view of the fleet has for it, which has taken that many seconds: the values of
-        all labels, and the number.
-    """
-
-    name: str
-    type: Literal["gauge"]
-    help: str
-    labels: tuple[str, ...]
-    samples: Callable[[View, float], Iterable[tuple[tuple[str, ...], float]]]
-
-
-EXPORTER_FAMILIES: Final = (
-    ExporterFamily(
-        "connpool_utilization_max",
-        "gauge",
-        "Of the fullest single process behind a name: which share of the connections that its "
-        "pools allow is in use or being opened, 0 to 1.",
-        POOL_LABELS,
-        lambda view, _: view.fullest.items(),
-    ),
-    ExporterFamily(
-        "connpool_exporter_processes",
-        "gauge",
-        "Processes in the folder: live, and gone, whose counters are kept.",
-        ("state",),
-        lambda view, _: (
-            (("live",), float(len(view.processes))),
-            (("gone",), float(view.gone)),
-        ),
-    ),
-    ExporterFamily(
-        "connpool_exporter_bad_segments",
-        "gauge",
-        "Files in the folder that are not what they should be, and were left out.",
-        (),
-        lambda view, _: (((), float(view.bad)),),
-    ),
-    ExporterFamily(
-        "connpool_exporter_scrape_seconds",
-        "gauge",
-        "What it took to read all processes, for this scrape.",
-        (),
-        lambda _, seconds: (((), seconds),),
-    ),
-    ExporterFamily(
-        "connpool_exporter_build_info",
-        "gauge",
-        "The version of the exporter; always 1.",
-        ("version",),
-        lambda view, _: (((view.version,), 1.0),),
-    ),
-)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 import poolscope
-from poolscope.metrics import EXPORTER_FAMILIES
+from poolscope.exporter_metrics import EXPORTER_FAMILIES
 from support.exporters import ExporterProcess
 
 
@@ -64,7 +64,7 @@ class TestMetrics:
         )
         assert (0, b"", b"") == (result.returncode, result.stdout, result.stderr)
         for family in EXPORTER_FAMILIES:
-            assert f"\n{family.name}".encode() in text
+            assert f"\n# TYPE {family.name} ".encode() in text
 
     def test_the_format_is_what_is_asked_for(self, exporter: Any) -> None:
         _, headers, text = exporter.get("/metrics")

@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 import poolscope
+from poolscope.exporter_metrics import Scrape
 from poolscope.fleet import Fleet, View
 from poolscope.server import api
 from poolscope.server.exposition import expose
@@ -90,7 +91,7 @@ class Exporter:
     async def metrics(self, request: web.Request) -> web.Response:
         view, seconds = await self.look()
         accept = request.headers.get("Accept", "")
-        text, content_type = await asyncio.to_thread(expose, view, seconds, accept)
+        text, content_type = await asyncio.to_thread(expose, Scrape(view, seconds), accept)
         response = web.Response(body=text, headers={"Content-Type": content_type})
         response.enable_compression()
         return response

@@ -9,35 +9,30 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.samples import Sample
 
 from poolscope.collector import collected, metric_of
-from poolscope.fleet import View
-from poolscope.metrics import EXPORTER_FAMILIES, FAMILIES, INTERNAL_ERRORS
+from poolscope.exporter_metrics import EXPORTER_FAMILIES, Scrape
+from poolscope.metrics import FAMILIES, INTERNAL_ERRORS
 
 
 class _Exposed:
-    """Stands in the place of a registry, for one look at the fleet."""
+    """Stands in the place of a registry, for one scrape."""
 
-    def __init__(self, view: View, seconds: float) -> None:
-        self._view = view
-        self._seconds = seconds
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
         for family in FAMILIES:
             # Errors of the instrumentation are in the processes, which count them for themselves.
             if family is not INTERNAL_ERRORS:
-                yield collected(family, self._view.reports)
+                yield collected(family, self._scrape.view.reports)
         for own in EXPORTER_FAMILIES:
             metric = metric_of(own)
-            for values, value in own.samples(self._view, self._seconds):
+            for values, value in own.samples(self._scrape):
                 labels = dict(zip(own.labels, values, strict=True))
                 metric.samples.append(Sample(own.name, labels, value))
             yield metric
 
 
-def expose(view: View, seconds: float, accept: str) -> tuple[bytes, str]:
-    """
-    Return the metrics and their content type, of those that the header `accept` allows.
-
-    seconds: what the look at the fleet has taken.
-    """
+def expose(scrape: Scrape, accept: str) -> tuple[bytes, str]:
+    """Return the metrics and their content type, of those that the header `accept` allows."""
     encode, content_type = choose_encoder(accept)
-    return encode(_Exposed(view, seconds)), content_type
+    return encode(_Exposed(scrape)), content_type
