@@ -282,6 +282,7 @@ def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
 
 
 def test_utilisation_is_a_share() -> None:
-    assert 0.0 == utilisation([Reading()])
-    assert 0.0 == utilisation([Reading(in_use=3, limit=float("inf"))])
-    assert 0.5 == utilisation([Reading(in_use=3, opening=1, limit=4), Reading(limit=4)])
+    assert 0.0 == utilisation([Reading().values()])
+    assert 0.0 == utilisation([Reading(in_use=3, limit=float("inf")).values()])
+    busy = Reading(in_use=3, opening=1, limit=4)
+    assert 0.5 == utilisation([busy.values(), Reading(limit=4).values()])

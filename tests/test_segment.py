@@ -76,11 +76,11 @@ def test_a_reader_knows_what_the_ledger_knows(busy: Ledger, folder: Path, clock:
         view.setup,
     )
     assert busy.read() == view.reading
-    assert busy.sites() == list(view.sites)
+    assert busy.sites() == list(view.sites())
     assert {
         Hold("orders", "asyncpg", "shop.py:7 in pay", 7.5, "Task-with-ä", True, True, 42),
         Hold("orders", "asyncpg", None, 1.5, None, False, False, 42),
-    } == set(view.holds)
+    } == set(view.holds())
     site = "shop.py:7 in pay"
     assert {"abandoned": (site,), "never-closed": (), "nested-acquire": (site,)} == view.seen
 
@@ -93,15 +93,15 @@ def test_it_follows_what_changes(busy: Ledger, folder: Path, clock: FakeClock) -
     clock.advance(1.0)
     after = reader.read(clock())
     assert busy.read() == after.reading != before.reading
-    assert busy.sites() == list(after.sites)
-    assert "shop.py:7 in new" in {hold.site for hold in after.holds}
+    assert busy.sites() == list(after.sites())
+    assert "shop.py:7 in new" in {hold.site for hold in after.holds()}
 
 
 def test_a_name_that_cannot_be_written_as_it_is(
     ledger: Ledger, folder: Path, clock: FakeClock
 ) -> None:
     ledger.served("a", clock(), 0.0, None, False, who("f\udc80", "Task-\udc80"))
-    (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds
+    (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds()
     assert ("shop.py:7 in f\\udc80", "Task-\\udc80") == (hold.site, hold.owner)
 
 
@@ -112,8 +112,8 @@ def test_more_names_than_there_is_room_for(ledger: Ledger, folder: Path, clock: 
         ledger.returned("a", clock())
     ledger.served("a", clock(), 0.0, None, True, who("last"))
     view = PoolFile(file_of(folder), 42).read(clock())
-    assert busy_seconds(view.sites) <= busy_seconds(ledger.sites())
-    assert [None] == [hold.site for hold in view.holds]
+    assert busy_seconds(view.sites()) <= busy_seconds(ledger.sites())
+    assert [None] == [hold.site for hold in view.holds()]
     assert ledger.read() == view.reading
 
 

@@ -7,13 +7,12 @@ another process maps. Only this module knows which cell is which.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
-from poolscope.reading import Histogram, Reading
+from poolscope.reading import GAUGES
 
 PEAK_WINDOW: Final = 60.0
 """Seconds. Peaks live in the current and the previous window, so they look 60 to 120 s back."""
@@ -27,6 +26,7 @@ PEAK_WINDOW: Final = 60.0
     SINCE, CHANGED,                                                   # clock: first, last change
     IN_USE_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,               # sums up to CHANGED
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
+    # From here to INVALIDATED_SOFT, and in the histograms, the order is that of a Reading.
     OK, TIMEOUT, CANCELLED, ERROR, WAITED, REUSED,
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                                           # holds that have ended
@@ -52,9 +52,6 @@ class HistogramCells:
     def observe(self, cells: memoryview[float], seconds: float) -> None:
         cells[self.start + bisect_left(self.bounds, seconds)] += 1
         cells[self.sum] += seconds
-
-    def read(self, cells: Sequence[float]) -> Histogram:
-        return Histogram(tuple(cells[self.start : self.sum]), cells[self.sum])
 
 
 ACQUIRE_SECONDS: Final = HistogramCells(SCALARS, ACQUIRE_BUCKETS)
@@ -104,8 +101,7 @@ def peak(cells: Sequence[float], current: int, before: int, value: int, now: flo
 
 def oldest(starts: Sequence[float], now: float) -> float:
     """Return the age in seconds of the earliest start that is not 0.0, or 0.0."""
-    earliest = min((start for start in starts if start), default=now)
-    return max(0.0, now - earliest)
+    return max(0.0, now - min(filter(None, starts), default=now))
 
 
 def is_overdue(since: float, now: float, leak_after: float) -> bool:
@@ -113,69 +109,60 @@ def is_overdue(since: float, now: float, leak_after: float) -> bool:
     return since != 0.0 and now - since > leak_after
 
 
-def read(
-    cells: Sequence[float],
-    now: float,
-    more_holds: Sequence[float] = (),
-    more_waits: Sequence[float] = (),
-) -> Reading:
+def values(
+    cells: Sequence[float], now: float, holds: Sequence[float], waits: Sequence[float]
+) -> list[float]:
     """
-    Return what the cells say at the clock's `now`, in seconds of `time.monotonic`.
+    Return `Reading.values` of a pool at the clock's `now`, in seconds of `time.monotonic`.
 
-    `more_holds` and `more_waits` are the starts of those that found no slot.
+    cells: those before `FIRST_WAIT`; further ones are not looked at.
+    holds, waits: when each began, or 0.0 where there is none.
 
     The interval since the last change is added to the time-weighted sums, so that two readings
     without any event in between differ by just the time that passed.
     """
     passed = max(0.0, now - cells[CHANGED])
-    retired = math.isnan(cells[LIMIT])
-    in_use, waiting = cells[IN_USE], cells[WAITING]
-    saturated = in_use + cells[OPENING] >= cells[LIMIT]
-    holds = (*cells[FIRST_HOLD::HOLD_CELLS], *more_holds)
-    overdue = float(sum(is_overdue(since, now, cells[LEAK_AFTER]) for since in holds))
-    reading = Reading(
-        in_use=in_use,
-        idle=cells[IDLE],
-        opening=cells[OPENING],
-        waiting=waiting,
-        limit=0.0 if retired else cells[LIMIT],
-        idle_limit=0.0 if retired else cells[IDLE_LIMIT],
-        idle_floor=0.0 if retired else cells[IDLE_FLOOR],
-        in_use_peak=peak(cells, IN_USE_PEAK, IN_USE_PEAK_BEFORE, IN_USE, now),
-        waiting_peak=peak(cells, WAITING_PEAK, WAITING_PEAK_BEFORE, WAITING, now),
-        overdue=overdue,
-        abandoned=cells[ABANDONED],
-        oldest_hold_seconds=oldest(holds, now),
-        oldest_wait_seconds=oldest((*cells[FIRST_WAIT:FIRST_SITE], *more_waits), now),
-        instances=0.0 if retired else 1.0,
-        watched_seconds=max(0.0, now - cells[SINCE]),
-        most_in_use=cells[MOST_IN_USE],
-        acquired=cells[OK],
-        timed_out=cells[TIMEOUT],
-        cancelled=cells[CANCELLED],
-        failed=cells[ERROR],
-        waited=cells[WAITED],
-        reused=cells[REUSED],
-        opened=cells[OPENED],
-        open_failed=cells[OPEN_FAILED],
-        closed=cells[CLOSED],
-        invalidated_hard=cells[INVALIDATED_HARD],
-        invalidated_soft=cells[INVALIDATED_SOFT],
-        nested=cells[NESTED],
-        leaks_overdue=cells[WAS_OVERDUE] + overdue,
-        leaks_abandoned=cells[LEAKS_ABANDONED],
-        leaks_recovered=cells[RECOVERED],
-        dns_hits=cells[DNS_HIT],
-        dns_misses=cells[DNS_MISS],
-        dns_errors=cells[DNS_ERROR],
-        in_use_seconds=cells[IN_USE_SECONDS] + in_use * passed,
-        waiting_seconds=cells[WAITING_SECONDS] + waiting * passed,
-        saturated_seconds=cells[SATURATED_SECONDS] + saturated * passed,
-        acquire_seconds=ACQUIRE_SECONDS.read(cells),
-        queue_seconds=QUEUE_SECONDS.read(cells),
-        open_seconds=OPEN_SECONDS.read(cells),
-        hold_seconds=HOLD_SECONDS.read(cells),
-        dns_seconds=DNS_SECONDS.read(cells),
-    )
-    # Of a pool that is closed and empty, the peaks go with the other gauges.
-    return reading if reading.live else reading.ended()
+    limit, in_use, waiting = cells[LIMIT], cells[IN_USE], cells[WAITING]
+    idle, opening = cells[IDLE], cells[OPENING]
+    retired = limit != limit
+    oldest_hold, leak_after = oldest(holds, now), cells[LEAK_AFTER]
+    overdue = 0
+    if oldest_hold > leak_after:
+        overdue = sum(is_overdue(since, now, leak_after) for since in holds)
+    if retired and not (in_use or idle or opening or waiting):
+        # Of a pool that is closed and empty, the peaks go with the other gauges.
+        gauges = [0.0] * GAUGES
+    else:
+        gauges = [
+            in_use,
+            idle,
+            opening,
+            waiting,
+            0.0 if retired else limit,
+            0.0 if retired else cells[IDLE_LIMIT],
+            0.0 if retired else cells[IDLE_FLOOR],
+            float(overdue),
+            cells[ABANDONED],
+            peak(cells, IN_USE_PEAK, IN_USE_PEAK_BEFORE, IN_USE, now),
+            peak(cells, WAITING_PEAK, WAITING_PEAK_BEFORE, WAITING, now),
+            oldest_hold,
+            oldest(waits, now),
+            0.0 if retired else 1.0,
+            max(0.0, now - cells[SINCE]),
+            cells[MOST_IN_USE],
+        ]
+    return [
+        *gauges,
+        *cells[OK : INVALIDATED_SOFT + 1],
+        cells[NESTED],
+        cells[WAS_OVERDUE] + overdue,
+        cells[LEAKS_ABANDONED],
+        cells[RECOVERED],
+        cells[DNS_HIT],
+        cells[DNS_MISS],
+        cells[DNS_ERROR],
+        cells[IN_USE_SECONDS] + in_use * passed,
+        cells[WAITING_SECONDS] + waiting * passed,
+        cells[SATURATED_SECONDS] + (in_use + opening >= limit) * passed,
+        *cells[SCALARS:FIRST_WAIT],
+    ]

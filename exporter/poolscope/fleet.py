@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +26,8 @@ from poolscope.findings import Case, findings_of
 from poolscope.folder import POOL, PROCESS, FolderError, check
 from poolscope.holders import Hold, SharedSites, longest_first
 from poolscope.ledger import Clock
-from poolscope.mapped import BadFileError, PoolFile, PoolView, opened
-from poolscope.reading import Reading
-from poolscope.reading import total as add_up
+from poolscope.mapped import BadFileError, Opened, PoolFile, PoolView
+from poolscope.reading import IN_USE, LIMIT, OPENING, Reading, add
 from poolscope.report import Report
 from poolscope.totals import TOTALS, Totals
 
@@ -75,7 +75,7 @@ class View:
     def holds(self) -> list[Hold]:
         """Who has a connection in any process, the longest hold first."""
         pools = [pool for process in self.processes for pool in process.pools]
-        return longest_first(hold for pool in pools for hold in pool.holds)
+        return longest_first(hold for pool in pools for hold in pool.holds())
 
 
 class Fleet:
@@ -181,7 +181,7 @@ class Fleet:
                 return False
             self._totals = totals
             for view in (view for views in new.values() for view in views):
-                self._sites[view.pool, view.kind].ended(view.sites)
+                self._sites[view.pool, view.kind].ended(view.sites())
         for name in gone:
             for file in (*pools[name], name):
                 # What cannot be removed was counted, and must not stop the look.
@@ -193,15 +193,15 @@ class Fleet:
         pools: defaultdict[Key, list[PoolView]] = defaultdict(list)
         fullest: dict[Key, float] = {}
         for process in live:
-            shares: defaultdict[Key, list[Reading]] = defaultdict(list)
+            shares: defaultdict[Key, list[list[float]]] = defaultdict(list)
             for view in process.pools:
                 pools[view.pool, view.kind].append(view)
-                shares[view.pool, view.kind].append(view.reading)
-            for key, readings in shares.items():
-                fullest[key] = max(fullest.get(key, 0.0), utilisation(readings))
-        gone: defaultdict[Key, list[Reading]] = defaultdict(list)
+                shares[view.pool, view.kind].append(view.values)
+            for key, rows in shares.items():
+                fullest[key] = max(fullest.get(key, 0.0), utilisation(rows))
+        gone: defaultdict[Key, list[list[float]]] = defaultdict(list)
         for view in unfolded:
-            gone[view.pool, view.kind].append(view.reading.ended())
+            gone[view.pool, view.kind].append(view.reading.ended().values())
         keys = sorted({*pools, *gone, *self._totals.pools})
         return View(
             reports=tuple(self._report(key, pools[key], gone[key]) for key in keys),
@@ -211,30 +211,38 @@ class Fleet:
             bad=bad,
         )
 
-    def _report(self, key: Key, views: list[PoolView], gone: list[Reading]) -> Report:
+    def _report(self, key: Key, views: list[PoolView], gone: list[list[float]]) -> Report:
         total = self._totals.pools.get(key)
-        readings = [view.reading for view in views] + gone
-        created = len(readings)
+        rows = [view.values for view in views] + gone
+        created = len(rows)
         if total is not None:
-            readings.append(total.reading)
+            rows.append(total.reading.values())
             created += total.created
-        reading = add_up(readings)
-        cases = [Case(view.setup, reading, created, view.seen) for view in views]
+        reading = Reading.of(add(rows))
+        # Most processes are alike, and would only be found to be so again.
+        cases = {
+            (view.setup, *sorted(view.seen.items())): Case(view.setup, reading, created, view.seen)
+            for view in views
+        }
         return Report(
             pool=key[0],
             kind=key[1],
             reading=reading,
             created=created,
             infos=tuple(sorted({view.info for view in views})),
-            sites=self._sites[key].added(site for view in views for site in view.sites),
-            findings=findings_of(*key, cases),
+            sites=self._sites[key].added(chain.from_iterable(view.sites() for view in views)),
+            findings=findings_of(*key, cases.values()),
         )
 
 
-def utilisation(readings: Sequence[Reading]) -> float:
-    """Return which share of the connections that pools allow is in use or being opened; 0 to 1."""
-    reading = add_up(readings)
-    return (reading.in_use + reading.opening) / reading.limit if reading.limit else 0.0
+def utilisation(rows: Sequence[Sequence[float]]) -> float:
+    """
+    Return which share of the connections that pools allow is in use or being opened; 0 to 1.
+
+    rows: the values of their readings.
+    """
+    limit = sum(row[LIMIT] for row in rows)
+    return sum(row[IN_USE] + row[OPENING] for row in rows) / limit if limit else 0.0
 
 
 def _pid_of(name: str) -> int:
@@ -251,7 +259,7 @@ def _last_seen(path: Path, now: float) -> Iterator[float | None]:
     One that has ended is ours meanwhile. The time of the file tells, in seconds of
     `time.monotonic`, so that an exporter that begins anew knows it too; 0 stands for never.
     """
-    with opened(path, os.O_RDWR) as file:
+    with Opened(str(path), os.O_RDWR) as (file, _):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

@@ -61,8 +61,7 @@ class Hold:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class SiteReading:
+class SiteReading(NamedTuple):
     """
     What the holds of one function are and were.
 
@@ -135,18 +134,18 @@ class SharedSites:
 
     def added(self, readings: Iterable[SiteReading]) -> tuple[SiteReading, ...]:
         """Return the sums of these readings and of what is gone, by name, all others last."""
-        sums = {label: SiteReading(label, 0.0, sec, 0.0, 0.0) for label, sec in self._ended.items()}
-        for reading in readings:
-            label = self._name(reading.site)
-            before = sums.get(label, SiteReading(label, 0.0, 0.0, 0.0, 0.0))
-            sums[label] = SiteReading(
-                label,
-                before.in_use + reading.in_use,
-                before.in_use_seconds + reading.in_use_seconds,
-                before.overdue + reading.overdue,
-                before.abandoned + reading.abandoned,
-            )
-        return tuple(sums[label] for label in sorted(sums, key=lambda site: (site == OTHER, site)))
+        sums = {label: [0.0, seconds, 0.0, 0.0] for label, seconds in self._ended.items()}
+        for site, in_use, seconds, overdue, abandoned in readings:
+            label = self._name(site)
+            sum_ = sums.get(label)
+            if sum_ is None:
+                sum_ = sums[label] = [0.0, 0.0, 0.0, 0.0]
+            sum_[0] += in_use
+            sum_[1] += seconds
+            sum_[2] += overdue
+            sum_[3] += abandoned
+        labels = sorted(sums, key=lambda site: (site == OTHER, site))
+        return tuple(SiteReading(label, *sums[label]) for label in labels)
 
     def _name(self, label: str) -> str:
         # Once shown, always shown: a counter must not move to another label.

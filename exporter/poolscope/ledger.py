@@ -281,9 +281,11 @@ class Ledger(Recorder):
         """Return one consistent reading, with everything that was recorded before the call."""
         with self.patiently():
             now = self.clock()
-            values = self._cells.tolist()
+            cells = self._cells.tolist()
             holds, waits = self._out.without_cell(), self._waiting.without_cell()
-        return c.read(values, now, holds, waits)
+        holds = [*cells[c.FIRST_HOLD :: c.HOLD_CELLS], *holds]
+        waits = [*cells[c.FIRST_WAIT : c.FIRST_SITE], *waits]
+        return Reading.of(c.values(cells, now, holds, waits))
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
         """Return the keys of the connections that are open, and of those that are out."""

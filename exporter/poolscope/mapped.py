@@ -10,9 +10,10 @@ import json
 import math
 import os
 import stat
+import struct
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from typing import Final
 from poolscope import cells as c
 from poolscope.findings import Setup
 from poolscope.holders import Hold, SiteReading
-from poolscope.reading import Reading
+from poolscope.reading import ABANDONED, OVERDUE, Reading
 from poolscope.report import Info
 from poolscope.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
 
@@ -33,22 +34,97 @@ in the middle of a change is taken as it is.
 """
 
 
+SEQUENCE: Final = struct.Struct("d")
+SITE: Final = struct.Struct(f"{c.SITE_CELLS}d")
+NUMBERS: Final = struct.Struct(f"{c.FIRST_WAIT}d")
+"""The first cell, and all before those of single waits, functions and holds."""
+
+
 class BadFileError(Exception):
     """It is no file of a pool, or of another version, or damaged."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PoolView:
-    """What one pool of one process is, at one moment."""
+    """
+    What one pool of one process is, at one moment.
+
+    values: those of its reading.
+    seen: lines by the rule that was seen to be broken there.
+    """
 
     pool: str
     kind: str
     info: Info
     setup: Setup
-    reading: Reading
-    sites: tuple[SiteReading, ...]
-    holds: tuple[Hold, ...]
+    values: list[float]
     seen: dict[str, tuple[str, ...]]
+    _pid: int
+    _now: float
+    _cells: memoryview[float]
+    _owners: bytes
+    _texts: list[str]
+
+    @property
+    def reading(self) -> Reading:
+        return Reading.of(self.values)
+
+    def holds(self) -> list[Hold]:
+        """Return who holds its connections."""
+        return list(self._holds())
+
+    def sites(self) -> list[SiteReading]:
+        """Return what each function of the application has out, and has had."""
+        return list(self._sites())
+
+    def _text(self, number: float) -> str | None:
+        return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
+
+    def _slots_in_use(self) -> Iterator[int]:
+        starts = self._cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
+        return (c.FIRST_HOLD + c.HOLD_CELLS * slot for slot, since in enumerate(starts) if since)
+
+    def _is_overdue(self, slot: int) -> bool:
+        return c.is_overdue(self._cells[slot], self._now, self._cells[c.LEAK_AFTER])
+
+    def _holds(self) -> Iterator[Hold]:
+        cells = self._cells
+        for slot in self._slots_in_use():
+            start = (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
+            owner = self._owners[start : start + OWNER_BYTES].rstrip(b"\0").decode(errors="replace")
+            yield Hold(
+                pool=self.pool,
+                kind=self.kind,
+                site=self._text(cells[slot + c.HOLD_SITE]),
+                held_seconds=max(0.0, self._now - cells[slot]),
+                owner=owner or None,
+                overdue=self._is_overdue(slot),
+                abandoned=bool(cells[slot + c.HOLD_LOST]),
+                pid=self._pid,
+            )
+
+    def _sites(self) -> Iterator[SiteReading]:
+        late, lost = self._leaked()
+        now, texts = self._now, self._texts
+        for number, out, seconds, since in SITE.iter_unpack(
+            self._cells[c.FIRST_SITE : c.FIRST_HOLD]
+        ):
+            if not number:  # functions come one after the other
+                break
+            if 0 < number <= len(texts):
+                so_far = seconds + out * max(0.0, now - since)
+                label = texts[int(number) - 1]
+                yield SiteReading(label, out, so_far, late.get(number, 0), lost.get(number, 0))
+
+    def _leaked(self) -> tuple[Counter[float], Counter[float]]:
+        """Return by the number of a function how many of its holds are overdue, and abandoned."""
+        late, lost = Counter[float](), Counter[float]()
+        if self.values[OVERDUE] or self.values[ABANDONED]:
+            for slot in self._slots_in_use():
+                label = self._cells[slot + c.HOLD_LABEL]
+                late[label] += self._is_overdue(slot)
+                lost[label] += bool(self._cells[slot + c.HOLD_LOST])
+        return late, lost
 
 
 class PoolFile:
@@ -59,11 +135,11 @@ class PoolFile:
     """
 
     def __init__(self, path: Path, pid: int) -> None:
-        self._path = path
+        self._path = str(path)
         self._pid = pid
         self._texts: list[str] = []
-        with opened(path) as file:
-            size = os.fstat(file).st_size
+        self._seen: dict[str, tuple[str, ...]] = {}
+        with Opened(self._path) as (file, size):
             head = os.pread(file, HEAD.size, 0)
             if len(head) < HEAD.size:
                 raise BadFileError("it is too short")
@@ -94,84 +170,58 @@ class PoolFile:
         seen: of a process that is gone, when it was last seen alive; None: it lives. What it held
             is counted up to then, and not for as long as nobody looked.
         """
-        with opened(self._path) as file:
-            if os.fstat(file).st_size != self._size:
+        with Opened(self._path) as (file, size):
+            if size != self._size:
                 raise BadFileError("it has another size than it had")
-            cells = self._cells(file)
-            if not all(0.0 <= value < math.inf for value in cells[c.OK : c.SCALARS]):
+            numbers, cells, owners = self._read(file)
+            counters = numbers[c.OK : c.SCALARS]
+            if not (min(counters) >= 0.0 and sum(counters) < math.inf):
                 raise BadFileError("its numbers make no sense")
-            if seen is not None:
-                now = max(seen, cells[c.CHANGED])
-            owners = os.pread(file, OWNER_BYTES * self._slots, self._owners)
-            if cells[c.TEXTS] != len(self._texts):
-                self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), cells[c.TEXTS])
-        holds = list(self._holds(cells, owners, now))
+            if numbers[c.TEXTS] != len(self._texts):
+                self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), numbers[c.TEXTS])
+                self._seen = _seen(self._texts)
+        if seen is not None:
+            now = max(seen, numbers[c.CHANGED])
+        holds = cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
+        waits = cells[c.FIRST_WAIT : c.FIRST_SITE].tolist() if numbers[c.WAITING] else ()
         return PoolView(
             pool=self.pool,
             kind=self.kind,
             info=self.info,
             setup=self.setup,
-            reading=c.read(cells, now),
-            sites=tuple(self._sites(cells, now)),
-            holds=tuple(holds),
-            seen=self._seen(),
+            values=c.values(numbers, now, holds, waits),
+            seen=self._seen,
+            _pid=self._pid,
+            _now=now,
+            _cells=cells,
+            _owners=owners,
+            _texts=self._texts,
         )
 
-    def _cells(self, file: int) -> Sequence[float]:
+    def _read(self, file: int) -> tuple[tuple[float, ...], memoryview[float], bytes]:
+        """
+        Return the numbers, all cells, and the owners.
+
+        They are of one moment, if the file is not changed each time that it is read.
+        """
         for _ in range(TRIES):
-            cells = memoryview(os.pread(file, 8 * c.size(self._slots), self._start)).cast("d")
-            sequence = memoryview(os.pread(file, 8, self._start)).cast("d")[0]
-            if cells[c.SEQUENCE] == sequence and sequence % 2 == 0:
+            data = os.pread(file, self._end - self._start, self._start)
+            sequence = os.pread(file, SEQUENCE.size, self._start)
+            if data.startswith(sequence) and SEQUENCE.unpack(sequence)[0] % 2 == 0:
                 break
             time.sleep(PAUSE)
-        return cells.tolist()
+        owners = self._owners - self._start
+        cells: memoryview[float] = memoryview(data)[:owners].cast("d")
+        return NUMBERS.unpack_from(data), cells, data[owners:]
 
-    def _text(self, number: float) -> str | None:
-        return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
 
-    def _slots_in_use(self, cells: Sequence[float]) -> Iterator[int]:
-        for slot in range(c.FIRST_HOLD, len(cells), c.HOLD_CELLS):
-            if cells[slot]:
-                yield slot
-
-    def _holds(self, cells: Sequence[float], owners: bytes, now: float) -> Iterator[Hold]:
-        for slot in self._slots_in_use(cells):
-            start = (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
-            owner = owners[start : start + OWNER_BYTES].rstrip(b"\0").decode(errors="replace")
-            yield Hold(
-                pool=self.pool,
-                kind=self.kind,
-                site=self._text(cells[slot + c.HOLD_SITE]),
-                held_seconds=max(0.0, now - cells[slot]),
-                owner=owner or None,
-                overdue=c.is_overdue(cells[slot], now, cells[c.LEAK_AFTER]),
-                abandoned=bool(cells[slot + c.HOLD_LOST]),
-                pid=self._pid,
-            )
-
-    def _sites(self, cells: Sequence[float], now: float) -> Iterator[SiteReading]:
-        late: dict[float, int] = {}
-        lost: dict[float, int] = {}
-        for slot in self._slots_in_use(cells):
-            label = cells[slot + c.HOLD_LABEL]
-            late[label] = late.get(label, 0) + c.is_overdue(cells[slot], now, cells[c.LEAK_AFTER])
-            lost[label] = lost.get(label, 0) + bool(cells[slot + c.HOLD_LOST])
-        for start in range(c.FIRST_SITE, c.FIRST_HOLD, c.SITE_CELLS):
-            number, out, seconds, since = cells[start : start + c.SITE_CELLS]
-            if not number:  # functions come one after the other
-                break
-            name = self._text(number)
-            if name is not None:
-                seconds += out * max(0.0, now - since)
-                yield SiteReading(name, out, seconds, late.get(number, 0), lost.get(number, 0))
-
-    def _seen(self) -> dict[str, tuple[str, ...]]:
-        seen: dict[str, tuple[str, ...]] = {}
-        for text in self._texts:
-            rule, tab, site = text.partition("\t")
-            if tab:
-                seen[rule] = (*seen.get(rule, ()), *([site] if site else []))
-        return seen
+def _seen(texts: list[str]) -> dict[str, tuple[str, ...]]:
+    seen: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        rule, tab, site = text.partition("\t")
+        if tab:
+            seen[rule] = (*seen.get(rule, ()), *([site] if site else []))
+    return seen
 
 
 def _texts(data: bytes, count: float) -> list[str]:
@@ -184,14 +234,21 @@ def _texts(data: bytes, count: float) -> list[str]:
     return texts
 
 
-@contextmanager
-def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
-    """Open a regular file of this user, and nothing else, without ever waiting for it."""
-    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        found = os.fstat(file)
+class Opened:
+    """A regular file of this user, and nothing else, opened without ever waiting for it."""
+
+    def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
+        self._path = path
+        self._flags = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+    def __enter__(self) -> tuple[int, int]:
+        """Return its descriptor, and its size."""
+        self._file = os.open(self._path, self._flags)
+        found = os.fstat(self._file)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            os.close(self._file)
             raise BadFileError("it is no file of this user")
-        yield file
-    finally:
-        os.close(file)
+        return self._file, found.st_size
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)

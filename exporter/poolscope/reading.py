@@ -27,12 +27,6 @@ class Histogram:
     def count(self) -> float:
         return sum(self.counts)
 
-    @staticmethod
-    def total(histograms: Sequence[Histogram]) -> Histogram:
-        """Return the sum of one or more of the same family."""
-        columns = zip(*(histogram.counts for histogram in histograms), strict=True)
-        return Histogram(tuple(map(sum, columns)), sum(h.sum for h in histograms))
-
 
 def empty(bounds: tuple[float, ...]) -> Histogram:
     """Return a histogram without observations."""
@@ -98,6 +92,25 @@ class Reading:
         gone: dict[str, Any] = dict.fromkeys(_GAUGES, 0.0)
         return dataclasses.replace(self, **gone)
 
+    def values(self) -> list[float]:
+        """Return all numbers in the order of the fields, of a histogram its counts and its sum."""
+        values = list(_scalars(self))
+        for histogram in _histograms(self):
+            values += (*histogram.counts, histogram.sum)
+        return values
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Reading:
+        """Return the reading that has these `values`."""
+        histograms: list[Any] = []
+        start = SCALARS
+        for size in _SIZES:
+            sum_ = start + size
+            histograms.append(Histogram(tuple(values[start:sum_]), values[sum_]))
+            start = sum_ + 1
+        scalars: list[Any] = [*values[:SCALARS]]
+        return cls(*scalars, *histograms)
+
     @property
     def live(self) -> bool:
         """Whether there is anything behind the gauges: a pool, or connections that outlive it."""
@@ -105,26 +118,39 @@ class Reading:
 
 
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(Reading))
-_GAUGES: Final = _FIELDS[: _FIELDS.index("acquired")]
-_AGES: Final = frozenset({"oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"})
-_values: Final = attrgetter(*_FIELDS)
+SCALARS: Final = _FIELDS.index("acquire_seconds")
+GAUGES: Final = _FIELDS.index("acquired")
+"""How many numbers come before the histograms, and how many of them are gauges."""
+
+IN_USE: Final = _FIELDS.index("in_use")
+OPENING: Final = _FIELDS.index("opening")
+LIMIT: Final = _FIELDS.index("limit")
+OVERDUE: Final = _FIELDS.index("overdue")
+ABANDONED: Final = _FIELDS.index("abandoned")
+_GAUGES: Final = _FIELDS[:GAUGES]
+_AGES: Final = tuple(
+    map(_FIELDS.index, ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"))
+)
+_scalars: Final = attrgetter(*_FIELDS[:SCALARS])
+_histograms: Final = attrgetter(*_FIELDS[SCALARS:])
+_SIZES: Final = tuple(len(histogram.counts) for histogram in _histograms(Reading()))
 
 
 def total(readings: Sequence[Reading]) -> Reading:
+    """Return the sum of pools, as `add` adds them up; of none, an empty reading."""
+    if len(readings) == 1:
+        return readings[0]
+    return Reading.of(add([reading.values() for reading in readings])) if readings else Reading()
+
+
+def add(rows: Sequence[Sequence[float]]) -> list[float]:
     """
-    Return the sum of pools; of none, an empty reading.
+    Return the sums of the values of one or more readings.
 
     Ages are the greatest of all. Peaks add up to an upper bound: the pools need not have had
     theirs at the same moment.
     """
-    if len(readings) == 1:
-        return readings[0]
-    merged: list[Any] = []
-    for name, column in zip(_FIELDS, zip(*map(_values, readings), strict=True), strict=False):
-        if name in _AGES:
-            merged.append(max(column))
-        elif isinstance(column[0], Histogram):
-            merged.append(Histogram.total(column))
-        else:
-            merged.append(sum(column))
-    return Reading(*merged)
+    sums: list[float] = list(map(sum, zip(*rows, strict=True)))
+    for place in _AGES:
+        sums[place] = max(row[place] for row in rows)
+    return sums

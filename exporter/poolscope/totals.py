@@ -34,7 +34,7 @@ class Total:
 
     def plus(self, view: PoolView) -> Total:
         seconds = dict(self.seconds)
-        for site in view.sites:
+        for site in view.sites():
             seconds[site.site] = seconds.get(site.site, 0.0) + site.in_use_seconds
         return Total(total([self.reading, view.reading.ended()]), self.created + 1, seconds)
 
