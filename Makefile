@@ -54,6 +54,7 @@ soak: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/exporter_scrape.py
+	$(BIN)/python benchmarks/strange_files.py
 
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -10,15 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from poolscope import Hold, cells
-from poolscope.findings import Setup
+from poolscope.exporter_metrics import Scrape
+from poolscope.findings import Case, Setup, findings_of
+from poolscope.fleet import ProcessView, View
 from poolscope.folder import MOST_FILES, Folder, FolderError, check
-from poolscope.holders import Who
+from poolscope.holders import SharedSites, Who
 from poolscope.ledger import Ledger, Limits
-from poolscope.mapped import BadFileError, PoolFile
-from poolscope.report import Info
+from poolscope.mapped import BadFileError, PoolFile, PoolView
+from poolscope.reading import Reading, add
+from poolscope.report import Info, Report
 from poolscope.segment import HEAD, TEXT_BYTES
+from poolscope.server import api
+from poolscope.server.exposition import expose
 from poolscope.sites import APPLICATION, Function, Site
 from poolscope.testing import FakeClock
 
@@ -28,6 +37,10 @@ FACTS: dict[str, Any] = {
     "info": ("Pool", "asyncpg", "0.32.0"),
     "setup": dataclasses.asdict(Setup(limit=3.0, pings=False)),
 }
+
+
+START = 4096
+"""Where the cells of its file begin."""
 
 
 def who(name: str, owner: str = "Task-1") -> Who:
@@ -187,6 +200,93 @@ class TestFilesThatAreNoPools:
     def test_what_is_no_file_of_this_user(self, other: Path) -> None:
         with pytest.raises((BadFileError, OSError)):
             PoolFile(other, 42)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    changes=st.lists(
+        st.one_of(
+            # Any byte; any cell, in its place; a part of the header.
+            st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=1)),
+            st.tuples(
+                st.one_of(st.integers(0, cells.SCALARS), st.integers(0, cells.FIRST_HOLD + 8)).map(
+                    lambda cell: START + 8 * cell
+                ),
+                st.one_of(st.floats(), st.just(math.nan), st.just(math.inf)).map(
+                    lambda value: struct.pack("d", value)
+                ),
+            ),
+            st.tuples(st.integers(HEAD.size, HEAD.size + 400), st.binary(min_size=1, max_size=4)),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_a_file_says_it_can_be_shown(
+    busy: Ledger, folder: Path, clock: FakeClock, changes: list[tuple[float, bytes]]
+) -> None:
+    path = file_of(folder)
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    for place, change in changes:
+        start = int(place * len(data)) if isinstance(place, float) else place
+        data[start : start + len(change)] = change
+    path.write_bytes(data[: len(whole)])
+    try:
+        view = PoolFile(path, 42).read(clock())
+    except BadFileError:
+        pass
+    else:
+        show(view)
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"setup": {"limit": "10"}},
+        {"setup": {"limit": None}},
+        {"setup": {"pings": 3}},
+        {"setup": {"recycle": True}},
+        {"setup": {"recycle": -1.0}},
+        {"setup": {"colour": 1.0}},
+        {"info": ["QueuePool"]},
+        {"info": {"a": 1, "b": 2, "c": 3}},
+        {"pool": None},
+        {"pool": "", "kind": 7},
+    ],
+)
+def test_facts_that_make_no_sense(folder: Path, clock: FakeClock, facts: dict[str, Any]) -> None:
+    Ledger(Limits(3, 3, 0), clock, 5.0, Folder(folder).segments({**FACTS, **facts}, unshared))
+    with pytest.raises(BadFileError, match="what it says of its pool makes no sense"):
+        PoolFile(file_of(folder), 42)
+
+
+def test_a_name_that_is_no_text(folder: Path, clock: FakeClock) -> None:
+    facts = {**FACTS, "pool": "shop\ud800"}
+    Ledger(Limits(3, 3, 0), clock, 5.0, Folder(folder).segments(facts, unshared))
+    view = PoolFile(file_of(folder), 42).read(clock())
+    show(view)
+    assert "shop?" == view.pool
+
+
+def show(view: PoolView) -> None:
+    """Make of it all that the exporter serves."""
+    cases = [Case(view.setup, view.reading, 1, view.seen)]
+    report = Report(
+        view.pool,
+        view.kind,
+        Reading.of(add([view.values])),
+        1,
+        (view.info,),
+        sites=SharedSites().added(view.sites()),
+        findings=findings_of(view.pool, view.kind, cases),
+    )
+    whole = View((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)
+    text, _ = expose(Scrape(whole, 0.0), "")
+    assert b"NaN" not in text
+    json.dumps(api.document(whole), allow_nan=False).encode()
 
 
 class TestTheFolder:

@@ -6,6 +6,7 @@ It is read, never mapped: a file that becomes shorter would end the reader by a 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -113,6 +114,8 @@ class PoolView:
                 break
             if 0 < number <= len(texts):
                 so_far = seconds + out * max(0.0, now - since)
+                if not (out >= 0.0 and 0.0 <= so_far < math.inf):
+                    continue
                 label = texts[int(number) - 1]
                 yield SiteReading(label, out, so_far, late.get(number, 0), lost.get(number, 0))
 
@@ -157,9 +160,9 @@ class PoolFile:
             about = os.pread(file, length, HEAD.size)
         try:
             facts = json.loads(about)
-            self.pool, self.kind = str(facts["pool"]), str(facts["kind"])
-            self.info = Info(*map(str, facts["info"]))
-            self.setup = Setup(**facts["setup"])
+            self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
+            self.info = Info(*map(_name, _list(facts["info"])))
+            self.setup = _setup(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadFileError("what it says of its pool makes no sense") from error
 
@@ -174,8 +177,7 @@ class PoolFile:
             if size != self._size:
                 raise BadFileError("it has another size than it had")
             numbers, cells, owners = self._read(file)
-            counters = numbers[c.OK : c.SCALARS]
-            if not (min(counters) >= 0.0 and sum(counters) < math.inf):
+            if not _make_sense(numbers):
                 raise BadFileError("its numbers make no sense")
             if numbers[c.TEXTS] != len(self._texts):
                 self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), numbers[c.TEXTS])
@@ -213,6 +215,41 @@ class PoolFile:
         owners = self._owners - self._start
         cells: memoryview[float] = memoryview(data)[:owners].cast("d")
         return NUMBERS.unpack_from(data), cells, data[owners:]
+
+
+def _make_sense(numbers: tuple[float, ...]) -> bool:
+    """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
+    counted = numbers[: c.LIMIT] + numbers[c.SINCE :]
+    limits = numbers[c.LIMIT : c.LEAK_AFTER]
+    retired = all(map(math.isnan, limits))
+    return (
+        min(counted) >= 0.0
+        # Any that is infinite, or NaN, makes the sum so.
+        and sum(counted) < math.inf
+        and (retired or all(limit >= 0.0 for limit in limits))
+        and numbers[c.LEAK_AFTER] >= 0.0
+    )
+
+
+def _list(given: object) -> list[object]:
+    if not isinstance(given, list):
+        raise TypeError(given)
+    return given
+
+
+def _name(given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError(given)
+    return given.encode(errors="replace").decode()
+
+
+def _setup(given: dict[str, object]) -> Setup:
+    setup = Setup(**given)  # type: ignore[arg-type] # checked below
+    for field in dataclasses.fields(Setup):
+        value = getattr(setup, field.name)
+        if isinstance(value, bool) != isinstance(field.default, bool) or not value >= 0:
+            raise ValueError(field.name)
+    return setup
 
 
 def _seen(texts: list[str]) -> dict[str, tuple[str, ...]]:
