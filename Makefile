@@ -37,7 +37,7 @@ demo: $(READY)
 	$(BIN)/poolscope demo $(DEMO)
 
 test: $(READY)
-	scripts/install-promtool.sh
+	scripts/install-tools.sh
 	$(BIN)/python -m pytest $(TESTS)
 
 check: $(READY)

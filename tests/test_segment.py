@@ -28,6 +28,7 @@ from poolscope.report import Info, Report
 from poolscope.segment import HEAD, TEXT_BYTES
 from poolscope.server import api
 from poolscope.server.exposition import expose
+from poolscope.server.history import History
 from poolscope.sites import APPLICATION, Function, Site
 from poolscope.testing import FakeClock
 
@@ -286,7 +287,7 @@ def show(view: PoolView) -> None:
     whole = View((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)
     text, _ = expose(Scrape(whole, 0.0), "")
     assert b"NaN" not in text
-    json.dumps(api.document(whole), allow_nan=False).encode()
+    json.dumps(api.document(Scrape(whole, 0.0), History()), allow_nan=False).encode()
 
 
 class TestTheFolder:

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 import poolscope
 from poolscope.folder import VARIABLE, FolderError
 
-TAKEN: Final = ("/api/v1/pools", "/-/healthy", "/-/ready")
+TAKEN: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
 """Paths that the exporter has besides the metrics."""
 
 

@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 class ExporterProcess:
     """One exporter on a free port of loopback."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, address: str = "127.0.0.1:0") -> None:
         self.command = [
             *(sys.executable, "-m", "poolscope", "exporter", "--dir", str(folder)),
-            *("--web.listen-address", "127.0.0.1:0", "--log.format", "json", *options),
+            *("--web.listen-address", address, "--log.format", "json", *options),
         ]
         started = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
         self.process: Any = started  # whose pipe is there
@@ -56,5 +56,7 @@ class ExporterProcess:
         return code
 
     def kill(self) -> None:
+        """End it, if it has not ended."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stderr.close()

@@ -2,6 +2,7 @@
 A process with a pool that does what it is told, one word on each line, and answers with a line.
 
     take        take a connection, and keep it
+    wait        have a thread ask for a connection, which is not free
     give        return the one that was taken last
     lose        drop one without returning it
     use N       take and return a connection N times
@@ -21,6 +22,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,8 @@ def main(name: str) -> None:
         word, _, number = line.strip().partition(" ")
         if word == "take":
             held.append(take(pool))
+        elif word == "wait":
+            threading.Thread(target=take, args=[pool], daemon=True).start()
         elif word == "give":
             held.pop().close()
         elif word == "lose":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any
 
-from poolscope.fleet import ProcessView, View
+from poolscope.exporter_metrics import Scrape
+from poolscope.fleet import Key
 from poolscope.holders import Hold
 from poolscope.reading import Reading
 from poolscope.report import Report
+from poolscope.server.history import History
 
 GAUGES = (
     "in_use", "idle", "opening", "waiting", "limit", "idle_limit", "idle_floor", "overdue",
@@ -22,24 +25,40 @@ COUNTERS = (
 )  # fmt: skip
 
 
-def document(view: View) -> dict[str, Any]:
+def document(scrape: Scrape, history: History) -> dict[str, Any]:
     """Return all that is known; numbers without a limit are null, as JSON has no infinity."""
+    view = scrape.view
+    holds: defaultdict[Key, list[Hold]] = defaultdict(list)
+    for hold in view.holds:
+        holds[hold.pool, hold.kind].append(hold)
+    processes: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
+    for process in view.processes:
+        for pool in process.pools:
+            numbers = {"pid": process.pid, **_numbers(pool.reading, GAUGES)}
+            processes[pool.pool, pool.kind].append(numbers)
     return {
         "version": view.version,
         "processes": {"live": len(view.processes), "gone": view.gone},
         "bad_segments": view.bad,
-        "pools": [_pool(report, view) for report in view.reports],
+        "pools": [
+            {
+                **_pool(report, view.fullest),
+                "holders": [_hold(hold) for hold in holds[report.pool, report.kind]],
+                "processes": processes[report.pool, report.kind],
+                "history": history.of((report.pool, report.kind)),
+            }
+            for report in view.reports
+        ],
+        "servers": [],
     }
 
 
-def _pool(report: Report, view: View) -> dict[str, Any]:
-    key = report.pool, report.kind
-    holds = [hold for hold in view.holds if (hold.pool, hold.kind) == key]
+def _pool(report: Report, fullest: dict[Key, float]) -> dict[str, Any]:
     return {
         "pool": report.pool,
         "kind": report.kind,
         "live": report.reading.live,
-        "utilization_max": view.fullest.get(key, 0.0),
+        "utilization_max": fullest.get((report.pool, report.kind), 0.0),
         "instances_created": report.created,
         **_numbers(report.reading, GAUGES + COUNTERS),
         "info": [
@@ -55,17 +74,7 @@ def _pool(report: Report, view: View) -> dict[str, Any]:
             }
             for finding in report.findings
         ],
-        "holders": [_hold(hold) for hold in holds],
-        "processes": [entry for process in view.processes for entry in _process(process, key)],
     }
-
-
-def _process(process: ProcessView, key: tuple[str, str]) -> list[dict[str, Any]]:
-    return [
-        {"pid": process.pid, **_numbers(pool.reading, GAUGES)}
-        for pool in process.pools
-        if (pool.pool, pool.kind) == key
-    ]
 
 
 def _hold(hold: Hold) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -11,45 +10,19 @@ from typing import Final
 
 from aiohttp import web
 
-import poolscope
 from poolscope.exporter_metrics import Scrape
 from poolscope.fleet import Fleet, View
-from poolscope.server import api
+from poolscope.server import api, pages
 from poolscope.server.exposition import expose
+from poolscope.server.history import History
 
 logger = logging.getLogger("poolscope.exporter")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-LANDING: Final = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>poolscope exporter</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto }}
-body {{ padding: 0 1rem }}
-code {{ font-size: .95em }}
-</style>
-<h1>poolscope exporter</h1>
-<p>Connection pools of all processes that put them into one folder. Version {version}.</p>
-<ul>
-<li><a href="{metrics}">Metrics</a>, for Prometheus</li>
-<li><a href="/api/v1/pools">Pools</a>, with processes, holders and findings, as JSON</li>
-<li><a href="/-/healthy">Healthy</a>, <a href="/-/ready">ready</a></li>
-</ul>
-"""
-
-HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Server": "poolscope",
-}
+LOOKS: Final = 5.0
+"""Seconds between looks when nobody asks, so that there is a past to show, and so that what a
+process had when it was killed is known to the second."""
 
 
 class Exporter:
@@ -57,23 +30,27 @@ class Exporter:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._history = History()
         self._looking: asyncio.Task[tuple[View, float]] | None = None
         self.ready = False
 
     def application(self, metrics_path: str = "/metrics") -> web.Application:
         app = web.Application(middlewares=[_decent])
-        landing = LANDING.format(version=poolscope.__version__, metrics=html.escape(metrics_path))
-
-        async def root(_: web.Request) -> web.Response:
-            return web.Response(text=landing, content_type="text/html")
-
-        if metrics_path != "/":
-            app.router.add_get("/", root)
+        pages.add(app, metrics_path)
         app.router.add_get(metrics_path, self.metrics)
         app.router.add_get("/api/v1/pools", self.pools)
         app.router.add_get("/-/healthy", _healthy)
         app.router.add_get("/-/ready", self.is_ready)
         return app
+
+    async def keep_looking(self) -> None:
+        """Look again and again, until it is cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                logger.exception("cannot read the folder")
+            await asyncio.sleep(LOOKS)
 
     async def look(self) -> tuple[View, float]:
         """Return a view of the fleet, and the seconds that it took."""
@@ -85,20 +62,21 @@ class Exporter:
     def _look(self) -> tuple[View, float]:
         started = time.perf_counter()
         view = self._fleet.look()
+        self._history.note(view)
         self.ready = True
         return view, time.perf_counter() - started
 
     async def metrics(self, request: web.Request) -> web.Response:
-        view, seconds = await self.look()
+        scrape = Scrape(*await self.look())
         accept = request.headers.get("Accept", "")
-        text, content_type = await asyncio.to_thread(expose, Scrape(view, seconds), accept)
+        text, content_type = await asyncio.to_thread(expose, scrape, accept)
         response = web.Response(body=text, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
 
     async def pools(self, _: web.Request) -> web.Response:
-        view, _seconds = await self.look()
-        response = web.json_response(api.document(view))
+        scrape = Scrape(*await self.look())
+        response = web.json_response(await asyncio.to_thread(api.document, scrape, self._history))
         response.enable_compression()
         return response
 
@@ -124,5 +102,5 @@ async def _decent(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         logger.exception("cannot answer %s %s", request.method, request.path)
         response = web.Response(status=500, text="500: the exporter's log has the reason\n")
-    response.headers.update(HEADERS)
+    response.headers.update(pages.HEADERS)
     return response

@@ -57,11 +57,11 @@ async def _serve(options: Options, fleet: Fleet) -> None:
         shutdown_timeout=2.0,
     )
     await runner.setup()
+    looking = asyncio.create_task(exporter.keep_looking())
     try:
         await web.TCPSite(runner, options.host, options.port).start()
         address = runner.addresses[0]
         logger.info("serving http://%s:%d%s", *_shown(address), options.metrics_path)
-        await exporter.look()
         await stop.wait()
         logger.info("stopping")
     except OSError as error:
@@ -69,6 +69,7 @@ async def _serve(options: Options, fleet: Fleet) -> None:
             f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
         ) from error
     finally:
+        looking.cancel()
         await runner.cleanup()
 
 

@@ -1,0 +1,70 @@
+// What database servers and PgBouncers say, beside what their clients believe.
+
+import { age, count, element, fill, plural, say } from "./format.js";
+
+const POSTGRES = ["Application", "Database", "User", "State", "#Connections", "#Longest"];
+const PGBOUNCER = ["Database", "User", "#Clients", "#Waiting", "#Servers", "#Oldest wait"];
+
+export function make() {
+  const card = document.getElementById("server").content.firstElementChild.cloneNode(true);
+  return { card, at: (selector) => card.querySelector(selector) };
+}
+
+export function update({ card, at }, server) {
+  const used = server.kind === "postgres" ? sum(server.connections.map((row) => row.count)) : server.clients;
+  const usable = server.limit - server.reserved;
+  const full = server.up && used >= usable;
+  card.className = `pool server ${!server.up ? "bad" : full ? "bad" : used > 0.8 * usable ? "warn" : ""}`;
+  say(at("h2"), server.server);
+  say(at(".kind"), server.kind);
+  say(at(".state"), !server.up ? "does not answer" : full ? "full" : "up");
+  at(".bar").hidden = at("details").hidden = !server.up;
+  say(at(".numbers"), server.up ? words(server, used) : "");
+  if (!server.up) return;
+  fill(at(".bar"), [["in-use", used], ["idle", 0]], server.limit, `${used} of ${server.limit} used`);
+  const rows = server.kind === "postgres" ? applications(server) : bouncerPools(server);
+  say(at("summary"), plural(rows.length, "row"));
+  const columns = server.kind === "postgres" ? POSTGRES : PGBOUNCER;
+  at("thead tr").replaceChildren(...columns.map((name) => cell("th", name, name)));
+  at("tbody").replaceChildren(
+    ...rows.map((row) => element("tr", {}, ...row.map((v, i) => cell("td", columns[i], v)))),
+  );
+}
+
+function words(server, used) {
+  if (server.kind === "pgbouncer") {
+    return `${count(used)} of ${count(server.limit)} clients, ${count(server.servers)} connections `
+      + `to servers, default_pool_size ${count(server.pool_size)}`;
+  }
+  const said = `${count(used)} of ${count(server.limit)} connections, ${count(server.reserved)} reserved`;
+  return server.watched === null
+    ? said
+    : `${said}; pools that are watched may ask for ${count(server.watched)}`;
+}
+
+function cell(name, column, value) {
+  const number = column.startsWith("#");
+  const text = name === "th" ? value.replace("#", "") : value;
+  return element(name, { class: number ? "number" : "", text });
+}
+
+function sum(numbers) {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+function applications(server) {
+  return [...server.connections]
+    .sort((one, other) => other.count - one.count)
+    .map((row) => [
+      row.application || "(no name)", row.database, row.user, row.state.replaceAll("_", " "),
+      count(row.count), age(row.oldest_seconds),
+    ]);
+}
+
+function bouncerPools(server) {
+  return server.pools.map((pool) => [
+    pool.database, pool.user, count(sum(Object.values(pool.clients))),
+    count(pool.clients.waiting ?? 0), count(sum(Object.values(pool.servers))),
+    age(pool.oldest_wait_seconds),
+  ]);
+}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Install what the tests need besides Python, from Debian, if it is missing and we may: promtool
+# (of prometheus), chromium, for the live page, and pgbouncer.
+set -eu
+
+missing=
+command -v promtool >/dev/null || missing="$missing prometheus"
+command -v chromium >/dev/null || missing="$missing chromium"
+[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing Debian's$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # one word for each package
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "tests that need them are skipped; on Debian: apt-get install$missing"
+fi

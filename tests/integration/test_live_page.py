@@ -1,0 +1,189 @@
+"""The live page of the exporter, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from support.browsers import opened_tab
+from support.exporters import ExporterProcess
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
+
+
+@pytest.fixture
+def exporter(folder: Path) -> Iterator[ExporterProcess]:
+    exporter = ExporterProcess(folder)
+    yield exporter
+    exporter.kill()
+
+
+@pytest.fixture
+def shop(workers: Any) -> Any:
+    """Three pools: one that is full, with two callers that wait; one half full; one idle."""
+    full, half, idle = workers("orders"), workers("billing"), workers("reports")
+    full.tell("take", "take", "take", "take", "wait", "wait")
+    half.tell("use 3", "take", "take")
+    idle.tell("use 3")
+    return full
+
+
+async def test_pools_are_shown_the_fullest_first(exporter: Any, shop: Any) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        cards = tab.page.locator("#pools > .pool")
+        await expect(cards.locator("h2")).to_have_text(["orders", "billing", "reports"])
+        await expect(cards.locator(".numbers")).to_have_text(
+            ["4 of 4 in use, 0 idle, 2 waiting", "2 of 4 in use, 0 idle", "0 of 4 in use, 1 idle"]
+        )
+        await expect(cards.locator("header .state").first).to_have_text("full, 2 waiting")
+        await expect(tab.page.locator("#summary")).to_have_text(
+            "3 pools in 3 processes \u00b7 1 full \u00b7 2 waiting"
+        )
+        await expect(tab.page).to_have_title("(1 full) Pools")
+        (row,) = await cards.first.locator(".holders tbody tr").all()
+        await expect(row).to_have_text(re.compile(r"worker.py:\d+ in take4\d.* s.*MainThread of"))
+        await expect(cards.first.locator(".findings")).to_contain_text("nested-acquire")
+        widths = await cards.locator(".now .in-use").evaluate_all(
+            "bars => bars.map(bar => bar.style && bar.style.width).filter(Boolean)"
+        )
+        assert ["100%", "50%", "0%"] == widths
+        await tab.picture("pools")
+        assert ([], {exporter.url.removeprefix("http://")}) == (tab.complaints, tab.hosts)
+
+
+async def test_it_follows_what_happens_and_keeps_what_is_open(exporter: Any, shop: Any) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        card = tab.page.locator("#pools > .pool", has_text="orders")
+        processes = card.locator(".processes")
+        await processes.locator("summary").click()
+        # Those that wait get what is given back, and give it back at once.
+        shop.tell("give", "give", "give")
+        await expect(card.locator(".numbers")).to_have_text("1 of 4 in use, 3 idle")
+        await expect(card.locator(".state")).not_to_have_text(re.compile("waiting"))
+        await expect(processes.locator("tbody td").first).to_have_text(str(shop.pid))
+        shop.kill()
+        await expect(card.locator(".state")).to_have_text("gone; its counters are kept")
+        await expect(tab.page.locator("#summary")).to_contain_text("2 pools in 2 processes")
+        assert [] == tab.complaints
+
+
+async def test_what_is_selected_is_not_replaced(exporter: Any, shop: Any) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        line = tab.page.locator("#pools > .pool", has_text="billing").locator(".holders code")
+        await line.evaluate("line => getSelection().selectAllChildren(line)")
+        before = await line.element_handle()
+        async with tab.page.expect_response("**/api/v1/pools"):
+            pass
+        async with tab.page.expect_response("**/api/v1/pools"):
+            pass
+        assert before is not None
+        assert await before.evaluate("line => line.isConnected")
+        selected = await tab.page.evaluate("String(getSelection())")
+        assert re.fullmatch(r"worker\.py:\d+ in take", selected)
+
+
+async def test_filter_and_order_stay_in_the_address(exporter: Any, shop: Any) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        names = tab.page.locator("#pools > .pool h2")
+        await tab.page.locator("#sort").select_option("name")
+        await expect(names).to_have_text(["billing", "orders", "reports"])
+        for word, expected in {
+            "ORD": ["orders"],
+            f"{shop.pid}": ["orders"],
+            "in take": ["billing", "orders"],
+            "nested-acq": ["billing", "orders"],
+        }.items():
+            await tab.page.locator("#filter").fill(word)
+            await expect(names).to_have_text(expected)
+        await tab.page.locator("#filter").fill("<nobody>")
+        await expect(tab.page.locator("#nothing")).to_have_text(
+            "Nothing matches \u201c<nobody>\u201d."
+        )
+        await tab.page.locator("#filter").fill("ord")
+        await tab.page.reload()
+        await expect(names).to_have_text(["orders"])
+        assert tab.page.url.endswith("/pools?q=ord&sort=name")
+        assert [] == tab.complaints
+
+
+NASTY = "<img src=x onerror=\"document.title='broken'\">&amp;</script><script>alert(1)</script>"
+
+
+async def test_names_are_text(exporter: Any, workers: Any) -> None:
+    workers(NASTY).tell("take")
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        await expect(tab.page.locator("#pools > .pool h2")).to_have_text(NASTY)
+        await expect(tab.page.locator("img, main script")).to_have_count(0)
+        await expect(tab.page).to_have_title("Pools")
+        assert [] == tab.complaints
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_on_a_phone_nothing_is_wider_than_it(exporter: Any, workers: Any, theme: str) -> None:
+    workers("a-name-that-is-as-long-as-" + "names-can-be-" * 8).tell("take", "lose")
+    options = {**PHONE, "color_scheme": theme}
+    async with opened_tab(f"{exporter.url}/pools", **options) as tab:
+        await expect(tab.page.locator("#pools > .pool")).to_have_count(1)
+        width = await tab.page.evaluate("document.documentElement.scrollWidth")
+        await tab.picture(f"phone-{theme}")
+        assert 390 == width
+        back = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert {"light": "rgb(244, 245, 247)", "dark": "rgb(16, 19, 24)"}[theme] == back
+        await tab.page.locator("#theme").click()
+        other = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert other != back
+        await tab.page.reload()
+        assert other == await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert [] == tab.complaints
+
+
+async def test_it_says_so_when_the_exporter_does_not_answer(
+    exporter: Any, shop: Any, folder: Path
+) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        await expect(tab.page.locator("#fresh")).to_have_text("live")
+        exporter.kill()
+        trouble = tab.page.locator("#trouble")
+        await expect(trouble).to_be_visible(timeout=20_000)
+        await expect(trouble).to_have_text(
+            re.compile(r"^The exporter does not answer; these numbers are .* old\.$")
+        )
+        await expect(tab.page.locator("#pools > .pool")).to_have_count(3)
+        again = ExporterProcess(folder, address=exporter.url.removeprefix("http://"))
+        await expect(trouble).to_be_hidden(timeout=20_000)
+        again.kill()
+
+
+async def test_an_empty_folder_says_what_to_do(exporter: Any) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        await expect(tab.page.locator("#nothing")).to_have_text(re.compile("set POOLSCOPE_DIR"))
+        await tab.page.goto(exporter.url)
+        await tab.page.get_by_role("link", name="Pools").click()
+        assert f"{exporter.url}/pools" == tab.page.url
+        assert [] == tab.complaints
+
+
+async def test_without_scripts_it_points_at_the_json(exporter: Any) -> None:
+    async with opened_tab(f"{exporter.url}/pools", java_script_enabled=False) as tab:
+        await expect(tab.page.locator("noscript a")).to_have_attribute("href", "/api/v1/pools")
+
+
+def test_the_policy_allows_nothing_but_this_server(exporter: Any) -> None:
+    for path, kind in {
+        "/pools": "text/html",
+        "/assets/pools.js": "text/javascript",
+        "/assets/pools.css": "text/css",
+        "/assets/icon.svg": "image/svg+xml",
+    }.items():
+        status, headers, text = exporter.get(path)
+        assert (200, kind) == (status, headers["Content-Type"].partition(";")[0])
+        assert b"://" not in text.replace(b"http://www.w3.org/2000/svg", b"")
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+        assert "unsafe" not in policy
+    assert 404 == exporter.get("/assets/../pages.py")[0]

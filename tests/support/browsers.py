@@ -1,0 +1,66 @@
+"""A real browser without a window: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+PICTURES = Path(__file__).parents[2] / "test-pictures"
+
+
+class Tab:
+    """
+    One tab, and what became known of it.
+
+    complaints: errors in the console, and scripts that fail, also against the security policy.
+    hosts: what was asked for anything.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", self._heard)
+        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+
+    def _heard(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    async def picture(self, name: str) -> None:
+        """Keep what it looks like, for people to see."""
+        PICTURES.mkdir(exist_ok=True)
+        await self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def chromium() -> str:
+    """Return the path of the browser. A test that needs it is skipped without, but not in CI."""
+    found = shutil.which("chromium")
+    if found is None:
+        missing = "chromium is missing; on Debian: apt-get install chromium"
+        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@asynccontextmanager
+async def opened_tab(url: str, **options: Any) -> AsyncIterator[Tab]:
+    """Open `url` in a browser of its own; `options` are those of a context of Playwright."""
+    path = chromium()
+    async with async_playwright() as playwright:
+        # Its own sandbox does not work for root, nor in most containers.
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        context = await browser.new_context(**options)
+        tab = Tab(await context.new_page())
+        await tab.page.goto(url)
+        yield tab
+        await browser.close()
