@@ -1,0 +1,151 @@
+"""What stands before a real PostgreSQL: a real PgBouncer, and one that says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from support.waiting import eventually
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+INI = """
+[databases]
+* = host={server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = {auth_type}
+auth_file = {users}
+admin_users = console
+pool_mode = transaction
+log_connections = 0
+log_disconnections = 0
+log_stats = 0
+{options}
+"""
+
+USERS = '"console" "open sesame"\n"postgres" ""\n'
+
+
+class Bouncer:
+    """
+    One PgBouncer on a free port of loopback, in `folder`.
+
+    server: the folder of the PostgreSQL server's socket.
+    """
+
+    def __init__(self, folder: Path, server: Path, auth_type: str, **options: object) -> None:
+        self.port = free_port()
+        users, self.ini = folder / "users", folder / "pgbouncer.ini"
+        users.write_text(USERS)
+        if os.geteuid() == 0:
+            # It refuses to run as root; the server's user is one that gets to its socket.
+            options["user"] = server.owner()
+        lines = "\n".join(f"{name} = {value}" for name, value in options.items())
+        self.ini.write_text(
+            INI.format(
+                server=server, port=self.port, auth_type=auth_type, users=users, options=lines
+            )
+        )
+        self.start()
+
+    def start(self) -> None:
+        """Run it, also again, until it listens."""
+        command = [str(PROGRAM), str(self.ini)]
+        started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process: Any = started  # whose pipe is there
+        self._until_it_listens()
+
+    def _until_it_listens(self) -> None:
+        log = []
+        for line in self.process.stderr:
+            log.append(line)
+            if "process up" in line:
+                return
+        raise AssertionError("".join(log))
+
+    def dsn(self, database: str, user: str = "postgres", password: str = "") -> str:
+        secret = f":{password}" if password else ""
+        return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}"
+
+    def freeze(self) -> None:
+        """Let it answer nothing, though the system still accepts connections for it."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+
+class Relay:
+    """
+    Stands before a server, on a free port of loopback, and can swallow what clients say.
+
+    server: the path of its socket, or None for one that never says anything.
+    """
+
+    def __init__(self, server: Path | None = None) -> None:
+        self.server = server
+        self.silent = server is None
+        self.accepted = self.swallowed = 0
+        self.clients: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        self.listening: Any = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self.listening.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self.clients.add(writer)
+        upstream = None
+        try:
+            if self.server:
+                answers, upstream = await asyncio.open_unix_connection(self.server)
+                back = asyncio.create_task(self._pump(answers, writer))
+            await self._pump(reader, upstream)
+        finally:
+            self.clients.discard(writer)
+            for side in (upstream, writer):
+                if side is not None:
+                    side.close()
+            if upstream is not None:
+                await back
+
+    async def _pump(self, reader: Any, writer: Any) -> None:
+        try:
+            while data := await reader.read(65536):
+                if self.silent:
+                    self.swallowed += 1
+                else:
+                    writer.write(data)
+        except ConnectionError:
+            pass
+
+    def hang_up(self) -> None:
+        for client in self.clients:
+            client.transport.abort()
+
+    async def stop(self) -> None:
+        self.listening.close()
+        self.hang_up()
+        await eventually(0, lambda: len(self.clients))
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
