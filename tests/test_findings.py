@@ -17,6 +17,7 @@ from sqlalchemy import pool as pools_of_sqlalchemy
 
 from poolscope import Finding, Watch
 from poolscope.aiohttp_connectors import setup_of as setup_of_session
+from poolscope.commitments import Commitment
 from poolscope.findings import RULES, SEVERITIES, WATCHED, Case, Setup, findings_of
 from poolscope.reading import Reading
 from poolscope.sqlalchemy_pools import setup_of
@@ -67,6 +68,10 @@ BOUNDARIES: dict[str, tuple[Case, Case]] = {
     "no-limit-per-host": (FINE, case(Setup(limited_per_host=False))),
     "no-dns-cache": (FINE, case(Setup(caches_dns=False))),
     "tls-not-verified": (FINE, case(Setup(verifies_tls=False))),
+    "overcommitted": (
+        FINE._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
+        FINE._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
+    ),
     "null-pool": (FINE, case(Setup(pooled=False))),
 }
 

@@ -224,6 +224,7 @@ class PoolHooks(Hooks):
     def connecting(self, holder: Any, attempt: int, now: float) -> None:
         self._forget(holder, now)  # one that has expired, or was found dead
         self.ledger.opening(attempt, now)
+        self._name(holder._pool)
 
     @harmless
     def connected(self, holder: Any, attempt: int, started: float) -> None:
@@ -297,6 +298,16 @@ class PoolHooks(Hooks):
     def collected(self) -> None:
         watched.pop(self._pool_id, None)
         self.watch.pool_gone(self.ledger)
+
+    def _name(self, pool: Any) -> None:
+        """Let what is opened next have the name that is wanted, unless it has one."""
+        name = self.watch.application_name()
+        options = pool._connect_kwargs
+        settings = options.get("server_settings") or {}
+        dsn = next(iter(pool._connect_args), None) or options.get("dsn") or ""
+        if name and "application_name" not in settings and "application_name=" not in dsn:
+            settings = {**settings, "application_name": name}
+            pool._connect_kwargs = {**options, "server_settings": settings}
 
     def _adopt(self, holder: Any) -> None:
         self._keep(holder)

@@ -19,6 +19,10 @@ from typing import Final, NoReturn
 import poolscope
 from poolscope.folder import VARIABLE, FolderError
 
+POSTGRES: Final = "POOLSCOPE_POSTGRES"
+PGBOUNCER: Final = "POOLSCOPE_PGBOUNCER"
+"""Variables with DSNs of what the exporter asks."""
+
 TAKEN: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
 """Paths that the exporter has besides the metrics."""
 
@@ -63,11 +67,34 @@ def _exporter(options: argparse.Namespace) -> int:
     logs.configure(options.log_level, options.log_format)
     host, port = options.listen_address
     try:
-        main.run(main.Options(options.dir, host, port, options.telemetry_path))
-    except (FolderError, main.ServerError) as error:
+        main.run(
+            main.Options(
+                folder=options.dir,
+                host=host,
+                port=port,
+                metrics_path=options.telemetry_path,
+                web_config=options.web_config,
+                postgres=tuple(options.postgres or _dsns_of_environment(POSTGRES)),
+                pgbouncer=tuple(options.pgbouncer or _dsns_of_environment(PGBOUNCER)),
+            )
+        )
+    except (ValueError, FolderError, main.ServerError) as error:
         print(f"poolscope exporter: {error}", file=sys.stderr)  # noqa: T201 - as above
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     return 0
+
+
+def _dsns_of_environment(variable: str) -> list[str]:
+    """Return what a variable names, with spaces in between; raise ValueError, without a secret."""
+    from poolscope.server.probes import check
+
+    dsns = os.environ.get(variable, "").split()
+    for dsn in dsns:
+        try:
+            check(dsn)
+        except ValueError as error:
+            raise ValueError(f"{variable}: {error}") from None
+    return dsns
 
 
 class _Parser(argparse.ArgumentParser):
@@ -158,6 +185,27 @@ def _add_exporter(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="where the metrics are (default: %(default)s)",
     )
     parser.add_argument(
+        "--web.config.file",
+        dest="web_config",
+        type=Path,
+        metavar="FILE",
+        help="TLS and passwords, as other exporters of Prometheus have it; read again when it "
+        "changes (default: plain HTTP, and no passwords)",
+    )
+    for option, variable, what in (
+        ("--postgres", POSTGRES, "a PostgreSQL server"),
+        ("--pgbouncer", PGBOUNCER, "a PgBouncer"),
+    ):
+        parser.add_argument(
+            option,
+            type=_dsn,
+            action="append",
+            metavar="DSN",
+            help=f"{what} to ask too, such as postgresql://exporter@db:5432/postgres; may be given "
+            f"several times (default: those of {variable}, with spaces in between, so that no "
+            "password need stand in a list of processes)",
+        )
+    parser.add_argument(
         "--log.level",
         dest="log_level",
         choices=("debug", "info", "warning", "error"),
@@ -189,6 +237,16 @@ def _path(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is not a path, such as /metrics")
     if text in TAKEN:
         raise argparse.ArgumentTypeError(f"{text!r} is taken by the exporter itself")
+    return text
+
+
+def _dsn(text: str) -> str:
+    from poolscope.server.probes import check
+
+    try:
+        check(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 

@@ -8,10 +8,11 @@ pool library. Each has a page in docs/findings that says what to write instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from poolscope.commitments import Commitment
 from poolscope.reading import Reading
 
 Severity = Literal["info", "warning", "critical"]
@@ -72,12 +73,14 @@ class Case(NamedTuple):
 
     created: how many pool objects there ever were.
     seen: lines by the rule that was seen to be broken there.
+    commitments: what the servers are promised that they connect to; only an exporter knows.
     """
 
     setup: Setup
     reading: Reading
     created: int
     seen: Mapping[str, tuple[str, ...]]
+    commitments: Sequence[Commitment] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,17 @@ def _unlimited(case: Case) -> str | None:
 def _oversized(case: Case) -> str | None:
     if case.setup.database and MOST_DATABASE_CONNECTIONS < case.setup.limit < math.inf:
         return f"up to {case.setup.limit:g} connections of one process to one database server"
+    return None
+
+
+@_rule("overcommitted", "warning")
+def _overcommitted(case: Case) -> str | None:
+    for server, accepts, promised in case.commitments:
+        if promised > accepts:
+            return (
+                f"{server} accepts {accepts} connections, and the pools that connect to it may "
+                f"open {promised:g}"
+            )
     return None
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 import poolscope
+from poolscope.commitments import Commitment, commitments
 from poolscope.findings import Case, findings_of
 from poolscope.folder import POOL, PROCESS, FolderError, check
 from poolscope.holders import Hold, SharedSites, longest_first
@@ -29,6 +30,7 @@ from poolscope.ledger import Clock
 from poolscope.mapped import BadFileError, Opened, PoolFile, PoolView
 from poolscope.reading import IN_USE, LIMIT, OPENING, Reading, add
 from poolscope.report import Report
+from poolscope.servers import ServerReading
 from poolscope.totals import TOTALS, Totals
 
 LOCK: Final = "exporter.lock"
@@ -102,8 +104,12 @@ class Fleet:
         if lock is not None:
             os.close(lock)
 
-    def look(self) -> View:
-        """Read all processes, and fold those that are gone, the first `MOST_FOLDED` of them."""
+    def look(self, servers: Sequence[ServerReading] = ()) -> View:
+        """
+        Read all processes, and fold those that are gone, the first `MOST_FOLDED` of them.
+
+        servers: what database servers said last, for what is promised to them.
+        """
         processes, pools, bad = self._list()
         now = self._clock()
         live: list[ProcessView] = []
@@ -129,7 +135,7 @@ class Fleet:
                     bad += 1
             if gone and not self._fold(gone, pools):
                 unfolded += [view for read in gone.values() for view in read]
-        return self._view(live, unfolded, bad)
+        return self._view(live, unfolded, bad, servers)
 
     def _list(self) -> tuple[list[str], dict[str, list[str]], int]:
         """Return the files of processes, those of the pools of each, and how many are of none."""
@@ -189,7 +195,13 @@ class Fleet:
                     (self._folder / file).unlink()
         return True
 
-    def _view(self, live: list[ProcessView], unfolded: list[PoolView], bad: int) -> View:
+    def _view(
+        self,
+        live: list[ProcessView],
+        unfolded: list[PoolView],
+        bad: int,
+        servers: Sequence[ServerReading],
+    ) -> View:
         pools: defaultdict[Key, list[PoolView]] = defaultdict(list)
         fullest: dict[Key, float] = {}
         for process in live:
@@ -203,25 +215,41 @@ class Fleet:
         for view in unfolded:
             gone[view.pool, view.kind].append(view.reading.ended().values())
         keys = sorted({*pools, *gone, *self._totals.pools})
+        sums = {key: self._sum(key, pools[key], gone[key]) for key in keys}
+        promised = commitments(servers, _limits_of_databases(pools))
         return View(
-            reports=tuple(self._report(key, pools[key], gone[key]) for key in keys),
+            reports=tuple(
+                self._report(key, pools[key], *sums[key], promised.get(key[0], ())) for key in keys
+            ),
             processes=tuple(live),
             fullest=fullest,
             gone=self._totals.processes,
             bad=bad,
         )
 
-    def _report(self, key: Key, views: list[PoolView], gone: list[list[float]]) -> Report:
-        total = self._totals.pools.get(key)
+    def _sum(self, key: Key, views: list[PoolView], gone: list[list[float]]) -> tuple[Reading, int]:
+        """Return the sum of all pools of one name and kind, and how many there ever were."""
         rows = [view.values for view in views] + gone
         created = len(rows)
+        total = self._totals.pools.get(key)
         if total is not None:
             rows.append(total.reading.values())
             created += total.created
-        reading = Reading.of(add(rows))
+        return Reading.of(add(rows)), created
+
+    def _report(
+        self,
+        key: Key,
+        views: list[PoolView],
+        reading: Reading,
+        created: int,
+        promised: Sequence[Commitment],
+    ) -> Report:
         # Most processes are alike, and would only be found to be so again.
         cases = {
-            (view.setup, *sorted(view.seen.items())): Case(view.setup, reading, created, view.seen)
+            (view.setup, *sorted(view.seen.items())): Case(
+                view.setup, reading, created, view.seen, promised
+            )
             for view in views
         }
         return Report(
@@ -233,6 +261,16 @@ class Fleet:
             sites=self._sites[key].added(chain.from_iterable(view.sites() for view in views)),
             findings=findings_of(*key, cases.values()),
         )
+
+
+def _limits_of_databases(pools: Mapping[Key, list[PoolView]]) -> dict[str, float]:
+    """Return by name how many connections to a database all processes may have."""
+    limits: defaultdict[str, float] = defaultdict(float)
+    for (name, _), views in pools.items():
+        for view in views:
+            if view.setup.database:
+                limits[name] += view.values[LIMIT]
+    return dict(limits)
 
 
 def utilisation(rows: Sequence[Sequence[float]]) -> float:

@@ -32,6 +32,7 @@ from poolscope.holders import Who
 from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import Info
+from poolscope.sqlalchemy_names import Namer
 from poolscope.sqlalchemy_pools import (
     engine_of,
     existing_records,
@@ -107,8 +108,10 @@ class EngineHooks(Hooks):
         records.listen()
         PoolHooks(pool, watch, self.info, self.setup)
         self._watch = watch
+        self._namer = Namer(pool, watch)
 
     def unhook(self) -> None:
+        self._namer.stop()
         for pool, hooks in list(_watched.items()):
             if hooks.watch is self._watch:
                 hooks.unhook(pool)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from poolscope import sites
+from poolscope import applications, sites
 from poolscope.alarm import Alarm
 from poolscope.collector import PoolCollector
 from poolscope.errors import harmless
@@ -96,6 +96,7 @@ class Watch:
         leak_after: float | None = None,
         call_sites: bool = True,
         folder: Folder | None = None,
+        service: str | None = None,
     ) -> None:
         """The first line of the application on the stack is the one that watches the pool."""
         self.name: Final = name
@@ -114,6 +115,7 @@ class Watch:
         self.setup = Setup()
         self._groups = groups
         self._folder = folder if folder is not None else Folder(None)
+        self._service = service
 
     def __repr__(self) -> str:
         return f"<poolscope.Watch {self.name!r} ({self.kind})>"
@@ -174,6 +176,10 @@ class Watch:
 
     def hosts(self) -> Sequence[HostReading]:
         return self.hooks.hosts() if self.hooks is not None else ()
+
+    def application_name(self) -> str | None:
+        """Return what this process calls the connections on the server, if it ought to."""
+        return applications.application_name(self._service, self.name) if self._service else None
 
     def asked(self, ledger: Ledger, who: Who, now: float) -> None:
         """Somebody asks the pool of `ledger` for a connection."""
@@ -244,6 +250,7 @@ class Watches:
         leak_after: float | None = 60.0,
         call_sites: bool = True,
         registry: CollectorRegistry | None = REGISTRY,
+        application_name: str | None = None,
     ) -> Watch:
         """
         Watch a pool, and return its `Watch`.
@@ -255,6 +262,9 @@ class Watches:
         leak_after: seconds after which a connection that is out counts as overdue; None: never.
         call_sites: whether to know which line of the application holds each connection.
         registry: where the metrics appear; None: nowhere, only `snapshot()` has them.
+        application_name: the service; connections to PostgreSQL that are opened from now on are
+            called `service:pool:pid` there, unless they have a name. The default is that of
+            POOLSCOPE_APPLICATION_NAME, or none.
 
         Watching a pool again under the same name returns the watch that there is.
 
@@ -281,8 +291,9 @@ class Watches:
         chosen = adapter.default_name(target) if name is None else name
         if self._folder is None:
             self._folder = Folder.of_environment()
+        service = application_name or os.environ.get(applications.VARIABLE)
         watch = Watch(
-            chosen, adapter.KIND, groups, self._clock, leak_after, call_sites, self._folder
+            chosen, adapter.KIND, groups, self._clock, leak_after, call_sites, self._folder, service
         )
         groups.add(watch)
         try:

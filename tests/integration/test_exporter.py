@@ -10,16 +10,19 @@ import signal
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import psutil
 import pytest
 
 import poolscope
 from poolscope.exporter_metrics import EXPORTER_FAMILIES
 from support.exporters import ExporterProcess
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -174,12 +177,44 @@ class TestClientsThatMisbehave:
             writer.close()
 
 
-async def fetch(host: str, port: str) -> bytes:
+async def fetch(host: str, port: str, password: bytes = b"") -> bytes:
     reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    authorization = b"Authorization: Basic " + b64encode(password)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + authorization + b"\r\n" + CLOSE)
     text = await reader.read()
     writer.close()
     return text
+
+
+@pytest.fixture
+def locked(folder: Path, tmp_path: Path) -> Iterator[ExporterProcess]:
+    """An exporter that wants a password."""
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    file = tmp_path / "web.yml"
+    file.write_text(f"basic_auth_users:\n  prometheus: {hashed}\n")
+    exporter = ExporterProcess(folder, "--web.config.file", str(file))
+    yield exporter
+    exporter.kill()
+
+
+class TestPasswords:
+    @pytest.mark.parametrize("path", ["/", "/metrics", "/pools", "/api/v1/pools", "/-/healthy"])
+    def test_nobody_gets_anything_without(self, locked: Any, path: str) -> None:
+        right = {"Authorization": f"Basic {b64encode(b'prometheus:right').decode()}"}
+        assert (401, 200) == (locked.get(path)[0], locked.get(path, **right)[0])
+
+    async def test_a_thousand_wrong_ones_keep_nobody_out(self, locked: Any) -> None:
+        process = psutil.Process(locked.process.pid)
+        host, port = locked.url.removeprefix("http://").split(":")
+        # Who was let in before is let in again, however many others wait to be checked.
+        assert b"200" == (await fetch(host, port, b"prometheus:right")).split()[1]
+        good = [fetch(host, port, b"prometheus:right") for _ in range(20)]
+        bad = [fetch(host, port, b"prometheus:wrong%d" % number) for number in range(1000)]
+        texts = await asyncio.gather(*bad, *good)
+        assert {b"401", b"503"} >= {text.split()[1] for text in texts[:1000]}
+        assert [b"200"] * 20 == [text.split()[1] for text in texts[1000:]]
+        await eventually(True, lambda: process.num_fds() < 50)
+        assert b"200" == (await fetch(host, port, b"prometheus:right")).split()[1]
 
 
 class TestItsLife:
@@ -230,12 +265,36 @@ class TestBadArguments:
             (("--web.telemetry-path", "metrics"), "'metrics' is not a path"),
             (("--web.telemetry-path", "/-/ready"), "'/-/ready' is taken"),
             (("--log.level", "loud"), "invalid choice: 'loud'"),
+            (("--postgres", "secret@db"), "--postgres: not a DSN: it does not begin with"),
+            (("--dir", "x", "--pgbouncer", "postgres://a?%"), "--pgbouncer: not a DSN: after"),
         ],
     )
     def test_one_line_and_2(self, arguments: tuple[str, ...], message: str) -> None:
         code, text = run(*arguments, POOLSCOPE_DIR="")
         assert (2, 1) == (code, text.count("\n"))
         assert message in text
+
+    def test_a_variable_with_a_dsn(self, tmp_path: Path) -> None:
+        code, text = run(
+            "--dir", str(tmp_path), POOLSCOPE_POSTGRES="postgres://a mysql://x:secret@b"
+        )
+        assert (2, 1) == (code, text.count("\n"))
+        assert text.startswith(
+            "poolscope exporter: POOLSCOPE_POSTGRES: not a DSN: it does not begin"
+        )
+        assert "secret" not in text
+
+    def test_a_server_that_is_named_twice(self, tmp_path: Path) -> None:
+        twice = ("--postgres", "postgres://a@db", "--postgres", "postgres://b@db")
+        code, text = run("--dir", str(tmp_path / "pools"), *twice)
+        assert (2, "poolscope exporter: db:5432 is named twice\n") == (code, text)
+
+    def test_a_web_config_that_is_none(self, tmp_path: Path) -> None:
+        file = tmp_path / "web.yml"
+        file.write_text("basic_auth_user: {}\n")
+        code, text = run("--dir", str(tmp_path / "pools"), "--web.config.file", str(file))
+        assert (1, 1) == (code, text.count("\n"))
+        assert text.startswith(f"poolscope exporter: {file}: ")
 
     def test_a_folder_of_others(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o777)

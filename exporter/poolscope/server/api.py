@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
+from poolscope.applications import shown
+from poolscope.commitments import pools_of
 from poolscope.exporter_metrics import Scrape
 from poolscope.fleet import Key
 from poolscope.holders import Hold
 from poolscope.reading import Reading
 from poolscope.report import Report
 from poolscope.server.history import History
+from poolscope.servers import ServerReading
 
 GAUGES = (
     "in_use", "idle", "opening", "waiting", "limit", "idle_limit", "idle_floor", "overdue",
@@ -46,11 +51,33 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
                 "holders": [_hold(hold) for hold in holds[report.pool, report.kind]],
                 "processes": processes[report.pool, report.kind],
                 "history": history.of((report.pool, report.kind)),
+                "servers": _seen_by_servers(report.pool, scrape.servers),
             }
             for report in view.reports
         ],
-        "servers": [],
+        "servers": [
+            *(_server(server, view.reports) for server in scrape.servers),
+            *({"kind": "pgbouncer", **dataclasses.asdict(b)} for b in scrape.bouncers),
+        ],
     }
+
+
+def _server(server: ServerReading, reports: Sequence[Report]) -> dict[str, Any]:
+    """Return a PostgreSQL server, with how many connections the pools behind it may open."""
+    seen = pools_of(server)
+    limits = [report.reading.limit for report in reports if seen[shown(report.pool)]]
+    promised = sum(limits) if limits else None
+    return {
+        "kind": "postgres",
+        **dataclasses.asdict(server),
+        "promised": promised if promised != math.inf else None,
+    }
+
+
+def _seen_by_servers(pool: str, servers: Sequence[ServerReading]) -> list[dict[str, Any]]:
+    """Return which servers have connections that are called like the pool, and how many."""
+    seen = [(server.server, pools_of(server)[shown(pool)]) for server in servers]
+    return [{"server": server, "connections": count} for server, count in seen if count]
 
 
 def _pool(report: Report, fullest: dict[Key, float]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -15,8 +16,12 @@ from poolscope.fleet import Fleet, View
 from poolscope.server import api, pages
 from poolscope.server.exposition import expose
 from poolscope.server.history import History
+from poolscope.server.probes import Probes
+from poolscope.servers import BouncerReading, ServerReading
 
 logger = logging.getLogger("poolscope.exporter")
+
+R = TypeVar("R")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,12 +31,22 @@ process had when it was killed is known to the second."""
 
 
 class Exporter:
-    """Answers requests. All that ask while the fleet is looked at get to see that one look."""
+    """
+    Answers requests. All that ask while the fleet is looked at get to see that one look.
 
-    def __init__(self, fleet: Fleet) -> None:
+    servers, bouncers: what is asked besides; their last answers are shown.
+    """
+
+    def __init__(
+        self, fleet: Fleet, servers: Probes[ServerReading], bouncers: Probes[BouncerReading]
+    ) -> None:
         self._fleet = fleet
+        self._servers = servers
+        self._bouncers = bouncers
+        # Of its own: name servers that hang may fill the loop's with questions of probes.
+        self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
-        self._looking: asyncio.Task[tuple[View, float]] | None = None
+        self._looking: asyncio.Future[tuple[View, float]] | None = None
         self.ready = False
 
     def application(self, metrics_path: str = "/metrics") -> web.Application:
@@ -52,31 +67,39 @@ class Exporter:
                 logger.exception("cannot read the folder")
             await asyncio.sleep(LOOKS)
 
+    async def scrape(self) -> Scrape:
+        """Return a view of the fleet, and what the servers said last."""
+        view, seconds = await self.look()
+        return Scrape(view, seconds, self._servers.readings(), self._bouncers.readings())
+
     async def look(self) -> tuple[View, float]:
         """Return a view of the fleet, and the seconds that it took."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(asyncio.to_thread(self._look))
+            self._looking = asyncio.ensure_future(self._in_thread(self._look))
         # One who gives up must not take the look away from the others.
         return await asyncio.shield(self._looking)
 
     def _look(self) -> tuple[View, float]:
         started = time.perf_counter()
-        view = self._fleet.look()
+        view = self._fleet.look(self._servers.readings())
         self._history.note(view)
         self.ready = True
         return view, time.perf_counter() - started
 
+    def _in_thread(self, function: Callable[..., R], *args: object) -> asyncio.Future[R]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
     async def metrics(self, request: web.Request) -> web.Response:
-        scrape = Scrape(*await self.look())
+        scrape = await self.scrape()
         accept = request.headers.get("Accept", "")
-        text, content_type = await asyncio.to_thread(expose, scrape, accept)
+        text, content_type = await self._in_thread(expose, scrape, accept)
         response = web.Response(body=text, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
 
     async def pools(self, _: web.Request) -> web.Response:
-        scrape = Scrape(*await self.look())
-        response = web.json_response(await asyncio.to_thread(api.document, scrape, self._history))
+        scrape = await self.scrape()
+        response = web.json_response(await self._in_thread(api.document, scrape, self._history))
         response.enable_compression()
         return response
 

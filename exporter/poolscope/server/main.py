@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from poolscope.fleet import Fleet
 from poolscope.server.application import Exporter
+from poolscope.server.listener import Listener, bind
+from poolscope.server.pgbouncer import PgBouncerProbe
+from poolscope.server.postgres import PostgresProbe
+from poolscope.server.probes import Probes
+from poolscope.server.web_config import WebConfigError
 
 logger = logging.getLogger("poolscope.exporter")
 
@@ -32,47 +38,59 @@ class Options:
     host: str
     port: int
     metrics_path: str = "/metrics"
+    web_config: Path | None = None
+    postgres: tuple[str, ...] = ()
+    pgbouncer: tuple[str, ...] = ()
 
 
 def run(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT; raises FolderError or ServerError if it cannot."""
+    """
+    Serve until SIGTERM or SIGINT.
+
+    Raises FolderError or ServerError if it cannot, and ValueError if one of the DSNs is none.
+    """
+    servers = Probes([PostgresProbe(dsn) for dsn in options.postgres])
+    bouncers = Probes([PgBouncerProbe(dsn) for dsn in options.pgbouncer])
     fleet = Fleet(options.folder)
     try:
-        asyncio.run(_serve(options, fleet))
+        asyncio.run(_serve(options, Exporter(fleet, servers, bouncers), (servers, bouncers)))
     finally:
         fleet.close()
 
 
-async def _serve(options: Options, fleet: Fleet) -> None:
+async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[Any]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    exporter = Exporter(fleet)
+    try:
+        listener = Listener(bind(options.host, options.port), options.web_config)
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
+        ) from error
+    app = exporter.application(options.metrics_path)
+    listener.install(app)
     runner = web.AppRunner(
-        exporter.application(options.metrics_path),
+        app,
         access_log=None,
         max_line_size=LARGEST_LINE,
         max_field_size=LARGEST_LINE,
         shutdown_timeout=2.0,
     )
-    await runner.setup()
     looking = asyncio.create_task(exporter.keep_looking())
     try:
-        await web.TCPSite(runner, options.host, options.port).start()
-        address = runner.addresses[0]
-        logger.info("serving http://%s:%d%s", *_shown(address), options.metrics_path)
+        await runner.setup()
+        await listener.start(runner)
+        for each in probes:
+            each.start()
+        logger.info("serving %s%s", listener.url, options.metrics_path)
         await stop.wait()
         logger.info("stopping")
-    except OSError as error:
-        raise ServerError(
-            f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
-        ) from error
+    except WebConfigError as error:
+        raise ServerError(str(error)) from error
     finally:
         looking.cancel()
+        await listener.close()
+        await asyncio.gather(*(each.close() for each in probes))
         await runner.cleanup()
-
-
-def _shown(address: tuple[str, int]) -> tuple[str, int]:
-    host, port = address[0], address[1]
-    return (f"[{host}]" if ":" in host else host), port

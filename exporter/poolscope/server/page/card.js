@@ -108,12 +108,15 @@ function facts(list, pool) {
     ["timed out", timedOut, lately],
     ["overdue", count(pool.overdue), pool.overdue],
     ["abandoned", count(pool.abandoned), pool.abandoned],
+    ...pool.servers.map((seen) => [
+      `${seen.server} sees`, plural(seen.connections, "connection"), false, true,
+    ]),
     ["failed to open", count(pool.open_failed), pool.open_failed],
   ];
   const always = 5;
   list.replaceChildren(
     ...entries
-      .filter(([, , bad], place) => place < always || bad)
+      .filter(([, , bad, wanted], place) => place < always || bad || wanted)
       .map(([name, value, bad]) =>
         element("div", { class: bad ? "bad" : "" },
           element("dt", { text: name }), element("dd", { text: value }))),

@@ -1,6 +1,6 @@
 // What database servers and PgBouncers say, beside what their clients believe.
 
-import { age, count, element, fill, plural, say } from "./format.js";
+import { age, count, element, fill, say } from "./format.js";
 
 const POSTGRES = ["Application", "Database", "User", "State", "#Connections", "#Longest"];
 const PGBOUNCER = ["Database", "User", "#Clients", "#Waiting", "#Servers", "#Oldest wait"];
@@ -11,20 +11,23 @@ export function make() {
 }
 
 export function update({ card, at }, server) {
-  const used = server.kind === "postgres" ? sum(server.connections.map((row) => row.count)) : server.clients;
-  const usable = server.limit - server.reserved;
+  const postgres = server.kind === "postgres";
+  const used = postgres ? sum(server.connections.map((row) => row.count)) : server.clients;
+  const limit = postgres ? server.limit : server.client_limit;
+  const usable = postgres ? limit - server.reserved : limit;
   const full = server.up && used >= usable;
-  card.className = `pool server ${!server.up ? "bad" : full ? "bad" : used > 0.8 * usable ? "warn" : ""}`;
+  const level = !server.up || full ? "bad" : used > 0.8 * usable ? "warn" : "";
+  card.className = `pool server ${level}`;
   say(at("h2"), server.server);
   say(at(".kind"), server.kind);
   say(at(".state"), !server.up ? "does not answer" : full ? "full" : "up");
   at(".bar").hidden = at("details").hidden = !server.up;
   say(at(".numbers"), server.up ? words(server, used) : "");
   if (!server.up) return;
-  fill(at(".bar"), [["in-use", used], ["idle", 0]], server.limit, `${used} of ${server.limit} used`);
-  const rows = server.kind === "postgres" ? applications(server) : bouncerPools(server);
-  say(at("summary"), plural(rows.length, "row"));
-  const columns = server.kind === "postgres" ? POSTGRES : PGBOUNCER;
+  fill(at(".bar"), [["in-use", used], ["idle", 0]], limit, `${used} of ${limit} used`);
+  const rows = postgres ? applications(server) : bouncerPools(server);
+  say(at("summary"), postgres ? "Connections by application" : "Pools");
+  const columns = postgres ? POSTGRES : PGBOUNCER;
   at("thead tr").replaceChildren(...columns.map((name) => cell("th", name, name)));
   at("tbody").replaceChildren(
     ...rows.map((row) => element("tr", {}, ...row.map((v, i) => cell("td", columns[i], v)))),
@@ -33,13 +36,13 @@ export function update({ card, at }, server) {
 
 function words(server, used) {
   if (server.kind === "pgbouncer") {
-    return `${count(used)} of ${count(server.limit)} clients, ${count(server.servers)} connections `
+    return `${count(used)} of ${count(server.client_limit)} clients, ${count(server.servers)} connections `
       + `to servers, default_pool_size ${count(server.pool_size)}`;
   }
   const said = `${count(used)} of ${count(server.limit)} connections, ${count(server.reserved)} reserved`;
-  return server.watched === null
+  return server.promised === null
     ? said
-    : `${said}; pools that are watched may ask for ${count(server.watched)}`;
+    : `${said}; the pools that connect to it may open ${count(server.promised)}`;
 }
 
 function cell(name, column, value) {

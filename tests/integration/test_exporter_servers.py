@@ -1,0 +1,103 @@
+"""The exporter beside a real PostgreSQL: what pools believe, and what the server sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import sqlalchemy
+from playwright.async_api import expect
+
+from poolscope.folder import Folder
+from poolscope.watch import Watches
+from support.browsers import opened_tab
+from support.exporters import ExporterProcess
+from support.waiting import eventually
+
+NOWHERE = "postgresql://exporter:secret@127.0.0.1:1/postgres"
+
+
+@pytest.fixture
+def exporter(folder: Path, postgres: Any) -> Iterator[ExporterProcess]:
+    exporter = ExporterProcess(folder, "--postgres", postgres.dsn, "--postgres", NOWHERE)
+    yield exporter
+    exporter.kill()
+
+
+@pytest.fixture
+def name(postgres: Any) -> str:
+    """What the exporter calls the server."""
+    return f"{unquote(postgres.dsn.partition('host=')[2])}:5432"
+
+
+@pytest.fixture
+def orders(exporter: Any, folder: Path, engines: Any) -> Iterator[sqlalchemy.Engine]:
+    """A pool of this process, in the folder, with one connection in use and one idle."""
+    watches = Watches(folder=Folder(folder))
+    engine = engines(pool_size=5, max_overflow=295)
+    watches.watch(engine, "orders", registry=None, application_name="shop")
+    with engine.connect() as connection:
+        engine.connect().close()
+        connection.begin()
+        yield engine
+
+
+def connections(exporter: Any) -> dict[str, float]:
+    """Return by state how many connections of the pool the server sees."""
+    return {
+        dict(labels)["state"]: value
+        for (family, labels), value in exporter.scrape().items()
+        if family == "connpool_server_connections" and ("application", "shop:orders") in labels
+    }
+
+
+async def test_the_server_sees_what_the_pool_has(
+    exporter: Any, orders: sqlalchemy.Engine, name: str
+) -> None:
+    await eventually({"idle": 2.0}, lambda: connections(exporter))
+    samples = exporter.scrape()
+    servers = {"connpool_server_up": 1.0, "connpool_server_limit": 100.0}
+    for family, value in servers.items():
+        assert value == samples[family, frozenset({("server", name)})]
+    assert 0.0 == samples["connpool_server_up", frozenset({("server", "127.0.0.1:1")})]
+    rule = {"rule": "overcommitted", "severity": "warning"}
+    labels = {"pool": "orders", "kind": "sqlalchemy", **rule}
+    assert 1.0 == samples["connpool_finding", frozenset(labels.items())]
+    document = json.loads(exporter.get("/api/v1/pools")[2])
+    (pool,) = document["pools"]
+    assert [{"server": name, "connections": 2}] == pool["servers"]
+    (finding,) = [f for f in pool["findings"] if f["rule"] == "overcommitted"]
+    accepts = int(100 - samples["connpool_server_reserved", frozenset({("server", name)})])
+    assert finding["message"] == (
+        f"{name} accepts {accepts} connections, and the pools that connect to it may open 300"
+    )
+    up, down = document["servers"]
+    assert (True, 300, False, None) == (up["up"], up["promised"], down["up"], down["promised"])
+    assert b"secret" not in exporter.get("/metrics")[2] + json.dumps(document).encode()
+
+
+async def test_the_page_shows_both(exporter: Any, orders: sqlalchemy.Engine, name: str) -> None:
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        pool, up, down = (tab.page.locator(".pool").nth(number) for number in range(3))
+        await expect(pool.locator(".facts")).to_contain_text(f"{name} sees2 connections")
+        await expect(up.locator("h2")).to_have_text(name)
+        await expect(up.locator(".numbers")).to_contain_text(
+            "the pools that connect to it may open 300"
+        )
+        await expect(down.locator(".state")).to_have_text("does not answer")
+        await up.locator("summary").click()
+        await expect(up.locator("tbody")).to_contain_text("shop:orders:")
+        await tab.picture("servers")
+        assert [] == tab.complaints
+
+
+def test_no_secret_is_in_the_log(exporter: Any) -> None:
+    exporter.scrape()
+    exporter.stop()
+    (entry,) = [entry for entry in exporter.log if entry.get("event") == "server-down"]
+    assert "127.0.0.1:1" == entry["server"]
+    assert "secret" not in json.dumps(exporter.log)
