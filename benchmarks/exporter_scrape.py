@@ -23,9 +23,10 @@ from poolscope.findings import Setup
 from poolscope.fleet import Fleet
 from poolscope.folder import Folder
 from poolscope.holders import Who
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.server.exposition import expose
 from poolscope.sites import APPLICATION, Function, Site
+from poolscope.tally import Limits
 
 POOLS: Final = 20
 SCRAPES: Final = 20

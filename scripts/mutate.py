@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ANY_POOL = "tests/contract"
+SERVERS = "tests/integration/test_application_servers.py"
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,14 @@ FAULTS = (
     ),
     Fault(
         "time in the queue is not added up",
-        "ledger.py",
+        "tally.py",
         "                cells[c.WAITING_SECONDS] += waiting * passed\n",
         "                pass\n",
         ("tests/test_ledger.py",),
     ),
     Fault(
         "a peak is forgotten after one window",
-        "ledger.py",
+        "tally.py",
         "cells[current] if windows == 1 else cells[value]",
         "cells[value]",
         ("tests/test_ledger.py",),
@@ -322,6 +323,34 @@ FAULTS = (
         "        group.ended = total([group.ended, counters])\n",
         "",
         ("tests/test_watch.py",),
+    ),
+    Fault(
+        "a child that never uses the pool is a process that has made one",
+        "tally.py",
+        "self._start(Segment)\n        self._lock = Asleep(self._wake)",
+        "self._start(self._segments)",
+        ("tests/integration/test_application_servers.py::test_children_that_never_use_the_pool",),
+    ),
+    Fault(
+        "a child that replaces the pool writes into the file of its parent",
+        "sqlalchemy.py",
+        "        self.watch.follow_fork()\n",
+        "",
+        (f"{SERVERS}::test_children_that_dispose_before_poolscope_knows_of_the_fork",),
+    ),
+    Fault(
+        "connections that are reserved for others are promised to pools",
+        "commitments.py",
+        "server.limit - server.reserved",
+        "server.limit",
+        ("tests/test_commitments.py",),
+    ),
+    Fault(
+        "numbers that make no sense are added up",
+        "mapped.py",
+        "        and sum(counted) < math.inf\n",
+        "",
+        ("tests/test_segment.py",),
     ),
 )
 

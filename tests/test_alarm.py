@@ -10,8 +10,9 @@ import pytest
 
 from poolscope.alarm import SHOWN, Alarm, by_site
 from poolscope.holders import Holder, Who
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.sites import APPLICATION, Function, Site
+from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 
 

@@ -15,10 +15,11 @@ from poolscope.findings import Case, Setup, findings_of
 from poolscope.groups import Groups
 from poolscope.holders import SharedSites, Who
 from poolscope.hosts import SHOWN_HOSTS, BusyHosts, busiest
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.metrics import FAMILIES
 from poolscope.report import HostReading, Info, Report
 from poolscope.sites import APPLICATION, Function, Site
+from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 
 EXPECTED = Path(__file__).parent / "expected"

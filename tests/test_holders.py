@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 import poolscope
 from poolscope.cells import SHOWN_SITES
 from poolscope.holders import SharedSites, SiteReading, SiteSums, Who
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.sites import APPLICATION, OTHER, Function, Site
+from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 from support.waiting import eventually
@@ -106,7 +107,7 @@ class TestTheLedger:
     def test_a_fork_forgets_them(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1, 1, 0), clock)
         ledger.held("a", clock(), False, who("pay"))
-        ledger.reset()
+        ledger.forked()
         assert ([], []) == (ledger.holders(), ledger.sites())
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from poolscope import cells
-from poolscope.ledger import MAX_HOLD_SLOTS, Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.reading import Histogram, Reading
 from poolscope.reading import total as added
+from poolscope.tally import MAX_HOLD_SLOTS, Limits
 from poolscope.testing import FakeClock
 
 

@@ -21,7 +21,7 @@ from poolscope.findings import Case, Setup, findings_of
 from poolscope.fleet import ProcessView, View
 from poolscope.folder import MOST_FILES, Folder, FolderError, check
 from poolscope.holders import SharedSites, Who
-from poolscope.ledger import Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.mapped import BadFileError, PoolFile, PoolView
 from poolscope.reading import Reading, add
 from poolscope.report import Info, Report
@@ -30,6 +30,7 @@ from poolscope.server import api
 from poolscope.server.exposition import expose
 from poolscope.server.history import History
 from poolscope.sites import APPLICATION, Function, Site
+from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 
 FACTS: dict[str, Any] = {

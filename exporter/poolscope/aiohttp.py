@@ -31,9 +31,9 @@ from poolscope.aiohttp_lost import is_lost
 from poolscope.errors import harmless
 from poolscope.findings import Setup
 from poolscope.hosts import OTHER, BusyHosts
-from poolscope.ledger import Limits
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
+from poolscope.tally import Limits
 from poolscope.watch import Hooks, Watch, default
 
 KIND: Final = "aiohttp"

@@ -28,10 +28,10 @@ from poolscope.asyncpg_lost import holder_of, is_lost
 from poolscope.errors import harmless
 from poolscope.findings import Setup
 from poolscope.holders import Who
-from poolscope.ledger import Limits
 from poolscope.owners import who_asks
 from poolscope.patches import put_over, take_off
 from poolscope.report import Info
+from poolscope.tally import Limits
 from poolscope.watch import Hooks, Watch
 
 KIND: Final = "asyncpg"

@@ -76,6 +76,7 @@ def _exporter(options: argparse.Namespace) -> int:
                 web_config=options.web_config,
                 postgres=tuple(options.postgres or _dsns_of_environment(POSTGRES)),
                 pgbouncer=tuple(options.pgbouncer or _dsns_of_environment(PGBOUNCER)),
+                per_process=options.per_process,
             )
         )
     except (ValueError, FolderError, main.ServerError) as error:
@@ -205,6 +206,11 @@ def _add_exporter(commands: argparse._SubParsersAction[_Parser]) -> None:
             f"several times (default: those of {variable}, with spaces in between, so that no "
             "password need stand in a list of processes)",
         )
+    parser.add_argument(
+        "--per-process",
+        action="store_true",
+        help="metrics of each process, too, with its id as a label",
+    )
     parser.add_argument(
         "--log.level",
         dest="log_level",

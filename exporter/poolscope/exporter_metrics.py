@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from poolscope.fleet import View
 from poolscope.metrics import POOL_LABELS
+from poolscope.reading import Reading, total
 from poolscope.servers import BouncerReading, ServerReading
+
+if TYPE_CHECKING:
+    from poolscope.fleet import View
 
 IDLE_IN_TRANSACTION: Final = ("idle_in_transaction", "idle_in_transaction_aborted")
 
@@ -24,12 +27,14 @@ class Scrape:
     All that one scrape shows.
 
     seconds: what it took to look at the fleet.
+    per_process: whether to show each process by itself, too.
     """
 
     view: View
     seconds: float
     servers: tuple[ServerReading, ...] = ()
     bouncers: tuple[BouncerReading, ...] = ()
+    per_process: bool = False
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -117,6 +122,25 @@ def _sides(field: str) -> Callable[[Scrape], Samples]:
     )
 
 
+def _processes(*fields: str) -> Callable[[Scrape], Samples]:
+    """Return a getter of these gauges of each process; of several, their names are a label."""
+
+    def samples(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
+        for process in scrape.view.processes if scrape.per_process else ():
+            pools: defaultdict[tuple[str, str], list[Reading]] = defaultdict(list)
+            for pool in process.pools:
+                pools[pool.pool, pool.kind].append(pool.reading)
+            for key, readings in pools.items():
+                reading = total(readings)
+                for field in fields:
+                    further = (field,) if len(fields) > 1 else ()
+                    yield (*key, str(process.pid), *further), getattr(reading, field)
+
+    return samples
+
+
+PROCESS_LABELS: Final = (*POOL_LABELS, "pid")
+
 EXPORTER_FAMILIES: Final = (
     _gauge(
         "connpool_utilization_max",
@@ -124,6 +148,38 @@ EXPORTER_FAMILIES: Final = (
         "pools allow is in use or being opened, 0 to 1.",
         lambda scrape: scrape.view.fullest.items(),
         *POOL_LABELS,
+    ),
+    _gauge(
+        "connpool_process_connections",
+        "With --per-process: open connections of one process, as in connpool_connections.",
+        _processes("in_use", "idle", "opening"),
+        *PROCESS_LABELS,
+        "state",
+    ),
+    _gauge(
+        "connpool_process_waiting",
+        "With --per-process: callers of one process that are blocked because no slot is free.",
+        _processes("waiting"),
+        *PROCESS_LABELS,
+    ),
+    _gauge(
+        "connpool_process_limit",
+        "With --per-process: the most connections that can be out at once in one process.",
+        _processes("limit"),
+        *PROCESS_LABELS,
+    ),
+    _gauge(
+        "connpool_process_oldest_hold_seconds",
+        "With --per-process: for how long the connection that has been out longest is out.",
+        _processes("oldest_hold_seconds"),
+        *PROCESS_LABELS,
+    ),
+    _gauge(
+        "connpool_process_leaked",
+        "With --per-process: connections of one process that are overdue, or abandoned.",
+        _processes("overdue", "abandoned"),
+        *PROCESS_LABELS,
+        "reason",
     ),
     _gauge(
         "connpool_exporter_processes",

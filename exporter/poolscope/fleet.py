@@ -26,11 +26,11 @@ from poolscope.commitments import Commitment, commitments
 from poolscope.findings import Case, findings_of
 from poolscope.folder import POOL, PROCESS, FolderError, check
 from poolscope.holders import Hold, SharedSites, longest_first
-from poolscope.ledger import Clock
 from poolscope.mapped import BadFileError, Opened, PoolFile, PoolView
 from poolscope.reading import IN_USE, LIMIT, OPENING, Reading, add
 from poolscope.report import Report
 from poolscope.servers import ServerReading
+from poolscope.tally import Clock
 from poolscope.totals import TOTALS, Totals
 
 LOCK: Final = "exporter.lock"

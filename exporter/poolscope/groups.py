@@ -7,6 +7,7 @@ and go.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
@@ -110,6 +111,7 @@ class Groups:
         self._lock = threading.RLock()
         self._groups: dict[tuple[str, str], Group] = {}
         self._gone: deque[tuple[Watch, Ledger]] = deque()
+        self._process = os.getpid()
 
     def add(self, watch: Watch) -> None:
         with self._lock:
@@ -178,8 +180,15 @@ class Groups:
             self._settle()
             return [group.report() for group in self._groups.values() if group.shown]
 
-    def forked(self) -> None:
-        """In the child of a fork: all numbers start anew, those of the parent are the parent's."""
+    def follow_fork(self) -> None:
+        """
+        In the child of a fork, let all numbers start anew: those of the parent are the parent's.
+
+        Whatever else the application does after a fork may come first, and come here again.
+        """
+        if self._process == os.getpid():
+            return
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._gone.clear()
         for group in self._groups.values():
@@ -194,7 +203,7 @@ class Groups:
                 group.take(watch)
                 ledgers, watch.ledgers = watch.ledgers, []
                 for ledger in ledgers:
-                    ledger.reset()
+                    ledger.forked()
                     group.take_pool(watch, ledger)
 
     def _settle(self) -> None:

@@ -28,6 +28,34 @@ thread (a signal handler, a finaliser) ever waits that long; it then reads witho
 """
 
 
+class Asleep:
+    """
+    Stands in the place of a recorder's lock until somebody takes it for the first time.
+
+    wake: makes the recorder ready, unless it is, and returns its lock.
+    """
+
+    def __init__(self, wake: Callable[[], threading.Lock]) -> None:
+        self._wake = wake
+        self._waking = threading.Lock()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        # Another thread wakes it, or this one does and was interrupted by a finaliser.
+        if not self._waking.acquire(False):
+            return False
+        try:
+            lock = self._wake()
+        finally:
+            self._waking.release()
+        return lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        """Nobody ever has it."""
+
+    def locked(self) -> bool:
+        return False
+
+
 class Recorder:
     """
     Has a lock that is only tried by those who bring events, and a queue of pending events.
@@ -43,12 +71,20 @@ class Recorder:
 
     def reset(self) -> None:
         """Start anew, as in the child of a fork, where the lock may be held for ever."""
-        self._lock = threading.Lock()
+        self._lock: threading.Lock | Asleep = threading.Lock()
         self._pending: deque[Callable[[], None]] = deque()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether nothing was recorded yet in this process, the child of a fork."""
+        return isinstance(self._lock, Asleep)
 
     @contextmanager
     def patiently(self) -> Iterator[None]:
         """Have the lock while reading, with all events applied; see READER_PATIENCE."""
+        if self.asleep:
+            yield
+            return
         locked = self._lock.acquire(timeout=READER_PATIENCE)
         try:
             if locked:
@@ -114,3 +150,17 @@ def recorded(
 
     functools.update_wrapper(record, apply)
     return record
+
+
+def noted(
+    apply: Callable[Concatenate[R, P], None],
+) -> Callable[Concatenate[R, P], None]:
+    """Decorate an event that changes nothing where nothing has happened: it wakes nobody."""
+    record = recorded(apply)
+
+    def note(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self.asleep:
+            record(self, *args, **kwargs)
+
+    functools.update_wrapper(note, apply)
+    return note

@@ -353,6 +353,7 @@ class PoolHooks:
     @harmless
     def replaced(self, pool: Pool) -> None:
         """The pool takes no new callers, the new one does; connections that are out come back."""
+        self.watch.follow_fork()
         self.ledger.retired(self.clock())
         PoolHooks(pool, self.watch, *self.about).ledger.replace(self.ledger)
 

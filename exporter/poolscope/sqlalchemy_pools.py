@@ -20,7 +20,7 @@ from sqlalchemy.pool import (
 from sqlalchemy.pool.base import _ConnectionRecord
 
 from poolscope.findings import Setup
-from poolscope.ledger import Limits
+from poolscope.tally import Limits
 
 
 def engine_of(target: object) -> Engine | None:

@@ -22,11 +22,12 @@ from poolscope.findings import Finding, Setup
 from poolscope.folder import Folder
 from poolscope.groups import Groups
 from poolscope.holders import Hold, Who, holds_of, longest_first
-from poolscope.ledger import Clock, Ledger, Limits
+from poolscope.ledger import Ledger
 from poolscope.reading import Reading
 from poolscope.report import HostReading, Info
 from poolscope.sightings import Sightings
 from poolscope.snapshot import Snapshot, snapshot_of
+from poolscope.tally import Clock, Limits
 
 LIBRARIES: Final = ("sqlalchemy", "asyncpg", "aiohttp")
 
@@ -215,6 +216,10 @@ class Watch:
     def _not_shared(self) -> None:
         self.sightings.note("not-shared", self.site)
 
+    def follow_fork(self) -> None:
+        """Be in the child of a fork, if this is one, before a pool is replaced there."""
+        self._groups.follow_fork()
+
     def add_pool(self, ledger: Ledger) -> None:
         """The watch has a pool object, whose events go to `ledger`."""
         self._groups.add_pool(self, ledger)
@@ -333,7 +338,7 @@ class Watches:
 
     def _forked(self) -> None:
         for groups in list(self._all):
-            groups.forked()
+            groups.follow_fork()
 
 
 def _adapter_for(target: object) -> Adapter:

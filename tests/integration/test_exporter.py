@@ -67,7 +67,8 @@ class TestMetrics:
         )
         assert (0, b"", b"") == (result.returncode, result.stdout, result.stderr)
         for family in EXPORTER_FAMILIES:
-            assert f"\n# TYPE {family.name} ".encode() in text
+            asked_for = "_process_" in family.name or "server" in family.labels
+            assert asked_for != (f"\n# TYPE {family.name} ".encode() in text)
 
     def test_the_format_is_what_is_asked_for(self, exporter: Any) -> None:
         _, headers, text = exporter.get("/metrics")
@@ -79,6 +80,26 @@ class TestMetrics:
         _, headers, text = exporter.get("/metrics", **{"Accept-Encoding": "gzip"})
         assert "gzip" == headers["Content-Encoding"]
         assert b"# HELP connpool_connections " in gzip.decompress(text)
+
+    def test_each_process_by_itself(self, folder: Path, workers: Any) -> None:
+        first, second = workers(), workers()
+        first.tell("take", "take", "lose")
+        second.tell("use 1")
+        exporter = ExporterProcess(folder, "--per-process")
+        samples = exporter.scrape()
+        exporter.kill()
+        for worker, in_use, abandoned in ((first, 2.0, 0.0), (second, 0.0, 0.0)):
+            pid = str(worker.pid)
+            expected = {
+                of("connpool_process_connections", pid=pid, state="in_use"): in_use,
+                of("connpool_process_connections", pid=pid, state="idle"): 1.0,
+                of("connpool_process_connections", pid=pid, state="opening"): 0.0,
+                of("connpool_process_waiting", pid=pid): 0.0,
+                of("connpool_process_limit", pid=pid): 4.0,
+                of("connpool_process_leaked", pid=pid, reason="overdue"): 0.0,
+                of("connpool_process_leaked", pid=pid, reason="abandoned"): abandoned,
+            }
+            assert expected == {key: samples.get(key) for key in expected}
 
     def test_they_can_be_elsewhere(self, folder: Path) -> None:
         exporter = ExporterProcess(folder, "--web.telemetry-path", "/pools/metrics")

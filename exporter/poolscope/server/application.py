@@ -35,14 +35,20 @@ class Exporter:
     Answers requests. All that ask while the fleet is looked at get to see that one look.
 
     servers, bouncers: what is asked besides; their last answers are shown.
+    per_process: whether there are metrics of each process, too.
     """
 
     def __init__(
-        self, fleet: Fleet, servers: Probes[ServerReading], bouncers: Probes[BouncerReading]
+        self,
+        fleet: Fleet,
+        servers: Probes[ServerReading],
+        bouncers: Probes[BouncerReading],
+        per_process: bool,
     ) -> None:
         self._fleet = fleet
         self._servers = servers
         self._bouncers = bouncers
+        self._per_process = per_process
         # Of its own: name servers that hang may fill the loop's with questions of probes.
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
@@ -70,7 +76,8 @@ class Exporter:
     async def scrape(self) -> Scrape:
         """Return a view of the fleet, and what the servers said last."""
         view, seconds = await self.look()
-        return Scrape(view, seconds, self._servers.readings(), self._bouncers.readings())
+        servers, bouncers = self._servers.readings(), self._bouncers.readings()
+        return Scrape(view, seconds, servers, bouncers, self._per_process)
 
     async def look(self) -> tuple[View, float]:
         """Return a view of the fleet, and the seconds that it took."""

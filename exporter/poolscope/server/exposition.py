@@ -29,7 +29,9 @@ class _Exposed:
             for values, value in own.samples(self._scrape):
                 labels = dict(zip(own.labels, values, strict=True))
                 metric.samples.append(Sample(own.name, labels, value))
-            yield metric
+            # Of what nobody has asked for there is not even a description.
+            if metric.samples:
+                yield metric
 
 
 def expose(scrape: Scrape, accept: str) -> tuple[bytes, str]:

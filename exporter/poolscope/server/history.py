@@ -9,7 +9,7 @@ from operator import sub
 from typing import Final
 
 from poolscope.fleet import Key, View
-from poolscope.ledger import Clock
+from poolscope.tally import Clock
 
 LASTS: Final = 600.0
 EVERY: Final = 4.0

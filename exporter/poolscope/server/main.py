@@ -41,6 +41,7 @@ class Options:
     web_config: Path | None = None
     postgres: tuple[str, ...] = ()
     pgbouncer: tuple[str, ...] = ()
+    per_process: bool = False
 
 
 def run(options: Options) -> None:
@@ -53,7 +54,8 @@ def run(options: Options) -> None:
     bouncers = Probes([PgBouncerProbe(dsn) for dsn in options.pgbouncer])
     fleet = Fleet(options.folder)
     try:
-        asyncio.run(_serve(options, Exporter(fleet, servers, bouncers), (servers, bouncers)))
+        exporter = Exporter(fleet, servers, bouncers, options.per_process)
+        asyncio.run(_serve(options, exporter, (servers, bouncers)))
     finally:
         fleet.close()
 
