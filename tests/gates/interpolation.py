@@ -1,0 +1,67 @@
+"""Variables in texts, as Grafana and its Prometheus data source put their values in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+Value = str | Sequence[str]
+"""One value; or several, of a variable that allows several."""
+
+# $name, ${name}, ${name:format}, [[name]], [[name:format]]; $1 is of label_replace.
+USE: Final = re.compile(
+    r"\$(?P<plain>[A-Za-z_]\w*)"
+    r"|\$\{(?P<braces>\w+)(?:\.[^:}]+)?(?::(?P<format>[^}]+))?\}"
+    r"|\[\[(?P<brackets>\w+)(?::(?P<old_format>\w+))?\]\]"
+)
+
+ESCAPED: Final = re.compile(r"[\\$^*{}\[\]'+?.()|]")
+
+
+def _several(value: Value) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _escape(text: str) -> str:
+    """Escape for a regular expression inside of a string of PromQL."""
+    return ESCAPED.sub(lambda found: rf"\\{found[0]}" if found[0] != "\\" else r"\\\\", text)
+
+
+def _either(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"({'|'.join(texts)})"
+
+
+def _default(value: Value) -> str:
+    """One value is put in as it is, which is how Grafana also does All with a value of its own."""
+    return value if isinstance(value, str) else _either([_escape(text) for text in value])
+
+
+FORMATS: Final[Mapping[str | None, Callable[[Value], str]]] = {
+    None: _default,
+    "csv": lambda value: ",".join(_several(value)),
+    "pipe": lambda value: "|".join(_several(value)),
+    "raw": lambda value: ",".join(_several(value)),
+    "regex": lambda value: value if isinstance(value, str) else _either([*map(re.escape, value)]),
+    "text": lambda value: " + ".join(_several(value)),
+}
+
+
+def _name(found: re.Match[str]) -> str:
+    return found["plain"] or found["braces"] or found["brackets"]
+
+
+def uses(text: str) -> Iterator[str]:
+    """Yield the names of the variables in a text."""
+    return (_name(found) for found in USE.finditer(text))
+
+
+def interpolate(text: str, values: Mapping[str, Value]) -> str:
+    """Put the values in; variables without one stay, as Grafana leaves them."""
+
+    def value(found: re.Match[str]) -> str:
+        if _name(found) not in values:
+            return found[0]
+        return FORMATS[found["format"] or found["old_format"]](values[_name(found)])
+
+    return USE.sub(value, text)
