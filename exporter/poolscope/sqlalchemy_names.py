@@ -23,6 +23,7 @@ class Namer:
     def __init__(self, pool: Pool, watch: Watch) -> None:
         self._watch = watch
         self._dialect = pool._dialect
+        self._options: dict[str, Any] = {}
         # A bare pool has a stub instead, and calls whatever it was given.
         self._listens = watch.application_name() is not None and isinstance(self._dialect, Dialect)
         if self._listens:
@@ -32,19 +33,26 @@ class Namer:
         if self._listens:
             event.remove(self._dialect, "do_connect", self.connecting)
             self._listens = False
+            self._put(self._dialect, self._options, None)
 
     @harmless
     def connecting(self, dialect: Any, _: object, __: object, options: dict[str, Any]) -> None:
         # Returns None, so that SQLAlchemy goes on and connects with these options.
-        name = self._watch.application_name()
+        self._options = options
+        self._put(dialect, options, self._watch.application_name())
+
+    def _put(self, dialect: Any, options: dict[str, Any], name: str | None) -> None:
         if dialect.driver in DIRECTLY:
-            options["application_name"] = unless_named(options.get("application_name"), name)
+            name_in(options, name)
         elif dialect.driver == IN_SERVER_SETTINGS:
-            settings = options.get("server_settings") or {}
-            named = unless_named(settings.get("application_name"), name)
-            options["server_settings"] = {**settings, "application_name": named}
+            options["server_settings"] = name_in({**options.get("server_settings", {})}, name)
 
 
-def unless_named(given: str | None, name: str | None) -> str | None:
-    """Return the given name, if it is none of ours: before 2.1 options keep what was put there."""
-    return name if given is None or applications.parse(given) else given
+def name_in(settings: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Put the name in, or take it out; before 2.1 options keep what was put there."""
+    given = settings.get("application_name")
+    if given is None or applications.parse(given):
+        settings.pop("application_name", None)
+        if name is not None:
+            settings["application_name"] = name
+    return settings
