@@ -21,6 +21,7 @@ from poolscope.folder import VARIABLE, FolderError
 
 POSTGRES: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER: Final = "POOLSCOPE_PGBOUNCER"
+DEMO_POSTGRES: Final = "POOLSCOPE_DEMO_POSTGRES"
 """Variables with DSNs of what the exporter asks."""
 
 TAKEN: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (default: those of the process) name."""
     options = _parser().parse_args(arguments)
     try:
-        return {"demo": _demo, "exporter": _exporter}[options.command](options)
+        commands = {"demo": _demo, "exporter": _exporter, "dashboards": _dashboards}
+        return commands[options.command](options)
     except BrokenPipeError:
         # Whoever read the output is gone; Python's own flush at exit would complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,7 +44,7 @@ def _demo(options: argparse.Namespace) -> int:
     from poolscope import demo
 
     try:
-        return demo.run(options.seconds, options.port, options.addr)
+        return demo.run(options.seconds, options.port, options.addr, options.postgres)
     except demo.DemoError as error:
         print(f"poolscope demo: {error}", file=sys.stderr)  # noqa: T201 - it is a command
         return 1
@@ -85,6 +87,41 @@ def _exporter(options: argparse.Namespace) -> int:
     return 0
 
 
+def _dashboards(options: argparse.Namespace) -> int:
+    try:
+        from poolscope.dashboards import write
+        from poolscope.dashboards.options import OptionError, Options
+    except ImportError as error:
+        print(  # noqa: T201 - as above
+            f"poolscope dashboards: {error.name} is missing; pip install 'poolscope[dashboards]'",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        chosen = Options(
+            datasource=options.datasource,
+            matchers=tuple(options.matcher or ()),
+            cluster=options.cluster_label,
+            service=options.service_label,
+            instance=options.instance_label,
+            tags=tuple(options.tag or ("poolscope",)),
+            uid_prefix=options.uid_prefix,
+            folder=options.folder,
+        )
+        write.write(options.out, write.files(chosen))
+    except (OptionError, OSError) as error:
+        print(f"poolscope dashboards: {_said(error)}", file=sys.stderr)  # noqa: T201 - as above
+        return 2 if isinstance(error, OptionError) else 1
+    return 0
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def _dsns_of_environment(variable: str) -> list[str]:
     """Return what a variable names, with spaces in between; raise ValueError, without a secret."""
     from poolscope.server.probes import check
@@ -116,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_demo(commands)
     _add_exporter(commands)
+    _add_dashboards(commands)
     return parser
 
 
@@ -146,6 +184,13 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=_address,
         default="127.0.0.1",
         help="address that the metrics are served at (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--postgres",
+        type=_dsn,
+        metavar="DSN",
+        default=os.environ.get(DEMO_POSTGRES) or None,
+        help=f"a PostgreSQL server to use (default: that of {DEMO_POSTGRES}, or one of its own)",
     )
 
 
@@ -224,6 +269,57 @@ def _add_exporter(commands: argparse._SubParsersAction[_Parser]) -> None:
         choices=("text", "json"),
         default="text",
         help="lines for people or for machines (default: %(default)s)",
+    )
+
+
+def _add_dashboards(commands: argparse._SubParsersAction[_Parser]) -> None:
+    text = (
+        "Writes the Grafana dashboards, and provisioning.yml for Grafana to find them. Labels can "
+        "be called as they are at home."
+    )
+    parser = commands.add_parser(
+        "dashboards", help="write the Grafana dashboards", description=text, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="the folder, made if it is missing"
+    )
+    parser.add_argument(
+        "--datasource",
+        metavar="NAME",
+        default="",
+        help="the data source that is chosen at first (default: Grafana's default)",
+    )
+    parser.add_argument(
+        "--matcher",
+        action="append",
+        metavar="MATCHER",
+        help="a label matcher for every query, such as 'env=\"prod\"'; may be given several times",
+    )
+    for label in ("cluster", "service", "instance"):
+        parser.add_argument(
+            f"--{label}-label",
+            metavar="NAME",
+            default=label,
+            help=f"what the label for the {label} is called, '' if there is none "
+            "(default: %(default)s)",
+        )
+    parser.add_argument(
+        "--tag",
+        action="append",
+        metavar="TAG",
+        help="a tag; by the first one dashboards find each other (default: poolscope)",
+    )
+    parser.add_argument(
+        "--uid-prefix",
+        metavar="PREFIX",
+        default="poolscope",
+        help="what the dashboards' identities begin with (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--folder",
+        metavar="NAME",
+        default="Connection pools",
+        help="where Grafana shows them (default: %(default)s)",
     )
 
 

@@ -19,6 +19,7 @@ IDLE_IN_TRANSACTION: Final = ("idle_in_transaction", "idle_in_transaction_aborte
 SHOWN_APPLICATIONS: Final = 100
 """Of a server, those with the most connections; the rest as other."""
 OTHER: Final = "other"
+NAMELESS: Final = "(no name)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def _bouncer(field: str) -> Callable[[Scrape], Samples]:
 def _service(application: str) -> str:
     """Return `service:pool` of `service:pool:pid`, so that a restart makes no new series."""
     name, _, pid = application.rpartition(":")
-    return name if name and pid.isascii() and pid.isdigit() else application
+    if name and pid.isascii() and pid.isdigit():
+        return name
+    return application or NAMELESS
 
 
 def _shown(server: ServerReading) -> set[str]:

@@ -27,11 +27,12 @@ class DemoError(Exception):
     """The demo cannot run; the message says why, in one line."""
 
 
-def run(seconds: float | None, port: int, addr: str) -> int:
+def run(seconds: float | None, port: int, addr: str, postgres: str | None = None) -> int:
     """
     Run the demo for `seconds`, or until SIGINT or SIGTERM, and return the exit code.
 
     port, addr: where the metrics are served; port 0 is any that is free.
+    postgres: the DSN of a server, in the place of one of its own.
 
     Raises DemoError. The signals stay the demo's own, as the process is expected to end with it.
     """
@@ -41,7 +42,7 @@ def run(seconds: float | None, port: int, addr: str) -> int:
             from poolscope.demo import main
         except ImportError as error:
             raise DemoError(_hint(str(error))) from error
-        return main.run(stop, seconds, port, addr)
+        return main.run(stop, seconds, port, addr, postgres)
 
 
 def _check_needs() -> None:

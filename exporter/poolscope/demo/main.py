@@ -8,20 +8,25 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 
+import asyncpg
+
 import poolscope
 from poolscope.demo import DemoError
+from poolscope.demo.given import GivenPostgres, Postgres
 from poolscope.demo.load import STREAMS, Load
 from poolscope.demo.log import kept_log
-from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
+from poolscope.demo.postgres import embedded_postgres
 from poolscope.demo.screen import REFRESH, Addresses, Screen
-from poolscope.demo.service import open_pools, serve
+from poolscope.demo.service import open_pools, prepare, serve
 from poolscope.demo.signals import Stop
 
 
-def run(stop: Stop, seconds: float | None, port: int, addr: str) -> int:
+def run(
+    stop: Stop, seconds: float | None, port: int, addr: str, postgres: str | None = None
+) -> int:
     """Run the demo until it is over or `stop` is asked for, and return the exit code."""
     with metrics_server(port, addr) as metrics, kept_log() as log:
-        asyncio.run(_run(stop, seconds, metrics, log))
+        asyncio.run(_run(stop, seconds, metrics, log, postgres))
     return 0
 
 
@@ -41,15 +46,21 @@ def metrics_server(port: int, addr: str) -> Iterator[str]:
         thread.join()
 
 
-async def _run(stop: Stop, seconds: float | None, metrics: str, log: Sequence[str]) -> None:
+async def _run(
+    stop: Stop, seconds: float | None, metrics: str, log: Sequence[str], given: str | None
+) -> None:
     # Enough threads for all the callers that wait for a sync pool at the same time.
     threads = ThreadPoolExecutor(sum(stream.most for stream in STREAMS))
     asyncio.get_running_loop().set_default_executor(threads)
     screen = Screen()
     screen.starting()
-    async with _postgres() as postgres:
+    async with _postgres(given) as postgres:
         if stop.asked:
             return
+        try:
+            await prepare(postgres)
+        except (OSError, asyncpg.PostgresError) as error:
+            raise DemoError(f"PostgreSQL: {error}") from error
         async with open_pools(postgres) as pools, serve(pools) as service:
             async with _under_load(service) as load:
                 await _show(stop, seconds, screen, Addresses(service, metrics), load)
@@ -57,8 +68,11 @@ async def _run(stop: Stop, seconds: float | None, metrics: str, log: Sequence[st
 
 
 @asynccontextmanager
-async def _postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """Start and stop PostgreSQL in a thread, as both take a moment."""
+async def _postgres(given: str | None) -> AsyncIterator[Postgres]:
+    """Start and stop PostgreSQL in a thread, as both take a moment; or use the one that is."""
+    if given is not None:
+        yield GivenPostgres(given)
+        return
     manager = embedded_postgres()
     try:
         postgres = await asyncio.to_thread(manager.__enter__)

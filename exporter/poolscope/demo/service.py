@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,18 +17,25 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import poolscope
-from poolscope.demo.postgres import EmbeddedPostgres
+from poolscope.demo.given import Postgres
 
 PATIENCE: Final = 0.5
 """Seconds that a caller waits for a connection, in each of the pools."""
 
 ORDER_TOTAL: Final = 25
 UPSTREAM_SECONDS: Final = 0.12
+UPSTREAM_CLOSES: Final = 0.03
+"""The share of answers after which the connection is closed, as servers do now and then."""
 
+# Another worker may be doing the same on the same server; a second time it changes nothing.
 SCHEMA: Final = """
-CREATE TABLE orders (id serial PRIMARY KEY, total integer NOT NULL);
-CREATE TABLE invoices (id serial PRIMARY KEY, paid boolean NOT NULL DEFAULT false);
-INSERT INTO invoices SELECT FROM generate_series(1, 100);
+BEGIN;
+SELECT pg_advisory_xact_lock(10464);
+CREATE TABLE IF NOT EXISTS orders (id serial PRIMARY KEY, total integer NOT NULL);
+CREATE TABLE IF NOT EXISTS invoices (id serial PRIMARY KEY, paid boolean NOT NULL DEFAULT false);
+INSERT INTO invoices SELECT FROM generate_series(1, 100)
+    WHERE NOT EXISTS (SELECT FROM invoices);
+COMMIT;
 """
 
 # They hold their connection for as long as a busy database would make them.
@@ -56,9 +64,18 @@ class Pools:
 POOLS: Final = web.AppKey("pools", Pools)
 
 
+async def prepare(postgres: Postgres) -> None:
+    """Make the tables, if they are not there."""
+    connection = await asyncpg.connect(postgres.dsn)
+    try:
+        await connection.execute(SCHEMA)
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
-async def open_pools(postgres: EmbeddedPostgres) -> AsyncIterator[Pools]:
-    """Make the tables, and open and watch the pools; closed and no longer watched at the end."""
+async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
+    """Open and watch the pools; closed and no longer watched at the end."""
     async with AsyncExitStack() as stack:
         orders = create_engine(
             postgres.sqlalchemy_url("psycopg"),
@@ -77,7 +94,6 @@ async def open_pools(postgres: EmbeddedPostgres) -> AsyncIterator[Pools]:
         reports = await stack.enter_async_context(
             asyncpg.create_pool(postgres.dsn, min_size=2, max_size=5)
         )
-        await reports.execute(SCHEMA)
         upstream = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=8),
@@ -163,10 +179,11 @@ async def daily_report(request: web.Request) -> web.Response:
 
 async def storefront(request: web.Request) -> web.Response:
     """aiohttp: two calls to another service, which is this one too."""
-    upstream, origin = request.app[POOLS].upstream, f"{request.scheme}://{request.host}"
+    # By name, so that it is resolved, as another service would be.
+    upstream, origin = request.app[POOLS].upstream, request.url.with_host("localhost").origin()
     shown = []
     for shelf in ("new", "used"):
-        async with upstream.get(f"{origin}/prices/{shelf}") as response:
+        async with upstream.get(origin / "prices" / shelf) as response:
             shown.append(await response.json())
     return web.json_response(shown)
 
@@ -174,4 +191,7 @@ async def storefront(request: web.Request) -> web.Response:
 async def prices(request: web.Request) -> web.Response:
     """What the storefront calls."""
     await asyncio.sleep(UPSTREAM_SECONDS)
-    return web.json_response({"shelf": request.match_info["shelf"], "price": ORDER_TOTAL})
+    response = web.json_response({"shelf": request.match_info["shelf"], "price": ORDER_TOTAL})
+    if random.random() < UPSTREAM_CLOSES:  # noqa: S311 - nothing depends on it
+        response.force_close()
+    return response
