@@ -18,7 +18,7 @@ help:
 	@echo "make bench     what a scrape of the exporter costs"
 	@echo "make oldest    the tests with the oldest supported libraries"
 	@echo "make matrix    the tests with every supported minor release of the libraries"
-	@echo "make generate  write the files that are made from the catalogue"
+	@echo "make generate  write the files that are made from the catalogue: docs, dashboards"
 	@echo "make clean     remove .venv and what tools have left"
 	@echo
 	@echo "DEMO='--seconds 20' make demo and TESTS='tests/test_ledger.py -x' make test pass options."
@@ -67,6 +67,7 @@ matrix: $(READY)
 
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
+	$(BIN)/poolscope dashboards --out dashboards
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache dist

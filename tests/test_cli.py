@@ -25,7 +25,7 @@ from poolscope.demo.table import Glyphs, History, pools_table, style_of
 from poolscope.reading import Reading
 from poolscope.snapshot import Snapshot, snapshot_of
 
-Calls = list[tuple[float | None, int, str]]
+Calls = list[tuple[float | None, int, str, str | None]]
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """What the demo was asked for, instead of running it."""
     made: Calls = []
 
-    def run(seconds: float | None, port: int, addr: str) -> int:
-        made.append((seconds, port, addr))
+    def run(seconds: float | None, port: int, addr: str, postgres: str | None) -> int:
+        made.append((seconds, port, addr, postgres))
         return 0
 
     monkeypatch.setattr(demo, "run", run)
@@ -53,14 +53,15 @@ def signals_restored() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], (None, 10464, "127.0.0.1")),
-        (["--seconds", "0.5"], (0.5, 10464, "127.0.0.1")),
-        (["--port", "0", "--addr", "::1"], (None, 0, "::1")),
-        (["--port", "65535"], (None, 65535, "127.0.0.1")),
+        ([], (None, 10464, "127.0.0.1", None)),
+        (["--seconds", "0.5"], (0.5, 10464, "127.0.0.1", None)),
+        (["--port", "0", "--addr", "::1"], (None, 0, "::1", None)),
+        (["--port", "65535"], (None, 65535, "127.0.0.1", None)),
+        (["--postgres", "postgres://db"], (None, 10464, "127.0.0.1", "postgres://db")),
     ],
 )
 def test_the_demo_gets_its_arguments(
-    arguments: list[str], expected: tuple[float | None, int, str], calls: Calls
+    arguments: list[str], expected: tuple[float | None, int, str, str | None], calls: Calls
 ) -> None:
     assert main(["demo", *arguments]) == 0
     assert [expected] == calls
@@ -113,11 +114,11 @@ def test_an_unknown_command_is_named_with_those_that_exist(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as exited:
-        main(["dashboards"])
+        main(["dashboard"])
     assert exited.value.code == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert "'dashboards'" in line
+    assert "'dashboard'" in line
     assert "demo" in line
 
 
@@ -126,7 +127,12 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         main(["--help"])
     assert exited.value.code == 0
     _, _, commands = capsys.readouterr().out.partition("commands:\n  COMMAND\n")
-    assert [line.split()[0] for line in commands.splitlines()] == ["demo", "exporter"]
+    names = [line.split()[0] for line in commands.splitlines() if line[4:5].strip()]
+    assert names == [
+        "demo",
+        "exporter",
+        "dashboards",
+    ]
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

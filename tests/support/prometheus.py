@@ -128,9 +128,11 @@ class PrometheusServer:
         found: list[str] = self.ask(f"label/{label}/values", **only)
         return found
 
-    def wait_for(self, expression: str) -> list[tuple[dict[str, str], float]]:
+    def wait_for(
+        self, expression: str, patience: float = PATIENCE
+    ) -> list[tuple[dict[str, str], float]]:
         """Ask again and again until there is something; return that."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not (found := self.query(expression)):
             assert time.monotonic() < deadline, f"never: {expression}"
             time.sleep(0.02)

@@ -1,0 +1,1 @@
+"""Alerts of pools, and the thresholds that dashboards share with them."""

@@ -1,0 +1,1 @@
+"""The commands of `poolscope`: a module each, with what it takes and what it does."""

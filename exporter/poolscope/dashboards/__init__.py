@@ -1,0 +1,1 @@
+"""Grafana dashboards of pools: what `poolscope dashboards` writes."""

@@ -1,0 +1,107 @@
+"""The last step: from what grafanalib writes to clean JSON of current Grafana."""
+
+from __future__ import annotations
+
+import json
+from string import ascii_uppercase
+from typing import Any, Final
+
+from grafanalib._gen import DashboardEncoder
+
+SCHEMA_VERSION: Final = 39
+"""Of classic dashboards; Grafana 10 and later read it, and 13 refuses newer forms in files."""
+
+DASHBOARD: Final = frozenset({
+    "annotations", "description", "editable", "graphTooltip", "links", "panels", "refresh",
+    "schemaVersion", "tags", "templating", "time", "timepicker", "timezone", "title", "uid",
+    "version",
+})  # fmt: skip
+PANEL: Final = frozenset({
+    "collapsed", "datasource", "description", "fieldConfig", "gridPos", "id", "interval", "links",
+    "maxPerRow", "options", "panels", "repeat", "repeatDirection", "targets", "title",
+    "transformations", "transparent", "type",
+})  # fmt: skip
+ROW: Final = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
+TARGET: Final = frozenset({
+    "datasource", "expr", "format", "hide", "instant", "interval", "legendFormat", "range", "refId",
+})  # fmt: skip
+VARIABLE: Final = frozenset({
+    "allValue", "current", "datasource", "definition", "hide", "includeAll", "label", "multi",
+    "name", "options", "query", "refresh", "regex", "sort", "type",
+})  # fmt: skip
+
+Json = dict[str, Any]
+
+
+def normal(dashboard: Any) -> Json:
+    """Return the JSON of a dashboard of grafanalib, without what is dead or says nothing."""
+    made = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
+    made["schemaVersion"] = SCHEMA_VERSION
+    made["timepicker"] = {}
+    made["panels"] = [_panel(panel, number) for number, panel in enumerate(made["panels"], 1)]
+    variables = made["templating"]["list"]
+    made["templating"]["list"] = [_variable(variable) for variable in variables]
+    return {key: made[key] for key in sorted(DASHBOARD) if key in made}
+
+
+def text_of(dashboard: Json) -> str:
+    """Return the text of a file: the same for the same dashboard, and good to compare."""
+    return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _panel(panel: Json, number: int) -> Json:
+    if panel["type"] == "row":
+        return {**{key: value for key, value in panel.items() if key in ROW}, "id": number}
+    transformations = panel["transformations"]
+    panel = _said({key: value for key, value in panel.items() if key in PANEL})
+    panel["id"] = number
+    panel["transformations"] = transformations
+    if panel["type"] == "text":
+        for key in ("datasource", "fieldConfig", "targets"):
+            panel.pop(key, None)
+    if "fieldConfig" in panel:
+        panel["fieldConfig"].setdefault("overrides", [])
+        thresholds = panel["fieldConfig"]["defaults"].get("thresholds")
+        if thresholds is not None:
+            thresholds["steps"] = [{"value": None, **step} for step in thresholds["steps"]]
+    if "targets" in panel:
+        panel["targets"] = [
+            _target(target, letter)
+            for target, letter in zip(panel["targets"], ascii_uppercase, strict=False)
+        ]
+    return panel
+
+
+def _target(target: Json, letter: str) -> Json:
+    target = _said({key: value for key, value in target.items() if key in TARGET})
+    instant = bool(target.get("instant"))
+    return {
+        **target,
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "refId": letter,
+        "instant": instant,
+        "range": not instant,
+    }
+
+
+def _variable(variable: Json) -> Json:
+    kept = {key: value for key, value in variable.items() if key in VARIABLE}
+    kept = {key: value for key, value in kept.items() if value is not None}
+    if not kept["current"]:
+        # Grafana chooses when it is opened.
+        del kept["current"]
+    if kept["type"] == "query":
+        kept["definition"] = kept["query"]
+        kept["query"] = {"query": kept["query"], "refId": f"variable-{kept['name']}"}
+        kept["options"] = []
+    return kept
+
+
+def _said(value: Any) -> Any:
+    """Return it without nothing: null, empty text and empty objects, at any depth."""
+    if isinstance(value, dict):
+        said = {key: _said(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in said.items() if inner not in (None, "", {})}
+    if isinstance(value, list):
+        return [_said(inner) for inner in value]
+    return value

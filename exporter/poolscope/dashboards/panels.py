@@ -1,0 +1,315 @@
+"""
+The one layer over grafanalib: panels of the types that are used, as current Grafana has them.
+
+grafanalib writes what Grafana 7 had; what is missing goes in by `extraJson`, and `normal` takes out
+what is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from grafanalib import core as g
+
+DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+
+GREEN, ORANGE, RED = "green", "orange", "red"
+BLUE, LIGHT_BLUE, PURPLE, GREY = "blue", "light-blue", "purple", "#8e8e8e"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A panel, and how many columns (of 24) and rows it has."""
+
+    panel: Any
+    width: int
+    height: int
+
+
+def query(expr: str, legend: str = "", *, instant: bool = False, table: bool = False) -> Any:
+    """Return a query; `instant` is its value now, `table` a row for each series."""
+    kind = "heatmap" if legend == "{{le}}" else "table" if table else "time_series"
+    return g.Target(expr=expr, legendFormat=legend or "__auto", instant=instant, format=kind)
+
+
+def steps(good: str, *bad: tuple[float, str]) -> list[Json]:
+    """Return thresholds: the colour below all, then those from a value on."""
+    return [{"color": good, "value": None}, *({"color": c, "value": v} for v, c in bad)]
+
+
+def worse(pair: tuple[float, float]) -> list[Json]:
+    """Return thresholds of a number of which more is worse: warning, critical."""
+    return steps(GREEN, (pair[0], ORANGE), (pair[1], RED))
+
+
+def better(pair: tuple[float, float]) -> list[Json]:
+    """Return thresholds of a number of which less is worse: warning, critical."""
+    return steps(RED, (pair[1], ORANGE), (pair[0], GREEN))
+
+
+def colour(name: str, chosen: str, **custom: Any) -> Json:
+    """Return an override: the series of that name has a colour, and is drawn in its own way."""
+    properties = [{"id": "color", "value": {"mode": "fixed", "fixedColor": chosen}}]
+    properties += [{"id": f"custom.{key}", "value": value} for key, value in custom.items()]
+    return {"matcher": {"id": "byName", "options": name}, "properties": properties}
+
+
+def line(name: str, chosen: str) -> Json:
+    """Return an override for what is compared with a stack, and is no part of it."""
+    stack = {"mode": "none", "group": name}
+    return colour(name, chosen, fillOpacity=0, stacking=stack, lineWidth=2)
+
+
+def dashed(name: str, chosen: str = GREY) -> Json:
+    """Return an override for a limit: a line that nothing is stacked upon."""
+    stack = {"mode": "none", "group": "limit"}
+    line = {"fill": "dash", "dash": [8, 6]}
+    return colour(name, chosen, lineStyle=line, fillOpacity=0, stacking=stack, lineWidth=2)
+
+
+def timeseries(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Any,
+    size: tuple[int, int] = (12, 8),
+    stacked: bool = False,
+    limits: Sequence[Json] = (),
+    overrides: Sequence[Json] = (),
+    at_least: float | None = None,
+    decimals: int | None = None,
+) -> Sized:
+    """Return a graph; `limits` are drawn as lines, `at_least` is what the axis always shows."""
+    panel = g.TimeSeries(
+        **_common(title, description, queries),
+        unit=unit,
+        fillOpacity=35 if stacked else 12,
+        stacking={"mode": "normal" if stacked else "none", "group": "A"},
+        thresholds=list(limits) or steps(GREEN),
+        thresholdsStyleMode="dashed" if limits else "off",
+        overrides=list(overrides),
+        tooltipMode="multi",
+        tooltipSort="desc",
+        showPoints="never",
+        lineInterpolation="stepAfter" if stacked else "linear",
+        valueMin=0,
+        valueDecimals=decimals,
+        extraJson={
+            "fieldConfig": {"defaults": {"custom": {"axisSoftMax": at_least}}},
+            "options": {"legend": {"showLegend": True, "calcs": []}},
+        },
+    )
+    return Sized(panel, *size)
+
+
+def stat(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Any,
+    thresholds: Sequence[Json],
+    size: tuple[int, int] = (4, 4),
+    graph: bool = True,
+    decimals: int | None = None,
+    nothing: str = "0",
+) -> Sized:
+    """Return a number with a colour; `nothing` is shown where there is none."""
+    panel = g.Stat(
+        **_common(title, description, queries),
+        format=unit,
+        thresholds=list(thresholds),
+        color={"mode": "thresholds"},
+        colorMode="background",
+        graphMode="area" if graph else "none",
+        reduceCalc="lastNotNull",
+        decimals=decimals,
+        noValue=nothing,
+        extraJson={"options": {"wideLayout": True, "showPercentChange": False}},
+    )
+    return Sized(panel, *size)
+
+
+def timeline(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Any,
+    thresholds: Sequence[Json],
+    size: tuple[int, int] = (24, 8),
+) -> Sized:
+    """Return a row for each series, coloured by what it was at each time."""
+    panel = g.StateTimeline(
+        **_common(title, description, queries),
+        thresholds=list(thresholds),
+        # Merged, they would have one colour for all values of a kind.
+        mergeValues=False,
+        showValue="never",
+        rowHeight=0.85,
+        fillOpacity=80,
+        legendDisplayMode="list",
+        extraJson={
+            "fieldConfig": {"defaults": {"unit": unit, "decimals": 1}},
+            "options": {"legend": {"showLegend": False, "placement": "bottom"}},
+        },
+    )
+    return Sized(panel, *size)
+
+
+def heatmap(
+    title: str, description: str, unit: str, expr: str, *, size: tuple[int, int] = (12, 8)
+) -> Sized:
+    """Return the buckets of a histogram over time; the darker the more."""
+    panel = g.Heatmap(
+        **_common(title, description, [query(expr, "{{le}}")]),
+        extraJson={
+            "fieldConfig": {
+                "defaults": {"unit": unit, "custom": {"scaleDistribution": {"type": "linear"}}}
+            },
+            "options": {
+                "calculate": False,
+                "cellGap": 1,
+                "cellValues": {"unit": "reqps", "decimals": 2},
+                "color": {
+                    "mode": "scheme",
+                    "scheme": "Oranges",
+                    "steps": 64,
+                    "fill": "dark-orange",
+                    "reverse": False,
+                    "scale": "exponential",
+                },
+                "exemplars": {"color": "rgba(255,0,255,0.7)"},
+                "filterValues": {"le": 1e-9},
+                "legend": {"show": True},
+                "rowsFrame": {"layout": "auto"},
+                "showValue": "never",
+                "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": False},
+                "yAxis": {"axisPlacement": "left", "unit": unit, "reverse": False},
+            },
+        },
+    )
+    return Sized(panel, *size)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: the query that it shows, and how; `width` is in pixels."""
+
+    title: str
+    expr: str
+    unit: str = "short"
+    thresholds: Sequence[Json] = ()
+    decimals: int | None = None
+    width: int = 105
+
+
+def table(
+    title: str,
+    description: str,
+    keys: dict[str, str],
+    columns: Sequence[Column],
+    *,
+    size: tuple[int, int] = (24, 10),
+    links: Sequence[tuple[str, str, str]] = (),
+) -> Sized:
+    """
+    Return a row for each series, by the labels that are `keys`; the first column sorts.
+
+    keys: labels by name, with their titles.
+    links: the title of a column, of a link, and its address.
+    """
+    queries = [query(column.expr, instant=True, table=True) for column in columns]
+    values = [f"Value #{chr(ord('A') + number)}" for number in range(len(columns))]
+    if len(columns) == 1:
+        values = ["Value"]
+    names = {**keys, **dict(zip(values, (c.title for c in columns), strict=True))}
+    order = {name: place for place, name in enumerate(names)}
+    panel = g.Table(
+        **_common(title, description, queries),
+        thresholds=steps("text"),
+        overrides=[
+            # An id of a process is a name, not a number.
+            *(_named(name) for name in keys.values()),
+            *(_column(column) for column in columns),
+            *(_link(name, said, address) for name, said, address in links),
+        ],
+        transformations=[
+            {"id": "merge", "options": {}},
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": {"Time": True},
+                    "indexByName": order,
+                    "renameByName": names,
+                },
+            },
+        ],
+        extraJson={
+            "fieldConfig": {
+                "defaults": {
+                    "unit": "short",
+                    "color": {"mode": "thresholds"},
+                    "custom": {
+                        "align": "auto",
+                        "cellOptions": {"type": "auto"},
+                        "inspect": False,
+                        "minWidth": 60,
+                    },
+                }
+            },
+            "options": {
+                "showHeader": True,
+                "cellHeight": "sm",
+                "sortBy": [{"displayName": columns[0].title, "desc": True}],
+            },
+        },
+    )
+    return Sized(panel, *size)
+
+
+def _column(column: Column) -> Json:
+    cell: Json = {"type": "auto"}
+    if column.thresholds:
+        cell = {"type": "color-background", "mode": "basic"}
+    properties: list[Json] = [
+        {"id": "unit", "value": column.unit},
+        {"id": "custom.cellOptions", "value": cell},
+        {"id": "custom.width", "value": column.width},
+    ]
+    if column.decimals is not None:
+        properties.append({"id": "decimals", "value": column.decimals})
+    if column.thresholds:
+        steps_ = {"mode": "absolute", "steps": list(column.thresholds)}
+        properties.append({"id": "thresholds", "value": steps_})
+    return {"matcher": {"id": "byName", "options": column.title}, "properties": properties}
+
+
+def _named(column: str) -> Json:
+    properties = [{"id": "unit", "value": "string"}]
+    return {"matcher": {"id": "byName", "options": column}, "properties": properties}
+
+
+def _link(column: str, title: str, address: str) -> Json:
+    links = [{"title": title, "url": address, "targetBlank": False}]
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": "links", "value": links}],
+    }
+
+
+def text(words: str, *, size: tuple[int, int] = (24, 2)) -> Sized:
+    """Return a text that says which question a dashboard answers."""
+    panel = g.Text(content=words, mode="markdown", transparent=True)
+    return Sized(panel, *size)
+
+
+def _common(title: str, description: str, queries: Sequence[Any]) -> Json:
+    return {
+        "title": title,
+        "description": description,
+        "dataSource": DATASOURCE,
+        "targets": list(queries),
+    }

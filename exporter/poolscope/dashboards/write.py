@@ -1,0 +1,59 @@
+"""Writing the dashboards, and the file that lets Grafana find them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from poolscope.dashboards import databases, http, overview, pool
+from poolscope.dashboards.board import Board
+from poolscope.dashboards.normal import Json, text_of
+from poolscope.dashboards.options import Options
+
+BOARDS: Final = (overview.board, pool.board, http.board, databases.board)
+
+PROVISIONING: Final = """\
+# For /etc/grafana/provisioning/dashboards; the dashboards themselves are where `path` says.
+apiVersion: 1
+providers:
+  - name: {prefix}
+    folder: {folder}
+    type: file
+    allowUiUpdates: false
+    updateIntervalSeconds: 30
+    options:
+      path: /var/lib/grafana/dashboards/{prefix}
+"""
+
+
+def boards(options: Options) -> list[Board]:
+    return [make(options) for make in BOARDS]
+
+
+def documents(options: Options) -> dict[str, Json]:
+    """Return the JSON of each dashboard, by the name of its file."""
+    return {f"{board.key}.json": board.document() for board in boards(options)}
+
+
+def files(options: Options) -> dict[str, str]:
+    """Return the text of each file by its name."""
+    texts = {name: text_of(document) for name, document in documents(options).items()}
+    folder = options.folder.replace('"', "'")
+    texts["provisioning.yml"] = PROVISIONING.format(prefix=options.uid_prefix, folder=f'"{folder}"')
+    return texts
+
+
+def write(out: Path, texts: Mapping[str, str]) -> None:
+    """Write the files into a folder that is made if it is missing; all or none. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    hidden = {name: out / f".{name}.{os.getpid()}" for name in texts}
+    try:
+        for name, path in hidden.items():
+            path.write_text(texts[name], encoding="utf-8")
+        for name, path in hidden.items():
+            path.replace(out / name)
+    finally:
+        for path in hidden.values():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,104 @@
+"""The demo as it is in production: workers, an exporter, PostgreSQL, PgBouncer, Prometheus."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from poolscope.demo.postgres import EmbeddedPostgres
+from support.bouncers import Bouncer
+from support.exporters import ExporterProcess
+from support.prometheus import Job, PrometheusServer, job
+
+WORKERS = 2
+
+# Hosts are in what each worker serves itself; all else is the exporter's, which adds it up.
+ONLY_HOSTS = [
+    {"source_labels": ["__name__"], "regex": "connpool_host_.*", "action": "keep"},
+]
+
+Made = Callable[[Sequence[Job]], PrometheusServer]
+
+
+class DemoWorker:
+    """A demo that uses a PostgreSQL that is there."""
+
+    def __init__(self, folder: Path, postgres: EmbeddedPostgres) -> None:
+        environment = {
+            **os.environ,
+            "POOLSCOPE_DIR": str(folder),
+            "POOLSCOPE_APPLICATION_NAME": "shop",
+            "POOLSCOPE_DEMO_POSTGRES": postgres.dsn,
+        }
+        started = subprocess.Popen(
+            [sys.executable, "-m", "poolscope", "demo", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+        )
+        self.process: Any = started  # whose pipe is there
+        self.metrics = self._address()
+
+    def _address(self) -> str:
+        for line in self.process.stdout:
+            if line.startswith("metrics"):
+                return str(line.split()[1]).removesuffix("/metrics")
+        raise AssertionError("the demo has ended")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.communicate()
+
+
+@contextmanager
+def live_demo(
+    folder: Path,
+    postgres: EmbeddedPostgres,
+    prometheus: Made,
+    relabelled: Sequence[dict[str, Any]] = (),
+    labels: dict[str, str] | None = None,
+) -> Iterator[tuple[PrometheusServer, ExporterProcess]]:
+    """
+    Run all of it in `folder`; yield the Prometheus and the exporter.
+
+    relabelled: of the exporter's targets, as `relabel_configs`; `labels` of all targets.
+    """
+    with ExitStack() as stack:
+        bouncer = Bouncer(folder, postgres.socket_dir, "trust")
+        stack.callback(bouncer.kill)
+        # A pool of it is there once somebody has used it.
+        client = psycopg.connect(bouncer.dsn("postgres"), autocommit=True)
+        stack.callback(client.close)
+        client.execute("SELECT 1")
+        pools = folder / "pools"
+        workers = [DemoWorker(pools, postgres) for _ in range(WORKERS)]
+        for worker in workers:
+            stack.callback(worker.stop)
+        exporter = ExporterProcess(
+            pools,
+            "--per-process",
+            *("--postgres", postgres.dsn, "--pgbouncer", bouncer.dsn("pgbouncer", "console")),
+        )
+        stack.callback(exporter.kill)
+        more = {"relabel_configs": list(relabelled)} if relabelled else {}
+        server = prometheus(
+            [
+                job("exporter", exporter.url, labels=labels, **more),
+                job(
+                    "workers",
+                    *(worker.metrics for worker in workers),
+                    labels=labels,
+                    metric_relabel_configs=ONLY_HOSTS,
+                    **more,
+                ),
+            ]
+        )
+        yield server, exporter
