@@ -82,6 +82,14 @@ class TestGates:
                     assert names == target["expr"].count('env="prod", team=~"a|b"'), target
 
 
+def test_cells_of_tables_have_colours() -> None:
+    for document in documents(Options()).values():
+        for panel in document["panels"]:
+            if panel["type"] == "table":
+                # Where the older setting is, Grafana does not look at the cells' own.
+                assert "displayMode" not in panel["fieldConfig"]["defaults"]["custom"]
+
+
 class TestProvisioning:
     def test_grafana_finds_the_dashboards(self) -> None:
         document = yaml.safe_load(files(Options(folder='Pools "of" ours'))["provisioning.yml"])

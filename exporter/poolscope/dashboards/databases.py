@@ -222,7 +222,12 @@ def _pgbouncer(bouncers: Queries, options: Options) -> tuple[Sized, ...]:
             query(bouncers.gauge("pgbouncer_servers", OPEN, by="state"), "{{state}}"),
             size=(8, 8),
             stacked=True,
-            overrides=(colour("active", BLUE), colour("idle", LIGHT_BLUE)),
+            overrides=(
+                colour("active", BLUE),
+                colour("idle", LIGHT_BLUE),
+                colour("used", GREY),
+                colour("login", ORANGE),
+            ),
         ),
         table(
             "Pools of the PgBouncer, now",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from string import ascii_uppercase
 from typing import Any, Final
 
@@ -61,8 +62,10 @@ def _panel(panel: Json, number: int) -> Json:
             panel.pop(key, None)
     if "fieldConfig" in panel:
         panel["fieldConfig"].setdefault("overrides", [])
-        thresholds = panel["fieldConfig"]["defaults"].get("thresholds")
-        if thresholds is not None:
+        # Of older tables; where it is, Grafana does not look at the options of cells.
+        panel["fieldConfig"]["defaults"].get("custom", {}).pop("displayMode", None)
+        for thresholds in _thresholds(panel["fieldConfig"]):
+            # The first has none: it is the colour below all others.
             thresholds["steps"] = [{"value": None, **step} for step in thresholds["steps"]]
     if "targets" in panel:
         panel["targets"] = [
@@ -70,6 +73,15 @@ def _panel(panel: Json, number: int) -> Json:
             for target, letter in zip(panel["targets"], ascii_uppercase, strict=False)
         ]
     return panel
+
+
+def _thresholds(config: Json) -> Iterator[Json]:
+    if "thresholds" in config["defaults"]:
+        yield config["defaults"]["thresholds"]
+    for override in config["overrides"]:
+        for chosen in override["properties"]:
+            if chosen["id"] == "thresholds":
+                yield chosen["value"]
 
 
 def _target(target: Json, letter: str) -> Json:

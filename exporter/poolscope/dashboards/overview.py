@@ -154,7 +154,7 @@ def _pools(q: Queries, options: Options) -> Sized:
         ),
         Column("Gave up", timed_out(q, BY), "percentunit", worse(limits.timeouts), 1),
         Column(
-            "p99 to acquire",
+            "p99 acquire",
             q.quantile(0.99, "acquire_seconds", by=BY),
             "s",
             worse(limits.acquire_seconds),

@@ -196,14 +196,18 @@ def heatmap(
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the query that it shows, and how; `width` is in pixels."""
+    """A column of a table: the query that it shows, and how."""
 
     title: str
     expr: str
     unit: str = "short"
     thresholds: Sequence[Json] = ()
     decimals: int | None = None
-    width: int = 105
+
+    @property
+    def width(self) -> int:
+        """In pixels: its title, and the arrow for sorting."""
+        return max(80, 8 * len(self.title) + 40)
 
 
 def table(

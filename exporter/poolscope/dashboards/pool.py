@@ -332,7 +332,7 @@ def _processes(q: Queries, options: Options) -> tuple[Sized, ...]:
             "percentunit",
             query(q.largest("utilization_max"), "fullest process"),
             query(utilisation(q), "all processes"),
-            size=(10, 8),
+            size=(9, 8),
             limits=worse(options.thresholds.utilisation),
             overrides=(colour("fullest process", ORANGE), colour("all processes", BLUE)),
             at_least=1,
@@ -356,7 +356,7 @@ def _processes(q: Queries, options: Options) -> tuple[Sized, ...]:
                 ),
                 Column("Oldest hold", q.largest("process_oldest_hold_seconds", by="pid"), "s"),
             ),
-            size=(7, 8),
+            size=(8, 8),
         ),
         table(
             "Findings",
