@@ -1,153 +1,50 @@
-"""The exporter's questions to a real PostgreSQL, a real PgBouncer, and to servers that fail."""
+"""The exporter's questions to a real PostgreSQL, and to servers that fail."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import asyncpg
 import pytest
-from psycopg.pq import TransactionStatus
 
-from poolscope.server.pgbouncer import PgBouncerProbe
 from poolscope.server.postgres import APPLICATION, BEGIN, PostgresProbe
-from poolscope.server.probes import ProbeError, Probes, reason
-from poolscope.servers import BouncerPool, ServerConnections, ServerReading
-from support.bouncers import PROGRAM, Bouncer, Relay, free_port
-from support.waiting import PATIENCE, eventually
+from poolscope.server.probes import ProbeError, Probes
+from poolscope.servers import ServerConnections, ServerReading
+from support.probing import (
+    asked,
+    bouncers,
+    cancelled,
+    connect,
+    probe,
+    probes,
+    relay,
+    relayed,
+    run,
+    silent,
+    states,
+    until_refused,
+)
+from support.waiting import eventually
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-async def asked(ask: Callable[[], Awaitable[R]], of: Callable[[R], T], expected: T) -> R:
-    """Ask until the answer has what is expected, and return it."""
-    async with asyncio.timeout(PATIENCE):
-        while of(reading := await ask()) != expected:
-            pass
-    return reading
-
-
-async def cancelled(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def until_refused(connect: Any, dsn: str, message: str) -> None:
-    """Make connections until there are no more to be had."""
-
-    async def fill() -> None:
-        while True:
-            await connect(dsn)
-
-    with pytest.raises(asyncpg.PostgresError, match=message):
-        await fill()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Any]:
-    """Makes connections to any server, and drops them."""
-    made = []
-
-    async def connect(dsn: str, application: str = "orders", **options: Any) -> Any:
-        settings = {"application_name": application}
-        made.append(await asyncpg.connect(dsn, server_settings=settings, **options))
-        return made[-1]
-
-    yield connect
-    for connection in made:
-        connection.terminate()
-    await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def probes() -> AsyncIterator[Any]:
-    """Makes probes, and drops their connections."""
-    made = []
-
-    def make(kind: Any, dsn: str) -> Any:
-        made.append(kind(dsn))
-        return made[-1]
-
-    yield make
-    for probe in made:
-        probe.terminate()
-    await asyncio.sleep(0)
-
-
-@pytest.fixture
-def probe(postgres: Any, probes: Any) -> Any:
-    """A probe of the real server."""
-    return probes(PostgresProbe, postgres.dsn)
-
-
-@pytest.fixture
-async def relay(postgres: Any) -> AsyncIterator[Relay]:
-    relay = Relay(postgres.socket_dir / ".s.PGSQL.5432")
-    await relay.start()
-    yield relay
-    await relay.stop()
-
-
-@pytest.fixture
-async def silent() -> AsyncIterator[Relay]:
-    relay = Relay()
-    await relay.start()
-    yield relay
-    await relay.stop()
-
-
-@pytest.fixture
-def relayed(relay: Relay, probes: Any) -> Any:
-    """A probe of the real server, behind the relay."""
-    dsn = f"postgresql://postgres@127.0.0.1:{relay.port}/postgres?sslmode=disable"
-    return probes(PostgresProbe, dsn)
-
-
-@pytest.fixture
-def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
-    """Runs PgBouncers before the real server, and ends them."""
-    if PROGRAM is None:
-        missing = "pgbouncer is missing; on Debian: apt-get install pgbouncer"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    made = []
-
-    def run(auth_type: str = "trust", **options: object) -> Bouncer:
-        made.append(Bouncer(tmp_path, postgres.socket_dir, auth_type, **options))
-        return made[-1]
-
-    yield run
-    for bouncer in made:
-        bouncer.kill()
-
-
-@pytest.fixture
-def run(bouncers: Any, probes: Any) -> Any:
-    """Runs a PgBouncer with these options, and returns it and a probe of it."""
-
-    def run(**options: object) -> tuple[Bouncer, Any]:
-        bouncer = bouncers(**options)
-        return bouncer, probes(PgBouncerProbe, bouncer.dsn("", "console"))
-
-    return run
-
-
-def states(reading: ServerReading, application: str = "orders") -> dict[str, int]:
-    return {
-        found.state: found.count
-        for found in reading.connections
-        if found.application == application
-    }
-
+__all__ = [
+    "asked",
+    "bouncers",
+    "cancelled",
+    "connect",
+    "probe",
+    "probes",
+    "relay",
+    "relayed",
+    "run",
+    "silent",
+    "states",
+    "until_refused",
+]
 
 AGE = """
 SELECT extract(epoch FROM clock_timestamp() - state_change)::float8 FROM pg_stat_activity
@@ -313,143 +210,3 @@ class TestPostgresThatFails:
             await probes.close()
         (line,) = caplog.messages
         assert line.startswith(f"{name} does not answer: ")
-
-
-class TestPgBouncer:
-    async def test_pools_with_who_waits_and_the_limits(self, run: Any, connect: Any) -> None:
-        bouncer, probe = run(default_pool_size=1, max_client_conn=20)
-        dsn = bouncer.dsn("postgres")
-        holder, waiter = [await connect(dsn, statement_cache_size=0) for _ in range(2)]
-        await holder.execute("BEGIN")
-        waiting = asyncio.create_task(waiter.execute("SELECT 1"))
-        await asked(probe.ask, waits, [True])
-        reading = await probe.ask()
-        (pool,) = reading.pools
-        clients = {**dict.fromkeys(pool.clients, 0), "active": 1, "waiting": 1}
-        servers = {**dict.fromkeys(pool.servers, 0), "active": 1}
-        wait = pool.oldest_wait_seconds
-        assert BouncerPool("postgres", "postgres", clients, servers, wait) == pool
-        assert (f"127.0.0.1:{bouncer.port}", True, 20, 1, 3, 1) == (
-            reading.server,
-            reading.up,
-            reading.client_limit,
-            reading.pool_size,
-            reading.clients,
-            reading.servers,
-        )
-        assert wait <= (await probe.ask()).pools[0].oldest_wait_seconds
-        await holder.execute("COMMIT")
-        await waiting
-        await asked(probe.ask, waits, [False])
-
-    async def test_one_that_is_full(self, run: Any, connect: Any) -> None:
-        bouncer, probe = run(max_client_conn=4)
-        await probe.ask()
-        await until_refused(connect, bouncer.dsn("postgres"), "no more connections allowed")
-        reading = await asked(probe.ask, lambda reading: reading.clients, 4)
-        assert reading.client_limit == reading.clients
-
-    async def test_one_that_hangs_is_left_without_a_word(self, run: Any) -> None:
-        bouncer, probe = run()
-        await probe.ask()
-        bouncer.freeze()
-        asking = asyncio.create_task(probe.ask())
-        pgconn = probe._connection.pgconn
-        await eventually(TransactionStatus.ACTIVE, lambda: pgconn.transaction_status)
-        await cancelled(asking)
-        assert probe._connection is None
-        bouncer.thaw()
-        reading = await asked(probe.ask, lambda reading: reading.clients, 1)
-        assert reading.up
-
-    async def test_one_that_is_killed_and_comes_back(self, run: Any) -> None:
-        bouncer, probe = run()
-        await probe.ask()
-        bouncer.kill()
-        bouncer.start()
-        assert (await probe.ask()).up
-        bouncer.kill()
-        with pytest.raises(ProbeError, match="Connection refused"):
-            await probe.ask()
-        bouncer.start()
-        assert (await probe.ask()).up
-
-    async def test_one_that_is_killed_in_the_middle(self, run: Any) -> None:
-        bouncer, probe = run()
-        await probe.ask()
-        bouncer.freeze()
-        asking = asyncio.create_task(probe.ask())
-        pgconn = probe._connection.pgconn
-        await eventually(TransactionStatus.ACTIVE, lambda: pgconn.transaction_status)
-        bouncer.kill()
-        with pytest.raises(ProbeError, match="server closed the connection unexpectedly"):
-            await asking
-
-    async def test_who_is_no_admin_is_told_so(self, bouncers: Any, probes: Any) -> None:
-        probe = probes(PgBouncerProbe, bouncers().dsn("pgbouncer", "postgres"))
-        with pytest.raises(ProbeError) as refused:
-            await probe.ask()
-        assert "not allowed" in reason(refused.value)
-
-    @pytest.mark.parametrize("make", [PgBouncerProbe, PostgresProbe])
-    async def test_a_wrong_password_is_not_repeated(
-        self, bouncers: Any, probes: Any, make: Any
-    ) -> None:
-        bouncer = bouncers("scram-sha-256")
-        wrong = probes(make, bouncer.dsn("pgbouncer", "console", "hunter2"))
-        with pytest.raises(ProbeError) as refused:
-            await wrong.ask()
-        assert "hunter2" not in reason(refused.value)
-        assert "authentication failed" in reason(refused.value)
-
-    async def test_a_right_password(self, bouncers: Any, probes: Any) -> None:
-        bouncer = bouncers("scram-sha-256")
-        dsn = bouncer.dsn("pgbouncer", "console", "open%20sesame")
-        assert (await probes(PgBouncerProbe, dsn).ask()).up
-
-
-def waits(reading: Any) -> list[bool]:
-    return [pool.oldest_wait_seconds > 0 for pool in reading.pools]
-
-
-class TestAServerThatNeverAnswers:
-    @pytest.mark.parametrize("make", [PostgresProbe, PgBouncerProbe])
-    @pytest.mark.parametrize("mode", ["disable", "prefer"])
-    async def test_is_down_and_keeps_no_connections(
-        self, silent: Any, make: Any, mode: str, caplog: Any
-    ) -> None:
-        probe = make(f"postgresql://me:hunter2@127.0.0.1:{silent.port}/x?sslmode={mode}")
-        probes: Any = Probes([probe], interval=0.0, timeout=0.05)
-        probes.start()
-        await eventually(True, lambda: silent.accepted > 2)
-        assert (probe.nothing(),) == probes.readings()
-        await probes.close()
-        await eventually(0, lambda: len(silent.clients))
-        (line,) = caplog.messages
-        assert f"{probe.label} does not answer: no answer within 0.05 s" == line
-
-    @pytest.mark.parametrize("make", [PostgresProbe, PgBouncerProbe])
-    async def test_may_not_be_there_at_all(self, make: Any, probes: Any) -> None:
-        probe = probes(make, f"postgresql://me:hunter2@localhost:{free_port()}/x")
-        with pytest.raises((OSError, ProbeError)) as refused:
-            await probe.ask()
-        why = reason(refused.value)
-        assert "hunter2" not in why
-        assert "\n" not in why
-        assert "onnect" in why
-
-    @pytest.mark.parametrize("make", [PostgresProbe, PgBouncerProbe])
-    async def test_may_talk_nonsense(self, make: Any) -> None:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        dsn = f"postgresql://me:hunter2@127.0.0.1:{port}/x?sslmode=disable"
-        probes: Any = Probes([make(dsn)], timeout=0.5)
-        probes.start()
-        await eventually({make(dsn).label}, lambda: probes._failing)
-        await probes.close()
-        server.close()

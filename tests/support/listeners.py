@@ -1,0 +1,155 @@
+"""A listener that serves a small application, and what its clients need."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import shutil
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import bcrypt
+import pytest
+from aiohttp import web
+
+from poolscope.server.listener import Listener, bind
+from support.certificates import Certificate, certificate
+
+TLS = "tls_server_config: {{cert_file: {}.crt, key_file: {}.key{}}}\n"
+VERIFY = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt"
+
+
+def users(**passwords: str) -> str:
+    hashes = {
+        user: bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+        for user, password in passwords.items()
+    }
+    lines = "".join(f"  {user}: {hashed}\n" for user, hashed in hashes.items())
+    return f"basic_auth_users:\n{lines}"
+
+
+def tls(name: str = "server", more: str = "") -> str:
+    return TLS.format(name, name, more)
+
+
+class Served:
+    """An application behind a listener, with the file that says how."""
+
+    def __init__(self, path: Path, text: str | None, tick: Any) -> None:
+        self.path = path
+        self.bound = bind("127.0.0.1", 0)
+        self.port: int = self.bound.getsockname()[1]
+        if text is not None:
+            path.write_text(text)
+        given = None if text is None else path
+        self.listener = Listener(self.bound, given, *([] if tick is None else [tick]))
+        self.reached = asyncio.Event()
+        self.go = asyncio.Event()
+        app = web.Application()
+        app.router.add_get("/", self.answer)
+        app.router.add_get("/later", self.later)
+        self.listener.install(app)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        return web.Response(text="here", headers={"X-Frame-Options": "sameorigin"})
+
+    async def later(self, request: web.Request) -> web.Response:
+        self.reached.set()
+        await self.go.wait()
+        return web.Response(text="later")
+
+    async def start(self) -> None:
+        await self.runner.setup()
+        await self.listener.start(self.runner)
+
+    async def says(self, text: str) -> bool:
+        """Let the file say this, and have it loaded."""
+        self.path.write_text(text)
+        return await self.listener.reload()
+
+    async def stop(self) -> None:
+        await self.listener.close()
+        await self.runner.cleanup()
+
+
+Serve = Callable[..., Awaitable[Served]]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    made = []
+
+    async def serve(text: str | None = None, tick: Any = None) -> Served:
+        made.append(Served(tmp_path / "web.yml", text, tick))
+        await made[-1].start()
+        return made[-1]
+
+    yield serve
+    for served in made:
+        await served.stop()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificates, of servers and of clients."""
+    folder = tmp_path_factory.mktemp("certificates")
+    ca = certificate(folder, "ca", "DNS:ca")
+    certificate(folder, "other-ca", "DNS:ca")
+    certificate(folder, "server", by=ca)
+    certificate(folder, "renewed", by=ca)
+    certificate(folder, "prometheus", "DNS:prometheus", by=ca)
+    certificate(folder, "stranger", "DNS:prometheus")
+    return folder
+
+
+@pytest.fixture
+def certificates(made: Path, tmp_path: Path) -> Path:
+    """The same beside the web config file, where a test may replace them."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def trusting(folder: Path, client: str | None = None) -> ssl.SSLContext:
+    """What a client needs that trusts the server, and is this one itself."""
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    if client is not None:
+        mine = Certificate(folder / f"{client}.crt", folder / f"{client}.key")
+        context.load_cert_chain(mine.cert, mine.key)
+    return context
+
+
+async def get(
+    served: Served,
+    context: ssl.SSLContext | None = None,
+    user: str | None = None,
+    session: aiohttp.ClientSession | None = None,
+    path: str = "/",
+) -> tuple[int, str]:
+    """Ask over a new connection, or that of the session; return status and text."""
+    headers = {}
+    if user is not None:
+        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
+    url = f"http{'s' if context else ''}://127.0.0.1:{served.port}{path}"
+    own = None if session else aiohttp.ClientSession()
+    asking = session or own
+    assert asking is not None
+    try:
+        async with asking.get(url, ssl=context or True, headers=headers) as response:
+            return response.status, await response.text()
+    finally:
+        if own is not None:
+            await own.close()
+
+
+async def name_of(served: Served, context: ssl.SSLContext) -> str:
+    """Return the name in the certificate of the server."""
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+    peer = writer.get_extra_info("peercert")
+    writer.close()
+    await writer.wait_closed()
+    (((_, name),),) = peer["subject"]
+    return str(name)

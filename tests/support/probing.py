@@ -1,0 +1,144 @@
+"""Probes of real servers, and what stands in the way of their questions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+
+from poolscope.server.pgbouncer import PgBouncerProbe
+from poolscope.server.postgres import PostgresProbe
+from poolscope.servers import ServerReading
+from support.bouncers import PROGRAM, Bouncer, Relay
+from support.waiting import PATIENCE
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def asked(ask: Callable[[], Awaitable[R]], of: Callable[[R], T], expected: T) -> R:
+    """Ask until the answer has what is expected, and return it."""
+    async with asyncio.timeout(PATIENCE):
+        while of(reading := await ask()) != expected:
+            pass
+    return reading
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def until_refused(connect: Any, dsn: str, message: str) -> None:
+    """Make connections until there are no more to be had."""
+
+    async def fill() -> None:
+        while True:
+            await connect(dsn)
+
+    with pytest.raises(asyncpg.PostgresError, match=message):
+        await fill()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Any]:
+    """Makes connections to any server, and drops them."""
+    made = []
+
+    async def connect(dsn: str, application: str = "orders", **options: Any) -> Any:
+        settings = {"application_name": application}
+        made.append(await asyncpg.connect(dsn, server_settings=settings, **options))
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        connection.terminate()
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def probes() -> AsyncIterator[Any]:
+    """Makes probes, and drops their connections."""
+    made = []
+
+    def make(kind: Any, dsn: str) -> Any:
+        made.append(kind(dsn))
+        return made[-1]
+
+    yield make
+    for probe in made:
+        probe.terminate()
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def probe(postgres: Any, probes: Any) -> Any:
+    """A probe of the real server."""
+    return probes(PostgresProbe, postgres.dsn)
+
+
+@pytest.fixture
+async def relay(postgres: Any) -> AsyncIterator[Relay]:
+    relay = Relay(postgres.socket_dir / ".s.PGSQL.5432")
+    await relay.start()
+    yield relay
+    await relay.stop()
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[Relay]:
+    relay = Relay()
+    await relay.start()
+    yield relay
+    await relay.stop()
+
+
+@pytest.fixture
+def relayed(relay: Relay, probes: Any) -> Any:
+    """A probe of the real server, behind the relay."""
+    dsn = f"postgresql://postgres@127.0.0.1:{relay.port}/postgres?sslmode=disable"
+    return probes(PostgresProbe, dsn)
+
+
+@pytest.fixture
+def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
+    """Runs PgBouncers before the real server, and ends them."""
+    if PROGRAM is None:
+        missing = "pgbouncer is missing; on Debian: apt-get install pgbouncer"
+        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    made = []
+
+    def run(auth_type: str = "trust", **options: object) -> Bouncer:
+        made.append(Bouncer(tmp_path, postgres.socket_dir, auth_type, **options))
+        return made[-1]
+
+    yield run
+    for bouncer in made:
+        bouncer.kill()
+
+
+@pytest.fixture
+def run(bouncers: Any, probes: Any) -> Any:
+    """Runs a PgBouncer with these options, and returns it and a probe of it."""
+
+    def run(**options: object) -> tuple[Bouncer, Any]:
+        bouncer = bouncers(**options)
+        return bouncer, probes(PgBouncerProbe, bouncer.dsn("", "console"))
+
+    return run
+
+
+def states(reading: ServerReading, application: str = "orders") -> dict[str, int]:
+    return {
+        found.state: found.count
+        for found in reading.connections
+        if found.application == application
+    }

@@ -1,0 +1,159 @@
+"""The files of a listener: broken ones, and when they are looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from support.certificates import needs_openssl
+from support.listeners import Serve, certificates, get, made, name_of, serve, tls, trusting, users
+from support.waiting import eventually
+
+__all__ = ["certificates", "get", "made", "name_of", "serve", "tls", "trusting", "users"]
+
+
+class Log:
+    """What the exporter has said, by its level."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.caplog = caplog
+        caplog.set_level(logging.INFO, "poolscope.exporter")
+
+    def errors(self) -> list[str]:
+        errors = [r.getMessage() for r in self.caplog.records if r.levelname == "ERROR"]
+        self.caplog.clear()
+        return errors
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Log:
+    return Log(caplog)
+
+
+class TestFilesThatBreak:
+    async def test_what_was_loaded_before_is_kept(self, serve: Serve, log: Log) -> None:
+        served = await serve(users(ann="secret"))
+        assert not await served.says("tls: 1")
+        (error,) = log.errors()
+        assert error.startswith(f"kept what was loaded before: {served.path}: tls: unknown key")
+        assert 200 == (await get(served, user="ann:secret"))[0]
+        assert 401 == (await get(served))[0]
+
+    async def test_each_is_told_of_once(self, serve: Serve, log: Log) -> None:
+        served = await serve(users(ann="secret"))
+        for text in ("tls: 1", "tls: 10", "tls: 1"):
+            served.path.write_text(text)
+            for _ in range(5):
+                await served.listener.look()
+            assert 1 == len(log.errors())
+        served.path.unlink()
+        for _ in range(5):
+            await served.listener.look()
+        missing = f"{served.path}: cannot be read: No such file or directory"
+        assert [f"kept what was loaded before: {missing}"] == log.errors()
+        served.path.write_text(users(bob="other"))
+        await served.listener.look()
+        await served.listener.look()
+        assert 200 == (await get(served, user="bob:other"))[0]
+        assert [] == log.errors()
+
+    @needs_openssl
+    async def test_a_key_that_comes_later_than_its_certificate(
+        self, serve: Serve, certificates: Path, log: Log
+    ) -> None:
+        served = await serve(tls())
+        context = trusting(certificates)
+        shutil.copy(certificates / "renewed.crt", certificates / "server.crt")
+        for _ in range(3):
+            await served.listener.look()
+        assert "server" == await name_of(served, context)
+        (error,) = log.errors()
+        assert "key_file" in error
+        shutil.copy(certificates / "renewed.key", certificates / "server.key")
+        for _ in range(3):
+            await served.listener.look()
+        assert "renewed" == await name_of(served, context)
+        assert [] == log.errors()
+
+    @needs_openssl
+    async def test_a_site_that_cannot_start(
+        self, serve: Serve, certificates: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        served = await serve(users(ann="secret"))
+        start = web.SockSite.start
+
+        async def fail(site: web.SockSite) -> None:
+            await start(site)
+            raise OSError("no more files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(web.SockSite, "start", fail)
+            assert not await served.says(tls())
+        assert ["kept what was loaded before: no more files"] == log.errors()
+        assert (401, 200) == (
+            (await get(served))[0],
+            (await get(served, user="ann:secret"))[0],
+        )
+        assert 1 == len(served.runner.sites)
+        for _ in range(2):
+            await served.listener.look()
+        assert (200, "here") == await get(served, trusting(certificates))
+
+
+class TestLooking:
+    async def test_files_that_are_the_same_are_not_loaded(
+        self, serve: Serve, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "poolscope.exporter")
+        served = await serve(users(ann="secret"))
+        for _ in range(5):
+            await served.listener.look()
+        assert [] == caplog.messages
+        served.path.touch()
+        for _ in range(5):
+            await served.listener.look()
+        assert [f"loaded {served.path} again"] == caplog.messages
+
+    async def test_a_file_that_is_being_written_is_not_read(self, serve: Serve) -> None:
+        served = await serve(users(ann="secret"))
+        served.path.write_text("")
+        await served.listener.look()
+        assert 401 == (await get(served))[0]
+        served.path.write_text(users(bob="other"))
+        await served.listener.look()
+        assert [401, 401] == [(await get(served, user=user))[0] for user in (None, "bob:other")]
+        await served.listener.look()
+        assert 200 == (await get(served, user="bob:other"))[0]
+
+    @needs_openssl
+    async def test_links_are_followed(self, serve: Serve, certificates: Path) -> None:
+        current = certificates / "current"
+        current.symlink_to("server.crt")
+        (certificates / "current.key").symlink_to("server.key")
+        served = await serve(
+            "tls_server_config: {cert_file: current, key_file: current.key}\n",
+        )
+        for name in ("current", "current.key"):
+            (certificates / name).unlink()
+        current.symlink_to("renewed.crt")
+        (certificates / "current.key").symlink_to("renewed.key")
+        for _ in range(2):
+            await served.listener.look()
+        assert "renewed" == await name_of(served, trusting(certificates))
+
+    async def test_at_each_tick(self, serve: Serve) -> None:
+        ticks: asyncio.Queue[None] = asyncio.Queue()
+        served = await serve("", ticks.get)
+        served.path.write_text(users(ann="secret"))
+        for _ in range(3):
+            ticks.put_nowait(None)
+        await eventually(True, lambda: bool(served.listener._config.users))
+        assert 401 == (await get(served))[0]
+        await served.listener.close()
+        assert served.listener._polling is not None
+        assert served.listener._polling.done()
