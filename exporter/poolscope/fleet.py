@@ -205,10 +205,11 @@ class Fleet:
         pools: defaultdict[Key, list[PoolView]] = defaultdict(list)
         fullest: dict[Key, float] = {}
         for process in live:
-            shares: defaultdict[Key, list[list[float]]] = defaultdict(list)
+            shares: dict[Key, list[list[float]]] = {}
             for view in process.pools:
-                pools[view.pool, view.kind].append(view)
-                shares[view.pool, view.kind].append(view.values)
+                key = view.pool, view.kind
+                pools[key].append(view)
+                shares.setdefault(key, []).append(view.values)
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilisation(rows))
         gone: defaultdict[Key, list[list[float]]] = defaultdict(list)
@@ -246,20 +247,16 @@ class Fleet:
         promised: Sequence[Commitment],
     ) -> Report:
         # Most processes are alike, and would only be found to be so again.
-        cases = {
-            (view.setup, *sorted(view.seen.items())): Case(
-                view.setup, reading, created, view.seen, promised
-            )
-            for view in views
-        }
+        unlike = {view.likeness: view for view in views}.values()
+        cases = [Case(view.setup, reading, created, view.seen, promised) for view in unlike]
         return Report(
             pool=key[0],
             kind=key[1],
             reading=reading,
             created=created,
-            infos=tuple(sorted({view.info for view in views})),
-            sites=self._sites[key].added(chain.from_iterable(view.sites() for view in views)),
-            findings=findings_of(*key, cases.values()),
+            infos=tuple(sorted({view.info for view in unlike})),
+            sites=self._sites[key].added(chain.from_iterable(view.each_site() for view in views)),
+            findings=findings_of(*key, cases),
         )
 
 
@@ -279,8 +276,11 @@ def utilisation(rows: Sequence[Sequence[float]]) -> float:
 
     rows: the values of their readings.
     """
-    limit = sum(row[LIMIT] for row in rows)
-    return sum(row[IN_USE] + row[OPENING] for row in rows) / limit if limit else 0.0
+    limit = used = 0.0
+    for row in rows:
+        limit += row[LIMIT]
+        used += row[IN_USE] + row[OPENING]
+    return used / limit if limit else 0.0
 
 
 def _pid_of(name: str) -> int:

@@ -132,14 +132,15 @@ class SharedSites:
             label = self._name(reading.site)
             self._ended[label] = self._ended.get(label, 0.0) + reading.in_use_seconds
 
-    def added(self, readings: Iterable[SiteReading]) -> tuple[SiteReading, ...]:
+    def added(
+        self, readings: Iterable[tuple[str, float, float, float, float]]
+    ) -> tuple[SiteReading, ...]:
         """Return the sums of these readings and of what is gone, by name, all others last."""
         sums = {label: [0.0, seconds, 0.0, 0.0] for label, seconds in self._ended.items()}
         for site, in_use, seconds, overdue, abandoned in readings:
-            label = self._name(site)
-            sum_ = sums.get(label)
+            sum_ = sums.get(site)
             if sum_ is None:
-                sum_ = sums[label] = [0.0, 0.0, 0.0, 0.0]
+                sum_ = sums.setdefault(self._name(site), [0.0, 0.0, 0.0, 0.0])
             sum_[0] += in_use
             sum_[1] += seconds
             sum_[2] += overdue

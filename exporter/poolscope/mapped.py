@@ -14,7 +14,7 @@ import stat
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,13 @@ NUMBERS: Final = struct.Struct(f"{c.FIRST_WAIT}d")
 """The first cell, and all before those of single waits, functions and holds."""
 
 
+SiteValues = tuple[str, float, float, float, float]
+NONE: Final[Mapping[float, int]] = {}
+
+likenesses: dict[tuple[object, ...], int] = {}
+"""Numbers of what pools have in common; as many as there are ways to set them up and use them."""
+
+
 class BadFileError(Exception):
     """It is no file of a pool, or of another version, or damaged."""
 
@@ -52,6 +59,7 @@ class PoolView:
 
     values: those of its reading.
     seen: lines by the rule that was seen to be broken there.
+    likeness: a number that is the same for those that are set up alike, and have seen the same.
     """
 
     pool: str
@@ -60,6 +68,7 @@ class PoolView:
     setup: Setup
     values: list[float]
     seen: dict[str, tuple[str, ...]]
+    likeness: int
     _pid: int
     _now: float
     _cells: memoryview[float]
@@ -76,7 +85,21 @@ class PoolView:
 
     def sites(self) -> list[SiteReading]:
         """Return what each function of the application has out, and has had."""
-        return list(self._sites())
+        return [SiteReading(*values) for values in self.each_site()]
+
+    def each_site(self) -> Iterator[SiteValues]:
+        """Return the values of `sites`."""
+        late, lost = self._leaked()
+        now, texts = self._now, self._texts
+        functions = self._cells[c.FIRST_SITE : c.FIRST_HOLD]
+        for number, out, seconds, since in SITE.iter_unpack(functions):
+            if not number:  # functions come one after the other
+                break
+            if 0 < number <= len(texts):
+                so_far = seconds + out * max(0.0, now - since)
+                if out >= 0.0 and 0.0 <= so_far < math.inf:
+                    label = texts[int(number) - 1]
+                    yield label, out, so_far, late.get(number, 0), lost.get(number, 0)
 
     def _text(self, number: float) -> str | None:
         return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
@@ -104,29 +127,15 @@ class PoolView:
                 pid=self._pid,
             )
 
-    def _sites(self) -> Iterator[SiteReading]:
-        late, lost = self._leaked()
-        now, texts = self._now, self._texts
-        for number, out, seconds, since in SITE.iter_unpack(
-            self._cells[c.FIRST_SITE : c.FIRST_HOLD]
-        ):
-            if not number:  # functions come one after the other
-                break
-            if 0 < number <= len(texts):
-                so_far = seconds + out * max(0.0, now - since)
-                if not (out >= 0.0 and 0.0 <= so_far < math.inf):
-                    continue
-                label = texts[int(number) - 1]
-                yield SiteReading(label, out, so_far, late.get(number, 0), lost.get(number, 0))
-
-    def _leaked(self) -> tuple[Counter[float], Counter[float]]:
+    def _leaked(self) -> tuple[Mapping[float, int], Mapping[float, int]]:
         """Return by the number of a function how many of its holds are overdue, and abandoned."""
+        if not (self.values[OVERDUE] or self.values[ABANDONED]):
+            return NONE, NONE
         late, lost = Counter[float](), Counter[float]()
-        if self.values[OVERDUE] or self.values[ABANDONED]:
-            for slot in self._slots_in_use():
-                label = self._cells[slot + c.HOLD_LABEL]
-                late[label] += self._is_overdue(slot)
-                lost[label] += bool(self._cells[slot + c.HOLD_LOST])
+        for slot in self._slots_in_use():
+            label = self._cells[slot + c.HOLD_LABEL]
+            late[label] += self._is_overdue(slot)
+            lost[label] += bool(self._cells[slot + c.HOLD_LOST])
         return late, lost
 
 
@@ -142,6 +151,7 @@ class PoolFile:
         self._pid = pid
         self._texts: list[str] = []
         self._seen: dict[str, tuple[str, ...]] = {}
+        self._likeness = 0
         with Opened(self._path) as (file, size):
             head = os.pread(file, HEAD.size, 0)
             if len(head) < HEAD.size:
@@ -182,6 +192,7 @@ class PoolFile:
             if numbers[c.TEXTS] != len(self._texts):
                 self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), numbers[c.TEXTS])
                 self._seen = _seen(self._texts)
+                self._likeness = 0
         if seen is not None:
             now = max(seen, numbers[c.CHANGED])
         holds = cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
@@ -193,12 +204,19 @@ class PoolFile:
             setup=self.setup,
             values=c.values(numbers, now, holds, waits),
             seen=self._seen,
+            likeness=self._likeness or self._compare(),
             _pid=self._pid,
             _now=now,
             _cells=cells,
             _owners=owners,
             _texts=self._texts,
         )
+
+    def _compare(self) -> int:
+        # Found once for each file, so that thousands of them are quickly told apart.
+        like = (self.setup, self.info, *sorted(self._seen.items()))
+        self._likeness = likenesses.setdefault(like, len(likenesses) + 1)
+        return self._likeness
 
     def _read(self, file: int) -> tuple[tuple[float, ...], memoryview[float], bytes]:
         """
