@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check format generate oldest matrix soak mutate bench clean
+.PHONY: help demo test check format generate oldest matrix soak mutate test-alerts-mutants bench clean
 
 help:
 	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
@@ -15,10 +15,11 @@ help:
 	@echo "make format    let ruff put the code into shape"
 	@echo "make soak      do random things to every kind of pool, 200,000 of each (SOAK=...)"
 	@echo "make mutate    show that the tests notice deliberate faults"
+	@echo "make test-alerts-mutants  show that the promtool tests notice changes of the rules"
 	@echo "make bench     what a scrape of the exporter costs"
 	@echo "make oldest    the tests with the oldest supported libraries"
 	@echo "make matrix    the tests with every supported minor release of the libraries"
-	@echo "make generate  write the files that are made from the catalogue: docs, dashboards"
+	@echo "make generate  write the files that are made from the catalogue: docs, dashboards, alerts"
 	@echo "make clean     remove .venv and what tools have left"
 	@echo
 	@echo "DEMO='--seconds 20' make demo and TESTS='tests/test_ledger.py -x' make test pass options."
@@ -59,6 +60,9 @@ bench: $(READY)
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py
 
+test-alerts-mutants: $(READY)
+	$(BIN)/python scripts/mutate_alerts.py
+
 oldest: $(READY)
 	$(BIN)/nox --session 'tests(oldest)' -- $(TESTS)
 
@@ -68,6 +72,7 @@ matrix: $(READY)
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
 	$(BIN)/poolscope dashboards --out dashboards
+	$(BIN)/poolscope alerts --out alerts
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache dist

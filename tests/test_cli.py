@@ -132,6 +132,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         "demo",
         "exporter",
         "dashboards",
+        "alerts",
     ]
 
 

@@ -129,15 +129,16 @@ def _processes(*fields: str) -> Callable[[Scrape], Samples]:
     """Return a getter of these gauges of each process; of several, their names are a label."""
 
     def samples(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
+        pools: defaultdict[tuple[str, str, str], list[Reading]] = defaultdict(list)
         for process in scrape.view.processes if scrape.per_process else ():
-            pools: defaultdict[tuple[str, str], list[Reading]] = defaultdict(list)
+            # Of two containers the same id may be in both: they are one series.
             for pool in process.pools:
-                pools[pool.pool, pool.kind].append(pool.reading)
-            for key, readings in pools.items():
-                reading = total(readings)
-                for field in fields:
-                    further = (field,) if len(fields) > 1 else ()
-                    yield (*key, str(process.pid), *further), getattr(reading, field)
+                pools[pool.pool, pool.kind, str(process.pid)].append(pool.reading)
+        for key, readings in pools.items():
+            reading = total(readings)
+            for field in fields:
+                further = (field,) if len(fields) > 1 else ()
+                yield (*key, *further), getattr(reading, field)
 
     return samples
 

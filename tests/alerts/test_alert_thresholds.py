@@ -36,8 +36,10 @@ BAD: Final[list[tuple[dict[str, Any], str]]] = [
     ({"events": 0.0}, "events: 0.0 must be more than 0, or it means nothing"),
     (
         {"acquire_seconds": (0.1, 1.5)},
-        "acquire_seconds: 1.5 is no bound of the histogram, which are 0.0001, 0.0005, 0.001, 0.005, "
-        "0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60",
+        (
+            "acquire_seconds: 1.5 is no bound of the histogram, which are 0.0001, 0.0005, 0.001, "
+            "0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60"
+        ),
     ),
     ({"window": "five"}, "window: 'five' is no duration, such as 90s, 5m or 1h30m"),
     ({"window": ""}, "window: '' is no duration, such as 90s, 5m or 1h30m"),
@@ -55,8 +57,10 @@ BAD: Final[list[tuple[dict[str, Any], str]]] = [
     ),
     (
         {"objective": 0.9},
-        "fast_burn: 14.4 times the 0.1 that the objective allows is no share between 0 and 1, so "
-        "that it would never fire, or always",
+        (
+            "fast_burn: 14.4 times the 0.1 that the objective allows is no share between 0 and 1, "
+            "so that it would never fire, or always"
+        ),
     ),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from alerts.running import output, problems
+from poolscope.alerts.alertmanager import SUMMARY
 from poolscope.alerts.model import Alert
 from poolscope.alerts.options import Options
 from poolscope.alerts.rules import alerts
@@ -48,6 +50,20 @@ def test_alerts_of_others_are_left_to_others(amtool: str, defaults: Path) -> Non
     command = (amtool, "config", "routes", "test", config)
     _, said = output(*command, "alertname=DiskFull", "severity=critical")
     assert "poolscope-nobody" == said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("pools", "expected"), [(["a"], "Pool a is full"), (["a", "b"], "Pool a is full (2 of them)")]
+)
+def test_a_page_says_what_it_is_about(
+    amtool: str, tmp_path: Path, pools: list[str], expected: str
+) -> None:
+    about = [{"annotations": {"summary": f"Pool {pool} is full"}} for pool in pools]
+    (tmp_path / "data.json").write_text(json.dumps({"alerts": about}))
+    (tmp_path / "none.tmpl").touch()
+    command = (amtool, "template", "render", "--template.glob=none.tmpl")
+    given = (f"--template.text={SUMMARY}", "--template.data=data.json")
+    assert (0, expected) == output(*command, *given, folder=tmp_path)
 
 
 def test_secrets_are_in_files() -> None:

@@ -73,7 +73,7 @@ ACQUIRED: Final = (
 )
 
 
-@pytest.mark.timeout(60 + 3 * KILLS)
+@pytest.mark.timeout(120 + 10 * KILLS)
 def test_nothing_is_lost_or_counted_twice(
     tmp_path: Path, loaded: list[Loaded], exporters: list[ExporterProcess]
 ) -> None:

@@ -39,7 +39,13 @@ class PrometheusServer:
     """
 
     def __init__(
-        self, program: str, folder: Path, jobs: Sequence[Job], *, rules: Sequence[Path] = ()
+        self,
+        program: str,
+        folder: Path,
+        jobs: Sequence[Job],
+        *,
+        rules: Sequence[Path] = (),
+        alertmanagers: Sequence[str] = (),
     ) -> None:
         each_second = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         configuration = folder / "prometheus.yml"
@@ -50,6 +56,9 @@ class PrometheusServer:
                     "global": each_second,
                     "scrape_configs": list(jobs),
                     "rule_files": [str(rule.absolute()) for rule in rules],
+                    "alerting": {
+                        "alertmanagers": [{"static_configs": [{"targets": list(alertmanagers)}]}]
+                    },
                 }
             )
         )

@@ -17,6 +17,7 @@ Run with the name of the pool; POOLSCOPE_DIR says where it can be seen.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
@@ -37,6 +38,14 @@ def connect() -> Any:
 
 def take(pool: sqlalchemy.Pool) -> Any:
     return pool.connect()
+
+
+def wait(pool: sqlalchemy.Pool) -> None:
+    """Take a connection, however often that times out, and return it."""
+    while True:
+        with contextlib.suppress(sqlalchemy.exc.TimeoutError):
+            take(pool).close()
+            return
 
 
 def say(line: str) -> None:
@@ -65,7 +74,7 @@ def main(name: str) -> None:
         if word == "take":
             held.append(take(pool))
         elif word == "wait":
-            threading.Thread(target=take, args=[pool], daemon=True).start()
+            threading.Thread(target=wait, args=[pool], daemon=True).start()
         elif word == "give":
             held.pop().close()
         elif word == "lose":

@@ -68,3 +68,27 @@ def complain(command: str, error: Exception | str) -> None:
     if isinstance(error, OSError) and error.filename:
         text = f"{error.filename}: {error.strerror}"
     print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command
+
+
+def label_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how labels are called at home, and whose pools it is about."""
+    parser.add_argument(
+        "--matcher",
+        action="append",
+        metavar="MATCHER",
+        help="a label matcher for every query, such as 'env=\"prod\"'; may be given several times",
+    )
+    for label in ("cluster", "service", "instance"):
+        parser.add_argument(
+            f"--{label}-label",
+            metavar="NAME",
+            default=label,
+            help=f"what the label for the {label} is called, '' if there is none "
+            "(default: %(default)s)",
+        )
+    parser.add_argument(
+        "--uid-prefix",
+        metavar="PREFIX",
+        default="poolscope",
+        help="what the dashboards' identities begin with (default: %(default)s)",
+    )

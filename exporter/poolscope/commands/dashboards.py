@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poolscope.commands.arguments import Commands, complain
+from poolscope.commands.arguments import Commands, complain, label_arguments
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,31 +51,12 @@ def add(commands: Commands) -> None:
         default="",
         help="the data source that is chosen at first (default: Grafana's default)",
     )
-    parser.add_argument(
-        "--matcher",
-        action="append",
-        metavar="MATCHER",
-        help="a label matcher for every query, such as 'env=\"prod\"'; may be given several times",
-    )
-    for label in ("cluster", "service", "instance"):
-        parser.add_argument(
-            f"--{label}-label",
-            metavar="NAME",
-            default=label,
-            help=f"what the label for the {label} is called, '' if there is none "
-            "(default: %(default)s)",
-        )
+    label_arguments(parser)
     parser.add_argument(
         "--tag",
         action="append",
         metavar="TAG",
         help="a tag; by the first one dashboards find each other (default: poolscope)",
-    )
-    parser.add_argument(
-        "--uid-prefix",
-        metavar="PREFIX",
-        default="poolscope",
-        help="what the dashboards' identities begin with (default: %(default)s)",
     )
     parser.add_argument(
         "--folder",

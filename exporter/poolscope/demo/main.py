@@ -53,7 +53,8 @@ async def _run(
     threads = ThreadPoolExecutor(sum(stream.most for stream in STREAMS))
     asyncio.get_running_loop().set_default_executor(threads)
     screen = Screen()
-    screen.starting()
+    if given is None:
+        screen.starting()
     async with _postgres(given) as postgres:
         if stop.asked:
             return

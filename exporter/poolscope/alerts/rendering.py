@@ -1,0 +1,48 @@
+"""What Prometheus makes of the templates of alerts, as far as they are used here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote_plus
+
+LABEL: Final = re.compile(r"\{\{ \$labels\.(\w+)( \| urlquery)? \}\}")
+WITH: Final = re.compile(r"\{\{ with \$labels\.(\w+) \}\}(.*?)\{\{ \. \}\}\{\{ end \}\}")
+PRINTED: Final = re.compile(r'\{\{ printf "(%\.\d[fg])" \$value \}\}')
+HUMANIZED: Final = re.compile(r"\{\{ \$value \| (humanizePercentage|humanizeDuration) \}\}")
+SINCE: Final = re.compile(r'\{\{ with query "1000 \* \(time\(\) - (\d+)\)" \}\}.*?\{\{ end \}\}')
+
+
+def rendered(template: str, labels: Mapping[str, str], value: float, now: float) -> str:
+    """Return the text of a template; raises ValueError if it has what is not known here."""
+    text = SINCE.sub(lambda found: f"{1000 * (now - float(found[1])):.0f}", template)
+    text = WITH.sub(lambda found: _with(labels.get(found[1], ""), found[2]), text)
+    text = LABEL.sub(lambda found: _label(labels, found[1], quoted=bool(found[2])), text)
+    text = PRINTED.sub(lambda found: found[1] % value, text)
+    text = HUMANIZED.sub(lambda found: _humanized(found[1], value), text)
+    if "{{" in text:
+        raise ValueError(f"not understood: {text}")
+    return text
+
+
+def _with(value: str, before: str) -> str:
+    return before + value if value else ""
+
+
+def _label(labels: Mapping[str, str], name: str, *, quoted: bool) -> str:
+    value = labels.get(name, "")
+    return quote_plus(value) if quoted else value
+
+
+def _humanized(how: str, value: float) -> str:
+    if how == "humanizePercentage":
+        return f"{value * 100:.4g}%"
+    if abs(value) < 60:
+        return f"{value:.4g}s"
+    whole = int(value)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    text = f"{minutes}m {whole % 60}s"
+    if days or hours:
+        text = f"{hours}h {text}"
+    return f"{days}d {text}" if days else text

@@ -1,0 +1,70 @@
+"""
+Writing the files of the alerts.
+
+    python -m poolscope.alerts.write OUT    the defaults
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+from poolscope.alerts import alertmanager, operator, promtool_tests
+from poolscope.alerts.options import Options
+from poolscope.alerts.rules import alert_groups, recording_group
+from poolscope.alerts.text import text_of
+
+Format = Literal["prometheus", "operator"]
+
+WRITTEN: Final = "Written by `poolscope alerts`; change its options, not this file."
+
+
+def files(options: Options, format: Format = "prometheus") -> dict[str, str]:
+    """
+    Return the text of each file by its path below the folder.
+
+    format: `operator` has the rules as PrometheusRule objects, and nothing else.
+    """
+    recording, alerts = recording_group(options), alert_groups(options)
+    if format == "operator":
+        objects = {"poolscope-recording": (recording,), "poolscope-alerts": alerts}
+        return {
+            f"{name}.yml": text_of(operator.document(name, groups, options), WRITTEN)
+            for name, groups in objects.items()
+        }
+    documents = {
+        "recording.yml": {"groups": [recording.document(options)]},
+        "rules.yml": {"groups": [group.document(options) for group in alerts]},
+        "alertmanager.yml": alertmanager.document(options),
+        **promtool_tests.documents(options),
+    }
+    return {name: text_of(document, WRITTEN) for name, document in documents.items()}
+
+
+def write(out: Path, options: Options, format: Format = "prometheus") -> None:
+    """
+    Write the files into a folder that is made if it is missing; all or none.
+
+    Raises OSError.
+    """
+    texts = files(options, format)
+    hidden = {name: _hidden(out / name) for name in texts}
+    try:
+        for name, path in hidden.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(texts[name], encoding="utf-8")
+        for name, path in hidden.items():
+            path.replace(out / name)
+    finally:
+        for path in hidden.values():
+            path.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Options())
