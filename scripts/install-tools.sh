@@ -1,11 +1,14 @@
 #!/bin/sh
-# Install what the tests need besides Python, from Debian, if it is missing and we may: promtool
-# (of prometheus), chromium, for the live page, and pgbouncer.
+# Install what the tests need besides Python, from Debian, if it is missing and we may: prometheus
+# with promtool, Alertmanager with amtool, chromium for the live page, pgbouncer, and docker-compose,
+# which checks its file.
 set -eu
 
 missing=
 command -v promtool >/dev/null || missing="$missing prometheus"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
+command -v docker-compose >/dev/null || missing="$missing docker-compose"
 [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
 [ -n "$missing" ] || exit 0
 
