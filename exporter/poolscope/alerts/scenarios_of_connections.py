@@ -194,7 +194,9 @@ def _low_reuse(w: World, severity: str, level: int) -> Scenario:
 
 
 def _churn(w: World) -> Scenario:
-    often = float(math.ceil(beyond(w.t.traffic) * w.step))
+    often = beyond(w.t.traffic) * w.step
+    # Whole numbers stay exact when they are added up.
+    whole = float(math.ceil(often))
     seldom = w.grows_at(w.t.traffic)
     life = less_than(w.t.churn_seconds)
 
@@ -203,8 +205,8 @@ def _churn(w: World) -> Scenario:
         return life * w.rate(closed) / 2
 
     at = exactly(
-        open_for(w.t.churn_seconds, often),
-        lambda each: 2 * each / w.rate(often),
+        open_for(w.t.churn_seconds, whole),
+        lambda each: 2 * each / w.rate(whole),
         w.t.churn_seconds,
         less=True,
     )
@@ -223,7 +225,7 @@ def _churn(w: World) -> Scenario:
         value=life,
         labels=w.pool,
         silent={
-            "as long as they should": {"in use": at, "idle": at},
+            "as long as they should": {"in use": at, "idle": at, "closed": whole},
             "too seldom to count": {"in use": few, "idle": few, "closed": seldom},
             "of a pool that keeps none": {"kept": 0.0},
         },
