@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from poolscope.alarm import SHOWN, Alarm, by_site
+from poolscope.demo import service
 from poolscope.holders import Holder, Who
 from poolscope.ledger import Ledger
 from poolscope.sites import APPLICATION, Function, Site
@@ -99,7 +100,7 @@ def test_the_line_in_the_readme_is_what_it_looks_like(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
-    asks = Who(Site(function, 144), "Task-1", "asker")
+    asks = Who(Site(function, line_of("with engine.begin()")), "Task-1", "asker")
     ledger = Ledger(Limits(6, 6, 0), clock)
     for number in range(6):
         ledger.held(number, clock(), False, asks)
@@ -109,3 +110,9 @@ def test_the_line_in_the_readme_is_what_it_looks_like(
     Alarm("orders", "sqlalchemy").timed_out([ledger], clock())
     readme = Path(__file__).parent.parent / "README.md"
     assert f"\n{caplog.records[0].getMessage()}\n" in readme.read_text()
+
+
+def line_of(text: str) -> int:
+    """Return in which line of the demo's service that is."""
+    lines = Path(service.__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
