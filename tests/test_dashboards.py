@@ -14,9 +14,10 @@ import yaml
 
 from gates import expressions, lint, schema
 from poolscope.dashboards.normal import text_of
-from poolscope.dashboards.options import OptionError, Options
+from poolscope.dashboards.options import Options
 from poolscope.dashboards.queries import Queries, name_of
-from poolscope.dashboards.write import documents, files, write
+from poolscope.dashboards.write import documents, files
+from poolscope.generated import OptionError, write
 
 COMMITTED = Path(__file__).parent.parent / "dashboards"
 
@@ -169,8 +170,8 @@ def test_all_options_are_on_the_command_line(tmp_path: Path) -> None:
 class TestWriting:
     def test_all_or_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "old.json").write_text("old")
-        with pytest.raises(OSError, match="No such file"):
-            write(tmp_path, {"old.json": "new", "no/such/folder.json": "new"})
+        with pytest.raises(OSError, match="File exists"):
+            write(tmp_path, {"old.json": "new", "old.json/below.json": "new"})
         assert {"old.json": "old"} == {path.name: path.read_text() for path in tmp_path.iterdir()}
 
     def test_what_is_written_is_good_to_compare(self) -> None:

@@ -14,7 +14,7 @@ from poolscope.alerts.arguments import add_arguments, thresholds_of
 from poolscope.alerts.options import Options
 from poolscope.alerts.thresholds import Burn, ThresholdError, Thresholds, seconds
 from poolscope.alerts.write import write
-from poolscope.dashboards.options import OptionError
+from poolscope.generated import OptionError
 
 BAD: Final[list[tuple[dict[str, Any], str]]] = [
     ({"waiting": (-1.0, 1.0)}, "waiting: -1.0 must not be negative"),

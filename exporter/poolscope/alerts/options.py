@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from poolscope.alerts.thresholds import Thresholds, seconds
-from poolscope.dashboards.options import MATCHER, NAME, PREFIX, OptionError
+from poolscope.generated import OptionError, Whose
 
 ADDRESSES: Final = ("runbooks", "grafana", "webhook")
 DURATIONS: Final = ("look_back", "group_wait", "group_interval", "repeat_page", "repeat_ticket")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(Whose):
     """
-    matchers: further label matchers of every query, such as `env="prod"`.
-    cluster, service, instance: how these labels are called; "" if there is none.
-    uid_prefix: what the identities of the dashboards begin with.
     runbooks: the folder that has a page for each alert, NAME.md.
     grafana: where the dashboards are.
     look_back: how far a link to a dashboard goes back before the alert.
@@ -30,11 +27,6 @@ class Options:
     Raises OptionError.
     """
 
-    matchers: tuple[str, ...] = ()
-    cluster: str = "cluster"
-    service: str = "service"
-    instance: str = "instance"
-    uid_prefix: str = "poolscope"
     runbooks: str = "https://poolscope.example/runbooks"
     grafana: str = "http://localhost:3000"
     look_back: str = "1h"
@@ -48,17 +40,7 @@ class Options:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
-        for matcher in self.matchers:
-            if not MATCHER.fullmatch(matcher):
-                raise OptionError(f'{matcher!r} is no label matcher, such as env="prod"')
-        for option in ("cluster", "service", "instance"):
-            name = getattr(self, option)
-            if name and not NAME.fullmatch(name):
-                raise OptionError(f"--{option}-label: {name!r} is no name of a label")
-        if not PREFIX.fullmatch(self.uid_prefix):
-            raise OptionError(
-                f"--uid-prefix: {self.uid_prefix!r} is not 1 to 24 letters, digits, _ or -"
-            )
+        Whose.__post_init__(self)
         for option in ADDRESSES:
             address = getattr(self, option)
             if address and not address.startswith(("http://", "https://")):

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from poolscope.alerts.expressions import Expressions
 from poolscope.alerts.thresholds import seconds
-from poolscope.dashboards.options import MATCHER
 from poolscope.dashboards.queries import name_of
+from poolscope.generated import MATCHER
 
 STEPS: Final = 5
 """Of a window."""

@@ -6,11 +6,11 @@ Writing the files of the alerts.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Final, Literal
 
+from poolscope import generated
 from poolscope.alerts import alertmanager, operator, promtool_tests
 from poolscope.alerts.options import Options
 from poolscope.alerts.rules import alert_groups, recording_group
@@ -49,21 +49,7 @@ def write(out: Path, options: Options, format: Format = "prometheus") -> None:
 
     Raises OSError.
     """
-    texts = files(options, format)
-    hidden = {name: _hidden(out / name) for name in texts}
-    try:
-        for name, path in hidden.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(texts[name], encoding="utf-8")
-        for name, path in hidden.items():
-            path.replace(out / name)
-    finally:
-        for path in hidden.values():
-            path.unlink(missing_ok=True)
-
-
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    generated.write(out, files(options, format))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 
 from poolscope.commands.arguments import Commands, complain, label_arguments
+from poolscope.generated import OptionError, write
 
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from poolscope.dashboards import write
-        from poolscope.dashboards.options import OptionError, Options
+        from poolscope.dashboards.options import Options
+        from poolscope.dashboards.write import files
     except ImportError as error:
         complain("dashboards", f"{error.name} is missing; pip install 'poolscope[dashboards]'")
         return 1
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             uid_prefix=options.uid_prefix,
             folder=options.folder,
         )
-        write.write(options.out, write.files(chosen))
+        write(options.out, files(chosen))
     except (OptionError, OSError) as error:
         complain("dashboards", error)
         return 2 if isinstance(error, OptionError) else 1

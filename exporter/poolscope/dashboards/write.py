@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from poolscope.dashboards import databases, http, overview, pool
@@ -43,17 +40,3 @@ def files(options: Options) -> dict[str, str]:
     folder = options.folder.replace('"', "'")
     texts["provisioning.yml"] = PROVISIONING.format(prefix=options.uid_prefix, folder=f'"{folder}"')
     return texts
-
-
-def write(out: Path, texts: Mapping[str, str]) -> None:
-    """Write the files into a folder that is made if it is missing; all or none. Raises OSError."""
-    out.mkdir(parents=True, exist_ok=True)
-    hidden = {name: out / f".{name}.{os.getpid()}" for name in texts}
-    try:
-        for name, path in hidden.items():
-            path.write_text(texts[name], encoding="utf-8")
-        for name, path in hidden.items():
-            path.replace(out / name)
-    finally:
-        for path in hidden.values():
-            path.unlink(missing_ok=True)
