@@ -28,6 +28,14 @@ class ExporterProcess:
     def _first_line(self) -> Any:
         return json.loads(self.process.stderr.readline())
 
+    def told_of(self, event: str) -> Any:
+        """Read its log until it tells of that, and return the entry."""
+        for line in self.process.stderr:
+            self.log.append(json.loads(line))
+            if self.log[-1].get("event") == event:
+                return self.log[-1]
+        raise AssertionError(self.log)
+
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body."""
         request = urllib.request.Request(f"{self.url}{path}", headers=headers)
