@@ -16,7 +16,7 @@ help:
 	@echo "make soak      do random things to every kind of pool, 200,000 of each (SOAK=...)"
 	@echo "make mutate    show that the tests notice deliberate faults"
 	@echo "make test-alerts-mutants  show that the promtool tests notice changes of the rules"
-	@echo "make bench     what a scrape of the exporter costs"
+	@echo "make bench     what it costs, beside what else there is (BENCH='--quick sqlalchemy')"
 	@echo "make oldest    the tests with the oldest supported libraries"
 	@echo "make matrix    the tests with every supported minor release of the libraries"
 	@echo "make generate  write the files that are made from the catalogue: docs, dashboards, alerts"
@@ -56,6 +56,7 @@ soak: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/exporter_scrape.py
 	$(BIN)/python benchmarks/strange_files.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py

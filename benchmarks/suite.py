@@ -1,0 +1,320 @@
+"""The benchmarks by name: each has processes measure, and says which bars it is about."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, Final, Self
+
+from benchmarks import environments, startup
+from benchmarks.figures import (
+    Bar,
+    Figure,
+    Result,
+    Row,
+    added,
+    added_times,
+    exponent,
+    figure,
+    figure_of,
+    rows,
+    times,
+)
+from poolscope.demo.postgres import embedded_postgres
+
+MILLI: Final = 0.001
+
+
+class Suite:
+    """One run. `quick` takes a minute or two, and has wider spreads."""
+
+    def __init__(self, quick: bool) -> None:
+        self.quick = quick
+        self._servers = ExitStack()
+        self._dsn = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._servers.close()
+
+    def run(self, name: str) -> Iterator[Result]:
+        yield from BENCHMARKS[name](self)
+
+    @property
+    def dsn(self) -> str:
+        """That of a PostgreSQL server, which is started when it is first needed."""
+        if not self._dsn:
+            self._dsn = self._servers.enter_context(embedded_postgres()).dsn
+        return self._dsn
+
+    def seconds(self, long: float) -> float:
+        return long / 6 if self.quick else long
+
+    # SQLAlchemy
+
+    def sqlalchemy(self) -> Iterator[Result]:
+        for how, title in (
+            ("one", "SQLAlchemy QueuePool, one caller"),
+            ("threads", "SQLAlchemy QueuePool, 8 threads"),
+            ("async", "SQLAlchemy async engine"),
+        ):
+            options: dict[str, Any] = {"how": how, "seconds": self.seconds(12.0)}
+            newest = environments.measured("sqlalchemy_cycle", **options)["cpu"]
+            older = environments.measured("sqlalchemy_cycle", environments.second(), **options)
+            yield Result(
+                f"sqlalchemy-{how}",
+                f"{title}: checkout and checkin, us of CPU",
+                rows(newest, "us"),
+                [
+                    _bar(newest, f"{title}: added, of two empty listeners'", "listeners", 2.5),
+                    _bar(newest, f"{title}: added, of four prometheus metrics'", "prometheus", 1.0),
+                    Bar(
+                        f"{title}: added with a mapped file, of that in private memory",
+                        figure(newest, added_times("mapped", "poolscope")),
+                        1.15,
+                    ),
+                ],
+                [],
+            )
+            yield Result(
+                f"sqlalchemy-{how}-2.0",
+                f"{title}, SQLAlchemy 2.0: checkout and checkin, us of CPU",
+                rows(older["cpu"], "us"),
+                [_bar(older["cpu"], f"{title}: added, of OpenTelemetry's", "opentelemetry", 0.1)],
+                [],
+            )
+
+    # asyncpg and aiohttp
+
+    def asyncpg(self) -> Iterator[Result]:
+        for loop in ("asyncio", "uvloop"):
+            for query in (False, True):
+                what = f"asyncpg, {loop}, {'SELECT 1' if query else 'acquire and release'}"
+                timings = environments.measured(
+                    "asyncpg_cycle",
+                    environments.second(),
+                    dsn=self.dsn,
+                    loop=loop,
+                    query=query,
+                    seconds=self.seconds(12.0),
+                )
+                bars = []
+                if loop == "uvloop" and not query:
+                    bars = [_share(timings, f"{what}: CPU added, of a cycle", "bare", 0.04)]
+                name = f"asyncpg-{loop}-{'select' if query else 'acquire'}"
+                yield from _both_clocks(name, what, timings, bars)
+
+    def aiohttp(self) -> Iterator[Result]:
+        for loop in ("asyncio", "uvloop"):
+            what = f"aiohttp, {loop}, request that is kept alive"
+            timings = environments.measured(
+                "aiohttp_cycle", environments.second(), loop=loop, seconds=self.seconds(18.0)
+            )
+            bar = _share(
+                timings,
+                f"{what}: CPU more than an empty TraceConfig's, of a request",
+                "empty TraceConfig",
+                0.03,
+            )
+            yield from _both_clocks(f"aiohttp-{loop}", what, timings, [bar])
+
+    # Contention
+
+    def contention(self) -> Iterator[Result]:
+        for kind, title in (("threads", "QueuePool"), ("tasks", "asyncpg, uvloop")):
+            found = environments.measured(
+                "contention", kind=kind, dsn=self.dsn, seconds=self.seconds(24.0)
+            )
+            what = f"Pool of 5 with 200 {kind}, {title}"
+            through, p99 = found["throughput"], found["p99"]
+            yield Result(
+                f"contention-{kind}",
+                f"{what}: connections a second, and the 99th percentile of waits in ms",
+                [
+                    *rows(through, "/s", typical=statistics.median),
+                    *rows(p99, "ms", scale=1000.0, typical=statistics.median),
+                ],
+                [
+                    Bar(
+                        f"{what}: throughput, of bare",
+                        figure(through, lambda part: times(part, "poolscope")),
+                        0.97,
+                        at_least=True,
+                    ),
+                    Bar(
+                        f"{what}: p99, of bare",
+                        figure(p99, lambda part: times(part, "poolscope")),
+                        1.05,
+                    ),
+                ],
+                [],
+            )
+
+    # Scrapes
+
+    def scrape(self) -> Iterator[Result]:
+        found = {
+            number: environments.measured(
+                "scrape",
+                what="time",
+                pools=number,
+                seconds=self.seconds(18.0),
+                rounds=3 if self.quick else 9,
+            )
+            for number in (1, 100, 1000)
+        }
+        sizes = [one["samples"] for one in found.values()]
+        largest = found[1000]["timings"]["cpu"]
+        bars = [
+            Bar(
+                "Scrape of 1,000 pools, of prometheus_client's for as many samples",
+                figure(largest, lambda part: times(part, "poolscope", "prometheus")),
+                1.3,
+            ),
+            _growth("Scrape: time grows with samples to the power of", sizes, found),
+        ]
+        yield _scrapes("scrape", "Scrape of one process", "pools", found, bars)
+
+    def blocks(self) -> Iterator[Result]:
+        found: dict[str, list[float]] = {}
+        for of in ("prometheus", "poolscope"):
+            found |= environments.measured(
+                "scrape",
+                what="blocks",
+                pools=1000,
+                rounds=1 if self.quick else 5,
+                scrapes=1 if self.quick else 3,
+                of=of,
+            )
+        what = "Event loop while 1,000 pools are scraped"
+        late = figure_of([seconds * 1000 for seconds in found["poolscope"]])
+        yield Result(
+            "blocks",
+            f"{what}: ms that it is late at most, in each round",
+            rows(found, "ms", "nothing", 1000.0, statistics.median),
+            # Of the best round: what else runs on the machine makes any other longer.
+            [Bar(f"{what}: blocked", late._replace(value=late.low), 10.0, "ms")],
+            [],
+        )
+
+    def exporter(self) -> Iterator[Result]:
+        found = {
+            number: environments.measured("exporter", processes=number, seconds=self.seconds(12.0))
+            for number in (1, 8, 64)
+        }
+        bars = [_growth("Exporter: time grows with processes to the power of", list(found), found)]
+        title = "Scrape of the exporter, 20 pools each"
+        yield _scrapes("exporter", title, "processes", found, bars)
+
+    # Memory and start-up
+
+    def counts(self) -> Iterator[Result]:
+        what = "SQLAlchemy QueuePool, checkout and checkin"
+        rounds = environments.measured("counts", number=100)
+        yield Result(
+            "counts",
+            f"{what}: bytecodes, which are the same in every run",
+            rows(rounds, ""),
+            [],
+            [],
+        )
+
+    def memory(self) -> Iterator[Result]:
+        number = 100 if self.quick else 1000
+        pools = environments.measured("memory", what="pools", number=number)
+        private = environments.measured("memory", what="private", number=2 * number)
+        without, with_it = (
+            environments.measured("memory", what="holds", number=100, watched=watched)["bytes"]
+            for watched in (False, True)
+        )
+        hold = with_it - without
+        yield Result(
+            "memory",
+            "Bytes of a pool of 20 and of a connection that is out, without and with a watch",
+            [
+                _bytes("pool", pools["bare"], pools["bare"]),
+                _bytes("watched pool", pools["bare"] + pools["poolscope"], pools["bare"]),
+                _bytes("watched pool, private memory", sum(private.values()), private["bare"]),
+                _bytes("connection out", without, without),
+                _bytes("connection out, watched", with_it, without),
+            ],
+            [
+                Bar("Memory: a watched pool", figure_of([pools["poolscope"]]), 8192, "B"),
+                Bar("Memory: an open hold", figure_of([hold]), 200, "B"),
+            ],
+            [],
+        )
+
+    def startup(self) -> Iterator[Result]:
+        found = startup.measure(10 if self.quick else 50)
+        more = figure(found, lambda part: added(part, "poolscope", "prometheus_client"))
+        yield Result(
+            "startup",
+            "A process that imports, ms of CPU",
+            rows(found, "ms", "prometheus_client"),
+            [Bar("`import poolscope`, more than `import prometheus_client`", more, 25.0, "ms")],
+            [],
+        )
+
+
+BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
+    "sqlalchemy": Suite.sqlalchemy,
+    "asyncpg": Suite.asyncpg,
+    "aiohttp": Suite.aiohttp,
+    "contention": Suite.contention,
+    "scrape": Suite.scrape,
+    "blocks": Suite.blocks,
+    "exporter": Suite.exporter,
+    "counts": Suite.counts,
+    "memory": Suite.memory,
+    "startup": Suite.startup,
+}
+
+
+def _bar(rounds: Any, what: str, other: str, limit: float) -> Bar:
+    return Bar(what, figure(rounds, added_times("poolscope", other)), limit)
+
+
+def _share(timings: Any, what: str, base: str, limit: float) -> Bar:
+    """
+    Return the CPU time that is added, as a part of how long a cycle lasts without a watch.
+
+    Of the latter the clock on the wall is right, of the quickest round, as whatever else runs on
+    the machine makes it longer; of the former that clock would be too coarse.
+    """
+    lasts = min(timings["wall"]["bare"])
+    return Bar(
+        what, figure(timings["cpu"], lambda part: added(part, "poolscope", base) / lasts), limit
+    )
+
+
+def _both_clocks(name: str, what: str, timings: Any, bars: list[Bar]) -> Iterator[Result]:
+    yield Result(name, f"{what}: us of CPU", rows(timings["cpu"], "us"), bars, [])
+    yield Result(f"{name}-wall", f"{what}: us", rows(timings["wall"], "us"), [], [])
+
+
+def _growth(what: str, sizes: list[int], found: dict[int, Any]) -> Bar:
+    best = [min(one["timings"]["cpu"]["poolscope"]) for one in found.values()]
+    middle = [statistics.median(one["timings"]["cpu"]["poolscope"]) for one in found.values()]
+    both = exponent(sizes, best), exponent(sizes, middle)
+    return Bar(what, Figure(both[1], min(both), max(both)), 1.1)
+
+
+def _scrapes(name: str, title: str, of: str, found: dict[int, Any], bars: list[Bar]) -> Result:
+    table: list[Row] = []
+    for number, one in found.items():
+        for row in rows(one["timings"]["cpu"], "ms", "prometheus", MILLI):
+            variant = f"{number} {of}, {one['samples']} samples, {row.variant}"
+            table.append(row._replace(variant=variant))
+    sizes = ", ".join(f"{one['bytes']} bytes of {number} {of}" for number, one in found.items())
+    middle = [statistics.median(one["timings"]["cpu"]["poolscope"]) for one in found.values()]
+    line = statistics.linear_regression(list(found), middle)
+    each = f"{line.slope:.0f} us of each of the {of}, by a line through them"
+    return Result(name, f"{title}: ms of CPU", table, bars, [sizes, each])
+
+
+def _bytes(name: str, value: float, base: float) -> Row:
+    return Row(name, "B", figure_of([value]), value - base, value / base)
