@@ -180,10 +180,10 @@ async def daily_report(request: web.Request) -> web.Response:
 async def storefront(request: web.Request) -> web.Response:
     """aiohttp: two calls to another service, which is this one too."""
     # By name, so that it is resolved, as another service would be.
-    upstream, origin = request.app[POOLS].upstream, request.url.with_host("localhost").origin()
+    upstream, port = request.app[POOLS].upstream, request.host.rpartition(":")[2]
     shown = []
     for shelf in ("new", "used"):
-        async with upstream.get(origin / "prices" / shelf) as response:
+        async with upstream.get(f"http://localhost:{port}/prices/{shelf}") as response:
             shown.append(await response.json())
     return web.json_response(shown)
 
