@@ -42,6 +42,11 @@ def measured(module: str, python: Path = HERE, **options: Any) -> Any:
     return json.loads(result.stdout)
 
 
+def measured_by(processes: int, module: str, python: Path = HERE, **options: Any) -> list[Any]:
+    """Have that many processes measure, one after the other; return what each says."""
+    return [measured(module, python, **options) for _ in range(processes)]
+
+
 def environment() -> dict[str, str]:
     """Return the variables of a process that measures: nothing there is poolscope's."""
     kept = {name: value for name, value in os.environ.items() if "POOLSCOPE" not in name}

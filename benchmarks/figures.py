@@ -1,4 +1,9 @@
-"""What is made of timings: medians over the rounds, and how far they go apart."""
+"""
+What is made of timings: one number of each part of a run, the middle of these, and their spread.
+
+A part is a process of its own where it can be. Each has something that stays as long as it lives,
+as where its memory lies and on which CPU its server works, which no number of rounds evens out.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 BLOCKS: Final = 5
-"""Of rounds that follow each other; the spread is from the least to the greatest of theirs."""
+"""Parts of what one process has measured."""
 
 Rounds = Mapping[str, Sequence[float]]
 """By variant, what was measured in each round."""
 
 
 class Figure(NamedTuple):
-    """A number, and the least and the greatest of parts of the same run."""
+    """The middle, the least and the greatest of the parts of a run."""
 
     value: float
     low: float
@@ -106,16 +111,19 @@ def added_times(variant: str, other: str) -> Callable[[Rounds], float]:
     return formula
 
 
-def figure(rounds: Rounds, formula: Callable[[Rounds], float]) -> Figure:
-    """Return what a formula makes of all rounds, and of each block of them."""
+def figure(parts: Sequence[Rounds], formula: Callable[[Rounds], float]) -> Figure:
+    """Return what a formula makes of each part, and the middle of that."""
+    return figure_of([formula(part) for part in parts])
+
+
+def blocks(rounds: Rounds) -> list[Rounds]:
+    """Return the parts of one process: rounds that follow each other."""
     number = min(len(values) for values in rounds.values())
     size = max(1, math.ceil(number / BLOCKS))
-    parts = [
-        formula({name: values[start : start + size] for name, values in rounds.items()})
+    return [
+        {name: values[start : start + size] for name, values in rounds.items()}
         for start in range(0, number, size)
     ]
-    whole = formula(rounds)
-    return Figure(whole, min(whole, *parts), max(whole, *parts))
 
 
 def figure_of(values: Sequence[float]) -> Figure:
@@ -124,28 +132,29 @@ def figure_of(values: Sequence[float]) -> Figure:
 
 
 def rows(
-    rounds: Rounds,
+    parts: Sequence[Rounds],
     unit: str,
     base: str = "bare",
     scale: float = 1.0,
     typical: Callable[[Sequence[float]], float] = best,
 ) -> list[Row]:
     """Return a row for each variant, the base first; `typical` makes one value of its rounds."""
-    value = {name: scale * typical(values) for name, values in rounds.items()}
-    return [
-        Row(
-            name,
-            unit,
-            scaled(figure({name: rounds[name]}, lambda part: typical(*part.values())), scale),
-            value[name] - value[base],
-            value[name] / value[base],
-        )
-        for name in sorted(rounds, key=lambda name: (name != base, value[name]))
-    ]
 
+    def row(name: str) -> Row:
+        def value(part: Rounds) -> float:
+            return typical(part[name]) * scale
 
-def scaled(figure: Figure, scale: float) -> Figure:
-    return Figure(*(number * scale for number in figure))
+        def more(part: Rounds) -> float:
+            return (typical(part[name]) - typical(part[base])) * scale
+
+        def ratio(part: Rounds) -> float:
+            return typical(part[name]) / typical(part[base])
+
+        more_, ratio_ = figure(parts, more).value, figure(parts, ratio).value
+        return Row(name, unit, figure(parts, value), more_, ratio_)
+
+    made = [row(name) for name in parts[0]]
+    return sorted(made, key=lambda row: (row.variant != base, row.value.value))
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

@@ -160,7 +160,7 @@ def measure(how: str, seconds: float) -> Timings:
         made = variants(how, Path(parent) / "pools", runs[how])
         if how == "async":
             return asyncio.run(interleave_async(made, seconds))
-        return interleave(made, seconds, 100 * THREADS if how == "threads" else 20)
+        return interleave(made, seconds, 25 * THREADS if how == "threads" else 20)
 
 
 if __name__ == "__main__":

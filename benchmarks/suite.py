@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks import environments, startup
@@ -15,6 +16,8 @@ from benchmarks.figures import (
     Row,
     added,
     added_times,
+    best,
+    blocks,
     exponent,
     figure,
     figure_of,
@@ -24,6 +27,9 @@ from benchmarks.figures import (
 from poolscope.demo.postgres import embedded_postgres
 
 MILLI: Final = 0.001
+
+PROCESSES: Final = 7
+"""Each of them measures everything that is compared."""
 
 
 class Suite:
@@ -51,7 +57,13 @@ class Suite:
         return self._dsn
 
     def seconds(self, long: float) -> float:
-        return long / 6 if self.quick else long
+        return long / 10 if self.quick else long
+
+    def by_processes(self, module: str, python: Path, seconds: float, **options: Any) -> list[Any]:
+        """Have several processes measure, for that long in sum."""
+        number = 3 if self.quick else PROCESSES
+        each = self.seconds(seconds) / number
+        return environments.measured_by(number, module, python, seconds=each, **options)
 
     # SQLAlchemy
 
@@ -61,9 +73,10 @@ class Suite:
             ("threads", "SQLAlchemy QueuePool, 8 threads"),
             ("async", "SQLAlchemy async engine"),
         ):
-            options: dict[str, Any] = {"how": how, "seconds": self.seconds(12.0)}
-            newest = environments.measured("sqlalchemy_cycle", **options)["cpu"]
-            older = environments.measured("sqlalchemy_cycle", environments.second(), **options)
+            newest, older = (
+                _cpu(self.by_processes("sqlalchemy_cycle", python, 12.0, how=how))
+                for python in (environments.HERE, environments.second())
+            )
             yield Result(
                 f"sqlalchemy-{how}",
                 f"{title}: checkout and checkin, us of CPU",
@@ -82,8 +95,8 @@ class Suite:
             yield Result(
                 f"sqlalchemy-{how}-2.0",
                 f"{title}, SQLAlchemy 2.0: checkout and checkin, us of CPU",
-                rows(older["cpu"], "us"),
-                [_bar(older["cpu"], f"{title}: added, of OpenTelemetry's", "opentelemetry", 0.1)],
+                rows(older, "us"),
+                [_bar(older, f"{title}: added, of OpenTelemetry's", "opentelemetry", 0.1)],
                 [],
             )
 
@@ -93,14 +106,8 @@ class Suite:
         for loop in ("asyncio", "uvloop"):
             for query in (False, True):
                 what = f"asyncpg, {loop}, {'SELECT 1' if query else 'acquire and release'}"
-                timings = environments.measured(
-                    "asyncpg_cycle",
-                    environments.second(),
-                    dsn=self.dsn,
-                    loop=loop,
-                    query=query,
-                    seconds=self.seconds(12.0),
-                )
+                python, options = environments.second(), {"dsn": self.dsn, "loop": loop}
+                timings = self.by_processes("asyncpg_cycle", python, 12.0, query=query, **options)
                 bars = []
                 if loop == "uvloop" and not query:
                     bars = [_share(timings, f"{what}: CPU added, of a cycle", "bare", 0.04)]
@@ -110,9 +117,7 @@ class Suite:
     def aiohttp(self) -> Iterator[Result]:
         for loop in ("asyncio", "uvloop"):
             what = f"aiohttp, {loop}, request that is kept alive"
-            timings = environments.measured(
-                "aiohttp_cycle", environments.second(), loop=loop, seconds=self.seconds(18.0)
-            )
+            timings = self.by_processes("aiohttp_cycle", environments.second(), 18.0, loop=loop)
             bar = _share(
                 timings,
                 f"{what}: CPU more than an empty TraceConfig's, of a request",
@@ -125,11 +130,11 @@ class Suite:
 
     def contention(self) -> Iterator[Result]:
         for kind, title in (("threads", "QueuePool"), ("tasks", "asyncpg, uvloop")):
-            found = environments.measured(
-                "contention", kind=kind, dsn=self.dsn, seconds=self.seconds(24.0)
+            found = self.by_processes(
+                "contention", environments.HERE, 42.0, kind=kind, dsn=self.dsn
             )
             what = f"Pool of 5 with 200 {kind}, {title}"
-            through, p99 = found["throughput"], found["p99"]
+            through, p99 = [one["throughput"] for one in found], [one["p99"] for one in found]
             yield Result(
                 f"contention-{kind}",
                 f"{what}: connections a second, and the 99th percentile of waits in ms",
@@ -162,12 +167,12 @@ class Suite:
                 what="time",
                 pools=number,
                 seconds=self.seconds(18.0),
-                rounds=3 if self.quick else 9,
+                rounds=2 if self.quick else 9,
             )
             for number in (1, 100, 1000)
         }
         sizes = [one["samples"] for one in found.values()]
-        largest = found[1000]["timings"]["cpu"]
+        largest = blocks(found[1000]["timings"]["cpu"])
         bars = [
             Bar(
                 "Scrape of 1,000 pools, of prometheus_client's for as many samples",
@@ -194,7 +199,7 @@ class Suite:
         yield Result(
             "blocks",
             f"{what}: ms that it is late at most, in each round",
-            rows(found, "ms", "nothing", 1000.0, statistics.median),
+            rows([found], "ms", "nothing", 1000.0, statistics.median),
             # Of the best round: what else runs on the machine makes any other longer.
             [Bar(f"{what}: blocked", late._replace(value=late.low), 10.0, "ms")],
             [],
@@ -213,7 +218,7 @@ class Suite:
 
     def counts(self) -> Iterator[Result]:
         what = "SQLAlchemy QueuePool, checkout and checkin"
-        rounds = environments.measured("counts", number=100)
+        rounds = environments.measured_by(3, "counts", number=100)
         yield Result(
             "counts",
             f"{what}: bytecodes, which are the same in every run",
@@ -249,7 +254,7 @@ class Suite:
         )
 
     def startup(self) -> Iterator[Result]:
-        found = startup.measure(10 if self.quick else 50)
+        found = blocks(startup.measure(10 if self.quick else 50))
         more = figure(found, lambda part: added(part, "poolscope", "prometheus_client"))
         yield Result(
             "startup",
@@ -274,26 +279,32 @@ BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
 }
 
 
-def _bar(rounds: Any, what: str, other: str, limit: float) -> Bar:
+def _bar(rounds: Sequence[Any], what: str, other: str, limit: float) -> Bar:
     return Bar(what, figure(rounds, added_times("poolscope", other)), limit)
 
 
-def _share(timings: Any, what: str, base: str, limit: float) -> Bar:
+def _share(timings: Sequence[Any], what: str, base: str, limit: float) -> Bar:
     """
     Return the CPU time that is added, as a part of how long a cycle lasts without a watch.
 
-    Of the latter the clock on the wall is right, of the quickest round, as whatever else runs on
+    Of the latter the clock on the wall is right, of the best rounds, as whatever else runs on
     the machine makes it longer; of the former that clock would be too coarse.
     """
-    lasts = min(timings["wall"]["bare"])
-    return Bar(
-        what, figure(timings["cpu"], lambda part: added(part, "poolscope", base) / lasts), limit
-    )
+
+    def share(timings: Any) -> float:
+        return added(timings["cpu"], "poolscope", base) / best(timings["wall"]["bare"])
+
+    return Bar(what, figure(timings, share), limit)
 
 
-def _both_clocks(name: str, what: str, timings: Any, bars: list[Bar]) -> Iterator[Result]:
-    yield Result(name, f"{what}: us of CPU", rows(timings["cpu"], "us"), bars, [])
-    yield Result(f"{name}-wall", f"{what}: us", rows(timings["wall"], "us"), [], [])
+def _both_clocks(name: str, what: str, timings: Sequence[Any], bars: list[Bar]) -> Iterator[Result]:
+    yield Result(name, f"{what}: us of CPU", rows(_cpu(timings), "us"), bars, [])
+    wall = [one["wall"] for one in timings]
+    yield Result(f"{name}-wall", f"{what}: us", rows(wall, "us"), [], [])
+
+
+def _cpu(timings: Sequence[Any]) -> list[Any]:
+    return [one["cpu"] for one in timings]
 
 
 def _growth(what: str, sizes: list[int], found: dict[int, Any]) -> Bar:
@@ -306,7 +317,7 @@ def _growth(what: str, sizes: list[int], found: dict[int, Any]) -> Bar:
 def _scrapes(name: str, title: str, of: str, found: dict[int, Any], bars: list[Bar]) -> Result:
     table: list[Row] = []
     for number, one in found.items():
-        for row in rows(one["timings"]["cpu"], "ms", "prometheus", MILLI):
+        for row in rows(blocks(one["timings"]["cpu"]), "ms", "prometheus", MILLI):
             variant = f"{number} {of}, {one['samples']} samples, {row.variant}"
             table.append(row._replace(variant=variant))
     sizes = ", ".join(f"{one['bytes']} bytes of {number} {of}" for number, one in found.items())
