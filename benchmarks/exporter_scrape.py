@@ -25,7 +25,7 @@ from poolscope.folder import Folder
 from poolscope.holders import Who
 from poolscope.ledger import Ledger
 from poolscope.server.exposition import expose
-from poolscope.sites import APPLICATION, Function, Site
+from poolscope.sites import APPLICATION, Function
 from poolscope.tally import Limits
 
 POOLS: Final = 20
@@ -47,8 +47,8 @@ def use(folder: Path) -> list[Ledger]:
         ledger = Ledger(Limits(10, 5, 0), time.monotonic, 60.0, segments)
         for key in range(5):
             function = Function(None, APPLICATION, "shop.py", f"f{key}", f"shop:f{key}")
-            who = Who(Site(function, key), f"Task-{key}", key)
-            ledger.served(key, time.monotonic(), 0.001, None, False, who)
+            who, now = Who(function, key, key, f"Task-{key}"), time.monotonic()
+            ledger.served(key, now, now - 0.001, who, reused=False)
         ledger.returned(0, time.monotonic())
         ledgers.append(ledger)
     return ledgers

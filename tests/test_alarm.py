@@ -12,15 +12,14 @@ from poolscope.alarm import SHOWN, Alarm, by_site
 from poolscope.demo import service
 from poolscope.holders import Holder, Who
 from poolscope.ledger import Ledger
-from poolscope.sites import APPLICATION, Function, Site
+from poolscope.sites import APPLICATION, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 
 
 def who(name: str) -> Who:
-    return Who(
-        Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), "Task-1", "asker"
-    )
+    function = Function(None, APPLICATION, "shop.py", name, f"shop:{name}")
+    return Who(function, 7, "asker", "Task-1")
 
 
 def test_holders_are_grouped_by_line_those_with_most_first() -> None:
@@ -42,7 +41,7 @@ def test_the_line_names_a_few_and_the_record_all(
 ) -> None:
     ledger = Ledger(Limits(math.inf, 1, 0), clock)
     for number in range(SHOWN + 3):
-        ledger.held(number, clock(), False, who(f"f{number}"))
+        ledger.served(number, clock(), clock(), who(f"f{number}"))
     Alarm("orders", "asyncpg").timed_out([ledger], clock())
     (record,) = caplog.records
     assert record.getMessage().startswith(
@@ -100,10 +99,10 @@ def test_the_line_in_the_readme_is_what_it_looks_like(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
-    asks = Who(Site(function, line_of("with engine.begin()")), "Task-1", "asker")
+    asks = Who(function, line_of("with engine.begin()"), "asker", "Task-1")
     ledger = Ledger(Limits(6, 6, 0), clock)
     for number in range(6):
-        ledger.held(number, clock(), False, asks)
+        ledger.served(number, clock(), clock(), asks)
     for number in range(41):
         ledger.waiting(number, clock())
     clock.advance(0.1)

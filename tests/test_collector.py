@@ -18,7 +18,7 @@ from poolscope.hosts import SHOWN_HOSTS, BusyHosts, busiest
 from poolscope.ledger import Ledger
 from poolscope.metrics import FAMILIES
 from poolscope.report import HostReading, Info, Report
-from poolscope.sites import APPLICATION, Function, Site
+from poolscope.sites import APPLICATION, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 
@@ -40,19 +40,16 @@ class Fixed(PoolCollector):
 def text(clock: FakeClock) -> str:
     """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
     ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
-    who = Who(
-        Site(Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay"), 7),
-        "Task-1",
-        "asker",
-    )
+    function = Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay")
+    who = Who(function, 7, "asker", "Task-1")
     ledger.opening(1, clock())
     ledger.opened(1, "a", clock(), 0.02, True)
-    ledger.served("a", clock(), 0.03, None, False, who)
+    ledger.served("a", clock(), clock() - 2**-5, who, reused=False)
     ledger.opening(2, clock())
     ledger.open_failed(2, clock(), 0.5)
     ledger.finished(cells.ERROR, 0.5, None)
     ledger.adopted("b", clock(), False)
-    ledger.served("b", clock(), 0.00005, None, True)
+    ledger.served("b", clock(), clock() - 2**-15)
     ledger.waiting(3, clock())
     clock.advance(1.5)
     ledger.stopped_waiting(3, clock())

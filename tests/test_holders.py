@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from sqlalchemy.orm import Session
 
 import poolscope
 from poolscope.cells import SHOWN_SITES
-from poolscope.holders import SharedSites, SiteReading, SiteSums, Who
+from poolscope.holders import SharedSites, SiteReading, Who
+from poolscope.holds import REMEMBERED_FUNCTIONS
 from poolscope.ledger import Ledger
-from poolscope.sites import APPLICATION, OTHER, Function, Site
+from poolscope.sites import APPLICATION, OTHER, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
@@ -33,31 +35,46 @@ if TYPE_CHECKING:
 
 
 def who(label: str) -> Who:
-    return Who(Site(Function(None, APPLICATION, "shop.py", label, label), 1), "MainThread", "asker")
+    return Who(Function(None, APPLICATION, "shop.py", label, label), 1, "asker", "MainThread")
 
 
 class TestSums:
-    def test_seconds_are_of_what_was_out_at_every_moment(self) -> None:
-        sums = SiteSums(lambda *changed: None)
-        sums.change("pay", 1, 10.0)
-        sums.change("pay", 1, 12.0)
-        sums.change("pay", -1, 15.0)
-        assert [SiteReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == sums.read(16.0, ["pay", None])
+    @pytest.fixture
+    def ledger(self, clock: FakeClock) -> Ledger:
+        return Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=1.0)
 
-    def test_a_clock_that_steps_back_takes_nothing_away(self) -> None:
-        sums = SiteSums(lambda *changed: None)
-        sums.change("pay", 1, 10.0)
-        sums.change("pay", -1, 9.0)
-        assert [SiteReading("pay", 0, 0.0, 0)] == sums.read(8.0, [])
+    def test_seconds_are_of_what_was_out_at_every_moment(
+        self, ledger: Ledger, clock: FakeClock
+    ) -> None:
+        ledger.served("a", clock(), clock(), who("pay"))
+        clock.advance(2.0)
+        ledger.served("b", clock(), clock(), who("pay"))
+        clock.advance(3.0)
+        ledger.returned("b", clock())
+        clock.advance(1.0)
+        assert [SiteReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == ledger.sites()
 
-    def test_the_first_ones_have_names_and_the_rest_are_others(self) -> None:
-        sums = SiteSums(lambda *changed: None)
+    def test_the_first_ones_have_names_and_the_rest_are_others(
+        self, ledger: Ledger, clock: FakeClock
+    ) -> None:
         for number in range(SHOWN_SITES + 5):
-            sums.change(f"f{number:02}", 1, 10.0)
-        for number in range(SHOWN_SITES + 5):
-            sums.change(f"f{number:02}", -1, 11.0)
-        named = [SiteReading(f"f{number:02}", 0, 1.0, 0) for number in range(SHOWN_SITES)]
-        assert [*named, SiteReading(OTHER, 0, 5.0, 2)] == sums.read(12.0, ["f51", "f54"])
+            ledger.served(number, clock(), clock(), who(f"f{number:02}"))
+        clock.advance(2.0)
+        for number in range(SHOWN_SITES + 3):
+            ledger.returned(number, clock())
+        named = [SiteReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
+        assert [*named, SiteReading(OTHER, 2, 10.0, 2)] == ledger.sites()
+
+    def test_functions_that_are_made_all_the_time_cost_bounded_memory(
+        self, ledger: Ledger, clock: FakeClock
+    ) -> None:
+        for number in range(REMEMBERED_FUNCTIONS + 10):
+            ledger.served("a", clock(), clock(), who(f"f{number % 2}"))
+            clock.advance(1.0)
+            ledger.returned("a", clock())
+        half = (REMEMBERED_FUNCTIONS + 10) / 2
+        assert [SiteReading("f0", 0, half, 0), SiteReading("f1", 0, half, 0)] == ledger.sites()
+        assert len(ledger.holds.site_cells) <= REMEMBERED_FUNCTIONS + 2
 
 
 class TestPoolsOfOneName:
@@ -81,7 +98,7 @@ class TestTheLedger:
     def test_what_is_lost_while_it_is_overdue_is_not_recovered(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(2, 2, 0), clock, leak_after=1.0)
         for key in "ab":
-            ledger.held(key, clock(), False, who("pay"))
+            ledger.served(key, clock(), clock(), who("pay"))
         clock.advance(2.0)
         ledger.closed("a", clock())
         ledger.returned("b", clock())
@@ -92,21 +109,21 @@ class TestTheLedger:
     def test_holds_without_a_slot_are_overdue_too(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1000, 1000, 0), clock, leak_after=1.0)
         for key in range(200):
-            ledger.held(key, clock(), False, who("pay"))
+            ledger.served(key, clock(), clock(), who("pay"))
         clock.advance(2.0)
         assert 200 == ledger.read().overdue == len(ledger.holders())
         assert [SiteReading("pay", 200, 400.0, 200)] == ledger.sites()
 
     def test_who_shares_a_connection_takes_it_over(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1, 1, 0), clock, leak_after=1.0)
-        ledger.held("a", clock(), False, who("pay"))
+        ledger.served("a", clock(), clock(), who("pay"))
         clock.advance(2.0)
-        ledger.held("a", clock(), True, who("cart"))
+        ledger.served("a", clock(), clock(), who("cart"))
         assert [SiteReading("pay", 0, 2.0, 0), SiteReading("cart", 1, 0.0, 0)] == ledger.sites()
 
     def test_a_fork_forgets_them(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1, 1, 0), clock)
-        ledger.held("a", clock(), False, who("pay"))
+        ledger.served("a", clock(), clock(), who("pay"))
         ledger.forked()
         assert ([], []) == (ledger.holders(), ledger.sites())
 

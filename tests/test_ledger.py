@@ -39,7 +39,7 @@ def test_a_connection_is_opened_held_returned_and_closed(ledger: Ledger, clock: 
     assert (0, 0, 1, 0) == gauges(ledger.read())
     ledger.opened("attempt", "a", clock(), 0.2, True)
     assert (1, 0, 0, 0) == gauges(ledger.read())
-    ledger.served("a", clock(), 0.3, None, False)
+    ledger.served("a", clock(), clock() - 0.25, reused=False)
     clock.advance(4.0)
     assert 4.0 == ledger.read().oldest_hold_seconds
     ledger.returned("a", clock())
@@ -52,13 +52,13 @@ def test_a_connection_is_opened_held_returned_and_closed(ledger: Ledger, clock: 
         reading.acquired, reading.opened, reading.closed, reading.reused, reading.in_use_seconds,
     )  # fmt: skip
     assert observed(HOLD_BUCKETS, 4.0) == reading.hold_seconds
-    assert observed(ACQUIRE_BUCKETS, 0.3) == reading.acquire_seconds
+    assert observed(ACQUIRE_BUCKETS, 0.25) == reading.acquire_seconds
 
 
 @pytest.mark.parametrize("event", ["returned", "closed", "stopped_waiting", "open_failed"])
 def test_what_did_not_begin_cannot_end(ledger: Ledger, clock: FakeClock, event: str) -> None:
     ledger.adopted("a", clock(), True)
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     ledger.returned("a", clock())
     before = ledger.read()
 
@@ -83,9 +83,9 @@ def test_what_has_begun_does_not_begin_again(ledger: Ledger, clock: FakeClock) -
 def test_a_connection_that_is_shared_is_one_hold_after_the_other(
     ledger: Ledger, clock: FakeClock
 ) -> None:
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     clock.advance(1.0)
-    ledger.held("a", clock(), True)
+    ledger.served("a", clock(), clock())
     clock.advance(2.0)
     ledger.returned("a", clock())
     assert observed(HOLD_BUCKETS, 1.0, 2.0) == ledger.read().hold_seconds
@@ -94,7 +94,7 @@ def test_a_connection_that_is_shared_is_one_hold_after_the_other(
 def test_a_connection_that_is_lost_while_it_is_out_ends_its_hold(
     ledger: Ledger, clock: FakeClock
 ) -> None:
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     clock.advance(1.0)
     ledger.closed("a", clock())
     reading = ledger.read()
@@ -103,9 +103,9 @@ def test_a_connection_that_is_lost_while_it_is_out_ends_its_hold(
 
 
 def test_sums_are_of_what_was_at_every_moment(ledger: Ledger, clock: FakeClock) -> None:
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     clock.advance(1.0)
-    ledger.held("b", clock(), False)
+    ledger.served("b", clock(), clock())
     ledger.waiting("caller", clock())
     clock.advance(2.0)
     ledger.returned("a", clock())
@@ -117,7 +117,7 @@ def test_sums_are_of_what_was_at_every_moment(ledger: Ledger, clock: FakeClock) 
 
 
 def test_connections_that_are_being_opened_take_a_slot(ledger: Ledger, clock: FakeClock) -> None:
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     ledger.opening("attempt", clock())
     clock.advance(3.0)
     assert 3.0 == ledger.read().saturated_seconds
@@ -126,19 +126,21 @@ def test_connections_that_are_being_opened_take_a_slot(ledger: Ledger, clock: Fa
 def test_without_a_limit_it_is_never_saturated(clock: FakeClock) -> None:
     ledger = Ledger(Limits(math.inf, math.inf, 0), clock)
     for key in range(50):
-        ledger.held(key, clock(), False)
+        ledger.served(key, clock(), clock())
     clock.advance(9.0)
     reading = ledger.read()
     assert (50, math.inf, 0.0) == (reading.in_use, reading.limit, reading.saturated_seconds)
 
 
 def test_a_clock_that_steps_back_takes_nothing_away(ledger: Ledger, clock: FakeClock) -> None:
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     clock.advance(5.0)
-    ledger.held("b", clock(), False)
+    ledger.served("b", clock(), clock())
+    assert 5.0 == ledger.read().in_use_seconds
     clock.advance(-3.0)
     ledger.returned("b", clock())
     assert 5.0 == ledger.read().in_use_seconds
+    assert observed(HOLD_BUCKETS, 0.0) == ledger.read().hold_seconds
 
 
 class TestPeaks:
@@ -150,7 +152,7 @@ class TestPeaks:
 
     def burst(self, ledger: Ledger, clock: FakeClock) -> None:
         for key in "ab":
-            ledger.held(key, clock(), False)
+            ledger.served(key, clock(), clock())
         for key in "ab":
             ledger.returned(key, clock())
 
@@ -174,7 +176,7 @@ class TestPeaks:
     ) -> None:
         self.burst(ledger, clock)
         clock.advance(61.0)
-        ledger.held("a", clock(), True)
+        ledger.served("a", clock(), clock())
         assert 2 == ledger.read().in_use_peak
         ledger.returned("a", clock())
         assert 1 == self.peak_after(ledger, clock, 60.0)
@@ -182,7 +184,7 @@ class TestPeaks:
     def test_what_stays_the_same_for_long_is_a_peak_too(
         self, ledger: Ledger, clock: FakeClock
     ) -> None:
-        ledger.held("a", clock(), False)
+        ledger.served("a", clock(), clock())
         ledger.waiting("caller", clock())
         clock.advance(1000.0)
         ledger.returned("a", clock())
@@ -194,7 +196,7 @@ def test_more_holds_and_waits_than_slots_are_counted_all_the_same(clock: FakeClo
     ledger = Ledger(Limits(math.inf, math.inf, 0), clock)
     many = MAX_HOLD_SLOTS + cells.WAIT_SLOTS + 10
     for key in range(many):
-        ledger.held(key, clock(), False)
+        ledger.served(key, clock(), clock())
         ledger.waiting(key, clock())
         clock.advance(1.0)
     reading = ledger.read()
@@ -208,7 +210,7 @@ def test_more_holds_and_waits_than_slots_are_counted_all_the_same(clock: FakeClo
     assert (1.0, 1.0) == (reading.oldest_hold_seconds, reading.oldest_wait_seconds)
     assert many - 1 == reading.hold_seconds.count
 
-    ledger.held("again", clock(), False)
+    ledger.served("again", clock(), clock())
     clock.advance(5.0)
     ledger.returned(many - 1, clock())
     assert 5.0 == ledger.read().oldest_hold_seconds
@@ -217,7 +219,7 @@ def test_more_holds_and_waits_than_slots_are_counted_all_the_same(clock: FakeClo
 def test_a_retired_ledger_has_no_limit_and_no_instance_but_what_is_left(
     ledger: Ledger, clock: FakeClock
 ) -> None:
-    ledger.held("a", clock(), False)
+    ledger.served("a", clock(), clock())
     ledger.retired(clock())
     reading = ledger.read()
     assert (1, 0, 0, 0) == (reading.in_use, reading.limit, reading.idle_limit, reading.instances)
@@ -265,10 +267,10 @@ def test_events_that_a_finaliser_brings_into_the_recorder_are_neither_lost_nor_s
 
     total = 200
     for number in range(total):
-        ledger.held(f"lost {number}", clock(), False)
+        ledger.served(f"lost {number}", clock(), clock())
         lost.append(Finaliser(ledger, f"lost {number}"))
         key = Key(number)
-        ledger.held(key, clock(), False)
+        ledger.served(key, clock(), clock())
         assert not lost
         ledger.returned(key, clock())
     reading = ledger.read()
@@ -286,8 +288,8 @@ def test_a_reader_that_interrupts_a_recorder_does_not_wait_for_ever(
             readings.append(ledger.read())
             return 1
 
-    ledger.held("a", clock(), False)
-    ledger.held(Key(), clock(), False)
+    ledger.served("a", clock(), clock())
+    ledger.served(Key(), clock(), clock())
     assert 1 == readings[0].in_use
     assert 2 == ledger.read().in_use
 
@@ -301,7 +303,7 @@ def test_no_event_is_lost_between_threads(clock: FakeClock) -> None:
         start.wait()
         for turn in range(rounds):
             key = (number, turn)
-            ledger.served(key, clock(), 0.001, None, False)
+            ledger.served(key, clock(), clock() - 0.001, reused=False)
             ledger.waiting(key, clock())
             ledger.stopped_waiting(key, clock())
             ledger.returned(key, clock())

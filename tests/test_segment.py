@@ -29,7 +29,7 @@ from poolscope.segment import HEAD, TEXT_BYTES
 from poolscope.server import api
 from poolscope.server.exposition import expose
 from poolscope.server.history import History
-from poolscope.sites import APPLICATION, Function, Site
+from poolscope.sites import APPLICATION, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 
@@ -46,7 +46,7 @@ START = 4096
 
 
 def who(name: str, owner: str = "Task-1") -> Who:
-    return Who(Site(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7), owner, owner)
+    return Who(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7, owner, owner)
 
 
 def unshared() -> None:
@@ -68,9 +68,9 @@ def file_of(folder: Path) -> Path:
 def busy(ledger: Ledger, clock: FakeClock) -> Ledger:
     """A ledger with a bit of everything."""
     ledger.opened(1, "a", clock(), 0.02, True)
-    ledger.served("a", clock(), 0.03, None, False, who("pay", "Task-with-ä"))
+    ledger.served("a", clock(), clock() - 0.03, who("pay", "Task-with-ä"), reused=False)
     ledger.opened(2, "b", clock(), 0.02, True)
-    ledger.served("b", clock(), 0.03, None, False, who("cart"))
+    ledger.served("b", clock(), clock() - 0.03, who("cart"), reused=False)
     clock.advance(6.0)
     ledger.adopted("c", clock(), True)
     ledger.returned("b", clock())
@@ -104,7 +104,7 @@ def test_it_follows_what_changes(busy: Ledger, folder: Path, clock: FakeClock) -
     reader = PoolFile(file_of(folder), 42)
     before = reader.read(clock())
     busy.returned("a", clock())
-    busy.served("a", clock(), 0.0, None, True, who("new"))
+    busy.served("a", clock(), clock(), who("new"))
     clock.advance(1.0)
     after = reader.read(clock())
     assert busy.read() == after.reading != before.reading
@@ -115,17 +115,17 @@ def test_it_follows_what_changes(busy: Ledger, folder: Path, clock: FakeClock) -
 def test_a_name_that_cannot_be_written_as_it_is(
     ledger: Ledger, folder: Path, clock: FakeClock
 ) -> None:
-    ledger.served("a", clock(), 0.0, None, False, who("f\udc80", "Task-\udc80"))
+    ledger.served("a", clock(), clock(), who("f\udc80", "Task-\udc80"))
     (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds()
     assert ("shop.py:7 in f\\udc80", "Task-\\udc80") == (hold.site, hold.owner)
 
 
 def test_more_names_than_there_is_room_for(ledger: Ledger, folder: Path, clock: FakeClock) -> None:
     for number in range(TEXT_BYTES // 100):
-        ledger.served("a", clock(), 0.0, None, True, who(f"{number:0100}"))
+        ledger.served("a", clock(), clock(), who(f"{number:0100}"))
         clock.advance(1.0)
         ledger.returned("a", clock())
-    ledger.served("a", clock(), 0.0, None, True, who("last"))
+    ledger.served("a", clock(), clock(), who("last" * 25))
     view = PoolFile(file_of(folder), 42).read(clock())
     assert busy_seconds(view.sites()) <= busy_seconds(ledger.sites())
     assert [None] == [hold.site for hold in view.holds()]
@@ -142,6 +142,24 @@ def test_an_event_in_which_the_writer_stopped_is_read_all_the_same(
     assert busy.changing is not None
     busy.changing[0] += 1
     assert busy.read() == PoolFile(file_of(folder), 42).read(clock()).reading
+
+
+def test_a_process_that_does_not_get_to_end_an_event_is_what_it_was_before(
+    busy: Ledger, folder: Path, clock: FakeClock
+) -> None:
+    reader = PoolFile(file_of(folder), 42)
+    before = reader.read(clock())
+    assert busy.changing is not None
+    busy.changing[0] += 1
+    busy._cells[cells.HOLD_SECONDS.start] += 1  # a hold has ended, and its slot not yet
+    clock.advance(1.0)
+    held, later = before.reading, reader.read(clock()).reading
+    assert (held.in_use_seconds + 2.0, held.hold_seconds) == (
+        later.in_use_seconds,
+        later.hold_seconds,
+    )
+    # One that is dead will never end it.
+    assert later.hold_seconds.count + 1 == reader.read(clock(), clock()).reading.hold_seconds.count
 
 
 class TestFilesThatAreNoPools:
@@ -332,7 +350,7 @@ class TestTheFolder:
         segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
         for _ in range(2):
             ledger = Ledger(Limits(3, 3, 0), clock, 5.0, segments)
-            ledger.held("a", clock(), False, who("pay"))
+            ledger.served("a", clock(), clock(), who("pay"))
             assert 1 == ledger.read().in_use
         (record,) = caplog.records
         assert record.getMessage().startswith(

@@ -64,12 +64,8 @@ def test_pythons_own_library_is_passed_over() -> None:
 
 def test_without_any_application_there_is_no_site(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sites, "_rank", lambda path: sites.NEVER)
-    monkeypatch.setattr(sites, "_functions", {})
+    monkeypatch.setattr(sites, "known", {}.get)
     assert here() is None
-
-
-def test_what_is_off_is_nowhere() -> None:
-    assert sites.nowhere() is None  # type: ignore[func-returns-value]  # that is the point
 
 
 def test_code_that_is_made_all_the_time_costs_bounded_memory(

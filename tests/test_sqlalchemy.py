@@ -15,7 +15,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from poolscope import Watch
-from poolscope.sqlalchemy_records import _records
+from poolscope.sqlalchemy_records import tracked
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 from support.engines import counted
@@ -195,7 +195,7 @@ class TestWhatHappensToAConnection:
         gc.collect()
         assert (1, 20) == (watch.snapshot().instances, watch.snapshot().closed)
         assert len(watch.ledgers) == 1
-        assert not [key for key, (record, _) in _records.items() if record() is None]
+        assert not [key for key, (record, _) in tracked.items() if record() is None]
 
     def test_a_connection_that_is_collected_comes_back(
         self, engine: sqlalchemy.Engine, watch: Watch, collect: None

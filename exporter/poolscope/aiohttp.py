@@ -28,9 +28,11 @@ from poolscope import cells, versions
 from poolscope.aiohttp_attempt import Attempt, WatchedResolver
 from poolscope.aiohttp_connectors import connector_of, existing, host_of, setup_of
 from poolscope.aiohttp_lost import is_lost
-from poolscope.errors import harmless
+from poolscope.errors import harmless, internal_errors
 from poolscope.findings import Setup
+from poolscope.holds import KEPT
 from poolscope.hosts import OTHER, BusyHosts
+from poolscope.owners import asking
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
 from poolscope.tally import Limits
@@ -127,6 +129,7 @@ class ConnectorHooks(Hooks):
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
         self._busy = BusyHosts()
+        self._asks = asking(self.ledger, watch.look, watch.call_sites)
         self._closed = False
         self._connector = weakref.ref(connector, self._on_collected)
         watch.add_pool(self.ledger)
@@ -186,8 +189,10 @@ class ConnectorHooks(Hooks):
     def _over_connect(
         self, original: Callable[..., Awaitable[Any]]
     ) -> Callable[..., Awaitable[Any]]:
+        clock, ledger, hosts = self.clock, self.ledger, self._hosts
+
         async def connect(req: Any, traces: Any, timeout: Any) -> Any:
-            attempt = self.asked(req)
+            attempt = self.asked(req, clock())
             if attempt is None:
                 return await original(req, traces, timeout)
             try:
@@ -195,7 +200,18 @@ class ConnectorHooks(Hooks):
             except BaseException as error:
                 attempt.failed(error, traces)
                 raise
-            self.served(connection.protocol, attempt)
+            try:
+                protocol = connection.protocol
+                key = id(protocol)
+                if (
+                    key not in hosts
+                    or attempt.queued is not None
+                    or not protocol.is_connected()
+                    or not ledger.begin(key, clock(), attempt.started, attempt.who, KEPT)
+                ):
+                    self.served(protocol, attempt)
+            except Exception:
+                internal_errors.report("ConnectorHooks.served")
             return connection
 
         return connect
@@ -225,14 +241,14 @@ class ConnectorHooks(Hooks):
     # What is recorded
 
     @harmless
-    def asked(self, req: Any) -> Attempt:
-        host = host_of(req.connection_key)
+    def asked(self, req: Any, started: float) -> Attempt:
+        key = req.connection_key
+        host = host_of(key)
         self._busy.ask(host)
-        attempt = Attempt(self, host)
-        self.watch.asked(self.ledger, attempt.who, attempt.started)
-        if req.connection_key.is_ssl and req.connection_key.ssl is False:
-            self.watch.sightings.note("tls-not-verified", attempt.who.site)
-        return attempt
+        who = self._asks(started, 4)
+        if key.is_ssl and key.ssl is False:
+            self.watch.sightings.note_at("tls-not-verified", who[:2])
+        return Attempt(self, host, started, who)
 
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:
@@ -242,7 +258,7 @@ class ConnectorHooks(Hooks):
             self._keep(protocol, attempt.host)
             self._opening.pop(attempt.number, None)
             self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
-        self.ledger.served(key, now, now - attempt.started, attempt.queued, reused, attempt.who)
+        self.ledger.served(key, now, attempt.started, attempt.who, KEPT, attempt.queued, reused)
         if not protocol.is_connected():
             # It was lost while a tracer of the session's own took its time.
             self.lost(protocol)
@@ -303,7 +319,8 @@ class ConnectorHooks(Hooks):
             return
         if self._hosts.get(id(protocol), OTHER) is OTHER:
             self._found(protocol, host_of(key))
-        self.ledger.returned(id(protocol), self.clock())
+        if not self.ledger.end(id(protocol), self.clock()):
+            self.ledger.returned(id(protocol), self.clock())
 
     @harmless
     def lost(self, protocol: Any) -> None:

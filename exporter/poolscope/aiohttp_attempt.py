@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.abc import AbstractResolver
 
 from poolscope import cells
-from poolscope.owners import who_asks
+from poolscope.holders import Who
 
 if TYPE_CHECKING:
     from poolscope.aiohttp import ConnectorHooks
-
-_attempts = itertools.count()
 
 
 class Attempt:
@@ -29,16 +26,21 @@ class Attempt:
     queued: seconds of waiting for a slot; None if it did not have to.
     """
 
-    def __init__(self, hooks: ConnectorHooks, host: str) -> None:
+    # Of most attempts only the first ones differ, and need be set.
+    seconds = waiting_since = opening_since = open_seconds = 0.0
+    queued: float | None = None
+    _undecided = False
+
+    def __init__(self, hooks: ConnectorHooks, host: str, started: float, who: Who) -> None:
         self.hooks: Final = hooks
         self.host: Final = host
-        self.number: Final = next(_attempts)
-        self.started: Final = hooks.clock()
-        self.who: Final = who_asks(hooks.watch.here)
-        self.seconds = 0.0
-        self.queued: float | None = None
-        self.waiting_since = self.opening_since = self.open_seconds = 0.0
-        self._undecided = False
+        self.started: Final = started
+        self.who: Final = who
+
+    @property
+    def number(self) -> int:
+        """Return what tells it from all others while it lasts."""
+        return id(self)
 
     def failed(self, error: BaseException, traces: object) -> None:
         """
@@ -82,6 +84,9 @@ class Attempt:
 
     async def send_connection_create_end(self) -> None:
         self.hooks.opened(self)
+
+    async def send_connection_reuseconn(self) -> None:
+        """Answer the signal of most attempts."""
 
     async def send_dns_cache_hit(self, host: str) -> None:
         self.hooks.looked_up(cells.DNS_HIT, None)

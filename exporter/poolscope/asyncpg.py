@@ -25,10 +25,11 @@ import asyncpg.pool
 from poolscope import cells, versions
 from poolscope.asyncpg_classes import Holders, watched, watched_holder_class, watched_pool_class
 from poolscope.asyncpg_lost import holder_of, is_lost
-from poolscope.errors import harmless
+from poolscope.errors import harmless, internal_errors
 from poolscope.findings import Setup
-from poolscope.holders import Who
-from poolscope.owners import who_asks
+from poolscope.holders import NOBODY, Who
+from poolscope.holds import KEPT
+from poolscope.owners import asking
 from poolscope.patches import put_over, take_off
 from poolscope.report import Info
 from poolscope.tally import Limits
@@ -37,10 +38,11 @@ from poolscope.watch import Hooks, Watch
 KIND: Final = "asyncpg"
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
-#   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed,
-#     _connect_args, _connect_kwargs, _max_inactive_connection_lifetime
-#   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
-#     release(timeout), _release(), _release_on_close()
+#   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed, _closing,
+#     _initialized, _generation, _connect_args, _connect_kwargs, _max_inactive_connection_lifetime;
+#     the queue is a LifoQueue, whose _queue[-1] is next
+#   PoolConnectionHolder._pool, _con, _in_use, _setup, _generation, acquire(), connect(), close(),
+#     terminate(), release(timeout), _release(), _release_on_close()
 
 
 def check_version() -> None:
@@ -104,8 +106,10 @@ class PoolHooks(Hooks):
         self._connections: dict[int, int] = {}
         self._acquiring: set[int] = set()
         self._connected: set[int] = set()
-        # By task: who it is that asks, seconds in the queue.
-        self._asking: dict[int, Who] = {}
+        self._asks = asking(self.ledger, watch.look, watch.call_sites)
+        # By task, of attempts that are followed step by step: since when, and who it is that
+        # asks; seconds in the queue.
+        self.asking: dict[int, tuple[float, Who]] = {}
         self._queued: dict[int, float] = {}
         # Connections that can be lost; not those of a holder that is busy with a caller.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -141,15 +145,16 @@ class PoolHooks(Hooks):
     def _over_get(
         self, queue: Any, original: Callable[[], Awaitable[Any]]
     ) -> Callable[[], Awaitable[Any]]:
-        async def get() -> Any:
-            if not queue.empty():
-                return await original()
+        async def wait() -> Any:
             started = self.clock()
             self.waiting(started)
             try:
                 return await original()
             finally:
                 self.stopped_waiting(started)
+
+        def get() -> Awaitable[Any]:
+            return wait() if queue.empty() else original()
 
         return get
 
@@ -165,19 +170,69 @@ class PoolHooks(Hooks):
 
     # What is recorded of callers
 
-    @harmless
-    def asked(self, started: float, timeout: float | None) -> None:
-        who = self._asking[_task()] = who_asks(self.watch.here)
-        self.watch.asked(self.ledger, who, started)
-        if timeout is None:
-            self.watch.sightings.note("no-acquire-timeout", who.site)
+    def asked(self, started: float, timeout: float | None) -> Who:
+        try:
+            who = self._asks(started, 3)
+            if timeout is None:
+                self.watch.sightings.note_at("no-acquire-timeout", who[:2])
+        except Exception:
+            internal_errors.report("PoolHooks.asked")
+            who = NOBODY
+        return who
+
+    def begins(self, pool: Any, timeout: float | None, started: float, who: Who) -> bool:
+        """
+        Whether the caller certainly gets a connection, without waiting; it then has it.
+
+        The next one of the queue is open, and ready as it is.
+        """
+        try:
+            if pool._queue is None or (timeout is not None and timeout <= 0.0):
+                return False
+            ready = pool._queue._queue
+            if not ready or pool._closing or not pool._initialized:
+                return False
+            holder = ready[-1]
+            connection = holder._con
+            return (
+                connection is not None
+                and not connection.is_closed()
+                and holder._setup is None
+                and holder._generation == pool._generation
+                and self.ledger.begin(id(connection), self.clock(), started, who, KEPT)
+            )
+        except Exception:
+            internal_errors.report("PoolHooks.begins")
+            return False
+
+    async def acquired_with_care(self, acquiring: Awaitable[Any], started: float, who: Who) -> Any:
+        """Follow an attempt that may wait, connect, or fail."""
+        task = _task()
+        self.asking[task] = started, who
+        try:
+            proxy = await acquiring
+        except BaseException as error:
+            self.failed(error, started)
+            raise
+        finally:
+            self.asking.pop(task, None)
+        return proxy
+
+    async def served_with_care(self, holder: Any, acquiring: Awaitable[Any]) -> Any:
+        """Follow what is done with a holder until its connection is the caller's."""
+        self.acquiring(holder)
+        try:
+            proxy = await acquiring
+        except BaseException:
+            self.not_acquired(holder)
+            raise
+        self.acquired(holder)
+        return proxy
 
     @harmless
-    def finished(self, error: BaseException | None, started: float) -> None:
-        now, outcome, task = self.clock(), _outcome(error), _task()
-        self._asking.pop(task, None)
-        queued = self._queued.pop(task, None)
-        self.ledger.finished(outcome, now - started, queued)
+    def failed(self, error: BaseException, started: float) -> None:
+        now, outcome = self.clock(), _outcome(error)
+        self.ledger.finished(outcome, now - started, self._queued.pop(_task(), None))
         if outcome == cells.TIMEOUT:
             self.watch.timed_out(now)
 
@@ -206,14 +261,19 @@ class PoolHooks(Hooks):
     @harmless
     def acquired(self, holder: Any) -> None:
         self._acquiring.discard(id(holder))
-        if not holder.is_connected():
-            # It was closed during `setup`: the caller has a proxy, but no connection.
-            self._forget(holder, self.clock())
-            return
-        reused = id(holder) not in self._connected
         # It is the caller's own task, as asyncpg waits for a time limit without another one.
-        who = self._asking.get(_task())
-        self.ledger.held(id(holder._con), self.clock(), reused, who)
+        now, task, connected = self.clock(), _task(), holder.is_connected()
+        if not connected:
+            # It was closed during `setup`: the caller has a proxy, but no connection.
+            self._forget(holder, now)
+        if task not in self.asking:  # it has begun already
+            return
+        (started, who), queued = self.asking[task], self._queued.pop(task, None)
+        if connected:
+            reused = id(holder) not in self._connected
+            self.ledger.served(id(holder._con), now, started, who, KEPT, queued, reused)
+        else:
+            self.ledger.finished(cells.OK, now - started, queued)
 
     @harmless
     def not_acquired(self, holder: Any) -> None:
@@ -241,22 +301,23 @@ class PoolHooks(Hooks):
         self.ledger.open_failed(attempt, now, now - started)
 
     @harmless
-    def releasing(self, holder: Any, begins: bool) -> None:
+    def releasing(self, holder: Any) -> None:
         """A connection is being returned; it is reset first."""
-        if begins:
-            self._releasing.add(id(holder))
-        else:
-            self._releasing.discard(id(holder))
+        self._releasing.add(id(holder))
 
-    @harmless
     def released(self, holder: Any) -> None:
-        if holder.is_connected():
-            if id(holder) not in self._connections:
-                # It was being opened when the watch began.
-                self._keep(holder)
-            self.ledger.returned(id(holder._con), self.clock())
-        else:
-            self._forget(holder, self.clock())
+        try:
+            self._releasing.discard(id(holder))
+            connection = holder._con
+            if connection is None or connection.is_closed():
+                self._forget(holder, self.clock())
+            elif not self.ledger.end(id(connection), self.clock()):
+                if id(holder) not in self._connections:
+                    # It was being opened when the watch began.
+                    self._keep(holder)
+                self.ledger.returned(id(connection), self.clock())
+        except Exception:
+            internal_errors.report("PoolHooks.released")
 
     @harmless
     def lost(self, holder: Any) -> None:
@@ -333,9 +394,7 @@ def _task() -> int:
     return id(asyncio.current_task())
 
 
-def _outcome(error: BaseException | None) -> int:
-    if error is None:
-        return cells.OK
+def _outcome(error: BaseException) -> int:
     if isinstance(error, TimeoutError):
         return cells.TIMEOUT
     return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED

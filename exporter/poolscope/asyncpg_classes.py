@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import asyncpg.pool
+
 if TYPE_CHECKING:
     from poolscope.asyncpg import PoolHooks
 
@@ -53,20 +55,22 @@ class Holders(list[Any]):
 def watched_pool_class(base: Any) -> Any:
     """Return a subclass of a pool's class that reports to the hooks of the pool, if it has any."""
 
+    acquire: Any = base._acquire
+    plain = acquire is asyncpg.pool.Pool._acquire
+
     class Pool(base):  # type: ignore[misc]  # any subclass that the application has
         __slots__ = ()
 
-        async def _acquire(self, timeout: float | None) -> Any:
-            hooks = hooks_of(self)
+        def _acquire(self, timeout: float | None) -> Any:
+            hooks = watched.get(id(self))
+            if hooks is None:
+                return acquire(self, timeout)
             started = hooks.clock()
-            hooks.asked(started, timeout)
-            try:
-                proxy = await super()._acquire(timeout)
-            except BaseException as error:
-                hooks.finished(error, started)
-                raise
-            hooks.finished(None, started)
-            return proxy
+            who = hooks.asked(started, timeout)
+            # What is returned is awaited at once. Without a step in between nothing can go wrong.
+            if plain and hooks.begins(self, timeout, started, who):
+                return acquire(self, timeout)
+            return hooks.acquired_with_care(acquire(self, timeout), started, who)
 
         async def _async__init__(self) -> Any:
             try:
@@ -102,19 +106,17 @@ def watched_pool_class(base: Any) -> Any:
 def watched_holder_class(base: Any) -> Any:
     """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
 
+    acquire: Any = base.acquire
+
     class Holder(base):  # type: ignore[misc]  # as above
         __slots__ = ()
 
-        async def acquire(self) -> Any:
-            hooks = hooks_of(self._pool)
-            hooks.acquiring(self)
-            try:
-                proxy = await super().acquire()
-            except BaseException:
-                hooks.not_acquired(self)
-                raise
-            hooks.acquired(self)
-            return proxy
+        def acquire(self) -> Any:
+            hooks = watched.get(id(self._pool))
+            # Nobody asks who is not known to be served already.
+            if hooks is None or not hooks.asking:
+                return acquire(self)
+            return hooks.served_with_care(self, acquire(self))
 
         async def connect(self) -> None:
             hooks = hooks_of(self._pool)
@@ -127,14 +129,10 @@ def watched_holder_class(base: Any) -> Any:
                 raise
             hooks.connected(self, attempt, started)
 
-        async def release(self, timeout: float | None) -> None:
+        def release(self, timeout: float | None) -> Any:
             # Nobody need have the proxy while this lasts: its caller may be cancelled.
-            hooks = hooks_of(self._pool)
-            hooks.releasing(self, True)
-            try:
-                await super().release(timeout)
-            finally:
-                hooks.releasing(self, False)
+            hooks_of(self._pool).releasing(self)
+            return super().release(timeout)
 
         async def close(self) -> None:
             try:

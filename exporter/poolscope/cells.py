@@ -7,6 +7,7 @@ another process maps. Only this module knows which cell is which.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
@@ -20,28 +21,46 @@ PEAK_WINDOW: Final = 60.0
 # fmt: off
 (
     SEQUENCE, TEXTS,                                                  # odd: changing; names written
-    IN_USE, IDLE, OPENING, WAITING,                                   # what is, now
+    OPENING, WAITING,                                                 # how many, now
     LIMIT, IDLE_LIMIT, IDLE_FLOOR,                                    # NaN: takes no new callers
     LEAK_AFTER,                                                       # inf: nothing is overdue
-    SINCE, CHANGED,                                                   # clock: first, last change
-    IN_USE_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,               # sums up to CHANGED
+    SINCE,                                                            # clock: first change
+    SATURATED_SINCE,                                                  # clock, or 0.0: it is not
+    MORE_OUT, MORE_OUT_SINCE, MORE_WAITS, MORE_WAITS_SINCE,           # without a slot: how many,
+                                                                      # and the sum of the clocks
+    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,                # sums of what has ended
+    OF_NOBODY,                                                        # seconds held, site unknown
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
+    TIMEOUT, CANCELLED, ERROR,                                        # of all acquires, those
+    WAITED, NEW,                                                      # NEW: opened for the attempt
     # From here to INVALIDATED_SOFT, and in the histograms, the order is that of a Reading.
-    OK, TIMEOUT, CANCELLED, ERROR, WAITED, REUSED,
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                                           # holds that have ended
     ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(41)
+) = range(43)
 # fmt: on
 
 
+OK: Final = NEW
+"""The outcome of an attempt that ended well, but whose caller has no connection of the pool."""
+
 PEAKS: Final = slice(WINDOW, WAITING_PEAK_BEFORE + 1)
+
+COUNTED: Final = math.nan
+"""Instead of when an attempt began: it is in the cells already."""
+
+TAKEN: Final = -math.inf
+"""Instead of when a hold began: the caller does not have the connection yet."""
 
 
 class HistogramCells:
-    """Cells of one histogram: a count for each bound and one beyond the last, then the sum."""
+    """
+    Cells of one histogram: a count for each bound and one beyond the last, then the sum.
+
+    That of the holds has no sum of its own: its seconds are those of all functions, and of nobody.
+    """
 
     def __init__(self, start: int, bounds: tuple[float, ...]) -> None:
         self.start: Final = start
@@ -50,8 +69,11 @@ class HistogramCells:
         self.end: Final = self.sum + 1
 
     def observe(self, cells: memoryview[float], seconds: float) -> None:
-        cells[self.start + bisect_left(self.bounds, seconds)] += 1
+        self.count(cells, seconds)
         cells[self.sum] += seconds
+
+    def count(self, cells: memoryview[float], seconds: float) -> None:
+        cells[self.start + bisect_left(self.bounds, seconds)] += 1
 
 
 ACQUIRE_SECONDS: Final = HistogramCells(SCALARS, ACQUIRE_BUCKETS)
@@ -63,24 +85,31 @@ DNS_SECONDS: Final = HistogramCells(HOLD_SECONDS.end, DNS_BUCKETS)
 SHOWN_SITES: Final = 50
 """Functions of a pool that are told apart; the first ones that ask."""
 
-WAIT_SLOTS: Final = 64
-"""Waits that are detailed in cells; further ones are counted all the same."""
-
-FIRST_WAIT: Final = DNS_SECONDS.end
-"""One cell for each wait: the clock when it began, or 0.0."""
-
-FIRST_SITE: Final = FIRST_WAIT + WAIT_SLOTS
+FIRST_SITE: Final = DNS_SECONDS.end
 SITE_CELLS: Final = 4
-"""For each function: the number of its name, connections out, their seconds, up to which clock."""
-
-FIRST_HOLD: Final = FIRST_SITE + SITE_CELLS * (SHOWN_SITES + 1)
-HOLD_CELLS: Final = 4
-HOLD_SITE: Final = 1
-HOLD_LABEL: Final = 2
-HOLD_LOST: Final = 3
+SITE_SECONDS: Final = 1
+SITE_MORE: Final = 2
+SITE_MORE_SINCE: Final = 3
 """
-For each hold, to the end: the clock when it began, or 0.0; the numbers of its line and of its
-function; whether it is abandoned.
+For each function: the number of its name, seconds of the holds that have ended, and of the holds
+without a slot how many, and the sum of the clocks when they began.
+"""
+
+FIRST_WAIT: Final = FIRST_SITE + SITE_CELLS * (SHOWN_SITES + 1)
+"""Up to here all segments have cells; the rest is for readers in other processes."""
+
+WAIT_SLOTS: Final = 64
+"""Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
+
+FIRST_HOLD: Final = FIRST_WAIT + WAIT_SLOTS
+HOLD_CELLS: Final = 5
+HOLD_ASKED: Final = 1
+HOLD_SITE: Final = 2
+HOLD_LABEL: Final = 3
+HOLD_LOST: Final = 4
+"""
+For each hold, to the end: the clock when it began, or 0.0; when it was asked for, or NaN, if that
+is counted already; the numbers of its line and of its function; whether it is abandoned.
 """
 
 
@@ -89,46 +118,68 @@ def size(slots: int) -> int:
     return FIRST_HOLD + HOLD_CELLS * slots
 
 
-def peak(cells: Sequence[float], current: int, before: int, value: int, now: float) -> float:
-    """Return the highest value of the last 60 to 120 s, without rotating the windows."""
+def peak(cells: Sequence[float], current: int, value: float, now: float) -> float:
+    """
+    Return the highest value of the last 60 to 120 s, without rotating the windows.
+
+    The cell after `current` is that of the window before.
+    """
     age = now - cells[WINDOW]
     if age < PEAK_WINDOW:
-        return max(cells[current], cells[before])
+        return max(cells[current], cells[current + 1], value)
     if age < 2 * PEAK_WINDOW:
-        return cells[current]
-    return cells[value]
-
-
-def oldest(starts: Sequence[float], now: float) -> float:
-    """Return the age in seconds of the earliest start that is not 0.0, or 0.0."""
-    return max(0.0, now - min(filter(None, starts), default=now))
-
-
-def is_overdue(since: float, now: float, leak_after: float) -> bool:
-    """Whether a hold that began at `since`, and not at 0.0, lasts for longer than it should."""
-    return since != 0.0 and now - since > leak_after
+        return max(cells[current], value)
+    return value
 
 
 def values(
-    cells: Sequence[float], now: float, holds: Sequence[float], waits: Sequence[float]
+    cells: Sequence[float],
+    now: float,
+    held: float,
+    holds: Sequence[tuple[float, float]],
+    waits: Sequence[float],
+    more_out: tuple[float, float] = (0.0, 0.0),
+    more_waits: tuple[float, float] = (0.0, 0.0),
 ) -> list[float]:
     """
     Return `Reading.values` of a pool at the clock's `now`, in seconds of `time.monotonic`.
 
-    cells: those before `FIRST_WAIT`; further ones are not looked at.
-    holds, waits: when each began, or 0.0 where there is none.
+    cells: those before `FIRST_SITE`; further ones are not looked at.
+    held: seconds of all holds that have ended.
+    holds: of each when it began, and when it was asked for, or `COUNTED`.
+    waits: when each began.
+    more_out, more_waits: how many more there are, and the sum of the clocks when they began.
 
-    The interval since the last change is added to the time-weighted sums, so that two readings
-    without any event in between differ by just the time that passed.
+    What lasts is added to the sums of what has ended, so that two readings without any event in
+    between differ by just the time that passed.
     """
-    passed = max(0.0, now - cells[CHANGED])
-    limit, in_use, waiting = cells[LIMIT], cells[IN_USE], cells[WAITING]
-    idle, opening = cells[IDLE], cells[OPENING]
+    limit, opening, waiting = cells[LIMIT], cells[OPENING], cells[WAITING]
     retired = limit != limit
-    oldest_hold, leak_after = oldest(holds, now), cells[LEAK_AFTER]
+    in_use = len(holds) + more_out[0]
+    idle = max(0.0, cells[OPENED] - cells[CLOSED] - in_use)
+    oldest_hold, leak_after = 0.0, cells[LEAK_AFTER]
     overdue = 0
-    if oldest_hold > leak_after:
-        overdue = sum(is_overdue(since, now, leak_after) for since in holds)
+    in_use_seconds = cells[TAKEN_SECONDS] + held
+    acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
+    if in_use:
+        ages = [max(0.0, now - since) for since, _ in holds]
+        oldest_hold = max(ages, default=0.0)
+        in_use_seconds += sum(ages) + max(0.0, more_out[0] * now - more_out[1])
+        if oldest_hold > leak_after:
+            overdue = sum(age > leak_after for age in ages)
+        acquires = list(acquires)
+        for since, asked in holds:
+            if asked == asked:
+                acquires[bisect_left(ACQUIRE_BUCKETS, since - asked)] += 1
+                acquires[-1] += since - asked
+    ended = cells[TIMEOUT], cells[CANCELLED], cells[ERROR]
+    acquired = max(0.0, sum(acquires[:-1]) - sum(ended))
+    saturated, waiting_seconds = cells[SATURATED_SECONDS], cells[WAITING_SECONDS]
+    if cells[SATURATED_SINCE]:
+        saturated += max(0.0, now - cells[SATURATED_SINCE])
+    if waiting:
+        waiting_seconds += sum(max(0.0, now - since) for since in waits)
+        waiting_seconds += max(0.0, more_waits[0] * now - more_waits[1])
     if retired and not (in_use or idle or opening or waiting):
         # Of a pool that is closed and empty, the peaks go with the other gauges.
         gauges = [0.0] * GAUGES
@@ -143,17 +194,21 @@ def values(
             0.0 if retired else cells[IDLE_FLOOR],
             float(overdue),
             cells[ABANDONED],
-            peak(cells, IN_USE_PEAK, IN_USE_PEAK_BEFORE, IN_USE, now),
-            peak(cells, WAITING_PEAK, WAITING_PEAK_BEFORE, WAITING, now),
+            peak(cells, IN_USE_PEAK, in_use, now),
+            peak(cells, WAITING_PEAK, waiting, now),
             oldest_hold,
-            oldest(waits, now),
+            max(0.0, now - min(waits, default=now)),
             0.0 if retired else 1.0,
             max(0.0, now - cells[SINCE]),
             cells[MOST_IN_USE],
         ]
     return [
         *gauges,
-        *cells[OK : INVALIDATED_SOFT + 1],
+        acquired,
+        *ended,
+        cells[WAITED],
+        max(0.0, acquired - cells[NEW]),
+        *cells[OPENED : INVALIDATED_SOFT + 1],
         cells[NESTED],
         cells[WAS_OVERDUE] + overdue,
         cells[LEAKS_ABANDONED],
@@ -161,8 +216,11 @@ def values(
         cells[DNS_HIT],
         cells[DNS_MISS],
         cells[DNS_ERROR],
-        cells[IN_USE_SECONDS] + in_use * passed,
-        cells[WAITING_SECONDS] + waiting * passed,
-        cells[SATURATED_SECONDS] + (in_use + opening >= limit) * passed,
-        *cells[SCALARS:FIRST_WAIT],
+        in_use_seconds,
+        waiting_seconds,
+        saturated,
+        *acquires,
+        *cells[ACQUIRE_SECONDS.end : HOLD_SECONDS.sum],
+        held,
+        *cells[HOLD_SECONDS.end : FIRST_SITE],
     ]

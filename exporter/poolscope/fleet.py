@@ -27,7 +27,7 @@ from poolscope.findings import Case, findings_of
 from poolscope.folder import POOL, PROCESS, FolderError, check
 from poolscope.holders import Hold, SharedSites, longest_first
 from poolscope.mapped import BadFileError, Opened, PoolFile, PoolView
-from poolscope.reading import IN_USE, LIMIT, OPENING, Reading, add
+from poolscope.reading import IN_USE, LIMIT, OPENING, Reading, Rising, add
 from poolscope.report import Report
 from poolscope.servers import ServerReading
 from poolscope.tally import Clock
@@ -95,6 +95,7 @@ class Fleet:
         self._totals = Totals.load(folder / TOTALS)
         self._known: dict[str, PoolFile] = {}
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
+        self._rising: defaultdict[Key, Rising] = defaultdict(Rising)
         for key, total in self._totals.pools.items():
             self._sites[key].ended(total.sites())
 
@@ -236,7 +237,7 @@ class Fleet:
         if total is not None:
             rows.append(total.reading.values())
             created += total.created
-        return Reading.of(add(rows)), created
+        return Reading.of(self._rising[key].raised(add(rows))), created
 
     def _report(
         self,

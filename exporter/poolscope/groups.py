@@ -17,7 +17,7 @@ from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
-from poolscope.reading import Reading, total
+from poolscope.reading import Reading, Rising, total
 from poolscope.report import HostReading, Report
 from poolscope.sightings import Sightings
 from poolscope.sites import Site
@@ -46,6 +46,7 @@ class Group:
         self.sightings = Sightings(self._sighted)
         self.watches: list[Watch] = []
         self._last_setup = Setup()
+        self._rising = Rising()
 
     def take(self, watch: Watch) -> None:
         """Have a further watch."""
@@ -72,7 +73,10 @@ class Group:
     def read(self) -> Reading:
         """Return the sum of all pools."""
         readings = [ledger.read() for watch in self.watches for ledger in watch.ledgers]
-        return total([*readings, self.ended])
+        if len(readings) == 1 and self.created == 1:
+            return readings[0]
+        values = total([*readings, self.ended]).values()
+        return Reading.of(self._rising.raised(values))
 
     def _sighted(self, rule: str, site: Site | None) -> None:
         for watch in list(self.watches):
@@ -193,6 +197,7 @@ class Groups:
         self._gone.clear()
         for group in self._groups.values():
             group.ended = Reading()
+            group._rising = Rising()
             group.sites = SharedSites()
             group.alarm = Alarm(group.name, group.kind)
             group.sightings = Sightings(group._sighted)

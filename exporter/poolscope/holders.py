@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from poolscope.cells import SHOWN_SITES
-from poolscope.sites import OTHER, Site
+from poolscope.sites import OTHER, Function, Site, site_of
 
 
 class Who(NamedTuple):
     """
-    Who asks for a connection, and then holds it.
+    Who asks for a connection, and then holds it. The hot path makes plain tuples of these.
 
-    site: the line of the application, if it is known.
-    owner: the name of the task or thread.
+    function, at: the place in the application, if it is known; see `sites`.
     asker: what it is that asks, a weak reference where it is a task; see `owners`.
+    owner: the name of the task or thread; "" if nobody is known.
     """
 
-    site: Site | None
-    owner: str
+    function: Function | None
+    at: int
     asker: Hashable
+    owner: str
+
+    @property
+    def site(self) -> Site | None:
+        return site_of((self.function, self.at))
 
     @property
     def label(self) -> str | None:
-        return self.site.function.label if self.site is not None else None
+        return self.function.label if self.function is not None else None
+
+
+NOBODY: Final = Who(None, 0, None, "")
+"""Has what was out before it was watched."""
 
 
 class Holder(NamedTuple):
@@ -76,55 +84,13 @@ class SiteReading(NamedTuple):
     abandoned: float = 0.0
 
 
-Changed = Callable[[int, str, list[float]], None]
-"""Is told of a function, which has a number, what is out, the seconds so far, and up to when."""
-
-
-class SiteSums:
-    """The connection-seconds of each function, for the first `SHOWN_SITES` and all others."""
-
-    def __init__(self, changed: Changed) -> None:
-        self._changed = changed
-        # By label: connections out, seconds up to the last change, when that was; its number.
-        self._sums: dict[str, list[float]] = {}
-
-    def change(self, label: str | None, by: int, now: float) -> None:
-        """One connection more or less is out with that function; None is not counted."""
-        if label is None:
-            return
-        label = self.shown(label)
-        sums = self._sums.get(label)
-        if sums is None:
-            sums = self._sums[label] = [0.0, 0.0, now, len(self._sums)]
-        sums[1] += sums[0] * max(0.0, now - sums[2])
-        sums[0] += by
-        sums[2] = now
-        self._changed(int(sums[3]), label, sums)
-
-    def shown(self, label: str) -> str:
-        """Return the label as it is shown: others come when there is no room for names."""
-        return label if label in self._sums or len(self._sums) < SHOWN_SITES else OTHER
-
-    def read(
-        self, now: float, overdue: Iterable[str | None], abandoned: Iterable[str | None] = ()
-    ) -> list[SiteReading]:
-        """Return a reading of each function; of the holds that are that, each one's label."""
-        late, lost = self._counted(overdue), self._counted(abandoned)
-        return [
-            SiteReading(label, out, seconds + out * max(0.0, now - since), late[label], lost[label])
-            for label, (out, seconds, since, _) in self._sums.items()
-        ]
-
-    def _counted(self, labels: Iterable[str | None]) -> Counter[str]:
-        return Counter(self.shown(label) for label in labels if label is not None)
-
-
 class SharedSites:
     """What several pools of one name have at each function, those that are gone included."""
 
     def __init__(self) -> None:
         self._ended: dict[str, float] = {}
         self._shown: dict[str, None] = {}
+        self._last: dict[str, float] = {}
 
     def ended(self, readings: Iterable[SiteReading]) -> None:
         """Keep the seconds of a pool that is gone."""
@@ -145,6 +111,9 @@ class SharedSites:
             sum_[1] += seconds
             sum_[2] += overdue
             sum_[3] += abandoned
+        for label, sum_ in sums.items():
+            # As with `reading.Rising`.
+            sum_[1] = self._last[label] = max(sum_[1], self._last.get(label, 0.0))
         labels = sorted(sums, key=lambda site: (site == OTHER, site))
         return tuple(SiteReading(label, *sums[label]) for label in labels)
 

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Final, Literal, NamedTuple
 
 from poolscope import cells as c
-from poolscope.holders import Holder, SiteReading, SiteSums, Who
+from poolscope.holders import NOBODY, Holder, SiteReading, Who
 from poolscope.segment import Segment
-from poolscope.slots import Slots
+from poolscope.sites import OTHER, Function
 
 KEPT_NEWS: Final = 1000
 """What waits to be said in the log; more than that is only counted."""
+
+REMEMBERED_FUNCTIONS: Final = 1000
+"""Whose cells are known; of more, as where code is made all the time, they are found again."""
+
+Back = Callable[[], object]
+
+KEPT: Final[Back] = int
+"""Says that somebody has it, whoever that is: where no reference tells whether anybody does."""
+
+UNUSUAL: Final[Back] = type(None)
+"""Has the end of a hold looked at with care."""
+
+Hold = tuple[float, float, Who, Back, int]
+"""
+What is out: since when, or `cells.TAKEN`; when it was asked for, or taken, or `cells.COUNTED`; with
+whom; what returns None once nobody can return it; the first cell of its slot, 0 if it has none.
+
+A plain tuple, as the hot path makes one for each use of a connection.
+"""
 
 
 class News(NamedTuple):
@@ -26,153 +45,251 @@ class News(NamedTuple):
 
 class Holds:
     """
-    What is out now, by the key of the connection.
+    What is out now, by the key of the connection. The methods are for what is not usual; what is
+    usual, `hot_path` does with these same attributes.
 
-    look_at: the clock from which on there may be news, `math.inf` while nothing is out.
+    askers: how many connections each task or thread has.
+    site_cells: by function, the cell of its seconds.
+    look_at: the clock from which on there may be news.
 
-    The ledger's lock protects everything but `look_at`, `of`, `who` and `news`.
+    The ledger's lock protects what the methods do. A hold may begin without it.
     """
 
-    def __init__(self, segment: Segment, leak_after: float) -> None:
-        self._segment = segment
-        self._cells = cells = segment.cells
+    def __init__(self, leak_after: float) -> None:
+        self.out: dict[Hashable, Hold] = {}
+        self.askers: dict[Hashable, int] = {}
+        self.site_cells: dict[Function | None, int] = {}
+        self.look_at = math.inf
+        self.news: deque[News] = deque(maxlen=KEPT_NEWS)
         self._leak_after = leak_after
-        self._slots = Slots(cells, c.FIRST_HOLD, len(cells), c.HOLD_CELLS)
-        self._who: dict[Hashable, Who] = {}
-        self._askers: dict[Hashable, int] = {}
-        self._sites = SiteSums(segment.summed)
+        self._labels: dict[str, int] = {}
+        # Of those whose end is looked at with care, what the hold would have.
+        self._backs: dict[Hashable, Back] = {}
         self._abandoned: set[Hashable] = set()
         self._told: set[Hashable] = set()
-        self.news: deque[News] = deque(maxlen=KEPT_NEWS)
-        self.look_at = math.inf
 
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._slots
-
-    def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._slots)
+    def start(self, segment: Segment, now: float) -> None:
+        """Begin with nothing, in a segment whose cells are all 0.0."""
+        self._segment = segment
+        self._cells = segment.cells
+        for known in (self.out, self.askers, self.site_cells, self._labels, self._backs):
+            known.clear()
+        for noted in (self._abandoned, self._told, self.news):
+            noted.clear()
+        self.site_cells[None] = c.OF_NOBODY
+        self.look_at = now + self._leak_after
 
     def who(self, key: Hashable) -> Who | None:
         """Return who has the connection, if that is known."""
-        return self._who.get(key)
+        hold = self.out.get(key)
+        return _known(hold[2]) if hold is not None else None
 
-    def of(self, asker: Hashable) -> int:
-        """Return how many connections that task or thread has."""
-        return self._askers.get(asker, 0)
+    def is_held(self, key: Hashable) -> bool:
+        """Whether a caller has it, for whom it is not just being set up."""
+        hold = self.out.get(key)
+        return hold is not None and hold[0] != c.TAKEN
 
-    def reserve(self, key: Hashable, since: float) -> None:
-        """A connection is out: since then, or, with 0.0, for a caller who does not have it yet."""
-        self._slots.begin(key, since)
-        if since:
-            self._expect(since)
-            self._mark(key, None)
+    def is_dropped(self, key: Hashable) -> bool:
+        """Whether nobody is left who could return what is out."""
+        hold = self.out.get(key)
+        back = hold[3] if hold is not None else KEPT
+        return (self._backs.get(key, KEPT) if back is UNUSUAL else back)() is None
 
-    def begin(self, key: Hashable, now: float, who: Who | None) -> None:
-        """A caller has a connection that is out; a hold of it by another (shared) one ends."""
-        self._end(key, self._slots.restart(key, now), now, returned=True)
-        self._expect(now)
-        self._mark(key, who)
-        if who is not None:
-            self._who[key] = who
-            self._askers[who.asker] = self.of(who.asker) + 1
-            self._sites.change(who.label, 1, now)
+    # Beginning and ending
+
+    def take(self, key: Hashable, now: float) -> None:
+        """A connection is out, for a caller who does not have it yet."""
+        self._more(1, now)
+        self.out[key] = c.TAKEN, now, NOBODY, UNUSUAL, 0
+
+    def begin(self, key: Hashable, now: float, asked: float, who: Who, back: Back) -> None:
+        """A caller has a connection, which may be taken already, or be another's too."""
+        self.end(key, now, returned=True)
+        slot = self._slot(who)
+        if slot:
+            self._cells[slot + c.HOLD_ASKED] = asked
+            self._cells[slot] = now
+        elif self._segment.shared:
+            self._more(1, now, who[0])
+            self._count(asked, now)
+            asked = c.COUNTED
+        if asked != asked:
+            self._backs[key], back = back, UNUSUAL
+        self.out[key] = now, asked, who, back, slot
+        self.askers[who[2]] = self.askers.get(who[2], 0) + 1
+
+    def adopt(self, key: Hashable, now: float, back: Back) -> None:
+        """A connection is found that is out already."""
+        self.begin(key, now, c.COUNTED, NOBODY, back)
 
     def end(self, key: Hashable, now: float, returned: bool) -> None:
         """A connection is out no more: `returned` by its holder, or lost."""
-        since = self._slots.end(key)
-        if since is not None:
-            self._end(key, since, now, returned)
+        hold = self.out.pop(key, None)
+        if hold is None:
+            return
+        self._backs.pop(key, None)
+        since, asked, who, _, slot = hold
+        if since == c.TAKEN:
+            self._cells[c.TAKEN_SECONDS] += max(0.0, now - asked)
+            self._more(-1, asked)
+            return
+        held = max(0.0, now - since)
+        self._count(asked, since)
+        c.HOLD_SECONDS.count(self._cells, held)
+        self._cells[self.site_cell(who[0])] += held  # their sum is that of the histogram
+        if slot:
+            self._free(slot)
+        elif self._segment.shared:
+            self._more(-1, since, who[0])
+        self.forget(who[2])
+        self._judge(key, who, held, returned)
+
+    def forget(self, asker: Hashable) -> None:
+        """A task or thread has one connection less."""
+        left = self.askers.pop(asker, 1) - 1
+        if left:
+            self.askers[asker] = left
+
+    def site_cell(self, function: Function | None) -> int:
+        """Return the cell of the function's seconds, which is that of all others after many."""
+        cell = self.site_cells.get(function)
+        if cell is None:
+            label = self._shown(function)
+            if label not in self._labels:
+                site = c.FIRST_SITE + c.SITE_CELLS * len(self._labels)
+                self._labels[label] = site + c.SITE_SECONDS
+                self._segment.named(site, label)
+            if len(self.site_cells) > REMEMBERED_FUNCTIONS:
+                self.site_cells.clear()
+                self.site_cells[None] = c.OF_NOBODY
+            cell = self.site_cells[function] = self._labels[label]
+        return cell
+
+    def _shown(self, function: Function | None) -> str:
+        label = function.label if function is not None else OTHER
+        return label if label in self._labels or len(self._labels) < c.SHOWN_SITES else OTHER
+
+    def _count(self, asked: float, since: float) -> None:
+        """Observe how long the attempt took, unless it is counted."""
+        if asked == asked:
+            c.ACQUIRE_SECONDS.observe(self._cells, since - asked)
+
+    def _slot(self, who: Who) -> int:
+        """Return a slot that says with whom the hold is, or 0 if there is none."""
+        segment = self._segment
+        if not segment.free:
+            return 0
+        slot = segment.free.pop()
+        if not segment.mark(slot, who):
+            self.site_cell(who[0])
+            segment.learn(Who(*who), self._shown(who[0]))
+            segment.mark(slot, who)
+        return slot
+
+    def _free(self, slot: int) -> None:
+        self._cells[slot] = 0.0
+        self._cells[slot + c.HOLD_LOST] = 0.0
+        self._segment.free.append(slot)
+
+    def _more(self, by: int, since: float, function: Function | None = None) -> None:
+        """Let others know of one more or less without a slot, which has lasted since then."""
+        cells = self._cells
+        places = [(c.MORE_OUT, c.MORE_OUT_SINCE)]
+        if function is not None:
+            site = self.site_cell(function) - c.SITE_SECONDS
+            places.append((site + c.SITE_MORE, site + c.SITE_MORE_SINCE))
+        for number, sum_ in places:
+            cells[number] += by
+            # What remains of fractions goes with the last one.
+            cells[sum_] = cells[sum_] + by * since if cells[number] else 0.0
+
+    # What is wrong
 
     def abandon(self, key: Hashable, now: float) -> bool:
         """Nobody is left who could return it; return whether that is new, and of a hold."""
-        if key not in self._slots or key in self._abandoned or not self._slots.since(key):
+        if key in self._abandoned or not self.is_held(key):
             return False
+        since, asked, who, _, slot = self.out[key]
+        self._backs[key] = KEPT
+        self.out[key] = since, asked, who, UNUSUAL, slot
         self._abandoned.add(key)
-        if cell := self._slots.cell(key):
-            self._cells[cell + c.HOLD_LOST] = 1.0
+        if slot:
+            self._cells[slot + c.HOLD_LOST] = 1.0
         self._cells[c.ABANDONED] = len(self._abandoned)
         self._cells[c.LEAKS_ABANDONED] += 1
-        held = max(0.0, now - self._slots.since(key))
-        self._tell(News("abandoned", self._who.get(key), held))
+        self._tell(News("abandoned", _known(who), max(0.0, now - since)))
         return True
 
     def look(self, now: float) -> None:
         """Make news of what has become overdue, and know when to look again."""
-        next_since = math.inf
-        for key in self._slots:
-            since = self._slots.since(key)
-            if c.is_overdue(since, now, self._leak_after):
-                if key not in self._told:
-                    self._told.add(key)
-                    self.news.append(News("overdue", self._who.get(key), now - since))
-            elif since:
-                next_since = min(next_since, since)
-        self.look_at = next_since + self._leak_after
+        oldest = now
+        for key, (since, _, who, _, _) in list(self.out.items()):
+            if since == c.TAKEN or key in self._told:
+                continue
+            if now - since > self._leak_after:
+                self._told.add(key)
+                self.news.append(News("overdue", _known(who), now - since))
+            else:
+                oldest = min(oldest, since)
+        # What begins later becomes overdue later.
+        self.look_at = oldest + self._leak_after
 
-    def holders(self, now: float) -> list[Holder]:
-        """Return who has what is out, the longest hold first."""
-        held = [(self._slots.since(key), key) for key in self._slots]
-        return [
-            Holder(
-                self._who.get(key),
-                max(0.0, now - since),
-                c.is_overdue(since, now, self._leak_after),
-                key in self._abandoned,
-            )
-            for since, key in sorted(held, key=lambda hold: hold[0])
-            if since  # else it is being set up for a caller
-        ]
-
-    def sites(self, now: float) -> list[SiteReading]:
-        """Return what each function of the application has out, and has had."""
-        overdue = [
-            who.label
-            for key, who in self._who.items()
-            if c.is_overdue(self._slots.since(key), now, self._leak_after)
-        ]
-        abandoned = [who.label for key in self._abandoned if (who := self._who.get(key))]
-        return self._sites.read(now, overdue, abandoned)
-
-    def without_cell(self) -> list[float]:
-        """Return when those began that have no slot."""
-        return self._slots.without_cell()
-
-    def _mark(self, key: Hashable, who: Who | None) -> None:
-        """Let those who read the segment know who has it."""
-        if cell := self._slots.cell(key):
-            self._cells[cell + c.HOLD_LOST] = 0.0
-            self._segment.held(cell, who)
-
-    def _expect(self, since: float) -> None:
-        # Holds begin one after the other, so the first one to become overdue is known already.
-        if self.look_at == math.inf:
-            self.look_at = since + self._leak_after
+    def _judge(self, key: Hashable, who: Who, held: float, returned: bool) -> None:
+        """Count what was wrong with a hold that has ended."""
+        if key in self._abandoned:
+            self._abandoned.discard(key)
+            self._cells[c.ABANDONED] = len(self._abandoned)
+            returned = False
+        if held > self._leak_after:
+            self._told.discard(key)
+            self._cells[c.WAS_OVERDUE] += 1
+            if returned:
+                self._cells[c.RECOVERED] += 1
+                self._tell(News("recovered", _known(who), held))
 
     def _tell(self, news: News) -> None:
         self.news.append(news)
         self.look_at = -math.inf
 
-    def _end(self, key: Hashable, since: float, now: float, returned: bool) -> None:
-        """Observe a hold, if it had begun, and forget who had it."""
-        who = self._who.pop(key, None)
-        if who is not None:
-            self._sites.change(who.label, -1, now)
-            self._askers[who.asker] -= 1
-            if not self._askers[who.asker]:
-                del self._askers[who.asker]
-        if not since:
-            return
-        c.HOLD_SECONDS.observe(self._cells, now - since)
-        if key in self._abandoned:
-            self._abandoned.discard(key)
-            self._cells[c.ABANDONED] = len(self._abandoned)
-            returned = False
-        if now - since > self._leak_after:
-            self._told.discard(key)
-            self._cells[c.WAS_OVERDUE] += 1
-            if returned:
-                self._cells[c.RECOVERED] += 1
-                self._tell(News("recovered", who, now - since))
+    # Reading
+
+    def seconds(self) -> float:
+        """Return the seconds of all holds that have ended."""
+        functions = self._cells[c.FIRST_SITE + c.SITE_SECONDS : c.FIRST_WAIT : c.SITE_CELLS]
+        return self._cells[c.OF_NOBODY] + sum(functions.tolist())
+
+    def holders(self, now: float) -> list[Holder]:
+        """Return who has what is out, the longest hold first."""
+        held = [
+            Holder(
+                _known(who),
+                max(0.0, now - since),
+                now - since > self._leak_after,
+                key in self._abandoned,
+            )
+            for key, (since, _, who, _, _) in list(self.out.items())
+            if since != c.TAKEN
+        ]
+        return sorted(held, key=lambda holder: -holder.held_seconds)
+
+    def sites(self, now: float) -> list[SiteReading]:
+        """Return what each function of the application has out, and has had."""
+        sums: dict[str, list[float]] = {}
+        for key, (since, _, who, _, _) in list(self.out.items()):
+            if who[0] is not None:
+                self.site_cell(who[0])
+                sum_ = sums.setdefault(self._shown(who[0]), [0, 0.0, 0, 0])
+                sum_[0] += 1
+                sum_[1] += max(0.0, now - since)
+                sum_[2] += now - since > self._leak_after
+                sum_[3] += key in self._abandoned
+        nothing = [0, 0.0, 0, 0]
+        return [
+            SiteReading(label, out, self._cells[cell] + seconds, late, lost)
+            for label, cell in self._labels.items()
+            for out, seconds, late, lost in [sums.get(label, nothing)]
+        ]
+
+
+def _known(who: Who) -> Who | None:
+    return Who(*who) if who is not NOBODY else None

@@ -9,15 +9,19 @@ that is missed or fires twice cannot make a gauge drift.
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Hashable, Sequence
+from threading import Lock
 
 from poolscope import cells as c
-from poolscope.holders import Holder, SiteReading, Who
-from poolscope.holds import News
+from poolscope.holders import NOBODY, Holder, SiteReading, Who
+from poolscope.holds import KEPT, Back, News
+from poolscope.hot_path import hot_path, off
 from poolscope.reading import Reading
 from poolscope.recorder import noted, recorded
-from poolscope.tally import Tally
+from poolscope.segment import Segment, Segments
+from poolscope.tally import Clock, Limits, Tally
 
 
 class Ledger(Tally):
@@ -26,22 +30,47 @@ class Ledger(Tally):
 
     Keys are any hashable values that are unique among the open connections (or waits, or
     attempts to open) of the pool while they last. Times are readings of `clock`, in seconds.
+
+    begin, end: `served` and `returned` of an ordinary use; see `hot_path`.
+    holds: what is out.
     """
+
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Clock = time.monotonic,
+        leak_after: float | None = None,
+        segments: Segments = Segment,
+    ) -> None:
+        super().__init__(limits, clock, leak_after, segments)
+        self.begin, self.end = hot_path(self)
+
+    def forked(self) -> None:
+        super().forked()
+        self.begin, self.end = off, off
+
+    def _wake(self) -> Lock:
+        lock = super()._wake()
+        self.begin, self.end = hot_path(self)
+        return lock
 
     # Connections
 
     @recorded
-    def adopted(self, key: Hashable, now: float, out: bool) -> None:
-        """A connection is found that was open before it was watched."""
+    def adopted(self, key: Hashable, now: float, out: bool, back: Back = KEPT) -> None:
+        """A connection is found that was open before it was watched; `back`: see `holds.Hold`."""
         self._advance(now)
-        self._add(key, out, now if out else 0.0)
+        self._add(key)
+        if out:
+            self.holds.adopt(key, now, back)
+        self._count(now)
 
     @recorded
     def opening(self, attempt: Hashable, now: float) -> None:
         """The pool begins to establish a connection."""
         self._advance(now)
         self._opening.add(attempt)
-        self._cells[c.OPENING] = len(self._opening)
+        self._count(now)
 
     @recorded
     def opened(
@@ -50,9 +79,11 @@ class Ledger(Tally):
         """The connection is there, `out` with the caller that it was opened for, or idle."""
         self._advance(now)
         self._opening.discard(attempt)
-        self._cells[c.OPENING] = len(self._opening)
         c.OPEN_SECONDS.observe(self._cells, seconds)
-        self._add(key, out, 0.0)
+        self._add(key)
+        if out and key not in self.holds.out:
+            self.holds.take(key, now)
+        self._count(now)
 
     @recorded
     def open_failed(self, attempt: Hashable, now: float, seconds: float) -> None:
@@ -61,9 +92,9 @@ class Ledger(Tally):
             return
         self._advance(now)
         self._opening.discard(attempt)
-        self._cells[c.OPENING] = len(self._opening)
         self._cells[c.OPEN_FAILED] += 1
         c.OPEN_SECONDS.observe(self._cells, seconds)
+        self._count(now)
 
     @noted
     def closed(self, key: Hashable, now: float) -> None:
@@ -71,10 +102,10 @@ class Ledger(Tally):
         if key not in self._open:
             return
         self._advance(now)
-        self._out.end(key, now, returned=False)
+        self._end(key, now, returned=False)
         self._open.discard(key)
         self._cells[c.CLOSED] += 1
-        self._count()
+        self._count(now)
 
     @recorded
     def invalidated(self, soft: bool) -> None:
@@ -86,87 +117,85 @@ class Ledger(Tally):
     @recorded
     def taken(self, key: Hashable, now: float) -> None:
         """An idle connection is taken for a caller, who does not have it yet."""
-        if key not in self._out:
+        if key not in self.holds.out:
             self._advance(now)
-            self._add(key, True, 0.0)
-
-    @recorded
-    def held(self, key: Hashable, now: float, reused: bool, who: Who | None = None) -> None:
-        """A caller has the connection; `reused` if it was open before the caller asked."""
-        self._hold(key, now, reused, who)
+            self._add(key)
+            self.holds.take(key, now)
+            self._count(now)
 
     @recorded
     def served(
         self,
         key: Hashable,
         now: float,
-        seconds: float,
-        queued: float | None,
-        reused: bool,
-        who: Who | None = None,
+        asked: float,
+        who: Who = NOBODY,
+        back: Back = KEPT,
+        queued: float | None = None,
+        reused: bool = True,
     ) -> None:
-        """An attempt has ended well, and the caller has the connection: `finished` and `held`."""
-        self._finish(c.OK, seconds, queued)
-        self._hold(key, now, reused, who)
+        """
+        An attempt that began at `asked` has ended well, and the caller has the connection.
+
+        back: returns None once nobody can return it; see `holds.Hold`.
+        queued: seconds of waiting for a slot; None if the caller did not have to.
+        reused: whether the connection was open before the caller asked.
+        """
+        self._advance(now)
+        self._wait(queued)
+        self._cells[c.NEW] += not reused
+        self._add(key)
+        self.holds.begin(key, now, asked, who, back)
+        self._count(now)
 
     @recorded
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and open."""
         self._advance(now)
-        self._out.end(key, now, returned=True)
-        self._add(key, False, 0.0)
+        self._end(key, now, returned=True)
+        self._add(key)
+        self._count(now)
 
     @recorded
     def abandoned(self, key: Hashable, now: float) -> None:
         """Nobody is left who could return a connection that is out."""
-        if self._out.abandon(key, now):
-            who = self._out.who(key)
-            self.sightings.note("abandoned", who.site if who is not None else None)
+        self._abandon(key, now)
 
     @noted
     def look(self, now: float) -> None:
         """Look for what has become overdue; see `news`."""
-        self._out.look(now)
+        self.holds.look(now)
 
     # Callers
 
-    def asked(self, who: Who, now: float) -> bool:
-        """Somebody asks for a connection; return whether it is time to `look`."""
-        # What this caller did last may not be applied yet, but then it is in the queue.
-        if self._out.of(who.asker) or self._pending or self._lock.locked():
-            self._asked(who)
-        return now >= self._out.look_at
-
     @recorded
-    def _asked(self, who: Who) -> None:
-        if self._out.of(who.asker):
+    def nested(self, who: Who) -> None:
+        """One asks who seems to have a connection; what was done last may not be applied yet."""
+        if who.asker in self.holds.askers:
             self._cells[c.NESTED] += 1
             self.sightings.note("nested-acquire", who.site)
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:
         """A caller blocks, because no slot is free."""
-        if caller in self._waiting:
-            return
-        self._advance(now)
-        self._waiting.begin(caller, now)
-        self._count_waiting()
+        if caller not in self._waits:
+            self._advance(now)
+            self._waits.begin(caller, now)
 
     @recorded
     def stopped_waiting(self, caller: Hashable, now: float) -> None:
         """The caller blocks no more, with a slot or without."""
-        if caller not in self._waiting:
-            return
-        self._advance(now)
-        self._waiting.end(caller)
-        self._count_waiting()
+        if caller in self._waits:
+            self._advance(now)
+            self._waits.end(caller, now)
 
     @recorded
     def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
         """
-        An attempt to get a connection has ended.
+        An attempt to get a connection has ended, and its caller has none.
 
-        outcome: `cells.OK`, `TIMEOUT`, `CANCELLED` or `ERROR`.
+        outcome: `cells.TIMEOUT`, `CANCELLED` or `ERROR`; `OK` if the caller has one that is no
+            longer of the pool.
         seconds: since it began.
         queued: of that, waiting for a slot; None if it did not have to wait.
         """
@@ -185,11 +214,11 @@ class Ledger(Tally):
     def emptied(self, now: float) -> None:
         """All connections leave the pool at once."""
         self._advance(now)
-        for key in list(self._out):
-            self._out.end(key, now, returned=False)
+        for key in list(self.holds.out):
+            self.holds.end(key, now, returned=False)
         self._cells[c.CLOSED] += len(self._open)
         self._open.clear()
-        self._count()
+        self._count(now)
 
     def retired(self, now: float) -> None:
         """The pool takes no new callers: it has no limits any more, only what is left in it."""
@@ -203,23 +232,30 @@ class Ledger(Tally):
     def _retire(self, now: float) -> None:
         self._advance(now)
         self._take_no_more()
+        self._count(now)
 
     def replace(self, predecessor: Ledger) -> None:
         """Go on in the place of a pool that is retired; its peaks are those of this one now."""
         if predecessor.asleep:
             return
         with predecessor.patiently():
-            peaks = predecessor._cells[c.PEAKS].tolist()
-            predecessor._cells[c.IN_USE_PEAK] = predecessor._cells[c.IN_USE]
-            predecessor._cells[c.IN_USE_PEAK_BEFORE] = predecessor._cells[c.IN_USE]
-            predecessor._cells[c.WAITING_PEAK] = predecessor._cells[c.WAITING]
-            predecessor._cells[c.WAITING_PEAK_BEFORE] = predecessor._cells[c.WAITING]
+            cells = predecessor._cells
+            peaks = cells[c.PEAKS].tolist()
+            cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = len(predecessor.holds.out)
+            cells[c.WAITING_PEAK] = cells[c.WAITING_PEAK_BEFORE] = cells[c.WAITING]
+            predecessor._count(self.clock())
         self._continue(peaks)
 
     @recorded
     def _continue(self, peaks: Sequence[float]) -> None:
         for cell, value in enumerate(peaks, c.WINDOW):
             self._cells[cell] = max(value, self._cells[cell]) if cell != c.WINDOW else value
+        self._count(self.clock())
+
+    @recorded
+    def crowded(self, now: float) -> None:
+        """More are in use than were a moment ago: a peak, or the last free slot is gone."""
+        self._count(now)
 
     # Reading
 
@@ -227,30 +263,35 @@ class Ledger(Tally):
         """Return one consistent reading, with everything that was recorded before the call."""
         with self.patiently():
             now = self.clock()
-            cells = self._cells.tolist()
-            holds, waits = self._out.without_cell(), self._waiting.without_cell()
-        holds = [*cells[c.FIRST_HOLD :: c.HOLD_CELLS], *holds]
-        waits = [*cells[c.FIRST_WAIT : c.FIRST_SITE], *waits]
-        return Reading.of(c.values(cells, now, holds, waits))
+            cells = self._cells[: c.FIRST_SITE].tolist()
+            held, out, waits = (
+                self.holds.seconds(),
+                list(self.holds.out.values()),
+                self._waits.since(),
+            )
+        holds = [(since, asked) for since, asked, *_ in out if since != c.TAKEN]
+        taken = [asked for since, asked, *_ in out if since == c.TAKEN]
+        values = c.values(cells, now, held, holds, waits, (len(taken), sum(taken)))
+        return Reading.of(self._rising.raised(values))
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
         """Return the keys of the connections that are open, and of those that are out."""
         with self.patiently():
-            return frozenset(self._open), frozenset(self._out)
+            return frozenset(self._open), frozenset(self.holds.out)
 
     def holders(self) -> list[Holder]:
         """Return who has what is out, the longest hold first."""
         with self.patiently():
-            return self._out.holders(self.clock())
+            return self.holds.holders(self.clock())
 
     def sites(self) -> list[SiteReading]:
         """Return what each function of the application has out, and has had."""
         with self.patiently():
-            return self._out.sites(self.clock())
+            return self.holds.sites(self.clock())
 
     def who(self, key: Hashable) -> Who | None:
         """Return who has a connection that is out, if that is known."""
-        return self._out.who(key)
+        return self.holds.who(key)
 
     @property
     def unclosed(self) -> bool:
@@ -260,4 +301,4 @@ class Ledger(Tally):
     @property
     def news(self) -> deque[News]:
         """What is to be said in the log; whoever says it takes it out."""
-        return self._out.news
+        return self.holds.news

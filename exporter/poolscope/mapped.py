@@ -13,8 +13,7 @@ import os
 import stat
 import struct
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from typing import Final
 from poolscope import cells as c
 from poolscope.findings import Setup
 from poolscope.holders import Hold, SiteReading
-from poolscope.reading import ABANDONED, OVERDUE, Reading
+from poolscope.reading import Reading
 from poolscope.report import Info
 from poolscope.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
 
@@ -30,19 +29,19 @@ LARGEST: Final = 16 * 2**20
 TRIES: Final = 50
 PAUSE: Final = 0.0001
 """
-How often, after how many seconds, a file that is changing is read again. A process that stopped
-in the middle of a change is taken as it is.
+How often, after how many seconds, a file that is changing is read again.
 """
 
 
 SEQUENCE: Final = struct.Struct("d")
+NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 SITE: Final = struct.Struct(f"{c.SITE_CELLS}d")
-NUMBERS: Final = struct.Struct(f"{c.FIRST_WAIT}d")
-"""The first cell, and all before those of single waits, functions and holds."""
+HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
+"""The first cell, all before those of functions, waits and holds, and those of one of these."""
 
 
 SiteValues = tuple[str, float, float, float, float]
-NONE: Final[Mapping[float, int]] = {}
+NOTHING: Final = (0.0, 0.0, 0.0, 0.0)
 
 likenesses: dict[tuple[object, ...], int] = {}
 """Numbers of what pools have in common; as many as there are ways to set them up and use them."""
@@ -72,6 +71,7 @@ class PoolView:
     _pid: int
     _now: float
     _cells: memoryview[float]
+    _functions: list[tuple[float, ...]]
     _owners: bytes
     _texts: list[str]
 
@@ -89,54 +89,49 @@ class PoolView:
 
     def each_site(self) -> Iterator[SiteValues]:
         """Return the values of `sites`."""
-        late, lost = self._leaked()
-        now, texts = self._now, self._texts
-        functions = self._cells[c.FIRST_SITE : c.FIRST_HOLD]
-        for number, out, seconds, since in SITE.iter_unpack(functions):
-            if not number:  # functions come one after the other
-                break
+        out, now, texts = self._out_by_function(), self._now, self._texts
+        for number, seconds, more, more_since in self._functions:
             if 0 < number <= len(texts):
-                so_far = seconds + out * max(0.0, now - since)
-                if out >= 0.0 and 0.0 <= so_far < math.inf:
-                    label = texts[int(number) - 1]
-                    yield label, out, so_far, late.get(number, 0), lost.get(number, 0)
+                in_use, ages, late, lost = out.get(number, NOTHING)
+                so_far = seconds + ages + max(0.0, more * now - more_since)
+                yield texts[int(number) - 1], in_use + more, so_far, late, lost
 
     def _text(self, number: float) -> str | None:
         return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
 
-    def _slots_in_use(self) -> Iterator[int]:
-        starts = self._cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
-        return (c.FIRST_HOLD + c.HOLD_CELLS * slot for slot, since in enumerate(starts) if since)
+    def _is_overdue(self, since: float) -> bool:
+        return self._now - since > self._cells[c.LEAK_AFTER]
 
-    def _is_overdue(self, slot: int) -> bool:
-        return c.is_overdue(self._cells[slot], self._now, self._cells[c.LEAK_AFTER])
+    def _slots_in_use(self) -> Iterator[tuple[int, float, float, float, float, float]]:
+        """Yield the number of each slot that has a hold, and its cells."""
+        cells = HOLD.iter_unpack(self._cells[c.FIRST_HOLD :])
+        for slot, (since, asked, site, label, lost) in enumerate(cells):
+            if 0.0 < since < math.inf:
+                yield slot, since, asked, site, label, lost
 
     def _holds(self) -> Iterator[Hold]:
-        cells = self._cells
-        for slot in self._slots_in_use():
-            start = (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
+        for slot, since, _, site, _, lost in self._slots_in_use():
+            start = slot * OWNER_BYTES
             owner = self._owners[start : start + OWNER_BYTES].rstrip(b"\0").decode(errors="replace")
             yield Hold(
                 pool=self.pool,
                 kind=self.kind,
-                site=self._text(cells[slot + c.HOLD_SITE]),
-                held_seconds=max(0.0, self._now - cells[slot]),
+                site=self._text(site),
+                held_seconds=max(0.0, self._now - since),
                 owner=owner or None,
-                overdue=self._is_overdue(slot),
-                abandoned=bool(cells[slot + c.HOLD_LOST]),
+                overdue=self._is_overdue(since),
+                abandoned=bool(lost),
                 pid=self._pid,
             )
 
-    def _leaked(self) -> tuple[Mapping[float, int], Mapping[float, int]]:
-        """Return by the number of a function how many of its holds are overdue, and abandoned."""
-        if not (self.values[OVERDUE] or self.values[ABANDONED]):
-            return NONE, NONE
-        late, lost = Counter[float](), Counter[float]()
-        for slot in self._slots_in_use():
-            label = self._cells[slot + c.HOLD_LABEL]
-            late[label] += self._is_overdue(slot)
-            lost[label] += bool(self._cells[slot + c.HOLD_LOST])
-        return late, lost
+    def _out_by_function(self) -> dict[float, tuple[float, float, float, float]]:
+        """Return by the number of a function what it has, for how long, overdue and abandoned."""
+        found: dict[float, tuple[float, float, float, float]] = {}
+        for _, since, _, _, label, lost in self._slots_in_use():
+            in_use, ages, late, gone = found.get(label, NOTHING)
+            ages += max(0.0, self._now - since)
+            found[label] = in_use + 1, ages, late + self._is_overdue(since), gone + bool(lost)
+        return found
 
 
 class PoolFile:
@@ -152,6 +147,7 @@ class PoolFile:
         self._texts: list[str] = []
         self._seen: dict[str, tuple[str, ...]] = {}
         self._likeness = 0
+        self._whole = b""
         with Opened(self._path) as (file, size):
             head = os.pread(file, HEAD.size, 0)
             if len(head) < HEAD.size:
@@ -186,7 +182,7 @@ class PoolFile:
         with Opened(self._path) as (file, size):
             if size != self._size:
                 raise BadFileError("it has another size than it had")
-            numbers, cells, owners = self._read(file)
+            numbers, cells, owners = self._read(file, seen is None)
             if not _make_sense(numbers):
                 raise BadFileError("its numbers make no sense")
             if numbers[c.TEXTS] != len(self._texts):
@@ -194,20 +190,29 @@ class PoolFile:
                 self._seen = _seen(self._texts)
                 self._likeness = 0
         if seen is not None:
-            now = max(seen, numbers[c.CHANGED])
-        holds = cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
-        waits = cells[c.FIRST_WAIT : c.FIRST_SITE].tolist() if numbers[c.WAITING] else ()
+            now = seen
+        functions = _functions(cells)
+        held = numbers[c.OF_NOBODY] + sum([seconds for _, seconds, *_ in functions])
         return PoolView(
             pool=self.pool,
             kind=self.kind,
             info=self.info,
             setup=self.setup,
-            values=c.values(numbers, now, holds, waits),
+            values=c.values(
+                numbers,
+                now,
+                held,
+                _holds(cells),
+                _waits(cells) if numbers[c.WAITING] else [],
+                (numbers[c.MORE_OUT], numbers[c.MORE_OUT_SINCE]),
+                (numbers[c.MORE_WAITS], numbers[c.MORE_WAITS_SINCE]),
+            ),
             seen=self._seen,
             likeness=self._likeness or self._compare(),
             _pid=self._pid,
             _now=now,
             _cells=cells,
+            _functions=functions,
             _owners=owners,
             _texts=self._texts,
         )
@@ -218,18 +223,23 @@ class PoolFile:
         self._likeness = likenesses.setdefault(like, len(likenesses) + 1)
         return self._likeness
 
-    def _read(self, file: int) -> tuple[tuple[float, ...], memoryview[float], bytes]:
+    def _read(self, file: int, alive: bool) -> tuple[tuple[float, ...], memoryview[float], bytes]:
         """
         Return the numbers, all cells, and the owners.
 
-        They are of one moment, if the file is not changed each time that it is read.
+        They are of one moment. A process that lives and is in the middle of a change for long, as
+        it does not get to run, is taken as it was last time: what ends just now would be there
+        twice, and then once again.
         """
         for _ in range(TRIES):
             data = os.pread(file, self._end - self._start, self._start)
             sequence = os.pread(file, SEQUENCE.size, self._start)
             if data.startswith(sequence) and SEQUENCE.unpack(sequence)[0] % 2 == 0:
+                self._whole = data
                 break
             time.sleep(PAUSE)
+        else:
+            data = self._whole if alive and self._whole else data
         owners = self._owners - self._start
         cells: memoryview[float] = memoryview(data)[:owners].cast("d")
         return NUMBERS.unpack_from(data), cells, data[owners:]
@@ -247,6 +257,37 @@ def _make_sense(numbers: tuple[float, ...]) -> bool:
         and (retired or all(limit >= 0.0 for limit in limits))
         and numbers[c.LEAK_AFTER] >= 0.0
     )
+
+
+def _functions(cells: memoryview[float]) -> list[tuple[float, ...]]:
+    """Return the cells of each function, as far as they make sense."""
+    functions = []
+    for function in SITE.iter_unpack(cells[c.FIRST_SITE : c.FIRST_WAIT]):
+        if not function[0]:  # they come one after the other
+            break
+        if min(function) >= 0.0 and sum(function) < math.inf:
+            functions.append(function)
+    return functions
+
+
+def _holds(cells: memoryview[float]) -> list[tuple[float, float]]:
+    """Return when each hold began, and when it was asked for."""
+    starts = cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
+    if not any(starts):
+        return []
+    asked = cells[c.FIRST_HOLD + c.HOLD_ASKED :: c.HOLD_CELLS].tolist()
+    return [
+        (since, began if began <= since else c.COUNTED)
+        for since, began in zip(starts, asked, strict=True)
+        if 0.0 < since < math.inf
+    ]
+
+
+def _waits(cells: memoryview[float]) -> list[float]:
+    """Return when each wait began that has a cell."""
+    return [
+        since for since in cells[c.FIRST_WAIT : c.FIRST_HOLD].tolist() if 0.0 < since < math.inf
+    ]
 
 
 def _list(given: object) -> list[object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final
 
@@ -134,6 +135,30 @@ _AGES: Final = tuple(
 _scalars: Final = attrgetter(*_FIELDS[:SCALARS])
 _histograms: Final = attrgetter(*_FIELDS[SCALARS:])
 _SIZES: Final = tuple(len(histogram.counts) for histogram in _histograms(Reading()))
+_SECONDS: Final = (
+    *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
+    *(SCALARS + end - 1 for end in accumulate(size + 1 for size in _SIZES)),
+)
+
+
+class Rising:
+    """
+    Keeps sums of seconds from falling, which Prometheus would take for a process that began anew.
+
+    What lasts is added up to the moment of reading, and what has ended up to its end, which may
+    have been a little earlier though it is known only now; and the last digit of a sum depends on
+    the order of what is added.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = [0.0] * len(_SECONDS)
+
+    def raised(self, values: list[float]) -> list[float]:
+        """Return the values of a reading, with no sum less than it was."""
+        self._seconds = list(map(max, self._seconds, [values[place] for place in _SECONDS]))
+        for place, seconds in zip(_SECONDS, self._seconds, strict=True):
+            values[place] = seconds
+        return values
 
 
 def total(readings: Sequence[Reading]) -> Reading:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -67,12 +67,18 @@ class Recorder:
     changing: memoryview[float] | None = None
 
     def __init__(self) -> None:
+        self._pending: Final[deque[Callable[[], None]]] = deque()
         self.reset()
 
     def reset(self) -> None:
         """Start anew, as in the child of a fork, where the lock may be held for ever."""
         self._lock: threading.Lock | Asleep = threading.Lock()
-        self._pending: deque[Callable[[], None]] = deque()
+        self._pending.clear()
+
+    @property
+    def pending(self) -> Collection[object]:
+        """What is not applied yet."""
+        return self._pending
 
     @property
     def asleep(self) -> bool:
@@ -98,21 +104,22 @@ class Recorder:
 
     def _apply_pending(self) -> None:
         while self._pending:
-            changing = self._begin()
+            changing = self._change()
             try:
                 self._pending.popleft()()
             except Exception:
                 internal_errors.report("Ledger.pending")
             finally:
-                self._end(changing)
+                self._changed(changing)
 
-    def _begin(self) -> memoryview[float] | None:
+    def _change(self) -> memoryview[float] | None:
         changing = self.changing
         if changing is not None:
-            changing[0] += 1
+            # Odd, also where what began before did not end.
+            changing[0] = changing[0] // 2 * 2 + 1
         return changing
 
-    def _end(self, changing: memoryview[float] | None) -> None:
+    def _changed(self, changing: memoryview[float] | None) -> None:
         if changing is not None:
             changing[0] += 1
 
@@ -135,11 +142,11 @@ def recorded(
             try:
                 if self._pending:
                     self._apply_pending()
-                changing = self._begin()
+                changing = self._change()
                 try:
                     apply(self, *args, **kwargs)
                 finally:
-                    self._end(changing)
+                    self._changed(changing)
             finally:
                 self._lock.release()
         else:

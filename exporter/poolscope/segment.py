@@ -17,7 +17,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,53 +26,69 @@ from poolscope.holders import Who
 from poolscope.sites import Site
 
 MAGIC: Final = b"poolscop"
-VERSION: Final = 1
+VERSION: Final = 2
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
 
 OWNER_BYTES: Final = 40
 TEXT_BYTES: Final = 32_768
 LENGTH: Final = struct.Struct("<H")
+MOST_LINES: Final = 1000
+"""Whose numbers are remembered."""
 _PAGE: Final = 4096
 
 
 class Segment:
-    """Cells in private memory, all 0.0 at first; nobody else reads them, so names are not kept."""
+    """
+    Cells in private memory, all 0.0 at first; nobody else reads them, so there are no slots.
+
+    shared: whether others read it, who must be told while it changes.
+    free: first cells of the hold slots that nothing has.
+    wait_slots: cells for waits.
+    marks: by the first cell of a slot, with whom its last hold was.
+    """
+
+    shared = False
+    wait_slots = range(0)
 
     def __init__(self, slots: int) -> None:
+        self.free: list[int] = []
+        self.marks: dict[int, Sequence[object]] = {}
         self.cells = self._cells(slots)
 
     def _cells(self, slots: int) -> memoryview[float]:
-        return memoryview(bytearray(8 * c.size(slots))).cast("d")
+        return memoryview(bytearray(8 * c.FIRST_WAIT)).cast("d")
 
-    def held(self, slot: int, who: Who | None) -> None:
-        """The hold whose first cell is `slot` has begun, with whom."""
+    def mark(self, slot: int, who: Sequence[Any]) -> bool:
+        """Let others know with whom the hold of the slot is; False if that is to be learnt."""
+        return True
 
-    def summed(self, number: int, label: str, sums: list[float]) -> None:
-        """A function has this out, and has had that many seconds, since then."""
+    def learn(self, who: Who, label: str) -> None:
+        """Know a line of a function, which is shown by the label, for marks to come."""
+
+    def named(self, site: int, label: str) -> None:
+        """The function that has the cells at `site` is called that."""
 
     def sighted(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at a line."""
-
-    @property
-    def shared(self) -> bool:
-        """Whether others read it, who must be told while it changes."""
-        return False
 
 
 class FileSegment(Segment):
     """Cells in a new file at `path`, whose header says `facts`; raises OSError."""
 
+    shared = True
+    wait_slots = range(c.FIRST_HOLD - 1, c.FIRST_WAIT - 1, -1)
+
     def __init__(self, path: Path, slots: int, facts: Mapping[str, Any]) -> None:
         self.path: Final = path
         self._facts = facts
         self._numbers: dict[object, int] = {}
+        self._lines: dict[tuple[object, object], tuple[int, int]] = {(None, 0): (0, 0)}
         self._used = 0
         super().__init__(slots)
-
-    @property
-    def shared(self) -> bool:
-        return True
+        end = c.size(slots)
+        self.free = list(range(end - c.HOLD_CELLS, c.FIRST_HOLD - 1, -c.HOLD_CELLS))
+        self.marks = dict.fromkeys(self.free, ())
 
     def _cells(self, slots: int) -> memoryview[float]:
         about = json.dumps(self._facts).encode()
@@ -98,20 +114,25 @@ class FileSegment(Segment):
         self._texts = memory[texts:]
         return memory[start:owners].cast("d")
 
-    def held(self, slot: int, who: Who | None) -> None:
-        self.cells[slot + c.HOLD_SITE] = self._number(who.site) if who is not None else 0
-        self.cells[slot + c.HOLD_LABEL] = self._number(who.label) if who is not None else 0
-        owner = _bytes(who.owner)[:OWNER_BYTES] if who is not None else b""
-        start = (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
-        self._owners[start : start + OWNER_BYTES] = owner.ljust(OWNER_BYTES, b"\0")
+    def mark(self, slot: int, who: Sequence[Any]) -> bool:
+        function, at, _, owner = who
+        numbers = self._lines.get((function, at))
+        if numbers is None:
+            return False
+        cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
+        cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
+        name = _bytes(owner)[:OWNER_BYTES].ljust(OWNER_BYTES, b"\0")
+        self._owners[start : start + OWNER_BYTES] = name
+        self.marks[slot] = who
+        return True
 
-    def summed(self, number: int, label: str, sums: list[float]) -> None:
-        start = c.FIRST_SITE + number * c.SITE_CELLS
-        # In this order no reader finds less than before, should the process end in between.
-        self.cells[start + 2] = sums[1]
-        self.cells[start + 3] = sums[2]
-        self.cells[start + 1] = sums[0]
-        self.cells[start] = self._number(label)
+    def learn(self, who: Who, label: str) -> None:
+        if len(self._lines) >= MOST_LINES:
+            self._lines = {(None, 0): (0, 0)}
+        self._lines[who.function, who.at] = self._number(who.site), self._number(label)
+
+    def named(self, site: int, label: str) -> None:
+        self.cells[site] = self._number(label)
 
     def sighted(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from poolscope.sites import Site
+from poolscope.sites import Place, Site, site_of
 
 KEPT_SITES: Final = 20
 """Lines for each rule; the first ones that were seen."""
+
+KEPT_PLACES: Final = 1000
+"""Places whose line is known; what is seen at more of them is not noted."""
 
 
 def _nobody(rule: str, site: Site | None) -> None:
@@ -25,6 +28,7 @@ class Sightings:
     def __init__(self, told: Callable[[str, Site | None], None] = _nobody) -> None:
         self._told = told
         self._sites: dict[str, dict[Site | None, None]] = {}
+        self._places: set[tuple[str, Place]] = set()
 
     def note(self, rule: str, site: Site | None) -> None:
         """The rule was seen to be broken at that line, or at one that is not known."""
@@ -34,6 +38,12 @@ class Sightings:
         if site not in sites and len(sites) < KEPT_SITES:
             sites[site] = None
             self._told(rule, site)
+
+    def note_at(self, rule: str, place: Place) -> None:
+        """Note it at a place, whose line need not be found again."""
+        if (rule, place) not in self._places and len(self._places) < KEPT_PLACES:
+            self._places.add((rule, place))
+            self.note(rule, site_of(place))
 
     def __iter__(self) -> Iterator[tuple[str, Site | None]]:
         for rule, sites in list(self._sites.items()):

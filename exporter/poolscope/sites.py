@@ -31,6 +31,9 @@ REMEMBERED: Final = 10_000
 LONGEST: Final = 120
 """Characters of a path, and of a function's name."""
 
+_AWAITS: Final = 0x80 | 0x200
+"""`CO_COROUTINE` and `CO_ASYNC_GENERATOR` of `inspect`, which need not be imported for this."""
+
 _OWN: Final = f"{Path(__file__).parent}{os.sep}"
 _DEMO: Final = f"{_OWN}demo{os.sep}"
 _PYTHONS: Final = f"{Path(os.__file__).parent}{os.sep}"
@@ -47,6 +50,8 @@ class Function:
     rank: `APPLICATION`, `INSTALLED` or `NEVER`.
     path: of the file, from where its package is imported.
     label: `module:function`, which stays the same when lines move.
+    asks: whether it is the application's.
+    awaits: whether it is a coroutine function, or an asynchronous generator.
     """
 
     code: CodeType | None
@@ -54,6 +59,15 @@ class Function:
     path: str
     name: str
     label: str
+    asks: bool = True
+    awaits: bool = False
+
+    def line(self, at: int) -> int:
+        """Return the line of the bytecode at that offset; where there is no code, the offset."""
+        if self.code is None:
+            return at
+        lines = (line for start, end, line in self.code.co_lines() if start <= at < end)
+        return next(lines, None) or self.code.co_firstlineno
 
 
 class Site(NamedTuple):
@@ -69,22 +83,41 @@ class Site(NamedTuple):
 _functions: dict[int, Function] = {}
 """By the identity of their code: the same text in another file is equal to Python."""
 
+known: Final = _functions.get
+"""Returns the function that has the code of that identity, if it was met before."""
 
-def here(outermost: FrameType | None = None) -> Site | None:
+
+Place = tuple[Function | None, int]
+"""A function, if it is known, and the offset of the bytecode that is being executed there."""
+
+NOWHERE: Final[Place] = (None, 0)
+
+
+def site_of(place: Place) -> Site | None:
+    """Return the line of a place, or None if it is not known."""
+    function, at = place
+    return Site(function, function.line(at)) if function is not None else None
+
+
+def here() -> Site | None:
+    """Return the site that is being executed, or None if there is only Python and libraries."""
+    return site_of(find(sys._getframe(1)))
+
+
+def find(frame: FrameType | None, outermost: FrameType | None = None) -> Place:
     """
-    Return the site that is being executed, or None if there is only Python and libraries.
+    Return the innermost place of the application, from a frame outwards.
 
     What lies beyond the frame `outermost` has not asked: it runs the event loop.
     """
-    frame: FrameType | None = sys._getframe(1)
-    second: Site | None = None
+    second = NOWHERE
     hops = 0
     while frame is not None:
-        function = _functions.get(id(frame.f_code)) or _know(frame)
+        function = known(id(frame.f_code)) or know(frame)
         if function.rank == APPLICATION:
-            return Site(function, frame.f_lineno)
-        if function.rank == INSTALLED and second is None:
-            second = Site(function, frame.f_lineno)
+            return function, frame.f_lasti
+        if function.rank == INSTALLED and second is NOWHERE:
+            second = function, frame.f_lasti
         if frame is outermost:
             break
         back = frame.f_back
@@ -93,10 +126,6 @@ def here(outermost: FrameType | None = None) -> Site | None:
             back = _awaiting(hops)
         frame = back
     return second
-
-
-def nowhere(outermost: FrameType | None = None) -> None:
-    """Stand in the place of `here`, where nobody wants to know."""
 
 
 def _awaiting(hops: int) -> FrameType | None:
@@ -114,16 +143,20 @@ def _awaiting(hops: int) -> FrameType | None:
     return frame
 
 
-def _know(frame: FrameType) -> Function:
+def know(frame: FrameType) -> Function:
+    """Return the function of a frame, which is remembered."""
     code = frame.f_code
     module = _module_of(frame.f_globals)
     path = _path_of(code.co_filename, module)
+    rank = _rank(path)
     function = Function(
         code=code,
-        rank=_rank(path),
+        rank=rank,
         path=_short(_path_in(path, module)),
         name=_short(code.co_qualname),
         label=_short(f"{module}:{code.co_qualname}"),
+        asks=rank == APPLICATION,
+        awaits=bool(code.co_flags & _AWAITS),
     )
     if len(_functions) >= REMEMBERED:
         _functions.clear()

@@ -3,7 +3,7 @@ SQLAlchemy: engines (sync and async) and bare pools.
 
 `Pool.connect` is where an attempt begins and ends, `_do_get` and `_do_return_conn` are where a
 connection record leaves and enters the pool, whatever class of pool it is and however the record
-comes back: closed, detached, invalidated, or collected. Callers wait in the queue's `get`. These
+comes back: closed, detached, invalidated, or collected. Callers wait in the queue. These
 are put over on the one pool object; events tell of closing and invalidation.
 
 A connection is identified by its record, which is SQLAlchemy's slot: it outlives reconnects.
@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import sqlalchemy
@@ -26,12 +27,14 @@ from sqlalchemy.util import queue as sqla_queue
 
 from poolscope import cells, versions
 from poolscope import sqlalchemy_records as records
-from poolscope.errors import harmless
+from poolscope.errors import harmless, internal_errors
 from poolscope.findings import Setup
-from poolscope.holders import Who
-from poolscope.owners import who_asks
-from poolscope.patches import put_over, take_off
+from poolscope.holders import NOBODY, Who
+from poolscope.holds import KEPT
+from poolscope.owners import asking, place_of_asker
+from poolscope.patches import MARK, put_over, take_off
 from poolscope.report import Info
+from poolscope.sites import NOWHERE
 from poolscope.sqlalchemy_names import Namer
 from poolscope.sqlalchemy_pools import (
     engine_of,
@@ -57,12 +60,13 @@ else:
 KIND: Final = "sqlalchemy"
 
 # Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
+#   Pool.dispatch.checkout, with parent_listeners, Pool._pre_ping
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
-#   QueuePool._pool, with get(block, timeout) and empty()
+#   QueuePool._pool, with not_empty.wait(timeout), or get(block, timeout) and empty()
 #   _ConnectionRecord.fairy_ref, a weak reference to what the caller has
 PUT_OVER: Final = (
-    "connect", "recreate", "_do_get", "_do_return_conn", "_invoke_creator", "_close_connection",
+    "connect", "recreate", "_do_return_conn", "_invoke_creator", "_close_connection",
 )  # fmt: skip
 
 _watched: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
@@ -132,43 +136,72 @@ class PoolHooks:
         self._queued: dict[int, float] = {}
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
-        # By record: what its caller has.
-        self._proxies: dict[int, weakref.ref[Any]] = {}
+        self._asks = asking(self.ledger, watch.look, watch.call_sites)
         self._collected = weakref.ref(pool, self._on_collected)
         watch.add_pool(self.ledger)
         _watched[pool] = self
         for name in PUT_OVER:
             put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"), self)
-        if isinstance(pool, QueuePool):
-            queue = pool._pool
-            is_async = isinstance(queue, sqla_queue.AsyncAdaptedQueue)
-            over = self._over_async_get if is_async else self._over_get
-            put_over(queue, "get", functools.partial(over, queue), self)
+        for target, name, over in self._where_callers_wait(pool):
+            put_over(target, name, over, self)
+        if pool._pre_ping:
+            self.see_taken()
         self._adopt(existing_records(pool, scan=watch.first_of_name))
 
     def unhook(self, pool: Pool) -> None:
-        for name in PUT_OVER:
+        for name in (*PUT_OVER, "_do_get"):
             take_off(pool, name, self)
-        if isinstance(pool, QueuePool):
-            take_off(pool._pool, "get", self)
+        for target, name, _ in self._where_callers_wait(pool):
+            take_off(target, name, self)
         _watched.pop(pool, None)
         self._closing.clear()
         records.forget(self)
 
+    def _where_callers_wait(self, pool: Pool) -> Iterator[tuple[object, str, Any]]:
+        """Yield what they wait in, the name of the method, and what is put over it."""
+        if isinstance(pool, QueuePool):
+            queue: Any = pool._pool
+            if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
+                yield queue, "get", functools.partial(self._over_async_get, queue)
+            else:
+                # Only those get here for whom there is nothing in the queue.
+                yield queue.not_empty, "wait", self._over_wait
+
     # What is put over the pool's methods
 
     def _over_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        clock = self.clock
+        clock, ledger, asks = self.clock, self.ledger, self._asks
+        queued, opened = self._queued, self._opened
+        pool: Any = self._collected()
+        dispatch, silent = pool.dispatch, pool.dispatch.checkout
+        of_class = silent.parent_listeners
 
         def connect() -> Any:
+            nonlocal silent, of_class
+            if dispatch.checkout is not silent or of_class:
+                silent, of_class = dispatch.checkout, ()
+                self.see_taken()
             started = clock()
-            who = self.asked(started)
+            try:
+                who = asks(started)
+            except Exception:
+                who = self.cannot_ask()
             try:
                 proxied = original()
             except BaseException as error:
                 self.failed(error, started)
                 raise
-            self.served(proxied, started, who)
+            try:
+                now, record = clock(), proxied._connection_record
+                if (
+                    queued
+                    or opened
+                    or record is None
+                    or not ledger.begin(id(record), now, started, who, record.fairy_ref)
+                ):
+                    self.served(proxied, now, started, who)
+            except Exception:
+                internal_errors.report("PoolHooks.served")
             return proxied
 
         return connect
@@ -182,9 +215,15 @@ class PoolHooks:
         return do_get
 
     def _over_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        clock, ledger, opened = self.clock, self.ledger, self._opened
+
         def do_return_conn(record: Any) -> None:
             # Before the pool has it: another thread may take it at once.
-            self.returned(record)
+            try:
+                if opened or record.dbapi_connection is None or not ledger.end(id(record), clock()):
+                    self.returned(record)
+            except Exception:
+                internal_errors.report("PoolHooks.returned")
             original(record)
 
         return do_return_conn
@@ -218,55 +257,55 @@ class PoolHooks:
 
         return recreate
 
-    def _over_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-        def get(block: bool = True, timeout: float | None = None) -> Any:
-            if not block or (timeout is not None and timeout < 0):
-                return original(block, timeout)
-            # Just what the queue does first, under its lock; only then does it wait.
-            try:
-                return original(False)
-            except sqla_queue.Empty:
-                pass
+    def _over_wait(self, original: Callable[..., bool]) -> Callable[..., Any]:
+        def wait(timeout: float | None = None) -> Any:
             self.blocking()
             return self._wait(original, timeout)
 
-        return get
+        return wait
 
     def _over_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def get(block: bool = True, timeout: float | None = None) -> Any:
-            if not block or not queue.empty():
+            if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
                 return original(block, timeout)
-            return self._wait(original, timeout)
+            return self._wait(original, True, timeout)
 
         return get
 
-    def _wait(self, original: Callable[..., Any], timeout: float | None) -> Any:
+    def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
         started = self.clock()
         self.waiting(started)
         try:
-            return original(True, timeout)
+            return original(*args)
         finally:
             self.stopped_waiting(started)
 
     # What is recorded
 
-    @harmless
-    def asked(self, started: float) -> Who:
-        who = who_asks(self.watch.here)
-        self.watch.asked(self.ledger, who, started)
-        return who
+    def cannot_ask(self) -> Who:
+        internal_errors.report("PoolHooks.asked")
+        return NOBODY
 
     @harmless
-    def served(self, proxied: Any, started: float, who: Who | None) -> None:
-        now = self.clock()
+    def see_taken(self) -> None:
+        """
+        See when a connection is taken: where it is tested, or listeners get it, before the caller.
+
+        Elsewhere the caller has it as soon as it is taken.
+        """
+        pool = self._collected()
+        if getattr(vars(pool).get("_do_get"), MARK, None) is None:
+            put_over(pool, "_do_get", self._over_do_get, self)
+
+    @harmless
+    def served(self, proxied: Any, now: float, started: float, who: Who) -> None:
         queued, opened = self._went_through()
         record = proxied._connection_record
         if record is None:  # a listener has detached the connection already
             self.ledger.finished(cells.OK, now - started, queued)
             return
         records.track(record, self)
-        self._proxies[id(record)] = record.fairy_ref
-        self.ledger.served(id(record), now, now - started, queued, opened is None, who)
+        self.ledger.served(id(record), now, started, who, record.fairy_ref, queued, opened is None)
 
     @harmless
     def failed(self, error: BaseException, started: float) -> None:
@@ -291,7 +330,6 @@ class PoolHooks:
         # Others may have it before the attempt that has opened it, and gives it up, has ended.
         if self._opened and self._opened.get(caller()) == id(record):
             del self._opened[caller()]
-        self._ends(id(record))
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
@@ -319,7 +357,6 @@ class PoolHooks:
         """A record is gone, and its connection with it; and the pool may go with them."""
         if self._collected() is None:
             self.watch.pool_gone(self.ledger)
-        self._ends(record)
         self.ledger.closed(record, self.clock())
 
     @harmless
@@ -331,14 +368,14 @@ class PoolHooks:
     def closed(self, connection: object) -> None:
         record = self._closing.pop(caller(), lambda: None)()
         if record is not None and record.dbapi_connection is connection:
-            self._ends(id(record))
             self.ledger.closed(id(record), self.clock())
 
     @harmless
     def blocking(self) -> None:
         """A thread is about to wait, and with it an event loop if one runs there."""
         if asyncio._get_running_loop() is not None:
-            self.watch.sightings.note("blocks-event-loop", who_asks(self.watch.here).site)
+            place = place_of_asker(sys._getframe()) if self.watch.call_sites else NOWHERE
+            self.watch.sightings.note_at("blocks-event-loop", place)
 
     @harmless
     def waiting(self, now: float) -> None:
@@ -357,12 +394,6 @@ class PoolHooks:
         self.ledger.retired(self.clock())
         PoolHooks(pool, self.watch, *self.about).ledger.replace(self.ledger)
 
-    def _ends(self, record: int) -> None:
-        """A hold ends, unless there was none; a caller who returns it still has the proxy."""
-        proxy = self._proxies.pop(record, None)
-        if proxy is not None and proxy() is None:
-            self.ledger.abandoned(record, self.clock())
-
     def _went_through(self) -> tuple[float | None, int | None]:
         """Return the caller's seconds in the queue, and the record that was opened for it."""
         if not (self._queued or self._opened):
@@ -373,9 +404,8 @@ class PoolHooks:
     def _adopt(self, found: Iterable[Any]) -> None:
         for record in found:
             records.track(record, self)
-            self.ledger.adopted(id(record), self.clock(), record.in_use)
-            if record.in_use:
-                self._proxies[id(record)] = record.fairy_ref
+            back = record.fairy_ref if record.in_use else KEPT
+            self.ledger.adopted(id(record), self.clock(), record.in_use, back)
 
     @harmless
     def _on_collected(self, _: object) -> None:

@@ -19,43 +19,44 @@ from poolscope.errors import harmless
 if TYPE_CHECKING:
     from poolscope.sqlalchemy import PoolHooks
 
-_records: dict[int, tuple[weakref.ref[Any], PoolHooks]] = {}
+tracked: Final[dict[int, tuple[weakref.ref[Any], PoolHooks]]] = {}
+"""By identity of the record."""
 
 
 def track(record: Any, hooks: PoolHooks) -> None:
     """Know whose record it is, and when it is collected with its connection."""
     key = id(record)
-    if key not in _records:
-        _records[key] = weakref.ref(record, functools.partial(_on_died, key)), hooks
+    if key not in tracked:
+        tracked[key] = weakref.ref(record, functools.partial(_on_died, key)), hooks
 
 
 def forget(hooks: PoolHooks) -> None:
     """Know nothing more of the records of a pool."""
-    for key in [key for key, (_, whose) in list(_records.items()) if whose is hooks]:
-        _records.pop(key, None)
+    for key in [key for key, (_, whose) in list(tracked.items()) if whose is hooks]:
+        tracked.pop(key, None)
 
 
 @harmless
 def _on_died(key: int, _: object) -> None:
-    _, hooks = _records.pop(key)
+    _, hooks = tracked.pop(key)
     hooks.collected(key)
 
 
 @harmless
 def _on_close(_: object, record: object) -> None:
-    if found := _records.get(id(record)):
+    if found := tracked.get(id(record)):
         found[1].closing(found[0])
 
 
 @harmless
 def _on_invalidate(_: object, record: object, exception: object) -> None:
-    if found := _records.get(id(record)):
+    if found := tracked.get(id(record)):
         found[1].ledger.invalidated(False)
 
 
 @harmless
 def _on_soft_invalidate(_: object, record: object, exception: object) -> None:
-    if found := _records.get(id(record)):
+    if found := tracked.get(id(record)):
         found[1].ledger.invalidated(True)
 
 

@@ -15,13 +15,13 @@ from threading import Lock
 from typing import Final
 
 from poolscope import cells as c
-from poolscope.holders import Who
 from poolscope.holds import Holds
+from poolscope.reading import Rising
 from poolscope.recorder import Asleep, Recorder, noted
 from poolscope.segment import Segment, Segments
 from poolscope.sightings import Sightings
 from poolscope.sites import Site
-from poolscope.slots import Slots
+from poolscope.waits import Waits
 
 Clock = Callable[[], float]
 
@@ -60,6 +60,9 @@ class Tally(Recorder):
         self._segments = segments
         self._retired = False
         self.sightings = Sightings(self.sighted)
+        self._open: set[Hashable] = set()
+        self._opening: set[Hashable] = set()
+        self.holds = Holds(self.leak_after)
         super().__init__()
         self._start(segments)
 
@@ -82,21 +85,23 @@ class Tally(Recorder):
         return self._lock
 
     def _start(self, segments: Segments) -> None:
-        slots = int(min(self.limits.limit, MAX_HOLD_SLOTS))
-        self._segment = segments(slots)
+        now = self.clock()
+        self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)))
         self._cells = self._segment.cells
         self.changing = self._cells[: c.SEQUENCE + 1] if self._segment.shared else None
-        self._open: set[Hashable] = set()
-        self._out = Holds(self._segment, self.leak_after)
-        self._opening: set[Hashable] = set()
-        self._waiting = Slots(self._cells, c.FIRST_WAIT, c.FIRST_SITE)
+        self._open.clear()
+        self._opening.clear()
+        self.holds.start(self._segment, now)
+        self._waits = Waits(self._segment)
+        self._rising = Rising()
         self._cells[c.LIMIT] = self.limits.limit
         self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
         self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
         self._cells[c.LEAK_AFTER] = self.leak_after
-        self._cells[c.SINCE] = self._cells[c.CHANGED] = self._cells[c.WINDOW] = self.clock()
+        self._cells[c.SINCE] = self._cells[c.WINDOW] = now
         if self._retired:
             self._take_no_more()
+        self._count(now)
 
     @noted
     def sighted(self, rule: str, site: Site | None) -> None:
@@ -110,67 +115,63 @@ class Tally(Recorder):
             self._cells[cell] = math.nan
 
     def _advance(self, now: float) -> None:
-        """Bring the time-weighted sums and the peak windows up to `now`, before any change."""
+        """Bring the windows of the peaks up to `now`, before any change."""
         cells = self._cells
-        passed = now - cells[c.CHANGED]
-        if passed > 0.0:
-            in_use, waiting = cells[c.IN_USE], cells[c.WAITING]
-            cells[c.IN_USE_SECONDS] += in_use * passed
-            if waiting:
-                cells[c.WAITING_SECONDS] += waiting * passed
-            if in_use + cells[c.OPENING] >= cells[c.LIMIT]:
-                cells[c.SATURATED_SECONDS] += passed
-            # Last: were the process killed in between, no sum would be less than it was read.
-            cells[c.CHANGED] = now
-        if now - cells[c.WINDOW] >= c.PEAK_WINDOW:
-            self._rotate(now)
-
-    def _rotate(self, now: float) -> None:
-        cells = self._cells
-        windows = (now - cells[c.WINDOW]) // c.PEAK_WINDOW
-        for current, before, value in (
-            (c.IN_USE_PEAK, c.IN_USE_PEAK_BEFORE, c.IN_USE),
-            (c.WAITING_PEAK, c.WAITING_PEAK_BEFORE, c.WAITING),
+        passed = now - cells[c.WINDOW]
+        if passed < c.PEAK_WINDOW:
+            return
+        windows = passed // c.PEAK_WINDOW
+        for peak, value in (
+            (c.IN_USE_PEAK, len(self.holds.out)),
+            (c.WAITING_PEAK, cells[c.WAITING]),
         ):
             # Nothing has changed since the last event, so a window that passed without one
             # had the present value all along.
-            cells[before] = cells[current] if windows == 1 else cells[value]
-            cells[current] = cells[value]
+            cells[peak + 1] = cells[peak] if windows == 1 else value
+            cells[peak] = value
         cells[c.WINDOW] += windows * c.PEAK_WINDOW
 
-    def _add(self, key: Hashable, out: bool, since: float) -> None:
-        """Put a connection where it is; `since` is when its hold began, 0.0 if it has not."""
+    def _count(self, now: float) -> None:
+        """After a change, note peaks and whether a slot is free."""
+        cells, in_use, opening = self._cells, len(self.holds.out), len(self._opening)
+        cells[c.OPENING] = opening
+        cells[c.IN_USE_PEAK] = max(in_use, cells[c.IN_USE_PEAK])
+        cells[c.MOST_IN_USE] = max(in_use, cells[c.MOST_IN_USE])
+        saturated = in_use + opening >= cells[c.LIMIT]
+        since = cells[c.SATURATED_SINCE]
+        if saturated and not since:
+            cells[c.SATURATED_SINCE] = now
+        elif since and not saturated:
+            cells[c.SATURATED_SINCE] = 0.0
+            cells[c.SATURATED_SECONDS] += max(0.0, now - since)
+        # As long as this holds, `hot_path` need not come here.
+        self.calm_until = -math.inf if saturated else cells[c.WINDOW] + c.PEAK_WINDOW
+        self.calm_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - 1)
+
+    def _add(self, key: Hashable) -> None:
+        """Know a connection that is open."""
         if key not in self._open:
             self._open.add(key)
             self._cells[c.OPENED] += 1
-        if out:
-            self._out.reserve(key, since)
-        self._count()
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
         self._cells[outcome] += 1
         c.ACQUIRE_SECONDS.observe(self._cells, seconds)
+        self._wait(queued)
+
+    def _wait(self, queued: float | None) -> None:
+        """Observe how long an attempt has waited, if it had to."""
         if queued is not None:
             self._cells[c.WAITED] += 1
             c.QUEUE_SECONDS.observe(self._cells, queued)
 
-    def _hold(self, key: Hashable, now: float, reused: bool, who: Who | None) -> None:
-        self._cells[c.REUSED] += reused
-        if key not in self._out:
-            self._advance(now)
-            self._add(key, True, 0.0)
-        self._out.begin(key, now, who)
+    def _end(self, key: Hashable, now: float, returned: bool) -> None:
+        """A connection is out no more, and may be found to have been dropped."""
+        if self.holds.is_dropped(key):
+            self._abandon(key, now)
+        self.holds.end(key, now, returned)
 
-    def _count(self) -> None:
-        cells, out = self._cells, len(self._out)
-        cells[c.IN_USE] = out
-        cells[c.IDLE] = len(self._open) - out
-        if out > cells[c.IN_USE_PEAK]:
-            cells[c.IN_USE_PEAK] = out
-            cells[c.MOST_IN_USE] = max(out, cells[c.MOST_IN_USE])
-
-    def _count_waiting(self) -> None:
-        cells, waiting = self._cells, len(self._waiting)
-        cells[c.WAITING] = waiting
-        if waiting > cells[c.WAITING_PEAK]:
-            cells[c.WAITING_PEAK] = waiting
+    def _abandon(self, key: Hashable, now: float) -> None:
+        if self.holds.abandon(key, now):
+            who = self.holds.who(key)
+            self.sightings.note("abandoned", who.site if who is not None else None)

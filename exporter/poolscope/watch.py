@@ -21,7 +21,7 @@ from poolscope.errors import harmless
 from poolscope.findings import Finding, Setup
 from poolscope.folder import Folder
 from poolscope.groups import Groups
-from poolscope.holders import Hold, Who, holds_of, longest_first
+from poolscope.holders import Hold, holds_of, longest_first
 from poolscope.ledger import Ledger
 from poolscope.reading import Reading
 from poolscope.report import HostReading, Info
@@ -104,8 +104,8 @@ class Watch:
         self.kind: Final = kind
         self.clock: Final = clock
         self.leak_after: Final = leak_after
-        self.here: Final = sites.here if call_sites else sites.nowhere
-        self.site: Final = self.here(None)
+        self.call_sites: Final = call_sites
+        self.site: Final = sites.here() if call_sites else None
         # The rest is for adapters and groups.
         self.ledgers: list[Ledger] = []
         self.ended = Reading()
@@ -181,11 +181,6 @@ class Watch:
     def application_name(self) -> str | None:
         """Return what this process calls the connections on the server, if it ought to."""
         return applications.application_name(self._service, self.name) if self._service else None
-
-    def asked(self, ledger: Ledger, who: Who, now: float) -> None:
-        """Somebody asks the pool of `ledger` for a connection."""
-        if ledger.asked(who, now):
-            self.look()
 
     def timed_out(self, now: float) -> None:
         """An attempt has timed out, at the clock's `now`; the log may say who has what is out."""

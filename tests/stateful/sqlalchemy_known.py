@@ -29,6 +29,9 @@ MOST: Final = 5
 A_DAY: Final = 86_400
 
 IGNORED: Final = (ResourceWarning, exc.SAWarning)
+
+SOON: Final = 0.001
+"""Seconds after which callers give up; with none at all they would not wait."""
 """Warnings of connections that are collected, or given back twice: what the machine is about."""
 
 _names = (f"machine-{number}" for number in itertools.count())
@@ -96,7 +99,7 @@ class Known(PoolMachine):
             pool_use_lifo=lifo,
             pool_pre_ping=ping,
             pool_recycle=A_DAY,
-            pool_timeout=0.0,
+            pool_timeout=SOON,
         )
         self.engine = self.side.engine
         self.limit = size + overflow if size and overflow >= 0 else math.inf

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, exc, text
 from sqlalchemy.pool import base
 
 from stateful.machine import operation
-from stateful.sqlalchemy_known import A_DAY, Known
+from stateful.sqlalchemy_known import A_DAY, SOON, Known
 from stateful.sqlalchemy_sides import Background, Gate, Held, until
 
 OLDER: Final = 2 * A_DAY
@@ -204,7 +204,7 @@ class Machine(Known):
         pool: Any = self.engine.pool
         pool._timeout = 1000.0
         self._start()
-        pool._timeout = 0.0
+        pool._timeout = SOON
 
     @precondition(lambda self: self._room() and not self._full())
     @operation()
