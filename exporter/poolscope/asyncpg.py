@@ -11,7 +11,6 @@ A connection is identified by the asyncpg `Connection`; the holder is the slot i
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import math
 import weakref
@@ -23,19 +22,28 @@ import asyncpg
 import asyncpg.pool
 
 from poolscope import cells, versions
-from poolscope.asyncpg_classes import Holders, watched, watched_holder_class, watched_pool_class
+from poolscope.asyncpg_classes import (
+    Holders,
+    Uncertain,
+    uncertain,
+    watched,
+    watched_holder_class,
+    watched_pool_class,
+)
 from poolscope.asyncpg_lost import holder_of, is_lost
 from poolscope.errors import harmless, internal_errors
 from poolscope.findings import Setup
-from poolscope.holders import NOBODY, Who
+from poolscope.holders import NOBODY
 from poolscope.holds import KEPT
 from poolscope.owners import asking
-from poolscope.patches import put_over, take_off
 from poolscope.report import Info
 from poolscope.tally import Limits
 from poolscope.watch import Hooks, Watch
 
 KIND: Final = "asyncpg"
+
+PLAIN: Final = asyncpg.pool.Pool._acquire
+"""What is known of it holds for no other that an application may have."""
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
 #   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed, _closing,
@@ -107,13 +115,9 @@ class PoolHooks(Hooks):
         self._acquiring: set[int] = set()
         self._connected: set[int] = set()
         self._asks = asking(self.ledger, watch.look, watch.call_sites)
-        # By task, of attempts that are followed step by step: since when, and who it is that
-        # asks; seconds in the queue.
-        self.asking: dict[int, tuple[float, Who]] = {}
-        self._queued: dict[int, float] = {}
         # Connections that can be lost; not those of a holder that is busy with a caller.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._releasing: set[int] = set()
+        self.releasing: set[int] = set()
         watch.add_pool(self.ledger)
         watched[id(pool)] = self
         pool.__class__ = watched_pool_class(_class_of(pool))
@@ -138,25 +142,6 @@ class PoolHooks(Hooks):
     @harmless
     def put_over_holder(self, holder: Any) -> None:
         holder.__class__ = watched_holder_class(_class_of(holder))
-        queue = holder._pool._queue
-        if "get" not in vars(queue):
-            put_over(queue, "get", functools.partial(self._over_get, queue), self)
-
-    def _over_get(
-        self, queue: Any, original: Callable[[], Awaitable[Any]]
-    ) -> Callable[[], Awaitable[Any]]:
-        async def wait() -> Any:
-            started = self.clock()
-            self.waiting(started)
-            try:
-                return await original()
-            finally:
-                self.stopped_waiting(started)
-
-        def get() -> Awaitable[Any]:
-            return wait() if queue.empty() else original()
-
-        return get
 
     def _take_off(self, pool: Any) -> None:
         pool.__class__ = type(pool).__base__
@@ -165,92 +150,103 @@ class PoolHooks(Hooks):
             holder.__class__ = type(holder).__base__
             if holder.is_connected():
                 holder._con.remove_termination_listener(self.terminated)
-        if pool._queue is not None:
-            take_off(pool._queue, "get", self)
 
     # What is recorded of callers
 
-    def asked(self, started: float, timeout: float | None) -> Who:
+    def acquire(
+        self, pool: Any, timeout: float | None, acquire: Callable[..., Awaitable[Any]]
+    ) -> Awaitable[Any]:
+        """Return what the caller awaits, at once, to get a connection."""
+        started, who = self.clock(), NOBODY
         try:
             who = self._asks(started, 3)
             if timeout is None:
                 self.watch.sightings.note_at("no-acquire-timeout", who[:2])
+            connection = self._certain(pool, timeout) if acquire is PLAIN else None
+            if connection is not None and self.ledger.begin(
+                id(connection), self.clock(), started, who, KEPT
+            ):
+                return acquire(pool, timeout)
         except Exception:
-            internal_errors.report("PoolHooks.asked")
-            who = NOBODY
-        return who
+            internal_errors.report("PoolHooks.acquire")
+        return self._follow(pool, acquire(pool, timeout), Uncertain(started, who))
 
-    def begins(self, pool: Any, timeout: float | None, started: float, who: Who) -> bool:
+    def _certain(self, pool: Any, timeout: float | None) -> Any:
         """
-        Whether the caller certainly gets a connection, without waiting; it then has it.
+        Return the connection that a caller gets now without any wait, or None.
 
-        The next one of the queue is open, and ready as it is.
+        The next one of the queue is open, and ready as it is: nothing is awaited until the caller
+        has it, so that nothing can come in between.
         """
-        try:
-            if pool._queue is None or (timeout is not None and timeout <= 0.0):
-                return False
-            ready = pool._queue._queue
-            if not ready or pool._closing or not pool._initialized:
-                return False
-            holder = ready[-1]
-            connection = holder._con
-            return (
-                connection is not None
-                and not connection.is_closed()
-                and holder._setup is None
-                and holder._generation == pool._generation
-                and self.ledger.begin(id(connection), self.clock(), started, who, KEPT)
-            )
-        except Exception:
-            internal_errors.report("PoolHooks.begins")
-            return False
+        if timeout is not None and timeout <= 0.0:
+            return None
+        if not pool._initialized or pool._closing or not pool._queue._queue:
+            return None
+        holder = pool._queue._queue[-1]
+        connection = holder._con
+        if (
+            connection is None
+            or connection.is_closed()
+            or holder._setup is not None
+            or holder._generation != pool._generation
+        ):
+            return None
+        return connection
 
-    async def acquired_with_care(self, acquiring: Awaitable[Any], started: float, who: Who) -> Any:
+    async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: Uncertain) -> Any:
         """Follow an attempt that may wait, connect, or fail."""
         task = _task()
-        self.asking[task] = started, who
+        uncertain[task] = attempt
+        self.asked(pool, attempt)
         try:
-            proxy = await acquiring
+            return await acquiring
         except BaseException as error:
-            self.failed(error, started)
+            self.failed(error, attempt)
             raise
         finally:
-            self.asking.pop(task, None)
-        return proxy
+            uncertain.pop(task, None)
 
-    async def served_with_care(self, holder: Any, acquiring: Awaitable[Any]) -> Any:
+    async def serve(self, holder: Any, acquiring: Awaitable[Any]) -> Any:
         """Follow what is done with a holder until its connection is the caller's."""
-        self.acquiring(holder)
+        # It is the caller's own task, as asyncpg waits for a time limit without another one.
+        attempt = uncertain.get(_task())
+        if attempt is None:  # it is certain, and somebody else's is not
+            return await acquiring
+        self.acquiring(holder, attempt)
         try:
             proxy = await acquiring
         except BaseException:
             self.not_acquired(holder)
             raise
-        self.acquired(holder)
+        self.acquired(holder, attempt)
         return proxy
 
     @harmless
-    def failed(self, error: BaseException, started: float) -> None:
+    def asked(self, pool: Any, attempt: Uncertain) -> None:
+        if pool._queue is not None and pool._queue.empty() and not pool._closing:
+            attempt.waiting_since = self.clock()
+            self.ledger.waiting(id(attempt), attempt.waiting_since)
+
+    def _waits_no_more(self, attempt: Uncertain) -> None:
+        if attempt.waiting_since is not None:
+            now = self.clock()
+            attempt.queued, attempt.waiting_since = now - attempt.waiting_since, None
+            self.ledger.stopped_waiting(id(attempt), now)
+
+    @harmless
+    def failed(self, error: BaseException, attempt: Uncertain) -> None:
+        self._waits_no_more(attempt)
         now, outcome = self.clock(), _outcome(error)
-        self.ledger.finished(outcome, now - started, self._queued.pop(_task(), None))
+        self.ledger.finished(outcome, now - attempt.started, attempt.queued)
         if outcome == cells.TIMEOUT:
             self.watch.timed_out(now)
-
-    @harmless
-    def waiting(self, now: float) -> None:
-        self.ledger.waiting(_task(), now)
-
-    @harmless
-    def stopped_waiting(self, started: float) -> None:
-        now, task = self.clock(), _task()
-        self.ledger.stopped_waiting(task, now)
-        self._queued[task] = now - started
 
     # What is recorded of holders
 
     @harmless
-    def acquiring(self, holder: Any) -> None:
+    def acquiring(self, holder: Any, attempt: Uncertain) -> None:
         """A caller has the holder, which may have to connect, and to be set up."""
+        self._waits_no_more(attempt)
         self._acquiring.add(id(holder))
         self._connected.discard(id(holder))
         if holder.is_connected():
@@ -259,21 +255,18 @@ class PoolHooks(Hooks):
             self.ledger.taken(id(holder._con), self.clock())
 
     @harmless
-    def acquired(self, holder: Any) -> None:
+    def acquired(self, holder: Any, attempt: Uncertain) -> None:
         self._acquiring.discard(id(holder))
-        # It is the caller's own task, as asyncpg waits for a time limit without another one.
-        now, task, connected = self.clock(), _task(), holder.is_connected()
-        if not connected:
+        now = self.clock()
+        if holder.is_connected():
+            reused = id(holder) not in self._connected
+            self.ledger.served(
+                id(holder._con), now, attempt.started, attempt.who, KEPT, attempt.queued, reused
+            )
+        else:
             # It was closed during `setup`: the caller has a proxy, but no connection.
             self._forget(holder, now)
-        if task not in self.asking:  # it has begun already
-            return
-        (started, who), queued = self.asking[task], self._queued.pop(task, None)
-        if connected:
-            reused = id(holder) not in self._connected
-            self.ledger.served(id(holder._con), now, started, who, KEPT, queued, reused)
-        else:
-            self.ledger.finished(cells.OK, now - started, queued)
+            self.ledger.finished(cells.OK, now - attempt.started, attempt.queued)
 
     @harmless
     def not_acquired(self, holder: Any) -> None:
@@ -300,24 +293,23 @@ class PoolHooks(Hooks):
         now = self.clock()
         self.ledger.open_failed(attempt, now, now - started)
 
-    @harmless
-    def releasing(self, holder: Any) -> None:
-        """A connection is being returned; it is reset first."""
-        self._releasing.add(id(holder))
-
     def released(self, holder: Any) -> None:
         try:
-            self._releasing.discard(id(holder))
+            self.releasing.discard(id(holder))
             connection = holder._con
-            if connection is None or connection.is_closed():
-                self._forget(holder, self.clock())
-            elif not self.ledger.end(id(connection), self.clock()):
-                if id(holder) not in self._connections:
-                    # It was being opened when the watch began.
-                    self._keep(holder)
-                self.ledger.returned(id(connection), self.clock())
+            if connection is None or not self.ledger.end(id(connection), self.clock()):
+                self._released(holder)
         except Exception:
             internal_errors.report("PoolHooks.released")
+
+    def _released(self, holder: Any) -> None:
+        if not holder.is_connected():
+            self._forget(holder, self.clock())
+            return
+        if id(holder) not in self._connections:
+            # It was being opened when the watch began.
+            self._keep(holder)
+        self.ledger.returned(id(holder._con), self.clock())
 
     @harmless
     def lost(self, holder: Any) -> None:
@@ -345,7 +337,7 @@ class PoolHooks(Hooks):
         for connection in list(self._live):
             lost = is_lost(connection, self.ledger.who(id(connection)))
             holder = id(holder_of(connection))
-            if lost and holder not in self._acquiring and holder not in self._releasing:
+            if lost and holder not in self._acquiring and holder not in self.releasing:
                 self.ledger.abandoned(id(connection), self.clock())
 
     @harmless

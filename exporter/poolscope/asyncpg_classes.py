@@ -7,13 +7,33 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import asyncpg.pool
-
 if TYPE_CHECKING:
     from poolscope.asyncpg import PoolHooks
+    from poolscope.holders import Who
 
 # By id: a pool takes no weak reference. An entry goes when the pool is collected.
 watched: dict[int, PoolHooks] = {}
+
+
+# By task.
+uncertain: dict[int, Uncertain] = {}
+
+
+class Uncertain:
+    """
+    An attempt that may wait, connect, or fail, and is followed step by step.
+
+    queued: seconds of waiting for a slot; None if it did not have to.
+    waiting_since: None if it does not wait.
+    """
+
+    __slots__ = ("queued", "started", "waiting_since", "who")
+
+    def __init__(self, started: float, who: Who) -> None:
+        self.started = started
+        self.who = who
+        self.waiting_since: float | None = None
+        self.queued: float | None = None
 
 
 class Unwatched:
@@ -56,7 +76,6 @@ def watched_pool_class(base: Any) -> Any:
     """Return a subclass of a pool's class that reports to the hooks of the pool, if it has any."""
 
     acquire: Any = base._acquire
-    plain = acquire is asyncpg.pool.Pool._acquire
 
     class Pool(base):  # type: ignore[misc]  # any subclass that the application has
         __slots__ = ()
@@ -65,12 +84,7 @@ def watched_pool_class(base: Any) -> Any:
             hooks = watched.get(id(self))
             if hooks is None:
                 return acquire(self, timeout)
-            started = hooks.clock()
-            who = hooks.asked(started, timeout)
-            # What is returned is awaited at once. Without a step in between nothing can go wrong.
-            if plain and hooks.begins(self, timeout, started, who):
-                return acquire(self, timeout)
-            return hooks.acquired_with_care(acquire(self, timeout), started, who)
+            return hooks.acquire(self, timeout, acquire)
 
         async def _async__init__(self) -> Any:
             try:
@@ -106,17 +120,15 @@ def watched_pool_class(base: Any) -> Any:
 def watched_holder_class(base: Any) -> Any:
     """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
 
-    acquire: Any = base.acquire
+    acquire, release = base.acquire, base.release
 
     class Holder(base):  # type: ignore[misc]  # as above
         __slots__ = ()
 
         def acquire(self) -> Any:
-            hooks = watched.get(id(self._pool))
-            # Nobody asks who is not known to be served already.
-            if hooks is None or not hooks.asking:
-                return acquire(self)
-            return hooks.served_with_care(self, acquire(self))
+            # Of most attempts it is known already how they end.
+            hooks = watched.get(id(self._pool)) if uncertain else None
+            return acquire(self) if hooks is None else hooks.serve(self, acquire(self))
 
         async def connect(self) -> None:
             hooks = hooks_of(self._pool)
@@ -130,9 +142,11 @@ def watched_holder_class(base: Any) -> Any:
             hooks.connected(self, attempt, started)
 
         def release(self, timeout: float | None) -> Any:
-            # Nobody need have the proxy while this lasts: its caller may be cancelled.
-            hooks_of(self._pool).releasing(self)
-            return super().release(timeout)
+            hooks = watched.get(id(self._pool))
+            if hooks is not None:
+                # Nobody need have the proxy while this lasts: its caller may be cancelled.
+                hooks.releasing.add(id(self))
+            return release(self, timeout)
 
         async def close(self) -> None:
             try:
@@ -149,7 +163,9 @@ def watched_holder_class(base: Any) -> Any:
         def _release(self) -> None:
             # Before the pool has it: a caller may be waiting for it.
             if self._in_use is not None:
-                hooks_of(self._pool).released(self)
+                hooks = watched.get(id(self._pool))
+                if hooks is not None:
+                    hooks.released(self)
             super()._release()
 
         def _release_on_close(self) -> None:

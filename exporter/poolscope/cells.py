@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from typing import Final
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
@@ -68,11 +68,11 @@ class HistogramCells:
         self.sum: Final = start + len(bounds) + 1
         self.end: Final = self.sum + 1
 
-    def observe(self, cells: memoryview[float], seconds: float) -> None:
+    def observe(self, cells: MutableSequence[float] | memoryview[float], seconds: float) -> None:
         self.count(cells, seconds)
         cells[self.sum] += seconds
 
-    def count(self, cells: memoryview[float], seconds: float) -> None:
+    def count(self, cells: MutableSequence[float] | memoryview[float], seconds: float) -> None:
         cells[self.start + bisect_left(self.bounds, seconds)] += 1
 
 
@@ -102,14 +102,16 @@ WAIT_SLOTS: Final = 64
 """Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
 
 FIRST_HOLD: Final = FIRST_WAIT + WAIT_SLOTS
-HOLD_CELLS: Final = 5
+HOLD_CELLS: Final = 6
 HOLD_ASKED: Final = 1
-HOLD_SITE: Final = 2
-HOLD_LABEL: Final = 3
-HOLD_LOST: Final = 4
+HOLD_ENDED: Final = 2
+HOLD_SITE: Final = 3
+HOLD_LABEL: Final = 4
+HOLD_LOST: Final = 5
 """
 For each hold, to the end: the clock when it began, or 0.0; when it was asked for, or NaN, if that
-is counted already; the numbers of its line and of its function; whether it is abandoned.
+is counted already; when it ended, or 0.0; the numbers of its line and of its function; whether it
+is abandoned. One that has ended is not in the other cells yet.
 """
 
 
@@ -153,57 +155,15 @@ def values(
     What lasts is added to the sums of what has ended, so that two readings without any event in
     between differ by just the time that passed.
     """
-    limit, opening, waiting = cells[LIMIT], cells[OPENING], cells[WAITING]
-    retired = limit != limit
+    ages = [max(0.0, now - since) for since, _ in holds]
     in_use = len(holds) + more_out[0]
-    idle = max(0.0, cells[OPENED] - cells[CLOSED] - in_use)
-    oldest_hold, leak_after = 0.0, cells[LEAK_AFTER]
-    overdue = 0
-    in_use_seconds = cells[TAKEN_SECONDS] + held
-    acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
-    if in_use:
-        ages = [max(0.0, now - since) for since, _ in holds]
-        oldest_hold = max(ages, default=0.0)
-        in_use_seconds += sum(ages) + max(0.0, more_out[0] * now - more_out[1])
-        if oldest_hold > leak_after:
-            overdue = sum(age > leak_after for age in ages)
-        acquires = list(acquires)
-        for since, asked in holds:
-            if asked == asked:
-                acquires[bisect_left(ACQUIRE_BUCKETS, since - asked)] += 1
-                acquires[-1] += since - asked
+    overdue = sum([age > cells[LEAK_AFTER] for age in ages])
+    acquires = _acquires(cells, holds)
     ended = cells[TIMEOUT], cells[CANCELLED], cells[ERROR]
     acquired = max(0.0, sum(acquires[:-1]) - sum(ended))
-    saturated, waiting_seconds = cells[SATURATED_SECONDS], cells[WAITING_SECONDS]
-    if cells[SATURATED_SINCE]:
-        saturated += max(0.0, now - cells[SATURATED_SINCE])
-    if waiting:
-        waiting_seconds += sum(max(0.0, now - since) for since in waits)
-        waiting_seconds += max(0.0, more_waits[0] * now - more_waits[1])
-    if retired and not (in_use or idle or opening or waiting):
-        # Of a pool that is closed and empty, the peaks go with the other gauges.
-        gauges = [0.0] * GAUGES
-    else:
-        gauges = [
-            in_use,
-            idle,
-            opening,
-            waiting,
-            0.0 if retired else limit,
-            0.0 if retired else cells[IDLE_LIMIT],
-            0.0 if retired else cells[IDLE_FLOOR],
-            float(overdue),
-            cells[ABANDONED],
-            peak(cells, IN_USE_PEAK, in_use, now),
-            peak(cells, WAITING_PEAK, waiting, now),
-            oldest_hold,
-            max(0.0, now - min(waits, default=now)),
-            0.0 if retired else 1.0,
-            max(0.0, now - cells[SINCE]),
-            cells[MOST_IN_USE],
-        ]
+    saturated_since = cells[SATURATED_SINCE] or now
     return [
-        *gauges,
+        *_gauges(cells, now, in_use, overdue, max(ages, default=0.0), waits),
         acquired,
         *ended,
         cells[WAITED],
@@ -216,11 +176,66 @@ def values(
         cells[DNS_HIT],
         cells[DNS_MISS],
         cells[DNS_ERROR],
-        in_use_seconds,
-        waiting_seconds,
-        saturated,
+        cells[TAKEN_SECONDS] + held + sum(ages) + _lasted(now, *more_out),
+        cells[WAITING_SECONDS]
+        + sum([_lasted(now, 1, since) for since in waits])
+        + _lasted(now, *more_waits),
+        cells[SATURATED_SECONDS] + max(0.0, now - saturated_since),
         *acquires,
         *cells[ACQUIRE_SECONDS.end : HOLD_SECONDS.sum],
         held,
         *cells[HOLD_SECONDS.end : FIRST_SITE],
+    ]
+
+
+def _lasted(now: float, number: float, since: float) -> float:
+    """Return how long so many have lasted in sum; `since` is the sum of when they began."""
+    return max(0.0, number * now - since)
+
+
+def _acquires(cells: Sequence[float], holds: Sequence[tuple[float, float]]) -> Sequence[float]:
+    """Return the histogram of all attempts, those included that the holds are of."""
+    acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
+    if not holds:
+        return acquires
+    acquires = list(acquires)
+    for since, asked in holds:
+        if asked == asked:
+            acquires[bisect_left(ACQUIRE_BUCKETS, since - asked)] += 1
+            acquires[-1] += since - asked
+    return acquires
+
+
+def _gauges(
+    cells: Sequence[float],
+    now: float,
+    in_use: float,
+    overdue: float,
+    oldest: float,
+    waits: Sequence[float],
+) -> list[float]:
+    """Return the gauges of a reading."""
+    limit, opening, waiting = cells[LIMIT], cells[OPENING], cells[WAITING]
+    idle = max(0.0, cells[OPENED] - cells[CLOSED] - in_use)
+    retired = limit != limit
+    if retired and not (in_use or idle or opening or waiting):
+        # Of a pool that is closed and empty, the peaks go with the other gauges.
+        return [0.0] * GAUGES
+    return [
+        in_use,
+        idle,
+        opening,
+        waiting,
+        0.0 if retired else limit,
+        0.0 if retired else cells[IDLE_LIMIT],
+        0.0 if retired else cells[IDLE_FLOOR],
+        overdue,
+        cells[ABANDONED],
+        peak(cells, IN_USE_PEAK, in_use, now),
+        peak(cells, WAITING_PEAK, waiting, now),
+        oldest,
+        max(0.0, now - min(waits, default=now)),
+        0.0 if retired else 1.0,
+        max(0.0, now - cells[SINCE]),
+        cells[MOST_IN_USE],
     ]

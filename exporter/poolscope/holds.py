@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, Literal, NamedTuple
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
+from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.segment import Segment
 from poolscope.sites import OTHER, Function
+
+MOST_ENDED: Final = 8
+"""Holds that have ended and are only noted; then they are made into numbers, all at once."""
 
 KEPT_NEWS: Final = 1000
 """What waits to be said in the log; more than that is only counted."""
@@ -35,6 +40,15 @@ A plain tuple, as the hot path makes one for each use of a connection.
 """
 
 
+Ended = tuple[Hashable, float, float, Function | None, int, float]
+"""What was out: its key, since when, when asked for, by which function, its slot, up to when."""
+
+_ACQUIRES: Final = c.ACQUIRE_SECONDS.start
+_HOLDS: Final = c.HOLD_SECONDS.start
+QUICK: Final = ACQUIRE_BUCKETS[0]
+"""Seconds that most attempts do not take."""
+
+
 class News(NamedTuple):
     """Of a hold, what the log ought to say once."""
 
@@ -48,6 +62,7 @@ class Holds:
     What is out now, by the key of the connection. The methods are for what is not usual; what is
     usual, `hot_path` does with these same attributes.
 
+    ended: holds that have ended, and are in no cell yet.
     askers: how many connections each task or thread has.
     site_cells: by function, the cell of its seconds.
     look_at: the clock from which on there may be news.
@@ -57,6 +72,7 @@ class Holds:
 
     def __init__(self, leak_after: float) -> None:
         self.out: dict[Hashable, Hold] = {}
+        self.ended: deque[Ended] = deque()
         self.askers: dict[Hashable, int] = {}
         self.site_cells: dict[Function | None, int] = {}
         self.look_at = math.inf
@@ -74,7 +90,7 @@ class Holds:
         self._cells = segment.cells
         for known in (self.out, self.askers, self.site_cells, self._labels, self._backs):
             known.clear()
-        for noted in (self._abandoned, self._told, self.news):
+        for noted in (self.ended, self._abandoned, self._told, self.news):
             noted.clear()
         self.site_cells[None] = c.OF_NOBODY
         self.look_at = now + self._leak_after
@@ -143,6 +159,31 @@ class Holds:
             self._more(-1, since, who[0])
         self.forget(who[2])
         self._judge(key, who, held, returned)
+
+    def fold(self) -> None:
+        """Make numbers of the holds that have ended."""
+        cells, out, ended, free = self._cells, self.out, self.ended, self._segment.free
+        site_cells, bisect, quick, took_in_all = self.site_cells, bisect_left, 0, 0.0
+        for _ in range(len(ended)):
+            key, since, asked, function, slot, now = noted = ended.popleft()
+            hold = out.get(key)
+            if hold is not None and hold[0] is since:  # who has noted it is about to take it back
+                ended.append(noted)
+                continue
+            took, held = since - asked, now - since
+            took_in_all += took
+            if took > QUICK:
+                cells[_ACQUIRES + bisect(ACQUIRE_BUCKETS, took)] += 1.0
+            else:
+                quick += 1
+            cells[_HOLDS + bisect(HOLD_BUCKETS, held)] += 1.0
+            cells[site_cells.get(function) or self.site_cell(function)] += held
+            if slot:
+                cells[slot] = 0.0
+                cells[slot + c.HOLD_ENDED] = 0.0
+                free.append(slot)
+        cells[_ACQUIRES] += quick
+        cells[c.ACQUIRE_SECONDS.sum] += took_in_all
 
     def forget(self, asker: Hashable) -> None:
         """A task or thread has one connection less."""

@@ -17,7 +17,7 @@ from threading import Lock
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
 from poolscope.holds import KEPT, Back, News
-from poolscope.hot_path import hot_path, off
+from poolscope.hot_path import beginning, ending, off
 from poolscope.reading import Reading
 from poolscope.recorder import noted, recorded
 from poolscope.segment import Segment, Segments
@@ -43,7 +43,7 @@ class Ledger(Tally):
         segments: Segments = Segment,
     ) -> None:
         super().__init__(limits, clock, leak_after, segments)
-        self.begin, self.end = hot_path(self)
+        self.begin, self.end = beginning(self), ending(self)
 
     def forked(self) -> None:
         super().forked()
@@ -51,7 +51,7 @@ class Ledger(Tally):
 
     def _wake(self) -> Lock:
         lock = super()._wake()
-        self.begin, self.end = hot_path(self)
+        self.begin, self.end = beginning(self), ending(self)
         return lock
 
     # Connections
@@ -256,6 +256,24 @@ class Ledger(Tally):
     def crowded(self, now: float) -> None:
         """More are in use than were a moment ago: a peak, or the last free slot is gone."""
         self._count(now)
+
+    def fold(self) -> None:
+        """Make numbers of the holds that have ended, unless somebody else has the lock."""
+        if self._lock.acquire(False):
+            try:
+                self.settle()
+            finally:
+                self._lock.release()
+            if self._pending:
+                self._drain()
+
+    def settle(self) -> None:
+        if self.holds.ended:
+            changing = self._change()
+            try:
+                self.holds.fold()
+            finally:
+                self._changed(changing)
 
     # Reading
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from poolscope import cells as c
 from poolscope.findings import Setup
@@ -72,6 +72,7 @@ class PoolView:
     _now: float
     _cells: memoryview[float]
     _functions: list[tuple[float, ...]]
+    _slots: list[Slot]
     _owners: bytes
     _texts: list[str]
 
@@ -89,11 +90,11 @@ class PoolView:
 
     def each_site(self) -> Iterator[SiteValues]:
         """Return the values of `sites`."""
-        out, now, texts = self._out_by_function(), self._now, self._texts
+        out, now, texts = self._by_function(), self._now, self._texts
         for number, seconds, more, more_since in self._functions:
             if 0 < number <= len(texts):
-                in_use, ages, late, lost = out.get(number, NOTHING)
-                so_far = seconds + ages + max(0.0, more * now - more_since)
+                in_use, held, late, lost = out.get(number, NOTHING)
+                so_far = seconds + held + max(0.0, more * now - more_since)
                 yield texts[int(number) - 1], in_use + more, so_far, late, lost
 
     def _text(self, number: float) -> str | None:
@@ -102,36 +103,47 @@ class PoolView:
     def _is_overdue(self, since: float) -> bool:
         return self._now - since > self._cells[c.LEAK_AFTER]
 
-    def _slots_in_use(self) -> Iterator[tuple[int, float, float, float, float, float]]:
-        """Yield the number of each slot that has a hold, and its cells."""
-        cells = HOLD.iter_unpack(self._cells[c.FIRST_HOLD :])
-        for slot, (since, asked, site, label, lost) in enumerate(cells):
-            if 0.0 < since < math.inf:
-                yield slot, since, asked, site, label, lost
-
     def _holds(self) -> Iterator[Hold]:
-        for slot, since, _, site, _, lost in self._slots_in_use():
-            start = slot * OWNER_BYTES
+        for hold in self._slots:
+            if hold.ended:
+                continue
+            start = hold.slot * OWNER_BYTES
             owner = self._owners[start : start + OWNER_BYTES].rstrip(b"\0").decode(errors="replace")
             yield Hold(
                 pool=self.pool,
                 kind=self.kind,
-                site=self._text(site),
-                held_seconds=max(0.0, self._now - since),
+                site=self._text(hold.site),
+                held_seconds=max(0.0, self._now - hold.since),
                 owner=owner or None,
-                overdue=self._is_overdue(since),
-                abandoned=bool(lost),
+                overdue=self._is_overdue(hold.since),
+                abandoned=bool(hold.lost),
                 pid=self._pid,
             )
 
-    def _out_by_function(self) -> dict[float, tuple[float, float, float, float]]:
-        """Return by the number of a function what it has, for how long, overdue and abandoned."""
+    def _by_function(self) -> dict[float, tuple[float, float, float, float]]:
+        """Return by a function's number what it has out, seconds, what is overdue, abandoned."""
         found: dict[float, tuple[float, float, float, float]] = {}
-        for _, since, _, _, label, lost in self._slots_in_use():
-            in_use, ages, late, gone = found.get(label, NOTHING)
-            ages += max(0.0, self._now - since)
-            found[label] = in_use + 1, ages, late + self._is_overdue(since), gone + bool(lost)
+        for hold in self._slots:
+            out, seconds, late, lost = found.get(hold.label, NOTHING)
+            if hold.ended:
+                found[hold.label] = out, seconds + hold.ended - hold.since, late, lost
+            else:
+                seconds += max(0.0, self._now - hold.since)
+                late += self._is_overdue(hold.since)
+                found[hold.label] = out + 1, seconds, late, lost + bool(hold.lost)
         return found
+
+
+class Slot(NamedTuple):
+    """The cells of a hold that makes sense, and which of the slots it is."""
+
+    slot: int
+    since: float
+    asked: float
+    ended: float
+    site: float
+    label: float
+    lost: float
 
 
 class PoolFile:
@@ -191,8 +203,14 @@ class PoolFile:
                 self._likeness = 0
         if seen is not None:
             now = seen
-        functions = _functions(cells)
+        functions, slots = _functions(cells), _slots(cells)
         held = numbers[c.OF_NOBODY] + sum([seconds for _, seconds, *_ in functions])
+        if ended := [slot for slot in slots if slot.ended]:
+            # They are in no other cell yet.
+            for slot in ended:
+                c.ACQUIRE_SECONDS.observe(numbers, slot.since - slot.asked)
+                c.HOLD_SECONDS.count(numbers, slot.ended - slot.since)
+                held += slot.ended - slot.since
         return PoolView(
             pool=self.pool,
             kind=self.kind,
@@ -202,7 +220,7 @@ class PoolFile:
                 numbers,
                 now,
                 held,
-                _holds(cells),
+                [(slot.since, slot.asked) for slot in slots if not slot.ended],
                 _waits(cells) if numbers[c.WAITING] else [],
                 (numbers[c.MORE_OUT], numbers[c.MORE_OUT_SINCE]),
                 (numbers[c.MORE_WAITS], numbers[c.MORE_WAITS_SINCE]),
@@ -213,6 +231,7 @@ class PoolFile:
             _now=now,
             _cells=cells,
             _functions=functions,
+            _slots=slots,
             _owners=owners,
             _texts=self._texts,
         )
@@ -223,7 +242,7 @@ class PoolFile:
         self._likeness = likenesses.setdefault(like, len(likenesses) + 1)
         return self._likeness
 
-    def _read(self, file: int, alive: bool) -> tuple[tuple[float, ...], memoryview[float], bytes]:
+    def _read(self, file: int, alive: bool) -> tuple[list[float], memoryview[float], bytes]:
         """
         Return the numbers, all cells, and the owners.
 
@@ -242,10 +261,10 @@ class PoolFile:
             data = self._whole if alive and self._whole else data
         owners = self._owners - self._start
         cells: memoryview[float] = memoryview(data)[:owners].cast("d")
-        return NUMBERS.unpack_from(data), cells, data[owners:]
+        return list(NUMBERS.unpack_from(data)), cells, data[owners:]
 
 
-def _make_sense(numbers: tuple[float, ...]) -> bool:
+def _make_sense(numbers: list[float]) -> bool:
     """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
     counted = numbers[: c.LIMIT] + numbers[c.SINCE :]
     limits = numbers[c.LIMIT : c.LEAK_AFTER]
@@ -270,17 +289,23 @@ def _functions(cells: memoryview[float]) -> list[tuple[float, ...]]:
     return functions
 
 
-def _holds(cells: memoryview[float]) -> list[tuple[float, float]]:
-    """Return when each hold began, and when it was asked for."""
-    starts = cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()
-    if not any(starts):
+def _slots(cells: memoryview[float]) -> list[Slot]:
+    """Return the holds that are out, or have ended just now, as far as they make sense."""
+    if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
         return []
-    asked = cells[c.FIRST_HOLD + c.HOLD_ASKED :: c.HOLD_CELLS].tolist()
-    return [
-        (since, began if began <= since else c.COUNTED)
-        for since, began in zip(starts, asked, strict=True)
-        if 0.0 < since < math.inf
+    found = [
+        Slot(slot, *hold)
+        for slot, hold in enumerate(HOLD.iter_unpack(cells[c.FIRST_HOLD :]))
+        if 0.0 < hold[0] < math.inf
     ]
+    return [slot for slot in found if _makes_sense(slot)]
+
+
+def _makes_sense(slot: Slot) -> bool:
+    """Whether it may be a hold, which ends after it began, and begins after it was asked for."""
+    if slot.ended:
+        return 0.0 <= slot.asked <= slot.since <= slot.ended < math.inf
+    return 0.0 <= slot.asked <= slot.since or math.isnan(slot.asked)
 
 
 def _waits(cells: memoryview[float]) -> list[float]:

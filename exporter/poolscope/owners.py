@@ -60,8 +60,8 @@ def asking(ledger: Ledger, look: Callable[[], object], call_sites: bool) -> Call
 
     def asks(now: float, depth: int = 2) -> Any:
         asker: Hashable
-        task = None
-        if running_loop() is None or (task := current_task()) is None:
+        task, loop = None, running_loop()
+        if loop is None or (task := current_task(loop)) is None:
             asker = current()
             if asker is None or asker.thread != thread():
                 asker = _errand()

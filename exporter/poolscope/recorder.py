@@ -95,12 +95,16 @@ class Recorder:
         try:
             if locked:
                 self._apply_pending()
+                self.settle()
             yield
         finally:
             if locked:
                 self._lock.release()
         if self._pending:
             self._drain()
+
+    def settle(self) -> None:
+        """Bring everything up to date, before it is read; the caller has the lock."""
 
     def _apply_pending(self) -> None:
         while self._pending:

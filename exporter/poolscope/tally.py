@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Final
 
 from poolscope import cells as c
-from poolscope.holds import Holds
+from poolscope.holds import MOST_ENDED, Holds
 from poolscope.reading import Rising
 from poolscope.recorder import Asleep, Recorder, noted
 from poolscope.segment import Segment, Segments
@@ -86,7 +86,7 @@ class Tally(Recorder):
 
     def _start(self, segments: Segments) -> None:
         now = self.clock()
-        self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)))
+        self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MOST_ENDED)
         self._cells = self._segment.cells
         self.changing = self._cells[: c.SEQUENCE + 1] if self._segment.shared else None
         self._open.clear()
