@@ -30,10 +30,10 @@ from poolscope.asyncpg_classes import (
     watched_holder_class,
     watched_pool_class,
 )
-from poolscope.asyncpg_lost import holder_of, is_lost
+from poolscope.asyncpg_lost import holder_of, is_being_released, is_lost
 from poolscope.errors import harmless, internal_errors
 from poolscope.findings import Setup
-from poolscope.holders import NOBODY
+from poolscope.holders import somebody
 from poolscope.holds import KEPT
 from poolscope.owners import asking
 from poolscope.report import Info
@@ -117,7 +117,6 @@ class PoolHooks(Hooks):
         self._asks = asking(self.ledger, watch.look, watch.call_sites)
         # Connections that can be lost; not those of a holder that is busy with a caller.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.releasing: set[int] = set()
         watch.add_pool(self.ledger)
         watched[id(pool)] = self
         pool.__class__ = watched_pool_class(_class_of(pool))
@@ -153,45 +152,28 @@ class PoolHooks(Hooks):
 
     # What is recorded of callers
 
-    def acquire(
-        self, pool: Any, timeout: float | None, acquire: Callable[..., Awaitable[Any]]
-    ) -> Awaitable[Any]:
+    def acquire(self, pool: Any, timeout: float | None, acquire: Callable[..., Any]) -> Any:
         """Return what the caller awaits, at once, to get a connection."""
-        started, who = self.clock(), NOBODY
+        started = self.clock()
         try:
             who = self._asks(started, 3)
             if timeout is None:
                 self.watch.sightings.note_at("no-acquire-timeout", who[:2])
-            connection = self._certain(pool, timeout) if acquire is PLAIN else None
-            if connection is not None and self.ledger.begin(
-                id(connection), self.clock(), started, who, KEPT
+            if (
+                acquire is PLAIN
+                and pool._initialized
+                and not pool._closing
+                and (timeout is None or timeout > 0.0)
+                and pool._queue._queue
+                and (connection := ready(pool, pool._queue._queue[-1])) is not None
+                and self.ledger.begin(id(connection), self.clock(), started, who, KEPT)
             ):
+                # The caller has it without any wait, and without any error.
                 return acquire(pool, timeout)
         except Exception:
             internal_errors.report("PoolHooks.acquire")
+            who = somebody()
         return self._follow(pool, acquire(pool, timeout), Uncertain(started, who))
-
-    def _certain(self, pool: Any, timeout: float | None) -> Any:
-        """
-        Return the connection that a caller gets now without any wait, or None.
-
-        The next one of the queue is open, and ready as it is: nothing is awaited until the caller
-        has it, so that nothing can come in between.
-        """
-        if timeout is not None and timeout <= 0.0:
-            return None
-        if not pool._initialized or pool._closing or not pool._queue._queue:
-            return None
-        holder = pool._queue._queue[-1]
-        connection = holder._con
-        if (
-            connection is None
-            or connection.is_closed()
-            or holder._setup is not None
-            or holder._generation != pool._generation
-        ):
-            return None
-        return connection
 
     async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: Uncertain) -> Any:
         """Follow an attempt that may wait, connect, or fail."""
@@ -206,13 +188,32 @@ class PoolHooks(Hooks):
         finally:
             uncertain.pop(task, None)
 
-    async def serve(self, holder: Any, acquiring: Awaitable[Any]) -> Any:
-        """Follow what is done with a holder until its connection is the caller's."""
+    def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
+        """Return what is awaited, at once, until a holder's connection is the caller's."""
         # It is the caller's own task, as asyncpg waits for a time limit without another one.
         attempt = uncertain.get(_task())
         if attempt is None:  # it is certain, and somebody else's is not
-            return await acquiring
-        self.acquiring(holder, attempt)
+            return acquire(holder)
+        try:
+            self._waits_no_more(attempt)
+            connection = ready(holder._pool, holder)
+            if connection is not None:
+                if attempt.queued is not None:
+                    self.ledger.waited(attempt.queued)
+                    attempt.queued = None
+                if self.ledger.begin(
+                    id(connection), self.clock(), attempt.started, attempt.who, KEPT
+                ):
+                    return acquire(holder)
+        except Exception:
+            internal_errors.report("PoolHooks.serve")
+        return self._serve_with_care(holder, acquire(holder), attempt)
+
+    async def _serve_with_care(
+        self, holder: Any, acquiring: Awaitable[Any], attempt: Uncertain
+    ) -> Any:
+        """Follow a holder that may have to connect, or be set up."""
+        self.acquiring(holder)
         try:
             proxy = await acquiring
         except BaseException:
@@ -244,9 +245,8 @@ class PoolHooks(Hooks):
     # What is recorded of holders
 
     @harmless
-    def acquiring(self, holder: Any, attempt: Uncertain) -> None:
+    def acquiring(self, holder: Any) -> None:
         """A caller has the holder, which may have to connect, and to be set up."""
-        self._waits_no_more(attempt)
         self._acquiring.add(id(holder))
         self._connected.discard(id(holder))
         if holder.is_connected():
@@ -295,7 +295,6 @@ class PoolHooks(Hooks):
 
     def released(self, holder: Any) -> None:
         try:
-            self.releasing.discard(id(holder))
             connection = holder._con
             if connection is None or not self.ledger.end(id(connection), self.clock()):
                 self._released(holder)
@@ -335,10 +334,10 @@ class PoolHooks(Hooks):
     @harmless
     def look_for_lost(self) -> None:
         for connection in list(self._live):
-            lost = is_lost(connection, self.ledger.who(id(connection)))
-            holder = id(holder_of(connection))
-            if lost and holder not in self._acquiring and holder not in self.releasing:
-                self.ledger.abandoned(id(connection), self.clock())
+            if is_lost(connection, self.ledger.who(id(connection))):
+                holder = holder_of(connection)
+                if id(holder) not in self._acquiring and not is_being_released(holder):
+                    self.ledger.abandoned(id(connection), self.clock())
 
     @harmless
     def maybe_closed(self, pool: Any) -> None:
@@ -376,6 +375,23 @@ class PoolHooks(Hooks):
         connection = self._connections.pop(id(holder), None)
         if connection is not None:
             self.ledger.closed(connection, now)
+
+
+def ready(pool: Any, holder: Any) -> Any:
+    """
+    Return the connection that the next caller of the holder gets as it is, or None.
+
+    Then nothing is awaited until the caller has it, so that nothing can come in between.
+    """
+    connection = holder._con
+    if (
+        connection is None
+        or holder._setup is not None
+        or holder._generation != pool._generation
+        or connection.is_closed()
+    ):
+        return None
+    return connection
 
 
 def _class_of(target: object) -> Any:

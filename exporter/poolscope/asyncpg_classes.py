@@ -120,7 +120,7 @@ def watched_pool_class(base: Any) -> Any:
 def watched_holder_class(base: Any) -> Any:
     """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
 
-    acquire, release = base.acquire, base.release
+    acquire, give_back = base.acquire, base._release
 
     class Holder(base):  # type: ignore[misc]  # as above
         __slots__ = ()
@@ -128,7 +128,7 @@ def watched_holder_class(base: Any) -> Any:
         def acquire(self) -> Any:
             # Of most attempts it is known already how they end.
             hooks = watched.get(id(self._pool)) if uncertain else None
-            return acquire(self) if hooks is None else hooks.serve(self, acquire(self))
+            return acquire(self) if hooks is None else hooks.serve(self, acquire)
 
         async def connect(self) -> None:
             hooks = hooks_of(self._pool)
@@ -140,13 +140,6 @@ def watched_holder_class(base: Any) -> Any:
                 hooks.not_connected(attempt, started)
                 raise
             hooks.connected(self, attempt, started)
-
-        def release(self, timeout: float | None) -> Any:
-            hooks = watched.get(id(self._pool))
-            if hooks is not None:
-                # Nobody need have the proxy while this lasts: its caller may be cancelled.
-                hooks.releasing.add(id(self))
-            return release(self, timeout)
 
         async def close(self) -> None:
             try:
@@ -166,7 +159,7 @@ def watched_holder_class(base: Any) -> Any:
                 hooks = watched.get(id(self._pool))
                 if hooks is not None:
                     hooks.released(self)
-            super()._release()
+            give_back(self)
 
         def _release_on_close(self) -> None:
             hooks_of(self._pool).lost(self)

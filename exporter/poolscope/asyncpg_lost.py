@@ -8,16 +8,22 @@ references says so at any moment, as whoever uses the proxy, waits with it or ke
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Final
+
+import asyncpg.pool
 
 from poolscope.holders import Who
 from poolscope.references import COUNTED, references
 
 # Checked with asyncpg 0.29.0 to 0.32.0: Connection._proxy, ._listeners, ._log_listeners;
-#   PoolConnectionProxy._holder; PoolConnectionHolder._proxy
+#   PoolConnectionProxy._holder; PoolConnectionHolder._proxy, release(timeout); Pool._loop
+
+
+_RELEASE: Final = asyncpg.pool.PoolConnectionHolder.release.__code__
 
 
 def holder_of(connection: Any) -> Any:
@@ -33,6 +39,19 @@ def is_lost(connection: Any, who: Who | None) -> bool:
         return False  # they are given the proxy when something arrives
     others = references(lambda: connection._proxy) - 2
     return others == 0 or (others > 0 and others == _remembered(connection, who))
+
+
+def is_being_released(holder: Any) -> bool:
+    """
+    Whether the pool is taking the holder back, for a caller who was cancelled meanwhile.
+
+    It does that in a task of its own, whose coroutine is the holder's `release`.
+    """
+    for task in asyncio.all_tasks(holder._pool._loop):
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        if frame is not None and frame.f_code is _RELEASE and frame.f_locals.get("self") is holder:
+            return True
+    return False
 
 
 def _remembered(connection: Any, who: Who | None) -> int:

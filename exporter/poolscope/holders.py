@@ -37,6 +37,11 @@ NOBODY: Final = Who(None, 0, None, "")
 """Has what was out before it was watched."""
 
 
+def somebody() -> Who:
+    """Return one of whom nothing is known, and who is nobody else."""
+    return Who(*NOBODY)
+
+
 class Holder(NamedTuple):
     """A connection that is out now: with whom, if that is known, and for how many seconds."""
 

@@ -34,14 +34,15 @@ UNUSUAL: Final[Back] = type(None)
 Hold = tuple[float, float, Who, Back, int]
 """
 What is out: since when, or `cells.TAKEN`; when it was asked for, or taken, or `cells.COUNTED`; with
-whom; what returns None once nobody can return it; the first cell of its slot, 0 if it has none.
+whom, a tuple that no other hold has; what returns None once nobody can return it; the first cell
+of its slot, 0 if it has none.
 
 A plain tuple, as the hot path makes one for each use of a connection.
 """
 
 
-Ended = tuple[Hashable, float, float, Function | None, int, float]
-"""What was out: its key, since when, when asked for, by which function, its slot, up to when."""
+Ended = tuple[Hashable, float, float, Who, int, float]
+"""What was out: its key, since when, when asked for, with whom, its slot, up to when."""
 
 _ACQUIRES: Final = c.ACQUIRE_SECONDS.start
 _HOLDS: Final = c.HOLD_SECONDS.start
@@ -155,7 +156,7 @@ class Holds:
         self._cells[self.site_cell(who[0])] += held  # their sum is that of the histogram
         if slot:
             self._free(slot)
-        elif self._segment.shared:
+        else:
             self._more(-1, since, who[0])
         self.forget(who[2])
         self._judge(key, who, held, returned)
@@ -165,9 +166,9 @@ class Holds:
         cells, out, ended, free = self._cells, self.out, self.ended, self._segment.free
         site_cells, bisect, quick, took_in_all = self.site_cells, bisect_left, 0, 0.0
         for _ in range(len(ended)):
-            key, since, asked, function, slot, now = noted = ended.popleft()
+            key, since, asked, who, slot, now = noted = ended.popleft()
             hold = out.get(key)
-            if hold is not None and hold[0] is since:  # who has noted it is about to take it back
+            if hold is not None and hold[2] is who:  # who has noted it is about to take it back
                 ended.append(noted)
                 continue
             took, held = since - asked, now - since
@@ -177,7 +178,7 @@ class Holds:
             else:
                 quick += 1
             cells[_HOLDS + bisect(HOLD_BUCKETS, held)] += 1.0
-            cells[site_cells.get(function) or self.site_cell(function)] += held
+            cells[site_cells.get(who[0]) or self.site_cell(who[0])] += held
             if slot:
                 cells[slot] = 0.0
                 cells[slot + c.HOLD_ENDED] = 0.0
@@ -234,6 +235,8 @@ class Holds:
 
     def _more(self, by: int, since: float, function: Function | None = None) -> None:
         """Let others know of one more or less without a slot, which has lasted since then."""
+        if not self._segment.shared:
+            return
         cells = self._cells
         places = [(c.MORE_OUT, c.MORE_OUT_SINCE)]
         if function is not None:
@@ -333,4 +336,4 @@ class Holds:
 
 
 def _known(who: Who) -> Who | None:
-    return Who(*who) if who is not NOBODY else None
+    return Who(*who) if who != NOBODY else None

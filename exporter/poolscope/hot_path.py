@@ -44,7 +44,7 @@ def beginning(ledger: Ledger) -> Begin:
 
     def begin(key: Hashable, now: float, asked: float, who: Who, back: Back) -> bool:
         asker = who[2]
-        if now >= ledger.calm_until or asker in askers or key not in opened:
+        if asker in askers or key not in opened:
             return False
         slot = 0
         if shared:
@@ -64,8 +64,8 @@ def beginning(ledger: Ledger) -> Begin:
         if slot:
             cells[slot + asked_cell] = asked
             cells[slot] = now
-        if len(out) > ledger.calm_up_to:
-            ledger.crowded(now)
+        if len(out) > ledger.calm_up_to or now >= ledger.calm_until:
+            ledger.recount(now, 1)
         return True
 
     return begin
@@ -86,17 +86,19 @@ def ending(ledger: Ledger) -> End:
         if hold is None:
             return False
         since, asked, who, back, slot = hold
-        if now >= ledger.calm_until or now - since > leak_after or back() is None:
+        if now - since > leak_after or back() is None:
             return False
         if slot:
             cells[slot + ended_cell] = now
         asker = who[2]
-        note((key, since, asked, who[0], slot, now))
+        note((key, since, asked, who, slot, now))
         take_back(key, None)
         if ask_less(asker, 1) != 1:
             askers[asker] = 1
         if len(ended) >= MOST_ENDED:
             fold()
+        if now >= ledger.calm_until:
+            ledger.recount(now, -1)
         return True
 
     return end

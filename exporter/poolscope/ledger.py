@@ -190,6 +190,11 @@ class Ledger(Tally):
             self._waits.end(caller, now)
 
     @recorded
+    def waited(self, seconds: float) -> None:
+        """An attempt had to wait for a slot, which it has got."""
+        self._wait(seconds)
+
+    @recorded
     def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
         """
         An attempt to get a connection has ended, and its caller has none.
@@ -253,8 +258,9 @@ class Ledger(Tally):
         self._count(self.clock())
 
     @recorded
-    def crowded(self, now: float) -> None:
-        """More are in use than were a moment ago: a peak, or the last free slot is gone."""
+    def recount(self, now: float, change: int) -> None:
+        """One more or less is in use: a peak, or a window that ends, or no slot is free."""
+        self._advance(now, change)
         self._count(now)
 
     def fold(self) -> None:

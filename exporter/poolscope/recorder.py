@@ -146,11 +146,14 @@ def recorded(
             try:
                 if self._pending:
                     self._apply_pending()
-                changing = self._change()
-                try:
+                if self.changing is None:
                     apply(self, *args, **kwargs)
-                finally:
-                    self._changed(changing)
+                else:
+                    changing = self._change()
+                    try:
+                        apply(self, *args, **kwargs)
+                    finally:
+                        self._changed(changing)
             finally:
                 self._lock.release()
         else:

@@ -29,7 +29,7 @@ from poolscope import cells, versions
 from poolscope import sqlalchemy_records as records
 from poolscope.errors import harmless, internal_errors
 from poolscope.findings import Setup
-from poolscope.holders import NOBODY, Who
+from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
 from poolscope.owners import asking, place_of_asker
 from poolscope.patches import MARK, put_over, take_off
@@ -193,9 +193,10 @@ class PoolHooks:
                 raise
             try:
                 now, record = clock(), proxied._connection_record
+                if queued:
+                    self.waited()
                 if (
-                    queued
-                    or opened
+                    opened
                     or record is None
                     or not ledger.begin(id(record), now, started, who, record.fairy_ref)
                 ):
@@ -284,7 +285,7 @@ class PoolHooks:
 
     def cannot_ask(self) -> Who:
         internal_errors.report("PoolHooks.asked")
-        return NOBODY
+        return somebody()
 
     @harmless
     def see_taken(self) -> None:
@@ -298,19 +299,27 @@ class PoolHooks:
             put_over(pool, "_do_get", self._over_do_get, self)
 
     @harmless
+    def waited(self) -> None:
+        """Somebody has had to wait for a slot; maybe whoever has one now."""
+        queued = self._queued.pop(caller(), None)
+        if queued is not None:
+            self.ledger.waited(queued)
+
+    @harmless
     def served(self, proxied: Any, now: float, started: float, who: Who) -> None:
-        queued, opened = self._went_through()
+        opened = self._opened.pop(caller(), None)
         record = proxied._connection_record
         if record is None:  # a listener has detached the connection already
-            self.ledger.finished(cells.OK, now - started, queued)
+            self.ledger.finished(cells.OK, now - started, None)
             return
         records.track(record, self)
-        self.ledger.served(id(record), now, started, who, record.fairy_ref, queued, opened is None)
+        reused = opened is None
+        self.ledger.served(id(record), now, started, who, record.fairy_ref, None, reused)
 
     @harmless
     def failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
-        queued, opened = self._went_through()
+        queued, opened = self._queued.pop(caller(), None), self._opened.pop(caller(), None)
         if opened is not None:
             # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
             self.ledger.closed(opened, now)
@@ -393,13 +402,6 @@ class PoolHooks:
         self.watch.follow_fork()
         self.ledger.retired(self.clock())
         PoolHooks(pool, self.watch, *self.about).ledger.replace(self.ledger)
-
-    def _went_through(self) -> tuple[float | None, int | None]:
-        """Return the caller's seconds in the queue, and the record that was opened for it."""
-        if not (self._queued or self._opened):
-            return None, None
-        who = caller()
-        return self._queued.pop(who, None), self._opened.pop(who, None)
 
     def _adopt(self, found: Iterable[Any]) -> None:
         for record in found:

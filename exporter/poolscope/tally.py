@@ -114,17 +114,18 @@ class Tally(Recorder):
         for cell in (c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR):
             self._cells[cell] = math.nan
 
-    def _advance(self, now: float) -> None:
-        """Bring the windows of the peaks up to `now`, before any change."""
+    def _advance(self, now: float, change: int = 0) -> None:
+        """
+        Bring the windows of the peaks up to `now`, before any change; or after what is in use has
+        changed by that many.
+        """
         cells = self._cells
         passed = now - cells[c.WINDOW]
         if passed < c.PEAK_WINDOW:
             return
         windows = passed // c.PEAK_WINDOW
-        for peak, value in (
-            (c.IN_USE_PEAK, len(self.holds.out)),
-            (c.WAITING_PEAK, cells[c.WAITING]),
-        ):
+        in_use, waiting = len(self.holds.out) - change, cells[c.WAITING]
+        for peak, value in ((c.IN_USE_PEAK, in_use), (c.WAITING_PEAK, waiting)):
             # Nothing has changed since the last event, so a window that passed without one
             # had the present value all along.
             cells[peak + 1] = cells[peak] if windows == 1 else value
@@ -135,8 +136,9 @@ class Tally(Recorder):
         """After a change, note peaks and whether a slot is free."""
         cells, in_use, opening = self._cells, len(self.holds.out), len(self._opening)
         cells[c.OPENING] = opening
-        cells[c.IN_USE_PEAK] = max(in_use, cells[c.IN_USE_PEAK])
-        cells[c.MOST_IN_USE] = max(in_use, cells[c.MOST_IN_USE])
+        if in_use > cells[c.IN_USE_PEAK]:
+            cells[c.IN_USE_PEAK] = in_use
+            cells[c.MOST_IN_USE] = max(in_use, cells[c.MOST_IN_USE])
         saturated = in_use + opening >= cells[c.LIMIT]
         since = cells[c.SATURATED_SINCE]
         if saturated and not since:

@@ -16,6 +16,7 @@ class Waits:
 
     def __init__(self, segment: Segment) -> None:
         self._cells = segment.cells
+        self._shared = segment.shared
         self._free = list(segment.wait_slots)
         self._waits: dict[Hashable, tuple[float, int]] = {}
 
@@ -48,6 +49,8 @@ class Waits:
         return [since for since, _ in self._waits.values()]
 
     def _more(self, by: int, since: float) -> None:
+        if not self._shared:
+            return
         cells = self._cells
         cells[c.MORE_WAITS] += by
         # What remains of fractions goes with the last one.
