@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import MutableSequence, Sequence
+from operator import sub
 from typing import Final
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
@@ -20,10 +21,12 @@ PEAK_WINDOW: Final = 60.0
 
 # fmt: off
 (
-    SEQUENCE, TEXTS,                                                  # odd: changing; names written
-    OPENING, WAITING,                                                 # how many, now
+    SEQUENCE,                                                         # odd: it changes
     LIMIT, IDLE_LIMIT, IDLE_FLOOR,                                    # NaN: takes no new callers
     LEAK_AFTER,                                                       # inf: nothing is overdue
+    # What follows is never infinite, NaN, or less than 0.0.
+    TEXTS,                                                            # names that are written
+    OPENING, WAITING,                                                 # how many, now
     SINCE,                                                            # clock: first change
     SATURATED_SINCE,                                                  # clock, or 0.0: it is not
     MORE_OUT, MORE_OUT_SINCE, MORE_WAITS, MORE_WAITS_SINCE,           # without a slot: how many,
@@ -48,7 +51,7 @@ OK: Final = NEW
 
 PEAKS: Final = slice(WINDOW, WAITING_PEAK_BEFORE + 1)
 
-COUNTED: Final = math.nan
+COUNTED: Final = -math.inf
 """Instead of when an attempt began: it is in the cells already."""
 
 TAKEN: Final = -math.inf
@@ -109,7 +112,7 @@ HOLD_SITE: Final = 3
 HOLD_LABEL: Final = 4
 HOLD_LOST: Final = 5
 """
-For each hold, to the end: the clock when it began, or 0.0; when it was asked for, or NaN, if that
+For each hold, to the end: the clock when it began, or 0.0; when it was asked for, or -inf, if that
 is counted already; when it ended, or 0.0; the numbers of its line and of its function; whether it
 is abandoned. One that has ended is not in the other cells yet.
 """
@@ -138,7 +141,8 @@ def values(
     cells: Sequence[float],
     now: float,
     held: float,
-    holds: Sequence[tuple[float, float]],
+    holds: Sequence[float],
+    asked: Sequence[float],
     waits: Sequence[float],
     more_out: tuple[float, float] = (0.0, 0.0),
     more_waits: tuple[float, float] = (0.0, 0.0),
@@ -148,22 +152,29 @@ def values(
 
     cells: those before `FIRST_SITE`; further ones are not looked at.
     held: seconds of all holds that have ended.
-    holds: of each when it began, and when it was asked for, or `COUNTED`.
+    holds, asked: when each hold began; when each was asked for, or `COUNTED`.
     waits: when each began.
     more_out, more_waits: how many more there are, and the sum of the clocks when they began.
 
     What lasts is added to the sums of what has ended, so that two readings without any event in
     between differ by just the time that passed.
     """
-    ages = [max(0.0, now - since) for since, _ in holds]
-    in_use = len(holds) + more_out[0]
-    overdue = sum([age > cells[LEAK_AFTER] for age in ages])
-    acquires = _acquires(cells, holds)
+    in_use, oldest, overdue, lasting = len(holds) + more_out[0], 0.0, 0, 0.0
+    acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
+    if holds:
+        oldest, lasting = max(0.0, now - min(holds)), _lasted(now, len(holds), sum(holds))
+        if oldest > cells[LEAK_AFTER]:
+            overdue = sum([now - since > cells[LEAK_AFTER] for since in holds])
+        acquires = _with(acquires, list(map(sub, holds, asked)))
+    if more_out[0]:
+        lasting += _lasted(now, *more_out)
+    waiting = cells[WAITING_SECONDS]
+    if cells[WAITING]:
+        waiting += _lasted(now, len(waits), sum(waits)) + _lasted(now, *more_waits)
     ended = cells[TIMEOUT], cells[CANCELLED], cells[ERROR]
     acquired = max(0.0, sum(acquires[:-1]) - sum(ended))
-    saturated_since = cells[SATURATED_SINCE] or now
     return [
-        *_gauges(cells, now, in_use, overdue, max(ages, default=0.0), waits),
+        *_gauges(cells, now, in_use, overdue, oldest, waits),
         acquired,
         *ended,
         cells[WAITED],
@@ -176,11 +187,9 @@ def values(
         cells[DNS_HIT],
         cells[DNS_MISS],
         cells[DNS_ERROR],
-        cells[TAKEN_SECONDS] + held + sum(ages) + _lasted(now, *more_out),
-        cells[WAITING_SECONDS]
-        + sum([_lasted(now, 1, since) for since in waits])
-        + _lasted(now, *more_waits),
-        cells[SATURATED_SECONDS] + max(0.0, now - saturated_since),
+        cells[TAKEN_SECONDS] + held + lasting,
+        waiting,
+        cells[SATURATED_SECONDS] + max(0.0, now - (cells[SATURATED_SINCE] or now)),
         *acquires,
         *cells[ACQUIRE_SECONDS.end : HOLD_SECONDS.sum],
         held,
@@ -193,16 +202,17 @@ def _lasted(now: float, number: float, since: float) -> float:
     return max(0.0, number * now - since)
 
 
-def _acquires(cells: Sequence[float], holds: Sequence[tuple[float, float]]) -> Sequence[float]:
-    """Return the histogram of all attempts, those included that the holds are of."""
-    acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
-    if not holds:
-        return acquires
+def _with(acquires: Sequence[float], took: list[float]) -> Sequence[float]:
+    """Return the histogram of all attempts, with those whose holds last; infinite: it has them."""
     acquires = list(acquires)
-    for since, asked in holds:
-        if asked == asked:
-            acquires[bisect_left(ACQUIRE_BUCKETS, since - asked)] += 1
-            acquires[-1] += since - asked
+    if max(took) <= ACQUIRE_BUCKETS[0]:  # as it mostly is
+        acquires[0] += len(took)
+        acquires[-1] += sum(took)
+        return acquires
+    for seconds in took:
+        if seconds < math.inf:
+            acquires[bisect_left(ACQUIRE_BUCKETS, seconds)] += 1
+            acquires[-1] += seconds
     return acquires
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -30,18 +30,45 @@ class PoolCollector(Collector):
         return [metric_of(family) for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
-        reports = self.groups.reports()
-        return [collected(family, reports) for family in FAMILIES] if reports else []
+        if reports := self.groups.reports():
+            for family in FAMILIES:
+                yield collected(family, reports)
+
+
+class Samples(Sequence[Sample]):
+    """
+    The samples of a family, each of which is made only when it is asked for.
+
+    All at once, those of a thousand pools would have Python's garbage collector look at everything
+    that there is in the process, and block it for that long.
+    """
+
+    def __init__(self, family: Family, reports: Sequence[Report]) -> None:
+        self._family = family
+        self._reports = reports
+
+    def __iter__(self) -> Iterator[Sample]:
+        if self._family is INTERNAL_ERRORS:
+            yield Sample(self._family.name, {}, float(internal_errors.count))
+        for report in self._reports:
+            if self._family.stays or report.reading.live:
+                yield from _samples(self._family, report)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        return list(self)[index]
 
 
 def collected(family: Family, reports: Sequence[Report]) -> Metric:
     """Return the family with the samples of all pools."""
     metric = metric_of(family)
-    if family is INTERNAL_ERRORS:
-        metric.samples.append(Sample(family.name, {}, float(internal_errors.count)))
-    for report in reports:
-        if family.stays or report.reading.live:
-            metric.samples.extend(_samples(family, report))
+    metric.samples = Samples(family, reports)  # type: ignore[assignment]  # as good as a list
     return metric
 
 

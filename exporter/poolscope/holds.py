@@ -130,7 +130,7 @@ class Holds:
             self._more(1, now, who[0])
             self._count(asked, now)
             asked = c.COUNTED
-        if asked != asked:
+        if asked == c.COUNTED:
             self._backs[key], back = back, UNUSUAL
         self.out[key] = now, asked, who, back, slot
         self.askers[who[2]] = self.askers.get(who[2], 0) + 1
@@ -213,7 +213,7 @@ class Holds:
 
     def _count(self, asked: float, since: float) -> None:
         """Observe how long the attempt took, unless it is counted."""
-        if asked == asked:
+        if asked != c.COUNTED:
             c.ACQUIRE_SECONDS.observe(self._cells, since - asked)
 
     def _slot(self, who: Who) -> int:

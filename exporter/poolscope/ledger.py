@@ -293,9 +293,10 @@ class Ledger(Tally):
                 list(self.holds.out.values()),
                 self._waits.since(),
             )
-        holds = [(since, asked) for since, asked, *_ in out if since != c.TAKEN]
-        taken = [asked for since, asked, *_ in out if since == c.TAKEN]
-        values = c.values(cells, now, held, holds, waits, (len(taken), sum(taken)))
+        holds = [hold[0] for hold in out if hold[0] != c.TAKEN]
+        asked = [hold[1] for hold in out if hold[0] != c.TAKEN]
+        taken = [hold[1] for hold in out if hold[0] == c.TAKEN]
+        values = c.values(cells, now, held, holds, asked, waits, (len(taken), sum(taken)))
         return Reading.of(self._rising.raised(values))
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:

@@ -13,17 +13,14 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from poolscope import cells as c
 from poolscope.findings import Setup
-from poolscope.holders import Hold, SiteReading
-from poolscope.reading import Reading
 from poolscope.report import Info
 from poolscope.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
+from poolscope.views import PoolView, functions, slots, waits
 
 LARGEST: Final = 16 * 2**20
 TRIES: Final = 50
@@ -35,13 +32,7 @@ How often, after how many seconds, a file that is changing is read again.
 
 SEQUENCE: Final = struct.Struct("d")
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
-SITE: Final = struct.Struct(f"{c.SITE_CELLS}d")
-HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
-"""The first cell, all before those of functions, waits and holds, and those of one of these."""
-
-
-SiteValues = tuple[str, float, float, float, float]
-NOTHING: Final = (0.0, 0.0, 0.0, 0.0)
+"""The first cell, and all before those of functions, waits and holds."""
 
 likenesses: dict[tuple[object, ...], int] = {}
 """Numbers of what pools have in common; as many as there are ways to set them up and use them."""
@@ -49,101 +40,6 @@ likenesses: dict[tuple[object, ...], int] = {}
 
 class BadFileError(Exception):
     """It is no file of a pool, or of another version, or damaged."""
-
-
-@dataclass(slots=True)
-class PoolView:
-    """
-    What one pool of one process is, at one moment.
-
-    values: those of its reading.
-    seen: lines by the rule that was seen to be broken there.
-    likeness: a number that is the same for those that are set up alike, and have seen the same.
-    """
-
-    pool: str
-    kind: str
-    info: Info
-    setup: Setup
-    values: list[float]
-    seen: dict[str, tuple[str, ...]]
-    likeness: int
-    _pid: int
-    _now: float
-    _cells: memoryview[float]
-    _functions: list[tuple[float, ...]]
-    _slots: list[Slot]
-    _owners: bytes
-    _texts: list[str]
-
-    @property
-    def reading(self) -> Reading:
-        return Reading.of(self.values)
-
-    def holds(self) -> list[Hold]:
-        """Return who holds its connections."""
-        return list(self._holds())
-
-    def sites(self) -> list[SiteReading]:
-        """Return what each function of the application has out, and has had."""
-        return [SiteReading(*values) for values in self.each_site()]
-
-    def each_site(self) -> Iterator[SiteValues]:
-        """Return the values of `sites`."""
-        out, now, texts = self._by_function(), self._now, self._texts
-        for number, seconds, more, more_since in self._functions:
-            if 0 < number <= len(texts):
-                in_use, held, late, lost = out.get(number, NOTHING)
-                so_far = seconds + held + max(0.0, more * now - more_since)
-                yield texts[int(number) - 1], in_use + more, so_far, late, lost
-
-    def _text(self, number: float) -> str | None:
-        return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
-
-    def _is_overdue(self, since: float) -> bool:
-        return self._now - since > self._cells[c.LEAK_AFTER]
-
-    def _holds(self) -> Iterator[Hold]:
-        for hold in self._slots:
-            if hold.ended:
-                continue
-            start = hold.slot * OWNER_BYTES
-            owner = self._owners[start : start + OWNER_BYTES].rstrip(b"\0").decode(errors="replace")
-            yield Hold(
-                pool=self.pool,
-                kind=self.kind,
-                site=self._text(hold.site),
-                held_seconds=max(0.0, self._now - hold.since),
-                owner=owner or None,
-                overdue=self._is_overdue(hold.since),
-                abandoned=bool(hold.lost),
-                pid=self._pid,
-            )
-
-    def _by_function(self) -> dict[float, tuple[float, float, float, float]]:
-        """Return by a function's number what it has out, seconds, what is overdue, abandoned."""
-        found: dict[float, tuple[float, float, float, float]] = {}
-        for hold in self._slots:
-            out, seconds, late, lost = found.get(hold.label, NOTHING)
-            if hold.ended:
-                found[hold.label] = out, seconds + hold.ended - hold.since, late, lost
-            else:
-                seconds += max(0.0, self._now - hold.since)
-                late += self._is_overdue(hold.since)
-                found[hold.label] = out + 1, seconds, late, lost + bool(hold.lost)
-        return found
-
-
-class Slot(NamedTuple):
-    """The cells of a hold that makes sense, and which of the slots it is."""
-
-    slot: int
-    since: float
-    asked: float
-    ended: float
-    site: float
-    label: float
-    lost: float
 
 
 class PoolFile:
@@ -203,14 +99,15 @@ class PoolFile:
                 self._likeness = 0
         if seen is not None:
             now = seen
-        functions, slots = _functions(cells), _slots(cells)
-        held = numbers[c.OF_NOBODY] + sum([seconds for _, seconds, *_ in functions])
-        if ended := [slot for slot in slots if slot.ended]:
-            # They are in no other cell yet.
-            for slot in ended:
-                c.ACQUIRE_SECONDS.observe(numbers, slot.since - slot.asked)
-                c.HOLD_SECONDS.count(numbers, slot.ended - slot.since)
-                held += slot.ended - slot.since
+        known, holds = functions(cells), slots(cells)
+        held = numbers[c.OF_NOBODY] + sum([function[c.SITE_SECONDS] for function in known])
+        out = [hold for hold in holds if not hold[3]]
+        if len(out) < len(holds):
+            for _, since, asked, ended, _, _, _ in holds:
+                if ended:  # it is in no other cell yet
+                    c.ACQUIRE_SECONDS.observe(numbers, since - asked)
+                    c.HOLD_SECONDS.count(numbers, ended - since)
+                    held += ended - since
         return PoolView(
             pool=self.pool,
             kind=self.kind,
@@ -220,8 +117,9 @@ class PoolFile:
                 numbers,
                 now,
                 held,
-                [(slot.since, slot.asked) for slot in slots if not slot.ended],
-                _waits(cells) if numbers[c.WAITING] else [],
+                [hold[1] for hold in out],
+                [hold[2] for hold in out],
+                waits(cells) if numbers[c.WAITING] else [],
                 (numbers[c.MORE_OUT], numbers[c.MORE_OUT_SINCE]),
                 (numbers[c.MORE_WAITS], numbers[c.MORE_WAITS_SINCE]),
             ),
@@ -229,9 +127,9 @@ class PoolFile:
             likeness=self._likeness or self._compare(),
             _pid=self._pid,
             _now=now,
-            _cells=cells,
-            _functions=functions,
-            _slots=slots,
+            _leak_after=numbers[c.LEAK_AFTER],
+            _functions=known,
+            _slots=holds,
             _owners=owners,
             _texts=self._texts,
         )
@@ -266,53 +164,17 @@ class PoolFile:
 
 def _make_sense(numbers: list[float]) -> bool:
     """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
-    counted = numbers[: c.LIMIT] + numbers[c.SINCE :]
-    limits = numbers[c.LIMIT : c.LEAK_AFTER]
-    retired = all(map(math.isnan, limits))
+    counted = numbers[c.TEXTS :]
+    limit, idle_limit, idle_floor, leak_after = numbers[c.LIMIT : c.TEXTS]
+    limited = limit >= 0.0 and idle_limit >= 0.0 and idle_floor >= 0.0
+    retired = limit != limit and idle_limit != idle_limit and idle_floor != idle_floor
     return (
         min(counted) >= 0.0
         # Any that is infinite, or NaN, makes the sum so.
         and sum(counted) < math.inf
-        and (retired or all(limit >= 0.0 for limit in limits))
-        and numbers[c.LEAK_AFTER] >= 0.0
+        and (limited or retired)
+        and leak_after >= 0.0
     )
-
-
-def _functions(cells: memoryview[float]) -> list[tuple[float, ...]]:
-    """Return the cells of each function, as far as they make sense."""
-    functions = []
-    for function in SITE.iter_unpack(cells[c.FIRST_SITE : c.FIRST_WAIT]):
-        if not function[0]:  # they come one after the other
-            break
-        if min(function) >= 0.0 and sum(function) < math.inf:
-            functions.append(function)
-    return functions
-
-
-def _slots(cells: memoryview[float]) -> list[Slot]:
-    """Return the holds that are out, or have ended just now, as far as they make sense."""
-    if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
-        return []
-    found = [
-        Slot(slot, *hold)
-        for slot, hold in enumerate(HOLD.iter_unpack(cells[c.FIRST_HOLD :]))
-        if 0.0 < hold[0] < math.inf
-    ]
-    return [slot for slot in found if _makes_sense(slot)]
-
-
-def _makes_sense(slot: Slot) -> bool:
-    """Whether it may be a hold, which ends after it began, and begins after it was asked for."""
-    if slot.ended:
-        return 0.0 <= slot.asked <= slot.since <= slot.ended < math.inf
-    return 0.0 <= slot.asked <= slot.since or math.isnan(slot.asked)
-
-
-def _waits(cells: memoryview[float]) -> list[float]:
-    """Return when each wait began that has a cell."""
-    return [
-        since for since in cells[c.FIRST_WAIT : c.FIRST_HOLD].tolist() if 0.0 < since < math.inf
-    ]
 
 
 def _list(given: object) -> list[object]:

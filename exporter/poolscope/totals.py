@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.holders import SiteReading
-from poolscope.mapped import PoolView
 from poolscope.reading import Histogram, Reading, total
+from poolscope.views import PoolView
 
 TOTALS: Final = "totals.json"
 VERSION: Final = 1
