@@ -22,7 +22,7 @@ from poolscope.fleet import ProcessView, View
 from poolscope.folder import MOST_FILES, Folder, FolderError, check
 from poolscope.holders import SharedSites, Who
 from poolscope.ledger import Ledger
-from poolscope.mapped import BadFileError, PoolFile
+from poolscope.mapped import PoolFile
 from poolscope.reading import Reading, add
 from poolscope.report import Info, Report
 from poolscope.segment import HEAD, TEXT_BYTES
@@ -32,7 +32,7 @@ from poolscope.server.history import History
 from poolscope.sites import APPLICATION, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
-from poolscope.views import PoolView
+from poolscope.views import BadFileError, PoolView
 
 FACTS: dict[str, Any] = {
     "pool": "orders",

@@ -62,7 +62,7 @@ class Alarm:
         """Say what there is to be said of the holds of one of the pools; each thing once."""
         while ledger.news:
             try:
-                news = ledger.news.popleft()
+                news = ledger.news.pop(0)
             except IndexError:  # somebody else has just said it
                 return
             self._tell(news, ledger.leak_after)

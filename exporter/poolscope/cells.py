@@ -89,17 +89,21 @@ SHOWN_SITES: Final = 50
 """Functions of a pool that are told apart; the first ones that ask."""
 
 FIRST_SITE: Final = DNS_SECONDS.end
-SITE_CELLS: Final = 4
-SITE_SECONDS: Final = 1
-SITE_MORE: Final = 2
-SITE_MORE_SINCE: Final = 3
+SITES: Final = SHOWN_SITES + 1
+"""One cell for each function, and one for all others: seconds of the holds that have ended."""
+
+FIRST_LABEL: Final = FIRST_SITE + SITES
+"""Up to here all segments have cells; the rest is for readers in other processes."""
+
+SITE_LABEL: Final = SITES
+SITE_MORE: Final = 2 * SITES
+SITE_MORE_SINCE: Final = 3 * SITES
 """
-For each function: the number of its name, seconds of the holds that have ended, and of the holds
-without a slot how many, and the sum of the clocks when they began.
+How much further on there is more of a function: the number of its name, and of the holds without a
+slot how many, and the sum of the clocks when they began.
 """
 
-FIRST_WAIT: Final = FIRST_SITE + SITE_CELLS * (SHOWN_SITES + 1)
-"""Up to here all segments have cells; the rest is for readers in other processes."""
+FIRST_WAIT: Final = FIRST_SITE + 4 * SITES
 
 WAIT_SLOTS: Final = 64
 """Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
@@ -138,8 +142,8 @@ def peak(cells: Sequence[float], current: int, value: float, now: float) -> floa
 
 
 def values(
-    cells: Sequence[float],
     now: float,
+    cells: Sequence[float],
     held: float,
     holds: Sequence[float],
     asked: Sequence[float],

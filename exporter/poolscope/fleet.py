@@ -26,13 +26,13 @@ from poolscope.commitments import Commitment, commitments
 from poolscope.findings import Case, findings_of
 from poolscope.folder import POOL, PROCESS, FolderError, check
 from poolscope.holders import Hold, SharedSites, longest_first
-from poolscope.mapped import BadFileError, Opened, PoolFile
+from poolscope.mapped import Opened, PoolFile
 from poolscope.reading import IN_USE, LIMIT, OPENING, Reading, Rising, add
 from poolscope.report import Report
 from poolscope.servers import ServerReading
 from poolscope.tally import Clock
 from poolscope.totals import TOTALS, Totals
-from poolscope.views import PoolView
+from poolscope.views import BadFileError, PoolView
 
 LOCK: Final = "exporter.lock"
 

@@ -84,6 +84,11 @@ class Folder:
         given = os.environ.get(VARIABLE)
         return cls(Path(given) if given else None)
 
+    @property
+    def shares(self) -> bool:
+        """Whether there is a folder."""
+        return self._path is not None
+
     def segments(self, facts: Mapping[str, Any], failed: Callable[[], None]) -> Segments:
         """Return what makes segments of a pool; `failed` is called if one cannot be shared."""
 

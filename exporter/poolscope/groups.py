@@ -17,7 +17,7 @@ from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
-from poolscope.reading import Reading, Rising, total
+from poolscope.reading import NOTHING, Reading, Rising, total
 from poolscope.report import HostReading, Report
 from poolscope.sightings import Sightings
 from poolscope.sites import Site
@@ -38,7 +38,7 @@ class Group:
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind
-        self.ended = Reading()
+        self.ended = NOTHING
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
@@ -196,7 +196,7 @@ class Groups:
         self._lock = threading.RLock()
         self._gone.clear()
         for group in self._groups.values():
-            group.ended = Reading()
+            group.ended = NOTHING
             group._rising = Rising()
             group.sites = SharedSites()
             group.alarm = Alarm(group.name, group.kind)
@@ -204,7 +204,7 @@ class Groups:
             group.created = 0
             watches, group.watches = group.watches, []
             for watch in watches:
-                watch.ended = Reading()
+                watch.ended = NOTHING
                 group.take(watch)
                 ledgers, watch.ledgers = watch.ledgers, []
                 for ledger in ledgers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, Literal, NamedTuple
 
@@ -73,17 +72,18 @@ class Holds:
 
     def __init__(self, leak_after: float) -> None:
         self.out: dict[Hashable, Hold] = {}
-        self.ended: deque[Ended] = deque()
+        self.ended: list[Ended] = []
         self.askers: dict[Hashable, int] = {}
         self.site_cells: dict[Function | None, int] = {}
         self.look_at = math.inf
-        self.news: deque[News] = deque(maxlen=KEPT_NEWS)
+        self.news: list[News] = []
         self._leak_after = leak_after
         self._labels: dict[str, int] = {}
         # Of those whose end is looked at with care, what the hold would have.
         self._backs: dict[Hashable, Back] = {}
-        self._abandoned: set[Hashable] = set()
-        self._told: set[Hashable] = set()
+        # Dictionaries, as an empty set has three times their size.
+        self._abandoned: dict[Hashable, None] = {}
+        self._told: dict[Hashable, None] = {}
 
     def start(self, segment: Segment, now: float) -> None:
         """Begin with nothing, in a segment whose cells are all 0.0."""
@@ -91,8 +91,10 @@ class Holds:
         self._cells = segment.cells
         for known in (self.out, self.askers, self.site_cells, self._labels, self._backs):
             known.clear()
-        for noted in (self.ended, self._abandoned, self._told, self.news):
-            noted.clear()
+        for marked in (self._abandoned, self._told):
+            marked.clear()
+        self.ended.clear()
+        self.news.clear()
         self.site_cells[None] = c.OF_NOBODY
         self.look_at = now + self._leak_after
 
@@ -166,7 +168,7 @@ class Holds:
         cells, out, ended, free = self._cells, self.out, self.ended, self._segment.free
         site_cells, bisect, quick, took_in_all = self.site_cells, bisect_left, 0, 0.0
         for _ in range(len(ended)):
-            key, since, asked, who, slot, now = noted = ended.popleft()
+            key, since, asked, who, slot, now = noted = ended.pop(0)
             hold = out.get(key)
             if hold is not None and hold[2] is who:  # who has noted it is about to take it back
                 ended.append(noted)
@@ -198,8 +200,7 @@ class Holds:
         if cell is None:
             label = self._shown(function)
             if label not in self._labels:
-                site = c.FIRST_SITE + c.SITE_CELLS * len(self._labels)
-                self._labels[label] = site + c.SITE_SECONDS
+                site = self._labels[label] = c.FIRST_SITE + len(self._labels)
                 self._segment.named(site, label)
             if len(self.site_cells) > REMEMBERED_FUNCTIONS:
                 self.site_cells.clear()
@@ -240,7 +241,7 @@ class Holds:
         cells = self._cells
         places = [(c.MORE_OUT, c.MORE_OUT_SINCE)]
         if function is not None:
-            site = self.site_cell(function) - c.SITE_SECONDS
+            site = self.site_cell(function)
             places.append((site + c.SITE_MORE, site + c.SITE_MORE_SINCE))
         for number, sum_ in places:
             cells[number] += by
@@ -256,7 +257,7 @@ class Holds:
         since, asked, who, _, slot = self.out[key]
         self._backs[key] = KEPT
         self.out[key] = since, asked, who, UNUSUAL, slot
-        self._abandoned.add(key)
+        self._abandoned[key] = None
         if slot:
             self._cells[slot + c.HOLD_LOST] = 1.0
         self._cells[c.ABANDONED] = len(self._abandoned)
@@ -271,8 +272,8 @@ class Holds:
             if since == c.TAKEN or key in self._told:
                 continue
             if now - since > self._leak_after:
-                self._told.add(key)
-                self.news.append(News("overdue", _known(who), now - since))
+                self._told[key] = None
+                self._note(News("overdue", _known(who), now - since))
             else:
                 oldest = min(oldest, since)
         # What begins later becomes overdue later.
@@ -281,26 +282,30 @@ class Holds:
     def _judge(self, key: Hashable, who: Who, held: float, returned: bool) -> None:
         """Count what was wrong with a hold that has ended."""
         if key in self._abandoned:
-            self._abandoned.discard(key)
+            self._abandoned.pop(key, None)
             self._cells[c.ABANDONED] = len(self._abandoned)
             returned = False
         if held > self._leak_after:
-            self._told.discard(key)
+            self._told.pop(key, None)
             self._cells[c.WAS_OVERDUE] += 1
             if returned:
                 self._cells[c.RECOVERED] += 1
                 self._tell(News("recovered", _known(who), held))
 
     def _tell(self, news: News) -> None:
-        self.news.append(news)
+        self._note(news)
         self.look_at = -math.inf
+
+    def _note(self, news: News) -> None:
+        self.news.append(news)
+        del self.news[:-KEPT_NEWS]
 
     # Reading
 
     def seconds(self) -> float:
         """Return the seconds of all holds that have ended."""
-        functions = self._cells[c.FIRST_SITE + c.SITE_SECONDS : c.FIRST_WAIT : c.SITE_CELLS]
-        return self._cells[c.OF_NOBODY] + sum(functions.tolist())
+        functions = self._cells[c.FIRST_SITE : c.FIRST_LABEL].tolist()
+        return self._cells[c.OF_NOBODY] + sum(functions)
 
     def holders(self, now: float) -> list[Holder]:
         """Return who has what is out, the longest hold first."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Hashable, Sequence
 from threading import Lock
 
@@ -69,7 +68,7 @@ class Ledger(Tally):
     def opening(self, attempt: Hashable, now: float) -> None:
         """The pool begins to establish a connection."""
         self._advance(now)
-        self._opening.add(attempt)
+        self._opening[attempt] = None
         self._count(now)
 
     @recorded
@@ -78,7 +77,7 @@ class Ledger(Tally):
     ) -> None:
         """The connection is there, `out` with the caller that it was opened for, or idle."""
         self._advance(now)
-        self._opening.discard(attempt)
+        self._opening.pop(attempt, None)
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._add(key)
         if out and key not in self.holds.out:
@@ -91,7 +90,7 @@ class Ledger(Tally):
         if attempt not in self._opening:
             return
         self._advance(now)
-        self._opening.discard(attempt)
+        self._opening.pop(attempt, None)
         self._cells[c.OPEN_FAILED] += 1
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._count(now)
@@ -103,7 +102,7 @@ class Ledger(Tally):
             return
         self._advance(now)
         self._end(key, now, returned=False)
-        self._open.discard(key)
+        self._open.pop(key, None)
         self._cells[c.CLOSED] += 1
         self._count(now)
 
@@ -296,7 +295,7 @@ class Ledger(Tally):
         holds = [hold[0] for hold in out if hold[0] != c.TAKEN]
         asked = [hold[1] for hold in out if hold[0] != c.TAKEN]
         taken = [hold[1] for hold in out if hold[0] == c.TAKEN]
-        values = c.values(cells, now, held, holds, asked, waits, (len(taken), sum(taken)))
+        values = c.values(now, cells, held, holds, asked, waits, (len(taken), sum(taken)))
         return Reading.of(self._rising.raised(values))
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
@@ -324,6 +323,6 @@ class Ledger(Tally):
         return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
 
     @property
-    def news(self) -> deque[News]:
+    def news(self) -> list[News]:
         """What is to be said in the log; whoever says it takes it out."""
         return self.holds.news

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import stat
 import struct
@@ -20,7 +19,7 @@ from poolscope import cells as c
 from poolscope.findings import Setup
 from poolscope.report import Info
 from poolscope.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
-from poolscope.views import PoolView, functions, slots, waits
+from poolscope.views import BadFileError, Cells, PoolView, parsed
 
 LARGEST: Final = 16 * 2**20
 TRIES: Final = 50
@@ -31,15 +30,10 @@ How often, after how many seconds, a file that is changing is read again.
 
 
 SEQUENCE: Final = struct.Struct("d")
-NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
-"""The first cell, and all before those of functions, waits and holds."""
+"""The first cell."""
 
 likenesses: dict[tuple[object, ...], int] = {}
 """Numbers of what pools have in common; as many as there are ways to set them up and use them."""
-
-
-class BadFileError(Exception):
-    """It is no file of a pool, or of another version, or damaged."""
 
 
 class PoolFile:
@@ -55,7 +49,9 @@ class PoolFile:
         self._texts: list[str] = []
         self._seen: dict[str, tuple[str, ...]] = {}
         self._likeness = 0
-        self._whole = b""
+        # What was read last, of one moment; and what was made something of.
+        self._whole = self._data = b""
+        self._parsed: Cells
         with Opened(self._path) as (file, size):
             head = os.pread(file, HEAD.size, 0)
             if len(head) < HEAD.size:
@@ -90,47 +86,27 @@ class PoolFile:
         with Opened(self._path) as (file, size):
             if size != self._size:
                 raise BadFileError("it has another size than it had")
-            numbers, cells, owners = self._read(file, seen is None)
-            if not _make_sense(numbers):
-                raise BadFileError("its numbers make no sense")
-            if numbers[c.TEXTS] != len(self._texts):
-                self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), numbers[c.TEXTS])
+            data = self._read(file, seen is None)
+            if data is not self._data:  # else nothing has happened
+                self._parsed, self._data = parsed(data, self._owners - self._start), data
+            cells = self._parsed
+            if cells.numbers[c.TEXTS] != len(self._texts):
+                self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), cells.numbers[c.TEXTS])
                 self._seen = _seen(self._texts)
                 self._likeness = 0
         if seen is not None:
             now = seen
-        known, holds = functions(cells), slots(cells)
-        held = numbers[c.OF_NOBODY] + sum([function[c.SITE_SECONDS] for function in known])
-        out = [hold for hold in holds if not hold[3]]
-        if len(out) < len(holds):
-            for _, since, asked, ended, _, _, _ in holds:
-                if ended:  # it is in no other cell yet
-                    c.ACQUIRE_SECONDS.observe(numbers, since - asked)
-                    c.HOLD_SECONDS.count(numbers, ended - since)
-                    held += ended - since
         return PoolView(
             pool=self.pool,
             kind=self.kind,
             info=self.info,
             setup=self.setup,
-            values=c.values(
-                numbers,
-                now,
-                held,
-                [hold[1] for hold in out],
-                [hold[2] for hold in out],
-                waits(cells) if numbers[c.WAITING] else [],
-                (numbers[c.MORE_OUT], numbers[c.MORE_OUT_SINCE]),
-                (numbers[c.MORE_WAITS], numbers[c.MORE_WAITS_SINCE]),
-            ),
+            values=c.values(now, *cells[:7]),
             seen=self._seen,
             likeness=self._likeness or self._compare(),
             _pid=self._pid,
             _now=now,
-            _leak_after=numbers[c.LEAK_AFTER],
-            _functions=known,
-            _slots=holds,
-            _owners=owners,
+            _cells=cells,
             _texts=self._texts,
         )
 
@@ -140,41 +116,23 @@ class PoolFile:
         self._likeness = likenesses.setdefault(like, len(likenesses) + 1)
         return self._likeness
 
-    def _read(self, file: int, alive: bool) -> tuple[list[float], memoryview[float], bytes]:
+    def _read(self, file: int, alive: bool) -> bytes:
         """
-        Return the numbers, all cells, and the owners.
+        Return the cells and owners, all of one moment; the same bytes, if nothing has happened.
 
-        They are of one moment. A process that lives and is in the middle of a change for long, as
-        it does not get to run, is taken as it was last time: what ends just now would be there
-        twice, and then once again.
+        A process that lives and is in the middle of a change for long, as it does not get to run,
+        is taken as it was last time: what ends just now would be there twice, and then once again.
         """
         for _ in range(TRIES):
             data = os.pread(file, self._end - self._start, self._start)
+            if data == self._whole:
+                return self._whole
             sequence = os.pread(file, SEQUENCE.size, self._start)
             if data.startswith(sequence) and SEQUENCE.unpack(sequence)[0] % 2 == 0:
                 self._whole = data
-                break
+                return data
             time.sleep(PAUSE)
-        else:
-            data = self._whole if alive and self._whole else data
-        owners = self._owners - self._start
-        cells: memoryview[float] = memoryview(data)[:owners].cast("d")
-        return list(NUMBERS.unpack_from(data)), cells, data[owners:]
-
-
-def _make_sense(numbers: list[float]) -> bool:
-    """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
-    counted = numbers[c.TEXTS :]
-    limit, idle_limit, idle_floor, leak_after = numbers[c.LIMIT : c.TEXTS]
-    limited = limit >= 0.0 and idle_limit >= 0.0 and idle_floor >= 0.0
-    retired = limit != limit and idle_limit != idle_limit and idle_floor != idle_floor
-    return (
-        min(counted) >= 0.0
-        # Any that is infinite, or NaN, makes the sum so.
-        and sum(counted) < math.inf
-        and (limited or retired)
-        and leak_after >= 0.0
-    )
+        return self._whole if alive and self._whole else data
 
 
 def _list(given: object) -> list[object]:

@@ -118,6 +118,7 @@ class Reading:
         return bool(self.instances or self.in_use or self.idle or self.opening or self.waiting)
 
 
+NOTHING: Final = Reading()
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(Reading))
 SCALARS: Final = _FIELDS.index("acquire_seconds")
 GAUGES: Final = _FIELDS.index("acquired")
@@ -165,7 +166,7 @@ def total(readings: Sequence[Reading]) -> Reading:
     """Return the sum of pools, as `add` adds them up; of none, an empty reading."""
     if len(readings) == 1:
         return readings[0]
-    return Reading.of(add([reading.values() for reading in readings])) if readings else Reading()
+    return Reading.of(add([reading.values() for reading in readings])) if readings else NOTHING
 
 
 def add(rows: Sequence[Sequence[float]]) -> list[float]:

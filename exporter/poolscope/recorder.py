@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -67,7 +66,7 @@ class Recorder:
     changing: memoryview[float] | None = None
 
     def __init__(self) -> None:
-        self._pending: Final[deque[Callable[[], None]]] = deque()
+        self._pending: Final[list[Callable[[], None]]] = []
         self.reset()
 
     def reset(self) -> None:
@@ -110,7 +109,7 @@ class Recorder:
         while self._pending:
             changing = self._change()
             try:
-                self._pending.popleft()()
+                self._pending.pop(0)()
             except Exception:
                 internal_errors.report("Ledger.pending")
             finally:

@@ -57,7 +57,7 @@ class Segment:
         self.cells = self._cells(slots)
 
     def _cells(self, slots: int) -> memoryview[float]:
-        return memoryview(bytearray(8 * c.FIRST_WAIT)).cast("d")
+        return memoryview(bytearray(8 * c.FIRST_LABEL)).cast("d")
 
     def mark(self, slot: int, who: Sequence[Any]) -> bool:
         """Let others know with whom the hold of the slot is; False if that is to be learnt."""
@@ -67,7 +67,7 @@ class Segment:
         """Know a line of a function, which is shown by the label, for marks to come."""
 
     def named(self, site: int, label: str) -> None:
-        """The function that has the cells at `site` is called that."""
+        """The function that has its seconds at `site` is called that."""
 
     def sighted(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at a line."""
@@ -132,7 +132,7 @@ class FileSegment(Segment):
         self._lines[who.function, who.at] = self._number(who.site), self._number(label)
 
     def named(self, site: int, label: str) -> None:
-        self.cells[site] = self._number(label)
+        self.cells[site + c.SITE_LABEL] = self._number(label)
 
     def sighted(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

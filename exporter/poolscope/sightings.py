@@ -28,7 +28,7 @@ class Sightings:
     def __init__(self, told: Callable[[str, Site | None], None] = _nobody) -> None:
         self._told = told
         self._sites: dict[str, dict[Site | None, None]] = {}
-        self._places: set[tuple[str, Place]] = set()
+        self._places: dict[tuple[str, Place], None] = {}
 
     def note(self, rule: str, site: Site | None) -> None:
         """The rule was seen to be broken at that line, or at one that is not known."""
@@ -42,7 +42,7 @@ class Sightings:
     def note_at(self, rule: str, place: Place) -> None:
         """Note it at a place, whose line need not be found again."""
         if (rule, place) not in self._places and len(self._places) < KEPT_PLACES:
-            self._places.add((rule, place))
+            self._places[rule, place] = None
             self.note(rule, site_of(place))
 
     def __iter__(self) -> Iterator[tuple[str, Site | None]]:

@@ -60,8 +60,9 @@ class Tally(Recorder):
         self._segments = segments
         self._retired = False
         self.sightings = Sightings(self.sighted)
-        self._open: set[Hashable] = set()
-        self._opening: set[Hashable] = set()
+        # Dictionaries, as an empty set has three times their size.
+        self._open: dict[Hashable, None] = {}
+        self._opening: dict[Hashable, None] = {}
         self.holds = Holds(self.leak_after)
         super().__init__()
         self._start(segments)
@@ -153,7 +154,7 @@ class Tally(Recorder):
     def _add(self, key: Hashable) -> None:
         """Know a connection that is open."""
         if key not in self._open:
-            self._open.add(key)
+            self._open[key] = None
             self._cells[c.OPENED] += 1
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:

@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from poolscope import cells as c
 from poolscope.findings import Setup
@@ -15,16 +15,86 @@ from poolscope.reading import Reading
 from poolscope.report import Info
 from poolscope.segment import OWNER_BYTES
 
-SITE: Final = struct.Struct(f"{c.SITE_CELLS}d")
+NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
-"""The cells of a function, and of a hold."""
+"""All cells before those of functions, waits and holds; and those of a hold."""
+
+_COLUMNS: Final = tuple(c.FIRST_SITE + more for more in (0, c.SITE_MORE, c.SITE_MORE_SINCE))
 
 NOTHING: Final = [0.0, 0.0, 0.0, 0.0]
 
 SiteValues = tuple[str, float, float, float, float]
 
+Function = tuple[float, float, float, float]
+"""The number of its name, its seconds, and of its holds without a slot how many, and their sum."""
+
 Slot = tuple[int, float, float, float, float, float, float]
 """Which of the slots it is, and its cells."""
+
+
+class BadFileError(Exception):
+    """It is no file of a pool, or of another version, or damaged."""
+
+
+class Cells(NamedTuple):
+    """
+    What cells say that make sense, and that does not depend on the moment of reading.
+
+    The first ones, up to `more_waits`, are those of `cells.values`.
+    """
+
+    numbers: list[float]
+    held: float
+    holds: list[float]
+    asked: list[float]
+    waits: list[float]
+    more_out: tuple[float, float]
+    more_waits: tuple[float, float]
+    functions: list[Function]
+    slots: list[Slot]
+    owners: bytes
+
+
+def parsed(data: bytes, owners: int) -> Cells:
+    """Return what is in the cells, which owners follow at that place; raises BadFileError."""
+    numbers = list(NUMBERS.unpack_from(data))
+    if not _make_sense(numbers):
+        raise BadFileError("its numbers make no sense")
+    cells: memoryview[float] = memoryview(data)[:owners].cast("d")
+    known, found = functions(cells), slots(cells)
+    held = numbers[c.OF_NOBODY] + sum([seconds for _, seconds, _, _ in known])
+    for _, since, asked, ended, _, _, _ in found:
+        if ended:  # it is in no other cell yet
+            c.ACQUIRE_SECONDS.observe(numbers, since - asked)
+            c.HOLD_SECONDS.count(numbers, ended - since)
+            held += ended - since
+    return Cells(
+        numbers,
+        held,
+        [slot[1] for slot in found if not slot[3]],
+        [slot[2] for slot in found if not slot[3]],
+        waits(cells) if numbers[c.WAITING] else [],
+        (numbers[c.MORE_OUT], numbers[c.MORE_OUT_SINCE]),
+        (numbers[c.MORE_WAITS], numbers[c.MORE_WAITS_SINCE]),
+        known,
+        found,
+        data[owners:],
+    )
+
+
+def _make_sense(numbers: list[float]) -> bool:
+    """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
+    counted = numbers[c.TEXTS :]
+    limit, idle_limit, idle_floor, leak_after = numbers[c.LIMIT : c.TEXTS]
+    limited = limit >= 0.0 and idle_limit >= 0.0 and idle_floor >= 0.0
+    retired = limit != limit and idle_limit != idle_limit and idle_floor != idle_floor
+    return (
+        min(counted) >= 0.0
+        # Any that is infinite, or NaN, makes the sum so.
+        and sum(counted) < math.inf
+        and (limited or retired)
+        and leak_after >= 0.0
+    )
 
 
 def slots(cells: memoryview[float]) -> list[Slot]:
@@ -46,15 +116,16 @@ def slots(cells: memoryview[float]) -> list[Slot]:
     ]
 
 
-def functions(cells: memoryview[float]) -> list[tuple[float, ...]]:
-    """Return the cells of each function, as far as they make sense."""
-    found = []
-    for function in SITE.iter_unpack(cells[c.FIRST_SITE : c.FIRST_WAIT]):
-        if not function[0]:  # they come one after the other
-            break
-        if min(function) >= 0.0 and sum(function) < math.inf:
-            found.append(function)
-    return found
+def functions(cells: memoryview[float]) -> list[Function]:
+    """Return the functions that there are, as far as they make sense."""
+    labels = cells[c.FIRST_LABEL : c.FIRST_LABEL + c.SITES].tolist()
+    number = labels.index(0) if 0 in labels else c.SITES  # they come one after the other
+    found = zip(
+        labels[:number],
+        *(cells[start : start + number].tolist() for start in _COLUMNS),
+        strict=True,
+    )
+    return [one for one in found if min(one) >= 0.0 and sum(one) < math.inf]
 
 
 def waits(cells: memoryview[float]) -> list[float]:
@@ -82,10 +153,7 @@ class PoolView:
     likeness: int
     _pid: int
     _now: float
-    _leak_after: float
-    _functions: list[tuple[float, ...]]
-    _slots: list[Slot]
-    _owners: bytes
+    _cells: Cells
     _texts: list[str]
 
     @property
@@ -103,7 +171,7 @@ class PoolView:
     def each_site(self) -> Iterator[SiteValues]:
         """Return the values of `sites`."""
         out, now, texts = self._by_function(), self._now, self._texts
-        for number, seconds, more, more_since in self._functions:
+        for number, seconds, more, more_since in self._cells.functions:
             if number <= len(texts):
                 in_use, held, late, lost = out.get(number, NOTHING)
                 if more:
@@ -114,18 +182,22 @@ class PoolView:
         return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
 
     def _holds(self) -> Iterator[Hold]:
-        for slot, since, _, ended, site, _, lost in self._slots:
+        for slot, since, _, ended, site, _, lost in self._cells.slots:
             if ended:
                 continue
             start = slot * OWNER_BYTES
-            owner = self._owners[start : start + OWNER_BYTES].rstrip(b"\0").decode(errors="replace")
+            owner = (
+                self._cells.owners[start : start + OWNER_BYTES]
+                .rstrip(b"\0")
+                .decode(errors="replace")
+            )
             yield Hold(
                 pool=self.pool,
                 kind=self.kind,
                 site=self._text(site),
                 held_seconds=max(0.0, self._now - since),
                 owner=owner or None,
-                overdue=self._now - since > self._leak_after,
+                overdue=self._now - since > self._cells.numbers[c.LEAK_AFTER],
                 abandoned=bool(lost),
                 pid=self._pid,
             )
@@ -133,8 +205,8 @@ class PoolView:
     def _by_function(self) -> dict[float, list[float]]:
         """Return by a function's number what it has out, seconds, what is overdue, abandoned."""
         found: dict[float, list[float]] = {}
-        now, leak_after = self._now, self._leak_after
-        for _, since, _, ended, _, label, lost in self._slots:
+        now, leak_after = self._now, self._cells.numbers[c.LEAK_AFTER]
+        for _, since, _, ended, _, label, lost in self._cells.slots:
             if label not in found:
                 found[label] = [0.0, 0.0, 0.0, 0.0]
             sums = found[label]

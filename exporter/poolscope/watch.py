@@ -23,7 +23,7 @@ from poolscope.folder import Folder
 from poolscope.groups import Groups
 from poolscope.holders import Hold, holds_of, longest_first
 from poolscope.ledger import Ledger
-from poolscope.reading import Reading
+from poolscope.reading import NOTHING
 from poolscope.report import HostReading, Info
 from poolscope.sightings import Sightings
 from poolscope.snapshot import Snapshot, snapshot_of
@@ -108,7 +108,7 @@ class Watch:
         self.site: Final = sites.here() if call_sites else None
         # The rest is for adapters and groups.
         self.ledgers: list[Ledger] = []
-        self.ended = Reading()
+        self.ended = NOTHING
         self.hooks: Hooks | None = None
         self.first_of_name = False
         self.alarm: Alarm | None = None
@@ -199,12 +199,14 @@ class Watch:
 
     def new_ledger(self, limits: Limits, info: Info, setup: Setup) -> Ledger:
         """Return a ledger for a pool of the watch, where other processes see it if they may."""
-        facts = {
-            "pool": self.name,
-            "kind": self.kind,
-            "info": dataclasses.astuple(info),
-            "setup": dataclasses.asdict(setup),
-        }
+        facts: dict[str, object] = {}
+        if self._folder.shares:
+            facts = {
+                "pool": self.name,
+                "kind": self.kind,
+                "info": dataclasses.astuple(info),
+                "setup": dataclasses.asdict(setup),
+            }
         segments = self._folder.segments(facts, self._not_shared)
         return Ledger(limits, self.clock, self.leak_after, segments)
 
