@@ -48,7 +48,14 @@ def measured_by(processes: int, module: str, python: Path = HERE, **options: Any
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of a process that measures: nothing there is poolscope's."""
-    kept = {name: value for name, value in os.environ.items() if "POOLSCOPE" not in name}
+    """
+    Return the variables of a process that measures: nothing there is poolscope's, and what is
+    compiled is kept, as an installer does.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if "POOLSCOPE" not in name and name != "PYTHONDONTWRITEBYTECODE"
+    }
     # Strings have the same hash, and sets the same order, in each run.
     return {**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'exporter'}", "PYTHONHASHSEED": "0"}

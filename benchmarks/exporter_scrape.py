@@ -9,7 +9,6 @@ folder, and the text that comes of it.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
@@ -41,7 +40,7 @@ def use(folder: Path) -> list[Ledger]:
             "pool": f"pool-{number}",
             "kind": "sqlalchemy",
             "info": ("QueuePool", "psycopg", "2.1.9"),
-            "setup": dataclasses.asdict(Setup(limit=10.0)),
+            "setup": Setup(limit=10.0)._asdict(),
         }
         segments = shared.segments(facts, lambda: sys.exit("it cannot be shared"))
         ledger = Ledger(Limits(10, 5, 0), time.monotonic, 60.0, segments)

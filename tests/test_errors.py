@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from poolscope.errors import ErrorLog, harmless
@@ -13,7 +15,7 @@ def test_a_log_that_fails_too_is_nobodys_trouble(monkeypatch: pytest.MonkeyPatch
 
     errors = ErrorLog()
     monkeypatch.setattr("poolscope.errors.internal_errors", errors)
-    monkeypatch.setattr("poolscope.errors.logger.error", fail)
+    monkeypatch.setattr(logging.getLogger("poolscope"), "error", fail)
 
     @harmless
     def hook() -> None:

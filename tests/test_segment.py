@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -38,7 +37,7 @@ FACTS: dict[str, Any] = {
     "pool": "orders",
     "kind": "asyncpg",
     "info": ("Pool", "asyncpg", "0.32.0"),
-    "setup": dataclasses.asdict(Setup(limit=3.0, pings=False)),
+    "setup": Setup(limit=3.0, pings=False)._asdict(),
 }
 
 

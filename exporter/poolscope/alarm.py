@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Sequence
-from logging import INFO, WARNING
 from threading import Lock
 from typing import Any, Final
 
+from poolscope.errors import logger
 from poolscope.holders import Holder
 from poolscope.holds import News
 from poolscope.ledger import Ledger
 from poolscope.reading import total
-
-logger = logging.getLogger("poolscope")
 
 UNKNOWN: Final = "a line that is not known"
 
@@ -79,8 +76,9 @@ class Alarm:
             "held_seconds": news.held_seconds,
             "leak_after": leak_after,
         }
-        logger.log(
-            INFO if news.event == "recovered" else WARNING,
+        log = logger()
+        say = log.info if news.event == "recovered" else log.warning
+        say(
             _EVENTS[news.event],
             self._pool, self._kind, news.held_seconds, owner or "somebody", site or UNKNOWN,
             extra={"poolscope": facts},
@@ -99,7 +97,7 @@ class Alarm:
             "limit": reading.limit,
             "holders": sites,
         }
-        logger.warning(
+        logger().warning(
             "pool %r (%s): an attempt to get a connection timed out; %d of %s in use, %d opening, "
             "%d waiting; held by %s",
             self._pool, self._kind, reading.in_use, f"{reading.limit:g}", reading.opening,

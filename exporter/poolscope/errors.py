@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from logging import Logger
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-logger = logging.getLogger("poolscope")
+
+def logger() -> Logger:
+    """Return our logger. Python's logging is imported when there is something to say."""
+    import logging
+
+    return logging.getLogger("poolscope")
 
 
 class ErrorLog:
@@ -36,11 +43,11 @@ class ErrorLog:
         self._places.add(place)
         # A log may fail too, as at the end of the stack.
         with suppress(Exception):
-            logger.error(
+            logger().error(
                 "error inside poolscope, in %s; the application is not affected, but numbers may "
                 "be incomplete (logged once; counted in connpool_internal_errors_total)",
                 place,
-                exc_info=True,  # noqa: LOG014 - it is called while the exception is handled
+                exc_info=True,
             )
 
 

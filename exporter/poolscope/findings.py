@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from poolscope.commitments import Commitment
 from poolscope.reading import Reading
+
+if TYPE_CHECKING:
+    from poolscope.commitments import Commitment
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -41,8 +43,7 @@ LARGE: Final = 10
 LITTLE_USED: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """
     How a pool is set up, as far as rules ask. What does not apply keeps its default, and is fine.
 
@@ -83,8 +84,7 @@ class Case(NamedTuple):
     commitments: Sequence[Commitment] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A mistake. `check` returns what is to be said of a case, or None if it is not made."""
 
     name: str

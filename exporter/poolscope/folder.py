@@ -11,14 +11,13 @@ process's own: a child does not inherit it, and it is seen from other containers
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from poolscope.errors import logger
 from poolscope.segment import FileSegment, Segment, Segments
 
 try:
@@ -35,8 +34,6 @@ POOL: Final = ".pool"
 
 MOST_FILES: Final = 100
 """Of one process, each with a descriptor. One that makes more makes a pool for each request."""
-
-logger = logging.getLogger("poolscope")
 
 
 class FolderError(Exception):
@@ -117,7 +114,7 @@ class Folder:
     def _fail(self, folder: Path, error: Exception) -> None:
         """Say once that pools cannot be shared, or no more of them."""
         if not self._failed:
-            logger.warning(
+            logger().warning(
                 "%s cannot be used, an exporter does not see all pools: %s",
                 VARIABLE,
                 error,
@@ -128,7 +125,7 @@ class Folder:
 
 def _enter(folder: Path) -> str:
     """Let others know that this process is there, until it ends; return the name that it has."""
-    name = f"{os.getpid()}-{uuid.uuid4().hex}"
+    name = f"{os.getpid()}-{os.urandom(16).hex()}"
     hidden = folder / f".{name}"
     # Never closed: any descriptor of the file that this process closes would end the lock.
     file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -6,7 +6,6 @@ It is read, never mapped: a file that becomes shorter would end the reader by a 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import stat
@@ -149,10 +148,10 @@ def _name(given: object) -> str:
 
 def _setup(given: dict[str, object]) -> Setup:
     setup = Setup(**given)  # type: ignore[arg-type] # checked below
-    for field in dataclasses.fields(Setup):
-        value = getattr(setup, field.name)
-        if isinstance(value, bool) != isinstance(field.default, bool) or not value >= 0:
-            raise ValueError(field.name)
+    for name, default in Setup._field_defaults.items():
+        value = getattr(setup, name)
+        if isinstance(value, bool) != isinstance(default, bool) or not value >= 0:
+            raise ValueError(name)
     return setup
 
 

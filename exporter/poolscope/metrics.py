@@ -8,8 +8,7 @@ no family's name is written anywhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from poolscope.reading import Histogram
@@ -41,8 +40,7 @@ POOL_LABELS: Final = ("pool", "kind")
 Samples = Iterable[tuple[tuple[str, ...], "float | Histogram"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """
     One metric family.
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(NamedTuple):
     """
     Observations of a duration in seconds.
 
@@ -25,7 +21,7 @@ class Histogram:
     sum: float
 
     @property
-    def count(self) -> float:
+    def count(self) -> float:  # type: ignore[override]  # what a tuple has is not asked for
         return sum(self.counts)
 
 
@@ -34,8 +30,7 @@ def empty(bounds: tuple[float, ...]) -> Histogram:
     return Histogram((0.0,) * (len(bounds) + 1), 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """
     One consistent reading of a pool, or the sum of several.
 
@@ -90,27 +85,27 @@ class Reading:
 
     def ended(self) -> Reading:
         """Return what stays of a pool that is gone: its counters; its gauges are 0."""
-        gone: dict[str, Any] = dict.fromkeys(_GAUGES, 0.0)
-        return dataclasses.replace(self, **gone)
+        return Reading._make([*_NO_GAUGES, *self[GAUGES:]])
 
     def values(self) -> list[float]:
         """Return all numbers in the order of the fields, of a histogram its counts and its sum."""
-        values = list(_scalars(self))
-        for histogram in _histograms(self):
-            values += (*histogram.counts, histogram.sum)
+        values: list[Any] = [*self[:SCALARS]]
+        histograms: Any = self[SCALARS:]
+        for histogram in histograms:
+            values += histogram.counts
+            values.append(histogram.sum)
         return values
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Reading:
         """Return the reading that has these `values`."""
-        histograms: list[Any] = []
+        fields: list[Any] = [*values[:SCALARS]]
         start = SCALARS
         for size in _SIZES:
             sum_ = start + size
-            histograms.append(Histogram(tuple(values[start:sum_]), values[sum_]))
+            fields.append(Histogram(tuple(values[start:sum_]), values[sum_]))
             start = sum_ + 1
-        scalars: list[Any] = [*values[:SCALARS]]
-        return cls(*scalars, *histograms)
+        return cls._make(fields)
 
     @property
     def live(self) -> bool:
@@ -119,7 +114,7 @@ class Reading:
 
 
 NOTHING: Final = Reading()
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Reading))
+_FIELDS: Final = Reading._fields
 SCALARS: Final = _FIELDS.index("acquire_seconds")
 GAUGES: Final = _FIELDS.index("acquired")
 """How many numbers come before the histograms, and how many of them are gauges."""
@@ -129,13 +124,12 @@ OPENING: Final = _FIELDS.index("opening")
 LIMIT: Final = _FIELDS.index("limit")
 OVERDUE: Final = _FIELDS.index("overdue")
 ABANDONED: Final = _FIELDS.index("abandoned")
-_GAUGES: Final = _FIELDS[:GAUGES]
+_NO_GAUGES: Final = (0.0,) * GAUGES
 _AGES: Final = tuple(
     map(_FIELDS.index, ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"))
 )
-_scalars: Final = attrgetter(*_FIELDS[:SCALARS])
-_histograms: Final = attrgetter(*_FIELDS[SCALARS:])
-_SIZES: Final = tuple(len(histogram.counts) for histogram in _histograms(Reading()))
+_histograms: Final[Any] = NOTHING[SCALARS:]
+_SIZES: Final = tuple(len(histogram.counts) for histogram in _histograms)
 _SECONDS: Final = (
     *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
     *(SCALARS + end - 1 for end in accumulate(size + 1 for size in _SIZES)),

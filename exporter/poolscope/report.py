@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from poolscope.findings import Finding
 from poolscope.holders import SiteReading
 from poolscope.reading import Reading
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Info:
+class Info(NamedTuple):
     """What a pool is: its class, the driver below it (or ""), and the library's version."""
 
     cls: str
@@ -18,8 +17,7 @@ class Info:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class HostReading:
+class HostReading(NamedTuple):
     """The connections of an aiohttp pool to one `host:port`, now."""
 
     host: str
@@ -29,8 +27,7 @@ class HostReading:
     waiting: float
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """
     The sum of all pools of one name and kind.
 

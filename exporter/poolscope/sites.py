@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
@@ -41,7 +40,6 @@ _COMMANDS: Final = Path(sys.executable).parent
 _PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:site|dist)-packages[\\/](\w+)")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Function:
     """
     Of whose code it is, and what it is called.
@@ -54,13 +52,24 @@ class Function:
     awaits: whether it is a coroutine function, or an asynchronous generator.
     """
 
-    code: CodeType | None
-    rank: int
-    path: str
-    name: str
-    label: str
-    asks: bool = True
-    awaits: bool = False
+    __slots__ = ("asks", "awaits", "code", "label", "name", "path", "rank")
+
+    def __init__(
+        self,
+        code: CodeType | None,
+        rank: int,
+        path: str,
+        name: str,
+        label: str,
+        awaits: bool = False,
+    ) -> None:
+        self.code: Final = code
+        self.rank: Final = rank
+        self.path: Final = path
+        self.name: Final = name
+        self.label: Final = label
+        self.asks: Final = rank == APPLICATION
+        self.awaits: Final = awaits
 
     def line(self, at: int) -> int:
         """Return the line of the bytecode at that offset; where there is no code, the offset."""
@@ -148,14 +157,12 @@ def know(frame: FrameType) -> Function:
     code = frame.f_code
     module = _module_of(frame.f_globals)
     path = _path_of(code.co_filename, module)
-    rank = _rank(path)
     function = Function(
         code=code,
-        rank=rank,
+        rank=_rank(path),
         path=_short(_path_in(path, module)),
         name=_short(code.co_qualname),
         label=_short(f"{module}:{code.co_qualname}"),
-        asks=rank == APPLICATION,
         awaits=bool(code.co_flags & _AWAITS),
     )
     if len(_functions) >= REMEMBERED:

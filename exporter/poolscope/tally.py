@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from poolscope import cells as c
 from poolscope.holds import MOST_ENDED, Holds
@@ -29,8 +28,7 @@ MAX_HOLD_SLOTS: Final = 128
 """Holds that are detailed in cells; further ones are counted all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """
     How many connections a pool allows.
 

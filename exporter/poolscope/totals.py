@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -73,7 +72,7 @@ class Totals:
                     "kind": kind,
                     "created": total.created,
                     "seconds": total.seconds,
-                    "counters": dataclasses.asdict(total.reading),
+                    "counters": _counters(total.reading),
                 }
                 for (pool, kind), total in self.pools.items()
             ],
@@ -102,6 +101,14 @@ class Totals:
             path.replace(kept)
             logger.warning("%s is damaged or of another version; it is now %s", path, kept)
             return cls()
+
+
+def _counters(reading: Reading) -> dict[str, Any]:
+    fields: dict[str, Any] = reading._asdict()
+    return {
+        name: value._asdict() if isinstance(value, Histogram) else value
+        for name, value in fields.items()
+    }
 
 
 def _total(entry: dict[str, Any]) -> Total:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import time
@@ -204,8 +203,8 @@ class Watch:
             facts = {
                 "pool": self.name,
                 "kind": self.kind,
-                "info": dataclasses.astuple(info),
-                "setup": dataclasses.asdict(setup),
+                "info": info,
+                "setup": setup._asdict(),
             }
         segments = self._folder.segments(facts, self._not_shared)
         return Ledger(limits, self.clock, self.leak_after, segments)

@@ -64,7 +64,7 @@ async def test_a_log_that_fails_is_not_the_callers_trouble(
 
     errors = ErrorLog()
     monkeypatch.setattr("poolscope.errors.internal_errors", errors)
-    monkeypatch.setattr("poolscope.alarm.logger.warning", fail)
+    monkeypatch.setattr(logging.getLogger("poolscope"), "warning", fail)
     held = [await pool.acquire() for _ in range(2)]
     with pytest.raises(pool.timeout):
         await pool.acquire_soon()
