@@ -58,8 +58,8 @@ FAULTS = (
     Fault(
         "a record that is collected keeps its connection open",
         "sqlalchemy_records.py",
-        "    _, hooks = _records.pop(key)\n    hooks.collected(key)\n",
-        "    _records.pop(key)\n",
+        "    _, hooks = tracked.pop(key)\n    hooks.collected(key)\n",
+        "    tracked.pop(key)\n",
         ("tests/test_sqlalchemy_pools.py",),
     ),
     Fault(
@@ -86,10 +86,8 @@ FAULTS = (
     Fault(
         "a caller that was cancelled waits for ever",
         "asyncpg.py",
-        "            try:\n                return await original()\n"
-        "            finally:\n                self.stopped_waiting(started)\n",
-        "            holder = await original()\n            self.stopped_waiting(started)\n"
-        "            return holder\n",
+        "        self._waits_no_more(attempt)\n        now, outcome = ",
+        "        now, outcome = ",
         (ANY_POOL,),
     ),
     Fault(
@@ -143,16 +141,16 @@ FAULTS = (
     ),
     Fault(
         "time in the queue is not added up",
-        "tally.py",
-        "                cells[c.WAITING_SECONDS] += waiting * passed\n",
-        "                pass\n",
+        "waits.py",
+        "        self._cells[c.WAITING_SECONDS] += max(0.0, now - since)\n",
+        "",
         ("tests/test_ledger.py",),
     ),
     Fault(
         "a peak is forgotten after one window",
         "tally.py",
-        "cells[current] if windows == 1 else cells[value]",
-        "cells[value]",
+        "cells[peak] if windows == 1 else value",
+        "value",
         ("tests/test_ledger.py",),
     ),
     Fault(
@@ -172,8 +170,8 @@ FAULTS = (
     Fault(
         "who had a connection has it for ever",
         "holds.py",
-        "            self._sites.change(who.label, -1, now)\n",
-        "            pass\n",
+        "        self.forget(who[2])\n",
+        "",
         (ANY_POOL,),
     ),
     Fault(
@@ -207,15 +205,15 @@ FAULTS = (
     ),
     Fault(
         "what the garbage collector returns was returned",
-        "sqlalchemy.py",
-        "        if proxy is not None and proxy() is None:\n",
+        "tally.py",
+        "        if self.holds.is_dropped(key):\n",
         "        if False:\n",
         (ANY_POOL,),
     ),
     Fault(
         "a connection whose caller is cancelled while it is returned is lost",
-        "asyncpg_classes.py",
-        "            hooks.releasing(self, True)\n",
+        "asyncpg.py",
+        " and not is_being_released(holder)",
         "",
         ("tests/test_asyncpg_lost.py",),
     ),
@@ -243,14 +241,14 @@ FAULTS = (
     Fault(
         "jobs of one thread nest",
         "owners.py",
-        "    if errand is None or errand.thread != thread:\n",
-        "    if errand is None:\n",
+        "if asker is None or asker.thread != thread():",
+        "if asker is None:",
         (ANY_POOL,),
     ),
     Fault(
         "what is overdue is said at each look",
         "holds.py",
-        "                    self._told.add(key)\n",
+        "                self._told[key] = None\n",
         "",
         (ANY_POOL,),
     ),
@@ -298,9 +296,9 @@ FAULTS = (
     ),
     Fault(
         "who holds what is not in the file",
-        "holds.py",
-        "            self._segment.held(cell, who)\n",
-        "            pass\n",
+        "segment.py",
+        "        self._owners[start : start + OWNER_BYTES] = name\n",
+        "",
         ("tests/test_segment.py",),
     ),
     Fault(
@@ -347,10 +345,80 @@ FAULTS = (
     ),
     Fault(
         "numbers that make no sense are added up",
-        "mapped.py",
+        "views.py",
         "        and sum(counted) < math.inf\n",
         "",
         ("tests/test_segment.py",),
+    ),
+    Fault(
+        "a hold is there twice while it ends",
+        "holds.py",
+        "            if hold is not None and hold[2] is who:",
+        "            if False:",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "other processes do not see that a hold has ended",
+        "hot_path.py",
+        "            cells[slot + ended_cell] = now\n",
+        "            pass\n",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "an ordinary use makes no peak",
+        "hot_path.py",
+        "if len(out) > ledger.calm_up_to or now >= ledger.calm_until:",
+        "if now >= ledger.calm_until:",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "a use that ends is never the end of a time without a free slot",
+        "hot_path.py",
+        "            ledger.recount(now, -1)\n",
+        "            pass\n",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "what is out for too long ends as any other use does",
+        "hot_path.py",
+        "now - since > leak_after or back() is None",
+        "back() is None",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "what was dropped ends as any other use does",
+        "hot_path.py",
+        "now - since > leak_after or back() is None",
+        "now - since > leak_after",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "a second connection of a task is not counted as its second",
+        "hot_path.py",
+        "if asker in askers or key not in opened:",
+        "if key not in opened:",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
+        "a file in the middle of a change is taken as it is",
+        "mapped.py",
+        "return self._whole if alive and self._whole else data",
+        "return data",
+        ("tests/test_segment.py",),
+    ),
+    Fault(
+        "a holder that has still to be set up is taken to be ready",
+        "asyncpg.py",
+        "        or holder._setup is not None\n",
+        "",
+        (ANY_POOL, "tests/test_asyncpg.py"),
+    ),
+    Fault(
+        "sums of seconds fall when a reading overtakes the end of a hold",
+        "reading.py",
+        "list(map(max, self._seconds, [values[place] for place in _SECONDS]))",
+        "[values[place] for place in _SECONDS]",
+        ("tests/test_ledger.py",),
     ),
 )
 

@@ -1,0 +1,224 @@
+"""An ordinary use is quick, and counted as any other is."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolscope.findings import Setup
+from poolscope.folder import Folder
+from poolscope.holders import Who
+from poolscope.holds import KEPT, MOST_ENDED
+from poolscope.ledger import Ledger
+from poolscope.mapped import PoolFile
+from poolscope.reading import Reading
+from poolscope.sites import APPLICATION, Function
+from poolscope.tally import Limits
+from poolscope.testing import FakeClock
+
+FACTS: dict[str, Any] = {
+    "pool": "orders",
+    "kind": "asyncpg",
+    "info": ("Pool", "asyncpg", "0.32.0"),
+    "setup": Setup()._asdict(),
+}
+PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
+CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")
+
+
+def unshared() -> None:
+    raise AssertionError("it could not be shared")
+
+
+def ledger_of(clock: FakeClock, folder: Path | None = None, limit: float = 3) -> Ledger:
+    segments = Folder(folder).segments(FACTS, unshared)
+    ledger = Ledger(Limits(limit, limit, 0), clock, 5.0, segments)
+    for key in "abc":
+        ledger.adopted(key, clock(), False)
+    return ledger
+
+
+@pytest.fixture(params=["private", "shared"])
+def ledger(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Ledger:
+    """A ledger with three connections, all of which have been out before."""
+    ledger = ledger_of(clock, tmp_path / "pools" if request.param == "shared" else None)
+    for key, function in (("a", PAY), ("b", CART), ("c", PAY)):
+        ledger.served(key, clock(), clock(), asks(function, key))
+        ledger.returned(key, clock())
+    return ledger
+
+
+def asks(function: Function, asker: str) -> Who:
+    return Who(function, 7, asker, f"Task-{asker}")
+
+
+def quickly(ledger: Ledger, key: str, asked: float, who: Who) -> None:
+    assert ledger.begin(key, ledger.clock(), asked, who, KEPT)
+
+
+def carefully(ledger: Ledger, key: str, asked: float, who: Who) -> None:
+    ledger.served(key, ledger.clock(), asked, who)
+
+
+Begin = Callable[[Ledger, str, float, Who], None]
+
+
+def day(ledger: Ledger, clock: FakeClock, begin: Begin, end: Callable[[str, float], Any]) -> None:
+    """Use connections, up to all that there are, for longer than a window of the peaks lasts."""
+    for turn in range(40):
+        asked = clock()
+        clock.advance(0.0625 * (turn % 3))
+        begin(ledger, "a", asked, asks(PAY, "1"))
+        if turn % 2:
+            begin(ledger, "b", clock(), asks(CART, "2"))
+        if turn % 4 == 3:
+            begin(ledger, "c", clock(), asks(PAY, "3"))
+        clock.advance(1.5)
+        for key in ("a", *("b" * (turn % 2)), *("c" * (turn % 4 == 3))):
+            end(key, clock())
+            clock.advance(0.25)
+    begin(ledger, "b", clock(), asks(CART, "2"))
+    clock.advance(0.5)
+
+
+def test_it_is_counted_as_what_is_done_with_care(ledger: Ledger, clock: FakeClock) -> None:
+    other_clock = FakeClock()
+    other_clock.advance(clock() - other_clock())
+    other = ledger_of(other_clock)
+    for key, function in (("a", PAY), ("b", CART), ("c", PAY)):
+        other.served(key, other_clock(), other_clock(), asks(function, key))
+        other.returned(key, other_clock())
+
+    def end(key: str, now: float) -> None:
+        assert ledger.end(key, now)
+
+    day(ledger, clock, quickly, end)
+    day(other, other_clock, carefully, other.returned)
+    assert other.read() == ledger.read()
+    assert other.sites() == ledger.sites()
+    assert other.holders() == ledger.holders()
+
+
+def test_another_process_sees_it_at_every_step(tmp_path: Path, clock: FakeClock) -> None:
+    ledger = ledger_of(clock, tmp_path / "pools")
+    (path,) = (tmp_path / "pools").glob("*.pool")
+    file = PoolFile(path, 42)
+    ledger.served("a", clock(), clock(), asks(PAY, "1"))
+    ledger.returned("a", clock())
+    for _ in range(3 * MOST_ENDED):
+        quickly(ledger, "a", clock(), asks(PAY, "1"))
+        clock.advance(0.5)
+        # In this order: to read here makes numbers of what has ended.
+        seen = file.read(clock())
+        assert (ledger.read(), ledger.sites()) == (seen.reading, seen.sites())
+        assert ["Task-1"] == [hold.owner for hold in seen.holds()]
+        assert ledger.end("a", clock())
+        seen = file.read(clock())
+        assert [] == seen.holds()
+        assert (ledger.read(), ledger.sites()) == (seen.reading, seen.sites())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_not_ordinary_is_left_alone(clock: FakeClock, tmp_path: Path, shared: bool) -> None:
+    ledger = ledger_of(clock, tmp_path / "pools" if shared else None)
+    who = asks(PAY, "1")
+    ledger.served("a", clock(), clock(), who)
+    ledger.taken("b", clock())
+    clock.advance(1.0)
+    before = ledger.read()
+    now = clock()
+    assert not ledger.begin("new", now, now, asks(PAY, "2"), KEPT)
+    assert not ledger.begin("a", now, now, asks(PAY, "2"), KEPT)
+    assert not ledger.begin("b", now, now, asks(PAY, "2"), KEPT)
+    assert not ledger.begin("c", now, now, who, KEPT), "who has one already is counted with care"
+    assert not ledger.end("b", now), "nobody has it yet"
+    assert not ledger.end("c", now)
+    assert before == ledger.read()
+    clock.advance(5.0)
+    assert not ledger.end("a", clock()), "it has been out for too long"
+    assert 1 == ledger.read().overdue
+
+
+def test_who_has_dropped_it_has_not_returned_it(ledger: Ledger, clock: FakeClock) -> None:
+    assert ledger.begin("a", clock(), clock(), asks(PAY, "1"), lambda: None)
+    assert not ledger.end("a", clock())
+    ledger.returned("a", clock())
+    assert 1 == ledger.read().leaks_abandoned
+
+
+def test_what_was_adopted_was_not_asked_for(clock: FakeClock) -> None:
+    ledger = ledger_of(clock)
+    ledger.adopted("d", clock(), True)
+    assert not ledger.end("d", clock())
+    ledger.returned("d", clock())
+    assert (0, 1) == (ledger.read().acquired, ledger.read().hold_seconds.count)
+
+
+def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    """A thread may be stopped in between, and another one make numbers of what has ended."""
+    quickly(ledger, "a", clock(), asks(PAY, "1"))
+    before = ledger.read()
+    since, asked, who, _, slot = ledger.holds.out["a"]
+    ledger.holds.ended.append(("a", since, asked, who, slot, clock()))
+    assert before == ledger.read()
+    del ledger.holds.out["a"]
+    after = ledger.read()
+    assert (before.acquired, 0) == (after.acquired, after.in_use)
+    assert before.hold_seconds.count + 1 == after.hold_seconds.count
+
+
+def test_only_a_few_are_noted_before_they_are_numbers(ledger: Ledger, clock: FakeClock) -> None:
+    noted = []
+    for _ in range(3 * MOST_ENDED):
+        quickly(ledger, "a", clock(), asks(PAY, "1"))
+        assert ledger.end("a", clock())
+        noted.append(len(ledger.holds.ended))
+    assert MOST_ENDED - 1 == max(noted)
+
+
+def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> None:
+    ledger = ledger_of(clock, limit=math.inf)
+    threads, rounds = 8, 1000
+    for number in range(threads):
+        ledger.adopted(number, clock(), False)
+    start = threading.Barrier(threads)
+    readings: list[Reading] = []
+
+    def use(number: int) -> None:
+        start.wait()
+        for _ in range(rounds):
+            now, who = clock(), asks(PAY, str(number))
+            if not ledger.begin(number, now, now, who, KEPT):
+                ledger.served(number, now, now, who)
+            if not ledger.end(number, now):
+                ledger.returned(number, now)
+            if not number:
+                readings.append(ledger.read())
+
+    running = [threading.Thread(target=use, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    reading = ledger.read()
+    assert threads * rounds == reading.acquired == reading.hold_seconds.count
+    assert (0, {}) == (reading.in_use, ledger.holds.askers)
+    acquired = [reading.acquired for reading in readings]
+    assert sorted(acquired) == acquired, "no counter falls"
+
+
+def test_after_a_fork_nothing_is_ordinary_until_something_was_done(clock: FakeClock) -> None:
+    ledger = ledger_of(clock)
+    ledger.forked()
+    assert not ledger.begin("a", clock(), clock(), asks(PAY, "1"), KEPT)
+    ledger.served("a", clock(), clock(), asks(PAY, "1"))
+    ledger.returned("a", clock())
+    quickly(ledger, "a", clock(), asks(PAY, "1"))
+    assert 2 == ledger.read().acquired
