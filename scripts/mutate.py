@@ -172,7 +172,7 @@ FAULTS = (
         "holds.py",
         "        self.forget(who[2])\n",
         "",
-        (ANY_POOL,),
+        ("tests/test_holders.py",),
     ),
     Fault(
         "who awaits an async engine is not found",

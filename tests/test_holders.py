@@ -121,6 +121,17 @@ class TestTheLedger:
         ledger.served("a", clock(), clock(), who("cart"))
         assert [SiteReading("pay", 0, 2.0, 0), SiteReading("cart", 1, 0.0, 0)] == ledger.sites()
 
+    def test_who_has_returned_what_it_had_does_not_nest(self, clock: FakeClock) -> None:
+        ledger = Ledger(Limits(3, 3, 0), clock)
+        for key in "ab":
+            ledger.served(key, clock(), clock(), who("pay"))
+        ledger.returned("a", clock())
+        ledger.nested(who("pay"))
+        assert 1 == ledger.read().nested
+        ledger.returned("b", clock())
+        ledger.nested(who("pay"))
+        assert 1 == ledger.read().nested
+
     def test_a_fork_forgets_them(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1, 1, 0), clock)
         ledger.served("a", clock(), clock(), who("pay"))

@@ -114,6 +114,9 @@ def test_sums_are_of_what_was_at_every_moment(ledger: Ledger, clock: FakeClock) 
     assert (1 * 1.0 + 2 * 2.0 + 1 * 4.0, 6.0, 2.0) == (
         reading.in_use_seconds, reading.waiting_seconds, reading.saturated_seconds,
     )  # fmt: skip
+    ledger.stopped_waiting("caller", clock())
+    clock.advance(1.0)
+    assert 6.0 == ledger.read().waiting_seconds
 
 
 def test_connections_that_are_being_opened_take_a_slot(ledger: Ledger, clock: FakeClock) -> None:
