@@ -145,6 +145,19 @@ class TestSetUpAndReset:
             assert (1, 0) == compare(watch, pool)
         assert (0, 1) == compare(watch, pool)
 
+    async def test_a_setup_that_fails_with_a_connection_that_was_open(
+        self, pools: Any, watches: Watches, callback: Failing
+    ) -> None:
+        pool = await pools(setup=callback)
+        watch = watches.watch(pool, registry=None)
+        async with pool.acquire():
+            pass
+        callback.does = "fail"
+        with pytest.raises(ZeroDivisionError):
+            await pool.acquire()
+        assert (0, 0) == compare(watch, pool)
+        assert (1, 0, 0, 1) == attempts(watch)
+
     async def test_cancelled_during_init(
         self, pools: Any, watches: Watches, callback: Failing
     ) -> None:

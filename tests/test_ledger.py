@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from poolscope import cells
+from poolscope.holders import Who
+from poolscope.holds import KEPT
 from poolscope.ledger import Ledger
 from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.reading import Histogram, Reading
@@ -117,6 +119,31 @@ def test_sums_are_of_what_was_at_every_moment(ledger: Ledger, clock: FakeClock) 
     ledger.stopped_waiting("caller", clock())
     clock.advance(1.0)
     assert 6.0 == ledger.read().waiting_seconds
+
+
+def test_time_in_the_queue_is_there_when_it_has_ended(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.waiting("caller", clock())
+    clock.advance(2.0)
+    ledger.stopped_waiting("caller", clock())
+    assert 2.0 == ledger.read().waiting_seconds
+
+
+def test_a_slot_that_is_taken_at_once_was_never_free(ledger: Ledger, clock: FakeClock) -> None:
+    """While callers wait, each connection that comes back goes to one of them."""
+    for key in "ab":
+        ledger.served(key, clock(), clock())
+    ledger.waiting("caller", clock())
+    clock.advance(2.0)
+    assert ledger.end("a", clock())
+    clock.advance(0.5)
+    assert ledger.begin("a", clock(), clock(), Who(None, 0, "other", "Task-1"), KEPT)
+    assert 2.5 == ledger.read().saturated_seconds
+    ledger.stopped_waiting("caller", clock())
+    clock.advance(1.0)
+    assert ledger.end("a", clock())
+    clock.advance(1.0)
+    assert 3.5 == ledger.read().saturated_seconds
+    assert 2 == ledger.read().in_use_peak
 
 
 def test_connections_that_are_being_opened_take_a_slot(ledger: Ledger, clock: FakeClock) -> None:

@@ -180,6 +180,8 @@ class Ledger(Tally):
         if caller not in self._waits:
             self._advance(now)
             self._waits.begin(caller, now)
+            if self._cells[c.WAITING] == 1.0:
+                self._count(now)
 
     @recorded
     def stopped_waiting(self, caller: Hashable, now: float) -> None:
@@ -187,6 +189,8 @@ class Ledger(Tally):
         if caller in self._waits:
             self._advance(now)
             self._waits.end(caller, now)
+            if not self._cells[c.WAITING]:
+                self._count(now)
 
     @recorded
     def waited(self, seconds: float) -> None:

@@ -145,9 +145,12 @@ class Tally(Recorder):
         elif since and not saturated:
             cells[c.SATURATED_SINCE] = 0.0
             cells[c.SATURATED_SECONDS] += max(0.0, now - since)
-        # As long as this holds, `hot_path` need not come here.
-        self.calm_until = -math.inf if saturated else cells[c.WINDOW] + c.PEAK_WINDOW
-        self.calm_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - 1)
+        # As long as this holds, `hot_path` need not come here. While callers wait, a slot that
+        # becomes free is taken at once, and the pool stays as it is.
+        calm = not saturated or cells[c.WAITING] > 0.0
+        self.calm_until = cells[c.WINDOW] + c.PEAK_WINDOW if calm else -math.inf
+        free = 0 if saturated and calm else 1
+        self.calm_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - free)
 
     def _add(self, key: Hashable) -> None:
         """Know a connection that is open."""
