@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -39,8 +37,7 @@ def measure(processes: int, seconds: float) -> dict[str, Any]:
             timings = interleave(variants, seconds, 1, warm_up=2, fewest_rounds=10)
         finally:
             for child in children:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+                child.kill()
             fleet.close()
         return {"samples": samples(theirs), "bytes": len(text), "timings": timings}
 

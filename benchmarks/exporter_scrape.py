@@ -4,7 +4,8 @@ What a scrape of the exporter costs, by the number of processes: CPU time, and i
     exporter_scrape.py [PROCESSES ...]    default: 16 32 64; each with 20 pools
 
 Each process is a fork that holds a few connections of each of its pools. A scrape is a look at the
-folder, and the text that comes of it.
+folder, and the text that comes of it: once while nothing happens between two scrapes, as with pools
+that are not used, and once while every pool of every process is.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from poolscope.exporter_metrics import Scrape
 from poolscope.findings import Setup
 from poolscope.fleet import Fleet
 from poolscope.folder import Folder
 from poolscope.holders import Who
+from poolscope.holds import KEPT
 from poolscope.ledger import Ledger
 from poolscope.server.exposition import expose
 from poolscope.sites import APPLICATION, Function
@@ -53,22 +55,43 @@ def use(folder: Path) -> list[Ledger]:
     return ledgers
 
 
-def fork(folder: Path) -> int:
-    """Begin a process that has pools; return its id once it has them."""
-    reading, writing = os.pipe()
+def fork(folder: Path) -> Child:
+    """Begin a process that has pools; return it once it has them."""
+    told, answered = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
         ledgers = use(folder)
-        os.write(writing, b"!")
-        signal.pause()
-        os._exit(len(ledgers))
-    os.read(reading, 1)
-    os.close(reading)
-    os.close(writing)
-    return child
+        while True:
+            os.write(answered[1], b"!")
+            os.read(told[0], 1)
+            for ledger in ledgers:
+                for _ in range(3):
+                    now = time.monotonic()
+                    ledger.begin(0, now, now, Who(None, 0, "task", "Task-0"), KEPT)
+                    ledger.end(0, now)
+    os.read(answered[0], 1)
+    return Child(child, told[1], answered[0])
 
 
-def seconds_of_a_scrape(processes: int) -> float:
+class Child(NamedTuple):
+    """A process with pools, which it uses when it is told to."""
+
+    pid: int
+    tell: int
+    answer: int
+
+    def use(self) -> None:
+        os.write(self.tell, b"!")
+        os.read(self.answer, 1)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.tell)
+        os.close(self.answer)
+
+
+def seconds_of_a_scrape(processes: int, busy: bool) -> float:
     """Return the CPU seconds of the quickest scrape of that many processes."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "pools"
@@ -77,6 +100,8 @@ def seconds_of_a_scrape(processes: int) -> float:
         try:
             times = []
             for _ in range(SCRAPES):
+                for child in children if busy else ():
+                    child.use()
                 started = time.process_time()
                 view = fleet.look()
                 expose(Scrape(view, 0.0), "")
@@ -86,22 +111,23 @@ def seconds_of_a_scrape(processes: int) -> float:
             return min(times)
         finally:
             for child in children:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+                child.kill()
             fleet.close()
 
 
 def main() -> None:
     numbers = [int(argument) for argument in sys.argv[1:]] or [16, 32, 64]
-    first = None
-    for number in numbers:
-        seconds = seconds_of_a_scrape(number)
-        each = seconds / number
-        first = first or each
-        sys.stdout.write(
-            f"{number:4} processes with {POOLS} pools: {seconds * 1000:7.1f} ms of CPU a scrape, "
-            f"{each * 1e6:6.0f} us each process, {each / first:.2f} of the first row's\n"
-        )
+    for busy in (False, True):
+        first = None
+        sys.stdout.write(f"All pools {'are' if busy else 'are not'} used between two scrapes:\n")
+        for number in numbers:
+            seconds = seconds_of_a_scrape(number, busy)
+            each = seconds / number
+            first = first or each
+            sys.stdout.write(
+                f"{number:4} processes with {POOLS} pools: {seconds * 1000:7.1f} ms of CPU a "
+                f"scrape, {each * 1e6:6.0f} us each process, {each / first:.2f} of the first\n"
+            )
 
 
 if __name__ == "__main__":
