@@ -351,6 +351,27 @@ FAULTS = (
         ("tests/test_segment.py",),
     ),
     Fault(
+        "listeners that come later have what is idle",
+        "sqlalchemy.py",
+        "            if dispatch.checkout is not silent or of_class:\n",
+        "            if False:\n",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "listeners that there are have what is idle",
+        "sqlalchemy.py",
+        "if pool._pre_ping or pool.dispatch.checkout:",
+        "if pool._pre_ping:",
+        ("tests/test_sqlalchemy.py",),
+    ),
+    Fault(
+        "what is asked in a callback is the attempt that the callback is of",
+        "asyncpg.py",
+        "attempt = uncertain.pop(_task(), None)",
+        "attempt = uncertain.get(_task())",
+        ("tests/test_asyncpg.py",),
+    ),
+    Fault(
         "a hold is there twice while it ends",
         "holds.py",
         "            if hold is not None and hold[2] is who:",

@@ -158,6 +158,23 @@ class TestSetUpAndReset:
         assert (0, 0) == compare(watch, pool)
         assert (1, 0, 0, 1) == attempts(watch)
 
+    async def test_a_setup_that_acquires_from_another_pool(
+        self, pools: Any, watches: Watches
+    ) -> None:
+        other = await pools(min_size=1)
+        other_watch = watches.watch(other, registry=None)
+
+        async def look_up(connection: Any) -> None:
+            await other.fetchval("SELECT 1", timeout=60.0)
+
+        pool = await pools(setup=look_up)
+        watch = watches.watch(pool, registry=None)
+        for _ in range(2):
+            async with pool.acquire(timeout=60.0):
+                assert (1, 0) == compare(watch, pool)
+        assert (2, 0, 0, 0) == attempts(watch) == attempts(other_watch)
+        assert (0, 1) == compare(other_watch, other)
+
     async def test_cancelled_during_init(
         self, pools: Any, watches: Watches, callback: Failing
     ) -> None:

@@ -214,6 +214,16 @@ def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> Non
     assert sorted(acquired) == acquired, "no counter falls"
 
 
+def test_who_has_several_has_one_less_with_each(ledger: Ledger, clock: FakeClock) -> None:
+    who = asks(PAY, "1")
+    quickly(ledger, "a", clock(), who)
+    for key in "bc":
+        ledger.served(key, clock(), clock(), Who(*who))
+    for key, left in (("a", {"1": 2}), ("b", {"1": 1}), ("c", {})):
+        assert ledger.end(key, clock())
+        assert left == ledger.holds.askers
+
+
 def test_after_a_fork_nothing_is_ordinary_until_something_was_done(clock: FakeClock) -> None:
     ledger = ledger_of(clock)
     ledger.forked()

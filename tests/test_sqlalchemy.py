@@ -205,6 +205,32 @@ class TestWhatHappensToAConnection:
             gc.collect()
             assert (0, 1, 1) == counted(watch)
 
+    @pytest.mark.parametrize("target", [sqlalchemy.Pool, None])
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_connection_that_listeners_get_before_the_caller_is_in_use(
+        self, engines: Any, watches: Watches, target: Any, first: bool
+    ) -> None:
+        engine = engines()
+        engine.connect().close()
+        target = engine if target is None else target
+        seen: list[Any] = []
+
+        def listener(*args: Any) -> None:
+            seen.append(counted(watch)[:2])
+
+        if first:
+            event.listen(target, "checkout", listener)
+        watch = watches.watch(engine, registry=None)
+        if not first:
+            event.listen(target, "checkout", listener)
+        try:
+            engine.connect().close()
+        finally:
+            event.remove(target, "checkout", listener)
+        engine.connect().close()
+        assert [(1, 0)] == seen
+        assert (0, 1) == counted(watch)[:2]
+
     def test_an_engine_without_overflow_lets_the_next_in(
         self, engine: sqlalchemy.Engine, watch: Watch, clock: FakeClock
     ) -> None:

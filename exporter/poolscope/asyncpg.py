@@ -186,12 +186,14 @@ class PoolHooks(Hooks):
             self.failed(error, attempt)
             raise
         finally:
-            uncertain.pop(task, None)
+            if uncertain.get(task) is attempt:  # it has got no holder
+                del uncertain[task]
 
     def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
         """Return what is awaited, at once, until a holder's connection is the caller's."""
         # It is the caller's own task, as asyncpg waits for a time limit without another one.
-        attempt = uncertain.get(_task())
+        # What it does next, as in a callback of its own, is another attempt.
+        attempt = uncertain.pop(_task(), None)
         if attempt is None:  # it is certain, and somebody else's is not
             return acquire(holder)
         try:

@@ -93,8 +93,9 @@ def ending(ledger: Ledger) -> End:
         asker = who[2]
         note((key, since, asked, who, slot, now))
         take_back(key, None)
-        if ask_less(asker, 1) != 1:
-            askers[asker] = 1
+        left = ask_less(asker, 1) - 1
+        if left:
+            askers[asker] = left
         if len(ended) >= MOST_ENDED:
             fold()
         if now >= ledger.calm_until:

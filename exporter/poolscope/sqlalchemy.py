@@ -144,7 +144,7 @@ class PoolHooks:
             put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"), self)
         for target, name, over in self._where_callers_wait(pool):
             put_over(target, name, over, self)
-        if pool._pre_ping:
+        if pool._pre_ping or pool.dispatch.checkout:
             self.see_taken()
         self._adopt(existing_records(pool, scan=watch.first_of_name))
 
