@@ -372,6 +372,13 @@ FAULTS = (
         ("tests/test_asyncpg.py",),
     ),
     Fault(
+        "what a process was killed at is never finished",
+        "views.py",
+        "    if cells[c.FOLDING]:\n",
+        "    if False:\n",
+        ("tests/test_hot_path.py",),
+    ),
+    Fault(
         "a hold is there twice while it ends",
         "holds.py",
         "            if hold is not None and hold[2] is who:",

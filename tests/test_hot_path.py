@@ -123,6 +123,50 @@ def test_another_process_sees_it_at_every_step(tmp_path: Path, clock: FakeClock)
         assert (ledger.read(), ledger.sites()) == (seen.reading, seen.sites())
 
 
+def test_whenever_a_process_is_killed_each_hold_is_there_once(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """While it makes numbers of what has ended, its file says which, and readers do the rest."""
+    ledger = ledger_of(clock, tmp_path / "pools")
+    (path,) = (tmp_path / "pools").glob("*.pool")
+    states: list[bytes] = []
+    fold = ledger._segment.folding
+
+    class Watched(dict[int, float]):
+        """New cells; each time that one is set, there is a state more."""
+
+        def items(self) -> Any:
+            for item in super().items():
+                states.append(path.read_bytes())
+                yield item
+            states.append(path.read_bytes())
+
+    def folding(new: dict[int, float]) -> None:
+        states.append(path.read_bytes())
+        fold(new)
+        states.append(path.read_bytes())
+
+    set_all = ledger.holds._set
+    ledger._segment.folding = folding  # type: ignore[method-assign, assignment]
+    ledger.holds._set = lambda new, slots: set_all(Watched(new), slots)  # type: ignore[method-assign]
+    for function in (PAY, CART):
+        ledger.served("a", clock(), clock(), asks(function, "1"))
+        ledger.returned("a", clock())
+    for turn in range(MOST_ENDED):
+        quickly(ledger, "a", clock() - 0.25 * turn, asks((PAY, CART)[turn % 2], "1"))
+        clock.advance(0.5 * turn)
+        assert ledger.end("a", clock())
+    copy = tmp_path / "copy"
+    seen = []
+    for state in states:
+        copy.write_bytes(state)
+        view = PoolFile(copy, 42).read(clock(), clock())
+        seen.append((view.values, view.sites(), view.holds()))
+    assert len(states) > 5
+    assert [seen[-1]] * len(seen) == seen
+    assert ledger.read() == Reading.of(seen[-1][0])
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_what_is_not_ordinary_is_left_alone(clock: FakeClock, tmp_path: Path, shared: bool) -> None:
     ledger = ledger_of(clock, tmp_path / "pools" if shared else None)

@@ -26,6 +26,7 @@ PEAK_WINDOW: Final = 60.0
     LEAK_AFTER,                                                       # inf: nothing is overdue
     # What follows is never infinite, NaN, or less than 0.0.
     TEXTS,                                                            # names that are written
+    FOLDING,                                                          # cells that are to be set
     OPENING, WAITING,                                                 # how many, now
     SINCE,                                                            # clock: first change
     SATURATED_SINCE,                                                  # clock, or 0.0: it is not
@@ -42,7 +43,7 @@ PEAK_WINDOW: Final = 60.0
     ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(43)
+) = range(44)
 # fmt: on
 
 
@@ -108,7 +109,16 @@ FIRST_WAIT: Final = FIRST_SITE + 4 * SITES
 WAIT_SLOTS: Final = 64
 """Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
 
-FIRST_HOLD: Final = FIRST_WAIT + WAIT_SLOTS
+FIRST_FOLD: Final = FIRST_WAIT + WAIT_SLOTS
+MOST_FOLDED: Final = 8
+FOLD_CELLS: Final = 2 * (4 * MOST_FOLDED + 1)
+"""
+What is to be set when so many holds are made numbers of, for a reader who finds that going on, or
+left as it was by a process that was killed: which cell, and what it is to be, `FOLDING` times. Of
+each hold those are a cell of two histograms, its function's and its slot's, and one sum of all.
+"""
+
+FIRST_HOLD: Final = FIRST_FOLD + FOLD_CELLS
 HOLD_CELLS: Final = 6
 HOLD_ASKED: Final = 1
 HOLD_ENDED: Final = 2

@@ -13,7 +13,7 @@ from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.segment import Segment
 from poolscope.sites import OTHER, Function
 
-MOST_ENDED: Final = 8
+MOST_ENDED: Final = c.MOST_FOLDED
 """Holds that have ended and are only noted; then they are made into numbers, all at once."""
 
 KEPT_NEWS: Final = 1000
@@ -44,6 +44,7 @@ Ended = tuple[Hashable, float, float, Who, int, float]
 """What was out: its key, since when, when asked for, with whom, its slot, up to when."""
 
 _ACQUIRES: Final = c.ACQUIRE_SECONDS.start
+_ACQUIRE_SUM: Final = c.ACQUIRE_SECONDS.sum
 _HOLDS: Final = c.HOLD_SECONDS.start
 QUICK: Final = ACQUIRE_BUCKETS[0]
 """Seconds that most attempts do not take."""
@@ -165,9 +166,15 @@ class Holds:
 
     def fold(self) -> None:
         """Make numbers of the holds that have ended."""
-        cells, out, ended, free = self._cells, self.out, self.ended, self._segment.free
-        site_cells, bisect, quick, took_in_all = self.site_cells, bisect_left, 0, 0.0
-        for _ in range(len(ended)):
+        for _ in range(0, len(self.ended), MOST_ENDED):
+            self._fold_some()
+
+    def _fold_some(self) -> None:
+        cells, out, ended, site_cells = self._cells, self.out, self.ended, self.site_cells
+        new: dict[int, float] = {}
+        slots: list[int] = []
+        quick, took_in_all, bisect = 0, 0.0, bisect_left
+        for _ in range(min(len(ended), MOST_ENDED)):
             key, since, asked, who, slot, now = noted = ended.pop(0)
             hold = out.get(key)
             if hold is not None and hold[2] is who:  # who has noted it is about to take it back
@@ -176,17 +183,34 @@ class Holds:
             took, held = since - asked, now - since
             took_in_all += took
             if took > QUICK:
-                cells[_ACQUIRES + bisect(ACQUIRE_BUCKETS, took)] += 1.0
+                cell = _ACQUIRES + bisect(ACQUIRE_BUCKETS, took)
+                new[cell] = (new[cell] if cell in new else cells[cell]) + 1.0
             else:
                 quick += 1
-            cells[_HOLDS + bisect(HOLD_BUCKETS, held)] += 1.0
-            cells[site_cells.get(who[0]) or self.site_cell(who[0])] += held
+            cell = _HOLDS + bisect(HOLD_BUCKETS, held)
+            new[cell] = (new[cell] if cell in new else cells[cell]) + 1.0
+            cell = site_cells.get(who[0]) or self.site_cell(who[0])
+            new[cell] = (new[cell] if cell in new else cells[cell]) + held
             if slot:
+                slots.append(slot)
+        if new:
+            new[_ACQUIRES] = cells[_ACQUIRES] + quick
+            new[_ACQUIRE_SUM] = cells[_ACQUIRE_SUM] + took_in_all
+            self._set(new, slots)
+
+    def _set(self, new: dict[int, float], slots: list[int]) -> None:
+        """Set cells, and let slots be free: for readers, all at once."""
+        cells = self._cells
+        if slots:
+            self._segment.folding({**new, **dict.fromkeys(slots, 0.0)})
+        for cell, value in new.items():
+            cells[cell] = value
+        if slots:
+            for slot in slots:
                 cells[slot] = 0.0
                 cells[slot + c.HOLD_ENDED] = 0.0
-                free.append(slot)
-        cells[_ACQUIRES] += quick
-        cells[c.ACQUIRE_SECONDS.sum] += took_in_all
+            cells[c.FOLDING] = 0.0
+            self._segment.free.extend(slots)
 
     def forget(self, asker: Hashable) -> None:
         """A task or thread has one connection less."""

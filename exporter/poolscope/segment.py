@@ -17,7 +17,9 @@ import json
 import mmap
 import os
 import struct
+from array import array
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +71,9 @@ class Segment:
     def named(self, site: int, label: str) -> None:
         """The function that has its seconds at `site` is called that."""
 
+    def folding(self, new: Mapping[int, float]) -> None:
+        """Cells are about to be set, all of them at once for whoever reads."""
+
     def sighted(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at a line."""
 
@@ -77,7 +82,7 @@ class FileSegment(Segment):
     """Cells in a new file at `path`, whose header says `facts`; raises OSError."""
 
     shared = True
-    wait_slots = range(c.FIRST_HOLD - 1, c.FIRST_WAIT - 1, -1)
+    wait_slots = range(c.FIRST_FOLD - 1, c.FIRST_WAIT - 1, -1)
 
     def __init__(self, path: Path, slots: int, facts: Mapping[str, Any]) -> None:
         self.path: Final = path
@@ -133,6 +138,12 @@ class FileSegment(Segment):
 
     def named(self, site: int, label: str) -> None:
         self.cells[site + c.SITE_LABEL] = self._number(label)
+
+    def folding(self, new: Mapping[int, float]) -> None:
+        wanted = array("d", chain.from_iterable(new.items()))
+        self.cells[c.FIRST_FOLD : c.FIRST_FOLD + len(wanted)] = memoryview(wanted)
+        # Last: from now on, readers do what is wanted.
+        self.cells[c.FOLDING] = len(new)
 
     def sighted(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

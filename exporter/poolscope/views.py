@@ -57,10 +57,12 @@ class Cells(NamedTuple):
 
 def parsed(data: bytes, owners: int) -> Cells:
     """Return what is in the cells, which owners follow at that place; raises BadFileError."""
-    numbers = list(NUMBERS.unpack_from(data))
+    cells: memoryview[float] = memoryview(data)[:owners].cast("d")
+    if cells[c.FOLDING]:
+        cells = _folded(cells)
+    numbers = list(NUMBERS.unpack_from(cells))
     if not _make_sense(numbers):
         raise BadFileError("its numbers make no sense")
-    cells: memoryview[float] = memoryview(data)[:owners].cast("d")
     known, found = functions(cells), slots(cells)
     held = numbers[c.OF_NOBODY] + sum([seconds for _, seconds, _, _ in known])
     for _, since, asked, ended, _, _, _ in found:
@@ -80,6 +82,21 @@ def parsed(data: bytes, owners: int) -> Cells:
         found,
         data[owners:],
     )
+
+
+def _folded(cells: memoryview[float]) -> memoryview[float]:
+    """Return the cells as they are when all are set that are to be."""
+    number = cells[c.FOLDING]
+    if not 0.0 <= number <= c.FOLD_CELLS / 2:
+        raise BadFileError("its numbers make no sense")
+    wanted = cells[c.FIRST_FOLD : c.FIRST_FOLD + 2 * int(number)].tolist()
+    copy = memoryview(bytearray(cells)).cast("d")
+    copy[c.FOLDING] = 0.0
+    for cell, value in zip(wanted[::2], wanted[1::2], strict=True):
+        if not c.TEXTS < cell < len(copy):
+            raise BadFileError("its numbers make no sense")
+        copy[int(cell)] = value
+    return copy
 
 
 def _make_sense(numbers: list[float]) -> bool:
@@ -130,7 +147,7 @@ def functions(cells: memoryview[float]) -> list[Function]:
 
 def waits(cells: memoryview[float]) -> list[float]:
     """Return when each wait began that has a cell."""
-    starts = cells[c.FIRST_WAIT : c.FIRST_HOLD].tolist()
+    starts = cells[c.FIRST_WAIT : c.FIRST_FOLD].tolist()
     return [since for since in starts if 0.0 < since < math.inf]
 
 
