@@ -35,6 +35,7 @@ NEWEST_ONLY = (
     "tests/test_dashboards.py",
     "tests/test_runbooks.py",
     "tests/integration/test_alerts_end_to_end.py",
+    "tests/integration/test_drawn_dashboards.py",
     "tests/integration/test_live_dashboards.py",
     "tests/integration/test_live_page.py",
 )

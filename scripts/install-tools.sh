@@ -1,12 +1,13 @@
 #!/bin/sh
 # Install what the tests need besides Python, from Debian, if it is missing and we may: prometheus
-# with promtool, Alertmanager with amtool, chromium for the live page, pgbouncer, and docker-compose,
-# which checks its file.
+# with promtool, Alertmanager with amtool, chromium for the live page and for dashboards, which also
+# need node with npm, pgbouncer, and docker-compose, which checks its file.
 set -eu
 
 missing=
 command -v promtool >/dev/null || missing="$missing prometheus"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v npm >/dev/null || missing="$missing nodejs npm"
 command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
 command -v docker-compose >/dev/null || missing="$missing docker-compose"
 [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing="$missing pgbouncer"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gates import live
 from gates.fixtures import prometheus, prometheus_program
+from gates.walking import outer_panels
 from poolscope.dashboards.options import Options
 from poolscope.dashboards.write import documents
+from support.drawing import Draw, draw
 from support.live_demo import live_demo
 from support.prometheus import PrometheusServer
 
-__all__ = ["prometheus", "prometheus_program"]
+__all__ = ["draw", "prometheus", "prometheus_program"]
+
+COMMITTED = Path(__file__).parents[2] / "dashboards"
 
 # What may show nothing, and why.
 EMPTY = {
@@ -74,3 +80,19 @@ def test_labels_that_are_called_otherwise_are_no_reason_to_show_nothing(
     # Who has no label of the name, or another, gets all pools.
     empty = live.empty_panels(documents(Options())["overview.json"], server, {}, INTERVAL)
     assert [] == empty
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(COMMITTED.glob("*.json"))])
+def test_every_panel_is_drawn(server: PrometheusServer, draw: Draw, name: str) -> None:
+    dashboard = json.loads((COMMITTED / f"{name}.json").read_text())
+    chosen = {"pool": "orders", "kind": "sqlalchemy"} if name == "pool" else {}
+    drawn = draw(name, dashboard, server.url, chosen, allowed=EMPTY)
+    assert (0, []) == (drawn.status, drawn.said)
+    panels = outer_panels(dashboard)
+    assert sum(panel["type"] != "row" for panel in panels) == len(drawn.panels)
+    # As wide as asked for, as high as Grafana's grid and what is above it, and with much to see.
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    width, height = drawn.size()
+    assert 1600 == width
+    assert 38 * rows < height < 38 * rows + 200
+    assert drawn.picture.stat().st_size > 100_000

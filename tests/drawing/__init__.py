@@ -1,0 +1,1 @@
+"""Drawing dashboards with the components of Grafana."""

@@ -1,0 +1,83 @@
+"""Grafana's components and the page that draws with them, in a folder that later runs use again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PATIENCE = 240.0
+"""Seconds for npm."""
+
+
+class MissingToolError(Exception):
+    """Something is not there that has to be installed; the text says what."""
+
+
+def _program(name: str) -> str:
+    if (found := shutil.which(name)) is None:
+        raise MissingToolError(f"{name} is missing; on Debian: apt-get install nodejs npm")
+    return found
+
+
+def _made(name: str, of: Iterable[Path], make: Callable[[Path], None]) -> Path:
+    """Return the folder for these files, and make it first if it is not there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poolscope-drawing"
+    digest = hashlib.sha256()
+    for path in of:
+        digest.update(path.read_bytes())
+    folder = cache / f"{name}-{digest.hexdigest()[:12]}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as temporary:
+            new = Path(temporary) / name
+            new.mkdir()
+            make(new)
+            try:
+                new.rename(folder)  # at the end, so that no folder is half done
+            except OSError:  # another run was faster
+                if not folder.exists():
+                    raise
+    return folder
+
+
+def packages() -> Path:
+    """Return the folder whose `node_modules` has the packages; the first time it takes a minute."""
+    node, npm = _program("node"), _program("npm")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.removeprefix("v").partition(".")[0]) < 18:
+        raise MissingToolError(f"Node 18 or later is needed, not {version.strip()}")
+
+    def install(folder: Path) -> None:
+        shutil.copy(HERE / "package.json", folder)
+        quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+        try:
+            subprocess.run(
+                [npm, "install", "--ignore-scripts", "--no-package-lock", *quiet],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+        except subprocess.CalledProcessError as error:
+            raise MissingToolError(f"npm install has failed:\n{error.stderr}") from error
+        except subprocess.TimeoutExpired as error:
+            raise MissingToolError(f"npm install took more than {PATIENCE:.0f} s") from error
+
+    return _made("packages", [HERE / "package.json"], install)
+
+
+def page(packages: Path) -> Path:
+    """Return the folder of the page, made of page/ and the packages."""
+
+    def build(folder: Path) -> None:
+        subprocess.run([_program("node"), HERE / "build.mjs", packages, folder], check=True)
+
+    sources = sorted((HERE / "page").iterdir())
+    return _made("page", [HERE / "package.json", HERE / "build.mjs", *sources], build)

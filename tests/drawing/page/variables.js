@@ -1,0 +1,99 @@
+// A dashboard's variables: their values, and texts with them put in.
+import { checkVariable } from './known.js';
+import { labelValues } from './query.js';
+
+const ALL = 'All';
+
+/** Ask Prometheus for the values of all variables, in the dashboard's order. */
+export async function resolveVariables(dashboard, { chosen, range, fail }) {
+  const variables = new Variables(range);
+  const declared = dashboard.templating?.list ?? [];
+  for (const name of Object.keys(chosen)) {
+    if (!declared.some((each) => each.name === name)) fail(`there is no variable ${name}`);
+  }
+  for (const declaration of declared) {
+    try {
+      checkVariable(declaration);
+      const options = await optionsOf(declaration, variables);
+      variables.add(select(declaration, options, chosen[declaration.name]));
+    } catch (error) {
+      fail(`variable ${declaration.name}: ${error.message}`);
+    }
+  }
+  return variables;
+}
+
+async function optionsOf({ type, query }, variables) {
+  if (type === 'datasource') return [query];
+  const asked = variables.interpolate(query.query, { format: 'promql' });
+  const [, selector, label] = /^label_values\((.+),\s*(\w+)\)$/s.exec(asked) ?? [];
+  if (!label) throw new Error(`not drawn here: ${asked}`);
+  return (await labelValues(label, selector, variables.range)).sort();
+}
+
+/** Take what is chosen, else All if there is that, else the first value. */
+function select(declaration, options, chosen = declaration.includeAll ? [ALL] : undefined) {
+  const all = Boolean(declaration.includeAll && chosen.includes(ALL));
+  const values = all ? options : (chosen ?? options.slice(0, 1));
+  const unknown = values.filter((value) => !options.includes(value));
+  if (unknown.length) throw new Error(`${unknown.join(', ')} is not among its values`);
+  if (!all && !values.length) throw new Error('it has no values');
+  return { ...declaration, all, values };
+}
+
+// Twice in a regular expression: once for it, and once for the string that it is in.
+const forString = (value) => value.replace(/[\\"]/g, '\\$&');
+const forRegex = (value) => forString(value.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
+
+const FORMATS = {
+  text: ({ all, values }) => (all ? ALL : values.join(' + ')),
+  queryparam: ({ name, all, values }) =>
+    (all ? ['$__all'] : values).map((v) => `var-${name}=${encodeURIComponent(v)}`).join('&'),
+  // As Grafana's data source for Prometheus does it.
+  promql: ({ all, allValue, multi, includeAll, values }) => {
+    if (all && allValue) return allValue;
+    if (!multi && !includeAll) return forString(values[0]);
+    const escaped = values.map(forRegex);
+    return escaped.length === 1 ? escaped[0] : `(${escaped.join('|')})`;
+  },
+};
+
+class Variables {
+  constructor(range) {
+    this.range = range;
+    this.byName = new Map();
+  }
+
+  add(variable) {
+    this.byName.set(variable.name, variable);
+  }
+
+  /** Labels and values of the variables that Grafana shows above a dashboard. */
+  visible() {
+    return [...this.byName.values()]
+      .filter(({ hide }) => !hide)
+      .map((each) => ({ label: each.label || each.name, text: FORMATS.text(each) }));
+  }
+
+  /**
+   * Put values in for `$name`, `${name}` and `${name:format}`; leave what is unknown as it is.
+   *
+   * builtIns: more names. dataContext: what links see of the data.
+   */
+  interpolate(text, { builtIns = {}, dataContext, format = 'text' } = {}) {
+    return text.replace(/\$\{([^:}]+)(?::([^}]+))?\}|\$(\w+)/g, (whole, braced, own, plain) => {
+      const name = braced ?? plain;
+      if (name in builtIns) return builtIns[name];
+      if (name === '__url_time_range') return `from=${this.range.from}&to=${this.range.to}`;
+      if (dataContext && name.startsWith('__data.fields.')) {
+        return cell(name.slice('__data.fields.'.length), dataContext) ?? whole;
+      }
+      const known = this.byName.get(name);
+      return known ? (FORMATS[own ?? format] ?? FORMATS.text)(known) : whole;
+    });
+  }
+}
+
+/** The value of a row in the column of a name, as it is shown. */
+const cell = (column, { frame, rowIndex }) =>
+  frame.fields.find(({ name, state }) => column === (state?.displayName ?? name))?.values[rowIndex];

@@ -1,0 +1,94 @@
+"""What the drawing of dashboards notices; those of ours are drawn in test_live_dashboards.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gates.fixtures import prometheus, prometheus_program
+from gates.walking import Json, outer_panels, variables
+from support.drawing import Draw, draw
+from support.prometheus import PrometheusServer
+
+__all__ = ["draw", "prometheus", "prometheus_program"]
+
+OVERVIEW = Path(__file__).parents[2] / "dashboards" / "overview.json"
+
+
+def dashboard(queries: Mapping[str, str], **more: Any) -> Json:
+    """Return the overview with panels of these titles instead; `more` is put into the last one."""
+    whole: Json = json.loads(OVERVIEW.read_text())
+    kept = {panel.get("title"): panel for panel in outer_panels(whole)}
+    whole["panels"] = [
+        {
+            **kept["Utilisation"],
+            "title": title,
+            "gridPos": {"x": 0, "y": 8 * number, "w": 24, "h": 8},
+            "targets": [{**kept["Utilisation"]["targets"][0], "expr": query}],
+        }
+        for number, (title, query) in enumerate(queries.items())
+    ]
+    whole["panels"][-1] |= more
+    # The others want to know what there is.
+    whole["templating"] = {"list": [v for v in variables(whole) if v["type"] == "datasource"]}
+    return whole
+
+
+@pytest.fixture(scope="module")
+def url(prometheus: Callable[..., PrometheusServer]) -> str:
+    """The address of a Prometheus that has nothing, but answers."""
+    return prometheus().url
+
+
+def test_panels_that_fail_or_show_nothing_are_named(draw: Draw, url: str) -> None:
+    queries = {
+        "Good": "vector(1)",
+        "Wrong": "sum by (pool",
+        "Gone": "connpool_gone",
+        "Odd": "vector(NaN)",
+    }
+    drawn = draw("broken", dashboard(queries), url)
+    assert (1, True) == (drawn.status, drawn.picture.exists())
+    assert [
+        "panel 'Wrong': query A: 1:13: parse error: unclosed left parenthesis",
+        "    A: sum by (pool",
+        "panel 'Gone': no data",
+        "    A: connpool_gone",
+        "panel 'Odd': only NaN",
+        "    A: vector(NaN)",
+    ] == drawn.said
+
+
+def test_what_is_allowed_is_no_failure(draw: Draw, url: str) -> None:
+    gone = dashboard({"Gone": "connpool_gone"})
+    assert (0, []) == _told(draw("allowed", gone, url, allowed=["panel 'Gone': no data"]))
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        # The heading takes all of it.
+        ({"gridPos": {"x": 0, "y": 0, "w": 24, "h": 1}}, "nothing is drawn"),
+        ({"repeat": "pool"}, "not drawn here: option repeat"),
+    ],
+    ids=["too flat", "repeated"],
+)
+def test_a_panel_that_has_data_and_is_not_drawn(
+    draw: Draw, url: str, more: Any, problem: str
+) -> None:
+    status, said = _told(draw("not-drawn", dashboard({"Full": "vector(1)"}, **more), url))
+    assert (1, f"panel 'Full': {problem}") == (status, said[0])
+
+
+def test_without_a_server_nothing_is_drawn(draw: Draw) -> None:
+    drawn = draw("no-server", dashboard({"Full": "vector(1)"}), "http://127.0.0.1:1")
+    assert (2, False) == (drawn.status, drawn.picture.exists())
+    assert "Cannot connect to host 127.0.0.1:1" in drawn.said[0]
+
+
+def _told(drawn: Any) -> tuple[int, list[str]]:
+    return drawn.status, drawn.said
