@@ -28,7 +28,7 @@ from poolscope import cells, versions
 from poolscope.aiohttp_attempt import Attempt, WatchedResolver
 from poolscope.aiohttp_connectors import connector_of, existing, host_of, setup_of
 from poolscope.aiohttp_lost import is_lost
-from poolscope.errors import harmless, internal_errors
+from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holds import KEPT
 from poolscope.hosts import OTHER, BusyHosts
@@ -211,7 +211,7 @@ class ConnectorHooks(Hooks):
                 ):
                     self.served(protocol, attempt)
             except Exception:
-                internal_errors.report("ConnectorHooks.served")
+                report("ConnectorHooks.served")
             return connection
 
         return connect

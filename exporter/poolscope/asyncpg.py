@@ -31,7 +31,7 @@ from poolscope.asyncpg_classes import (
     watched_pool_class,
 )
 from poolscope.asyncpg_lost import holder_of, is_being_released, is_lost
-from poolscope.errors import harmless, internal_errors
+from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holders import somebody
 from poolscope.holds import KEPT
@@ -171,7 +171,7 @@ class PoolHooks(Hooks):
                 # The caller has it without any wait, and without any error.
                 return acquire(pool, timeout)
         except Exception:
-            internal_errors.report("PoolHooks.acquire")
+            report("PoolHooks.acquire")
             who = somebody()
         return self._follow(pool, acquire(pool, timeout), Uncertain(started, who))
 
@@ -208,7 +208,7 @@ class PoolHooks(Hooks):
                 ):
                     return acquire(holder)
         except Exception:
-            internal_errors.report("PoolHooks.serve")
+            report("PoolHooks.serve")
         return self._serve_with_care(holder, acquire(holder), attempt)
 
     async def _serve_with_care(
@@ -301,7 +301,7 @@ class PoolHooks(Hooks):
             if connection is None or not self.ledger.end(id(connection), self.clock()):
                 self._released(holder)
         except Exception:
-            internal_errors.report("PoolHooks.released")
+            report("PoolHooks.released")
 
     def _released(self, holder: Any) -> None:
         if not holder.is_connected():

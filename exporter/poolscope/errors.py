@@ -54,6 +54,11 @@ class ErrorLog:
 internal_errors = ErrorLog()
 
 
+def report(place: str) -> None:
+    """Count the exception that is being handled, where `harmless` would cost too much."""
+    internal_errors.report(place)
+
+
 def harmless(hook: Callable[P, R]) -> Callable[P, R | None]:
     """Decorate a hook: what it raises is reported and swallowed, and None is returned."""
 

@@ -27,7 +27,7 @@ from sqlalchemy.util import queue as sqla_queue
 
 from poolscope import cells, versions
 from poolscope import sqlalchemy_records as records
-from poolscope.errors import harmless, internal_errors
+from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
@@ -202,7 +202,7 @@ class PoolHooks:
                 ):
                     self.served(proxied, now, started, who)
             except Exception:
-                internal_errors.report("PoolHooks.served")
+                report("PoolHooks.served")
             return proxied
 
         return connect
@@ -224,7 +224,7 @@ class PoolHooks:
                 if opened or record.dbapi_connection is None or not ledger.end(id(record), clock()):
                     self.returned(record)
             except Exception:
-                internal_errors.report("PoolHooks.returned")
+                report("PoolHooks.returned")
             original(record)
 
         return do_return_conn
@@ -284,7 +284,7 @@ class PoolHooks:
     # What is recorded
 
     def cannot_ask(self) -> Who:
-        internal_errors.report("PoolHooks.asked")
+        report("PoolHooks.asked")
         return somebody()
 
     @harmless
