@@ -268,6 +268,21 @@ def test_who_has_several_has_one_less_with_each(ledger: Ledger, clock: FakeClock
         assert left == ledger.holds.askers
 
 
+def test_nothing_overtakes_what_is_not_applied_yet(ledger: Ledger, clock: FakeClock) -> None:
+    with ledger.patiently():  # another thread has the lock
+        ledger.served("a", clock(), clock(), asks(PAY, "1"))
+        assert not ledger.end("a", clock())
+        ledger.returned("a", clock())
+        assert not ledger.begin("a", clock(), clock(), asks(CART, "2"), KEPT)
+        ledger.served("a", clock(), clock(), asks(CART, "2"))
+    assert ["Task-2"] == [holder.who.owner for holder in ledger.holders() if holder.who]
+    clock.advance(1.0)
+    with ledger.patiently():
+        ledger.returned("a", clock())
+        assert not ledger.end("a", clock())
+    assert (0, 1.0) == (ledger.read().in_use, ledger.read().in_use_seconds)
+
+
 def test_after_a_fork_nothing_is_ordinary_until_something_was_done(clock: FakeClock) -> None:
     ledger = ledger_of(clock)
     ledger.forked()

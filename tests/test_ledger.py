@@ -308,6 +308,19 @@ def test_events_that_a_finaliser_brings_into_the_recorder_are_neither_lost_nor_s
     assert 2 * total == reading.hold_seconds.count
 
 
+def test_who_returns_it_while_others_are_counted_may_let_go_of_it_at_once(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    there: list[int] = [1]
+    with ledger.patiently():  # another thread has the lock
+        ledger.served("a", clock(), clock(), back=lambda: there[0] if there else None)
+        ledger.returned("a", clock())
+        there.clear()
+    assert (1, 0, 0) == (
+        ledger.read().hold_seconds.count, ledger.read().leaks_abandoned, ledger.read().in_use,
+    )  # fmt: skip
+
+
 def test_a_reader_that_interrupts_a_recorder_does_not_wait_for_ever(
     ledger: Ledger, clock: FakeClock
 ) -> None:

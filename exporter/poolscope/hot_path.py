@@ -41,10 +41,12 @@ def beginning(ledger: Ledger) -> Begin:
     )  # fmt: skip
     cells, shared, free, marks = segment.cells, segment.shared, segment.free, segment.marks
     mark, put_out, asked_cell = segment.mark, out.setdefault, c.HOLD_ASKED
+    pending = ledger.pending
 
     def begin(key: Hashable, now: float, asked: float, who: Who, back: Back) -> bool:
         asker = who[2]
-        if asker in askers or key not in opened:
+        # Nothing may overtake what is not applied yet, and may be of the same connection.
+        if pending or asker in askers or key not in opened:
             return False
         slot = 0
         if shared:
@@ -80,10 +82,11 @@ def ending(ledger: Ledger) -> End:
     cells, holds, leak_after = ledger._segment.cells, ledger.holds, ledger.leak_after
     askers, ended, note, fold = holds.askers, holds.ended, holds.ended.append, ledger.fold
     find, take_back, ask_less, ended_cell = holds.out.get, holds.out.pop, askers.pop, c.HOLD_ENDED
+    pending = ledger.pending
 
     def end(key: Hashable, now: float) -> bool:
         hold = find(key)
-        if hold is None:
+        if hold is None or pending:
             return False
         since, asked, who, back, slot = hold
         if now - since > leak_after or back() is None:

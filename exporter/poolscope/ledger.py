@@ -95,16 +95,26 @@ class Ledger(Tally):
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._count(now)
 
-    @noted
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, from idle or from its holder."""
+        self._closed(key, now, self._is_dropped(key))
+
+    @noted
+    def _closed(self, key: Hashable, now: float, dropped: bool) -> None:
         if key not in self._open:
             return
         self._advance(now)
-        self._end(key, now, returned=False)
+        self._end(key, now, dropped, returned=False)
         self._open.pop(key, None)
         self._cells[c.CLOSED] += 1
         self._count(now)
+
+    def _is_dropped(self, key: Hashable) -> bool:
+        """
+        Whether nobody is left who could return it, just now: when that is applied, who has returned
+        it may have let go of it. While something is not applied, the hold may be an earlier one.
+        """
+        return not (self._pending or self._lock.locked()) and self.holds.is_dropped(key)
 
     @recorded
     def invalidated(self, soft: bool) -> None:
@@ -147,11 +157,14 @@ class Ledger(Tally):
         self.holds.begin(key, now, asked, who, back)
         self._count(now)
 
-    @recorded
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and open."""
+        self._returned(key, now, self._is_dropped(key))
+
+    @recorded
+    def _returned(self, key: Hashable, now: float, dropped: bool) -> None:
         self._advance(now)
-        self._end(key, now, returned=True)
+        self._end(key, now, dropped, returned=True)
         self._add(key)
         self._count(now)
 

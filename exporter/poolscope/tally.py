@@ -169,9 +169,9 @@ class Tally(Recorder):
             self._cells[c.WAITED] += 1
             c.QUEUE_SECONDS.observe(self._cells, queued)
 
-    def _end(self, key: Hashable, now: float, returned: bool) -> None:
-        """A connection is out no more, and may be found to have been dropped."""
-        if self.holds.is_dropped(key):
+    def _end(self, key: Hashable, now: float, dropped: bool, returned: bool) -> None:
+        """A connection is out no more; `dropped` if nobody was left who could return it."""
+        if dropped:
             self._abandon(key, now)
         self.holds.end(key, now, returned)
 
