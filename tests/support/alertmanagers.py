@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from support.waiting import PATIENCE
+from support.logs import LoggingProcess
 
 LISTENING = re.compile(r"msg=\"Listening on\" address=(\S+:\d+)|address=(127\.0\.0\.1:\d+)")
 
@@ -21,32 +19,24 @@ class AlertmanagerProcess:
     """One on a free port of loopback; fails with its log if it does not accept the file."""
 
     def __init__(self, program: str, folder: Path, configuration: Path) -> None:
-        self.log = folder / "alertmanager.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [
-                    program,
-                    f"--config.file={configuration}",
-                    f"--storage.path={folder / 'alertmanager'}",
-                    "--web.listen-address=127.0.0.1:0",
-                    "--cluster.listen-address=",
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.address = self._address()
-
-    def _address(self) -> str:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := LISTENING.search(self.log.read_text())):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.02)
-        return found[1] or found[2]
+        self._process = LoggingProcess(
+            [
+                program,
+                f"--config.file={configuration}",
+                f"--storage.path={folder / 'alertmanager'}",
+                "--web.listen-address=127.0.0.1:0",
+                "--cluster.listen-address=",
+            ]
+        )
+        try:
+            found = self._process.wait_for(LISTENING)
+        except BaseException:
+            self.kill()
+            raise
+        self.address = found[1] or found[2]
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
 
 
 class Receiver:
@@ -59,13 +49,17 @@ class Receiver:
     def __init__(self) -> None:
         self.notices: list[tuple[str, Any]] = []
         self.secrets: set[str] = set()
-        notices, secrets = self.notices, self.secrets
+        self._news = threading.Condition()
+        notices, secrets, news = self.notices, self.secrets, self._news
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["Content-Length"]))
                 secrets.add(self.headers["Authorization"])
-                notices.extend((self.path, alert) for alert in json.loads(text)["alerts"])
+                alerts = json.loads(text)["alerts"]
+                with news:
+                    notices.extend((self.path, alert) for alert in alerts)
+                    news.notify_all()
                 self.send_response(200)
                 self.end_headers()
 
@@ -79,13 +73,14 @@ class Receiver:
 
     def wait_for(self, wanted: Callable[[str, Any], bool], patience: float = 90.0) -> Any:
         """Return the first alert that is wanted, of those that came or come."""
-        deadline = time.monotonic() + patience
-        while True:
-            for path, alert in list(self.notices):
-                if wanted(path, alert):
-                    return alert
-            assert time.monotonic() < deadline, self.notices
-            time.sleep(0.05)
+
+        def first() -> Any:
+            return next((alert for path, alert in self.notices if wanted(path, alert)), None)
+
+        with self._news:
+            found = self._news.wait_for(first, patience)
+        assert found, self.notices
+        return found
 
     def close(self) -> None:
         self._server.shutdown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,15 @@ from typing import Any
 
 import httpx
 
+from support.logs import LoggingProcess
 from support.waiting import PATIENCE
+from support.writes import Writes
 
 Job = Mapping[str, Any]
 
 LISTENING = re.compile(r'msg="Listening on".* address=(\S+:\d+)')
+
+READY = re.compile(r'msg="Server is ready to receive web requests')
 
 
 def job(name: str, *targets: str, labels: Mapping[str, str] | None = None, **more: Any) -> Job:
@@ -48,6 +51,7 @@ class PrometheusServer:
         alertmanagers: Sequence[str] = (),
     ) -> None:
         each_second = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        self._writes = Writes()
         configuration = folder / "prometheus.yml"
         # JSON is YAML too.
         configuration.write_text(
@@ -55,6 +59,7 @@ class PrometheusServer:
                 {
                     "global": each_second,
                     "scrape_configs": list(jobs),
+                    "remote_write": [self._writes.configuration],
                     "rule_files": [str(rule.absolute()) for rule in rules],
                     "alerting": {
                         "alertmanagers": [{"static_configs": [{"targets": list(alertmanagers)}]}]
@@ -62,42 +67,22 @@ class PrometheusServer:
                 }
             )
         )
-        self.log = folder / "prometheus.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [
-                    program,
-                    f"--config.file={configuration}",
-                    f"--storage.tsdb.path={folder / 'data'}",
-                    "--web.listen-address=127.0.0.1:0",
-                    "--log.format=logfmt",
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self._process = LoggingProcess(
+            [
+                program,
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                "--web.listen-address=127.0.0.1:0",
+                "--log.format=logfmt",
+            ]
+        )
         try:
-            self.client = httpx.Client(base_url=self._address(), timeout=PATIENCE)
-            self._until_it_is_ready()
+            address = self._process.wait_for(LISTENING)[1]
+            self._process.wait_for(READY)
+            self.client = httpx.Client(base_url=f"http://{address}", timeout=PATIENCE)
         except BaseException:
             self.kill()
             raise
-
-    def _alive(self, deadline: float) -> None:
-        """Fail if it has ended, or if it is too late; else give it a moment."""
-        if self.process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(self.log.read_text())
-        time.sleep(0.02)
-
-    def _address(self) -> str:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := LISTENING.search(self.log.read_text())):
-            self._alive(deadline)
-        return f"http://{found[1]}"
-
-    def _until_it_is_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self.client.get("/-/ready").status_code != httpx.codes.OK:
-            self._alive(deadline)
 
     @property
     def url(self) -> str:
@@ -140,16 +125,17 @@ class PrometheusServer:
     def wait_for(
         self, expression: str, patience: float = PATIENCE
     ) -> list[tuple[dict[str, str], float]]:
-        """Ask again and again until there is something; return that."""
+        """Ask whenever there are new samples, until there is something; return that."""
         deadline = time.monotonic() + patience
-        while not (found := self.query(expression)):
-            assert time.monotonic() < deadline, f"never: {expression}"
-            time.sleep(0.02)
-        return found
+        while True:
+            number = self._writes.number
+            if found := self.query(expression):
+                return found
+            assert self._writes.wait_for_more(number, deadline), f"never: {expression}"
 
     def kill(self) -> None:
         """End it, if it has not ended."""
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+        self._writes.close()
         if hasattr(self, "client"):
             self.client.close()
