@@ -261,8 +261,8 @@ FAULTS = (
     ),
     Fault(
         "a synchronous pool may block the loop",
-        "sqlalchemy.py",
-        "            self.blocking()\n",
+        "sqlalchemy_queues.py",
+        "            self._blocking()\n",
         "",
         ("tests/test_findings.py",),
     ),
@@ -436,7 +436,7 @@ FAULTS = (
     ),
     Fault(
         "a holder that has still to be set up is taken to be ready",
-        "asyncpg.py",
+        "asyncpg_pools.py",
         "        or holder._setup is not None\n",
         "",
         (ANY_POOL, "tests/test_asyncpg.py"),

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import asyncpg
 import asyncpg.pool
@@ -31,13 +29,12 @@ from poolscope.asyncpg_classes import (
     watched_pool_class,
 )
 from poolscope.asyncpg_lost import holder_of, is_being_released, is_lost
+from poolscope.asyncpg_pools import limits_of, name_connections, name_of, ready, setup_of
 from poolscope.errors import harmless, report
-from poolscope.findings import Setup
 from poolscope.holders import somebody
 from poolscope.holds import KEPT
 from poolscope.owners import asking
 from poolscope.report import Info
-from poolscope.tally import Limits
 from poolscope.watch import Hooks, Watch
 
 KIND: Final = "asyncpg"
@@ -47,10 +44,9 @@ PLAIN: Final = asyncpg.pool.Pool._acquire
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
 #   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed, _closing,
-#     _initialized, _generation, _connect_args, _connect_kwargs, _max_inactive_connection_lifetime;
-#     the queue is a LifoQueue, whose _queue[-1] is next
-#   PoolConnectionHolder._pool, _con, _in_use, _setup, _generation, acquire(), connect(), close(),
-#     terminate(), release(timeout), _release(), _release_on_close()
+#     _initialized; the queue is a LifoQueue, whose _queue[-1] is next
+#   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
+#     _release(), _release_on_close()
 
 
 def check_version() -> None:
@@ -72,21 +68,7 @@ def find(target: object) -> Watch | None:
 
 
 def default_name(target: Any) -> str:
-    """Return `DATABASE@HOST:PORT`, as far as the pool was told, or `asyncpg`."""
-    given = target._connect_kwargs
-    dsn = next(iter(target._connect_args), None) or given.get("dsn") or ""
-    try:
-        parts = urlsplit(dsn)
-        host = given.get("host") or parts.hostname
-        port = given.get("port") or parts.port
-    except ValueError:  # several hosts
-        return KIND
-    database = given.get("database") or parts.path.strip("/")
-    if not (isinstance(database, str) and database):
-        return KIND
-    if not (isinstance(host, str) and host) or host.startswith("/"):
-        return database
-    return f"{database}@{host}:{port}" if isinstance(port, int) else f"{database}@{host}"
+    return name_of(target)
 
 
 def hook(target: Any, watch: Watch) -> PoolHooks:
@@ -100,14 +82,8 @@ class PoolHooks(Hooks):
         self.watch: Final = watch
         self.clock: Final = watch.clock
         self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
-        self.setup = Setup(
-            limit=pool.get_max_size(),
-            database=True,
-            pings=False,
-            recycle=pool._max_inactive_connection_lifetime or math.inf,
-        )
-        limits = Limits(pool.get_max_size(), pool.get_max_size(), pool.get_min_size())
-        self.ledger: Final = watch.new_ledger(limits, self.info, self.setup)
+        self.setup = setup_of(pool)
+        self.ledger: Final = watch.new_ledger(limits_of(pool), self.info, self.setup)
         self._pool_id = id(pool)
         # By holder: the connection that it has; whether a caller is being served by it, and
         # whether it had to connect for that.
@@ -279,7 +255,7 @@ class PoolHooks(Hooks):
     def connecting(self, holder: Any, attempt: int, now: float) -> None:
         self._forget(holder, now)  # one that has expired, or was found dead
         self.ledger.opening(attempt, now)
-        self._name(holder._pool)
+        name_connections(holder._pool, self.watch.application_name())
 
     @harmless
     def connected(self, holder: Any, attempt: int, started: float) -> None:
@@ -353,16 +329,6 @@ class PoolHooks(Hooks):
         watched.pop(self._pool_id, None)
         self.watch.pool_gone(self.ledger)
 
-    def _name(self, pool: Any) -> None:
-        """Let what is opened next have the name that is wanted, unless it has one."""
-        name = self.watch.application_name()
-        options = pool._connect_kwargs
-        settings = options.get("server_settings") or {}
-        dsn = next(iter(pool._connect_args), None) or options.get("dsn") or ""
-        if name and "application_name" not in settings and "application_name=" not in dsn:
-            settings = {**settings, "application_name": name}
-            pool._connect_kwargs = {**options, "server_settings": settings}
-
     def _adopt(self, holder: Any) -> None:
         self._keep(holder)
         self.ledger.adopted(id(holder._con), self.clock(), not holder.is_idle())
@@ -377,23 +343,6 @@ class PoolHooks(Hooks):
         connection = self._connections.pop(id(holder), None)
         if connection is not None:
             self.ledger.closed(connection, now)
-
-
-def ready(pool: Any, holder: Any) -> Any:
-    """
-    Return the connection that the next caller of the holder gets as it is, or None.
-
-    Then nothing is awaited until the caller has it, so that nothing can come in between.
-    """
-    connection = holder._con
-    if (
-        connection is None
-        or holder._setup is not None
-        or holder._generation != pool._generation
-        or connection.is_closed()
-    ):
-        return None
-    return connection
 
 
 def _class_of(target: object) -> Any:

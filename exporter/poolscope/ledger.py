@@ -9,18 +9,15 @@ that is missed or fires twice cannot make a gauge drift.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Hashable, Sequence
-from threading import Lock
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
 from poolscope.holds import KEPT, Back, News
-from poolscope.hot_path import beginning, ending, off
+from poolscope.hot_path import Begin, End, beginning, ending, off
 from poolscope.reading import Reading
 from poolscope.recorder import noted, recorded
-from poolscope.segment import Segment, Segments
-from poolscope.tally import Clock, Limits, Tally
+from poolscope.tally import Tally
 
 
 class Ledger(Tally):
@@ -34,24 +31,15 @@ class Ledger(Tally):
     holds: what is out.
     """
 
-    def __init__(
-        self,
-        limits: Limits,
-        clock: Clock = time.monotonic,
-        leak_after: float | None = None,
-        segments: Segments = Segment,
-    ) -> None:
-        super().__init__(limits, clock, leak_after, segments)
-        self.begin, self.end = beginning(self), ending(self)
+    begin: Begin
+    end: End
 
     def forked(self) -> None:
         super().forked()
         self.begin, self.end = off, off
 
-    def _wake(self) -> Lock:
-        lock = super()._wake()
+    def _awake(self) -> None:
         self.begin, self.end = beginning(self), ending(self)
-        return lock
 
     # Connections
 

@@ -3,27 +3,22 @@ SQLAlchemy: engines (sync and async) and bare pools.
 
 `Pool.connect` is where an attempt begins and ends, `_do_get` and `_do_return_conn` are where a
 connection record leaves and enters the pool, whatever class of pool it is and however the record
-comes back: closed, detached, invalidated, or collected. Callers wait in the queue. These
-are put over on the one pool object; events tell of closing and invalidation.
+comes back: closed, detached, invalidated, or collected. These are put over on the one pool object,
+as is what callers wait in (`sqlalchemy_queues`); events tell of closing and invalidation.
 
 A connection is identified by its record, which is SQLAlchemy's slot: it outlives reconnects.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import itertools
-import sys
-import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import exc
-from sqlalchemy.pool import Pool, QueuePool
-from sqlalchemy.util import queue as sqla_queue
+from sqlalchemy.pool import Pool
 
 from poolscope import cells, versions
 from poolscope import sqlalchemy_records as records
@@ -31,10 +26,9 @@ from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
-from poolscope.owners import asking, place_of_asker
+from poolscope.owners import asking
 from poolscope.patches import MARK, put_over, take_off
 from poolscope.report import Info
-from poolscope.sites import NOWHERE
 from poolscope.sqlalchemy_names import Namer
 from poolscope.sqlalchemy_pools import (
     engine_of,
@@ -44,18 +38,8 @@ from poolscope.sqlalchemy_pools import (
     pool_of,
     setup_of,
 )
+from poolscope.sqlalchemy_queues import Queueing, caller
 from poolscope.watch import Hooks, Watch
-
-try:
-    from greenlet import getcurrent
-except ImportError:  # SQLAlchemy needs it for async engines only
-    caller = threading.get_ident
-else:
-
-    def caller() -> int:
-        """Return what identifies the code that is asking: an async engine's greenlet, a thread."""
-        return id(getcurrent())
-
 
 KIND: Final = "sqlalchemy"
 
@@ -63,7 +47,6 @@ KIND: Final = "sqlalchemy"
 #   Pool.dispatch.checkout, with parent_listeners, Pool._pre_ping
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
-#   QueuePool._pool, with not_empty.wait(timeout), or get(block, timeout) and empty()
 #   _ConnectionRecord.fairy_ref, a weak reference to what the caller has
 PUT_OVER: Final = (
     "connect", "recreate", "_do_return_conn", "_invoke_creator", "_close_connection",
@@ -131,9 +114,9 @@ class PoolHooks:
         self.clock: Final = watch.clock
         self.about: Final = info, setup
         self.ledger: Final = watch.new_ledger(limits_of(pool), info, setup)
-        # By caller: of the attempt in flight the seconds in the queue, and the record that had
-        # to be opened; and the record whose connection is closed next.
-        self._queued: dict[int, float] = {}
+        self._queueing: Final = Queueing(watch, self.ledger)
+        # By caller: of the attempt in flight the record that had to be opened; and the record
+        # whose connection is closed next.
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
         self._asks = asking(self.ledger, watch.look, watch.call_sites)
@@ -142,8 +125,7 @@ class PoolHooks:
         _watched[pool] = self
         for name in PUT_OVER:
             put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"), self)
-        for target, name, over in self._where_callers_wait(pool):
-            put_over(target, name, over, self)
+        self._queueing.put_over(pool)
         if pool._pre_ping or pool.dispatch.checkout:
             self.see_taken()
         self._adopt(existing_records(pool, scan=watch.first_of_name))
@@ -151,27 +133,17 @@ class PoolHooks:
     def unhook(self, pool: Pool) -> None:
         for name in (*PUT_OVER, "_do_get"):
             take_off(pool, name, self)
-        for target, name, _ in self._where_callers_wait(pool):
-            take_off(target, name, self)
+        self._queueing.take_off(pool)
         _watched.pop(pool, None)
         self._closing.clear()
         records.forget(self)
-
-    def _where_callers_wait(self, pool: Pool) -> Iterator[tuple[object, str, Any]]:
-        """Yield what they wait in, the name of the method, and what is put over it."""
-        if isinstance(pool, QueuePool):
-            queue: Any = pool._pool
-            if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
-                yield queue, "get", functools.partial(self._over_async_get, queue)
-            else:
-                # Only those get here for whom there is nothing in the queue.
-                yield queue.not_empty, "wait", self._over_wait
 
     # What is put over the pool's methods
 
     def _over_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
         clock, ledger, asks = self.clock, self.ledger, self._asks
-        queued, opened = self._queued, self._opened
+        queueing, opened = self._queueing, self._opened
+        queued = queueing.seconds
         pool: Any = self._collected()
         dispatch, silent = pool.dispatch, pool.dispatch.checkout
         of_class = silent.parent_listeners
@@ -194,7 +166,7 @@ class PoolHooks:
             try:
                 now, record = clock(), proxied._connection_record
                 if queued:
-                    self.waited()
+                    queueing.ended()
                 if (
                     opened
                     or record is None
@@ -258,29 +230,6 @@ class PoolHooks:
 
         return recreate
 
-    def _over_wait(self, original: Callable[..., bool]) -> Callable[..., Any]:
-        def wait(timeout: float | None = None) -> Any:
-            self.blocking()
-            return self._wait(original, timeout)
-
-        return wait
-
-    def _over_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-        def get(block: bool = True, timeout: float | None = None) -> Any:
-            if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
-                return original(block, timeout)
-            return self._wait(original, True, timeout)
-
-        return get
-
-    def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
-        started = self.clock()
-        self.waiting(started)
-        try:
-            return original(*args)
-        finally:
-            self.stopped_waiting(started)
-
     # What is recorded
 
     def cannot_ask(self) -> Who:
@@ -299,13 +248,6 @@ class PoolHooks:
             put_over(pool, "_do_get", self._over_do_get, self)
 
     @harmless
-    def waited(self) -> None:
-        """Somebody has had to wait for a slot; maybe whoever has one now."""
-        queued = self._queued.pop(caller(), None)
-        if queued is not None:
-            self.ledger.waited(queued)
-
-    @harmless
     def served(self, proxied: Any, now: float, started: float, who: Who) -> None:
         opened = self._opened.pop(caller(), None)
         record = proxied._connection_record
@@ -319,7 +261,8 @@ class PoolHooks:
     @harmless
     def failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
-        queued, opened = self._queued.pop(caller(), None), self._opened.pop(caller(), None)
+        who = caller()
+        queued, opened = self._queueing.seconds.pop(who, None), self._opened.pop(who, None)
         if opened is not None:
             # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
             self.ledger.closed(opened, now)
@@ -378,23 +321,6 @@ class PoolHooks:
         record = self._closing.pop(caller(), lambda: None)()
         if record is not None and record.dbapi_connection is connection:
             self.ledger.closed(id(record), self.clock())
-
-    @harmless
-    def blocking(self) -> None:
-        """A thread is about to wait, and with it an event loop if one runs there."""
-        if asyncio._get_running_loop() is not None:
-            place = place_of_asker(sys._getframe()) if self.watch.call_sites else NOWHERE
-            self.watch.sightings.note_at("blocks-event-loop", place)
-
-    @harmless
-    def waiting(self, now: float) -> None:
-        self.ledger.waiting(caller(), now)
-
-    @harmless
-    def stopped_waiting(self, started: float) -> None:
-        now, who = self.clock(), caller()
-        self.ledger.stopped_waiting(who, now)
-        self._queued[who] = self._queued.get(who, 0.0) + now - started
 
     @harmless
     def replaced(self, pool: Pool) -> None:

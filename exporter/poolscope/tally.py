@@ -64,6 +64,7 @@ class Tally(Recorder):
         self.holds = Holds(self.leak_after)
         super().__init__()
         self._start(segments)
+        self._awake()
 
     def forked(self) -> None:
         """
@@ -81,7 +82,11 @@ class Tally(Recorder):
             for rule, site in self.sightings:
                 self._segment.sighted(rule, site)
             self._lock = Lock()
+            self._awake()
         return self._lock
+
+    def _awake(self) -> None:
+        """From now on it has its lock, its segment and all that begins anew with them."""
 
     def _start(self, segments: Segments) -> None:
         now = self.clock()

@@ -1,0 +1,116 @@
+"""
+Where the callers of a SQLAlchemy pool wait for a slot, and for how long they have.
+
+They wait in the pool's queue: threads in its condition, which only those get to for whom there is
+nothing in the queue, and the callers of an async engine in its `get`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.util import queue as sqla_queue
+
+from poolscope.errors import harmless
+from poolscope.ledger import Ledger
+from poolscope.owners import place_of_asker
+from poolscope.patches import put_over, take_off
+from poolscope.sites import NOWHERE
+from poolscope.watch import Watch
+
+try:
+    from greenlet import getcurrent
+except ImportError:  # SQLAlchemy needs it for async engines only
+    caller = threading.get_ident
+else:
+
+    def caller() -> int:
+        """Return what identifies the code that is asking: an async engine's greenlet, a thread."""
+        return id(getcurrent())
+
+
+# Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
+#   QueuePool._pool, with not_empty.wait(timeout), or get(block, timeout) and empty()
+
+
+class Queueing:
+    """
+    Those who wait for a slot of one pool object.
+
+    seconds: by caller, of the attempt in flight, how long that has waited.
+    """
+
+    def __init__(self, watch: Watch, ledger: Ledger) -> None:
+        self.seconds: Final[dict[int, float]] = {}
+        self._watch: Final = watch
+        self._ledger: Final = ledger
+
+    def put_over(self, pool: Pool) -> None:
+        for target, name, over in self._places(pool):
+            put_over(target, name, over, self)
+
+    def take_off(self, pool: Pool) -> None:
+        for target, name, _ in self._places(pool):
+            take_off(target, name, self)
+
+    @harmless
+    def ended(self) -> None:
+        """Somebody has had to wait for a slot; maybe whoever has one now."""
+        seconds = self.seconds.pop(caller(), None)
+        if seconds is not None:
+            self._ledger.waited(seconds)
+
+    def _places(self, pool: Pool) -> Iterator[tuple[object, str, Any]]:
+        """Yield what they wait in, the name of the method, and what is put over it."""
+        if isinstance(pool, QueuePool):
+            queue: Any = pool._pool
+            if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
+                yield queue, "get", functools.partial(self._over_async_get, queue)
+            else:
+                yield queue.not_empty, "wait", self._over_wait
+
+    def _over_wait(self, original: Callable[..., bool]) -> Callable[..., Any]:
+        def wait(timeout: float | None = None) -> Any:
+            self._blocking()
+            return self._wait(original, timeout)
+
+        return wait
+
+    def _over_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def get(block: bool = True, timeout: float | None = None) -> Any:
+            if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
+                return original(block, timeout)
+            return self._wait(original, True, timeout)
+
+        return get
+
+    def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
+        started = self._watch.clock()
+        self._waiting(started)
+        try:
+            return original(*args)
+        finally:
+            self._stopped_waiting(started)
+
+    @harmless
+    def _blocking(self) -> None:
+        """A thread is about to wait, and with it an event loop if one runs there."""
+        if asyncio._get_running_loop() is not None:
+            place = place_of_asker(sys._getframe()) if self._watch.call_sites else NOWHERE
+            self._watch.sightings.note_at("blocks-event-loop", place)
+
+    @harmless
+    def _waiting(self, now: float) -> None:
+        self._ledger.waiting(caller(), now)
+
+    @harmless
+    def _stopped_waiting(self, started: float) -> None:
+        now, who = self._watch.clock(), caller()
+        self._ledger.stopped_waiting(who, now)
+        self.seconds[who] = self.seconds.get(who, 0.0) + now - started
