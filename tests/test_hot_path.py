@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,31 +130,29 @@ def test_whenever_a_process_is_killed_each_hold_is_there_once(
     ledger = ledger_of(clock, tmp_path / "pools")
     (path,) = (tmp_path / "pools").glob("*.pool")
     states: list[bytes] = []
-    fold = ledger._segment.folding
 
-    class Watched(dict[int, float]):
-        """New cells; each time that one is set, there is a state more."""
+    class Watched:
+        """The cells; each time that some are set, there is a state more."""
 
-        def items(self) -> Any:
-            for item in super().items():
-                states.append(path.read_bytes())
-                yield item
+        def __init__(self, cells: memoryview[float]) -> None:
+            self._cells = cells
+
+        def __getitem__(self, where: Any) -> Any:
+            return self._cells[where]
+
+        def __setitem__(self, where: Any, value: Any) -> None:
+            self._cells[where] = value
             states.append(path.read_bytes())
 
-    def folding(new: dict[int, float]) -> None:
-        states.append(path.read_bytes())
-        fold(new)
-        states.append(path.read_bytes())
-
-    set_all = ledger.holds._set
-    ledger._segment.folding = folding  # type: ignore[method-assign, assignment]
-    ledger.holds._set = lambda new, slots: set_all(Watched(new), slots)  # type: ignore[method-assign]
+    watched: Any = Watched(ledger._segment.cells)
     for function in (PAY, CART):
         ledger.served("a", clock(), clock(), asks(function, "1"))
         ledger.returned("a", clock())
     for turn in range(MOST_ENDED):
         quickly(ledger, "a", clock() - 0.25 * turn, asks((PAY, CART)[turn % 2], "1"))
-        clock.advance(0.5 * turn)
+        clock.advance(0.125 * turn)
+        if turn == MOST_ENDED - 1:
+            ledger.holds._cells = ledger._segment.cells = watched
         assert ledger.end("a", clock())
     copy = tmp_path / "copy"
     seen = []
@@ -162,7 +160,7 @@ def test_whenever_a_process_is_killed_each_hold_is_there_once(
         copy.write_bytes(state)
         view = PoolFile(copy, 42).read(clock(), clock())
         seen.append((view.values, view.sites(), view.holds()))
-    assert len(states) > 5
+    assert len(states) == 5 + 2 * MOST_ENDED
     assert [seen[-1]] * len(seen) == seen
     assert ledger.read() == Reading.of(seen[-1][0])
 
@@ -216,6 +214,35 @@ def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
     after = ledger.read()
     assert (before.acquired, 0) == (after.acquired, after.in_use)
     assert before.hold_seconds.count + 1 == after.hold_seconds.count
+
+
+def test_what_ends_while_somebody_reads_is_there_once(
+    ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may run between any two steps of who reads."""
+    for key, asker in (("a", "1"), ("b", "2")):
+        quickly(ledger, key, clock(), asks(PAY, asker))
+    clock.advance(1.0)
+    before, sites = ledger.read(), ledger.sites()
+
+    def disturbed(read: Callable[..., Any], ends: Iterator[str]) -> Callable[..., Any]:
+        def at_once(*args: float) -> Any:
+            found = read(*args)
+            for key in ends:
+                assert ledger.end(key, clock())
+            return found
+
+        return at_once
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.holds, "seconds", disturbed(ledger.holds.seconds, iter("a")))
+        after = ledger.read()
+    assert (before.acquired, 1) == (after.acquired, after.in_use)
+    assert before.in_use_seconds == after.in_use_seconds
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.holds, "sites", disturbed(ledger.holds.sites, iter("b")))
+        now = ledger.sites()
+    assert [(one.site, 0, one.in_use_seconds, 0, 0) for one in sites] == now
 
 
 def test_only_a_few_are_noted_before_they_are_numbers(ledger: Ledger, clock: FakeClock) -> None:

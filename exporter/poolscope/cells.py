@@ -26,7 +26,7 @@ PEAK_WINDOW: Final = 60.0
     LEAK_AFTER,                                                       # inf: nothing is overdue
     # What follows is never infinite, NaN, or less than 0.0.
     TEXTS,                                                            # names that are written
-    FOLDING,                                                          # cells that are to be set
+    FOLDING,                                                          # cells are to be set
     OPENING, WAITING,                                                 # how many, now
     SINCE,                                                            # clock: first change
     SATURATED_SINCE,                                                  # clock, or 0.0: it is not
@@ -110,12 +110,15 @@ WAIT_SLOTS: Final = 64
 """Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
 
 FIRST_FOLD: Final = FIRST_WAIT + WAIT_SLOTS
-MOST_FOLDED: Final = 8
-FOLD_CELLS: Final = 2 * (4 * MOST_FOLDED + 1)
+FOLDED: Final = slice(OF_NOBODY, FIRST_LABEL)
+"""What changes when numbers are made of holds that have ended, and what lies in between."""
+
+MOST_FOLDED: Final = 32
+FOLD_CELLS: Final = FOLDED.stop - FOLDED.start + MOST_FOLDED
 """
 What is to be set when so many holds are made numbers of, for a reader who finds that going on, or
-left as it was by a process that was killed: which cell, and what it is to be, `FOLDING` times. Of
-each hold those are a cell of two histograms, its function's and its slot's, and one sum of all.
+left as it was by a process that was killed: all of `FOLDED`, then slots that are to be free. In
+`FOLDING` is one more than there are slots.
 """
 
 FIRST_HOLD: Final = FIRST_FOLD + FOLD_CELLS

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
@@ -43,9 +44,10 @@ A plain tuple, as the hot path makes one for each use of a connection.
 Ended = tuple[Hashable, float, float, Who, int, float]
 """What was out: its key, since when, when asked for, with whom, its slot, up to when."""
 
-_ACQUIRES: Final = c.ACQUIRE_SECONDS.start
-_ACQUIRE_SUM: Final = c.ACQUIRE_SECONDS.sum
-_HOLDS: Final = c.HOLD_SECONDS.start
+_FIRST: Final = c.FOLDED.start
+_ACQUIRES: Final = c.ACQUIRE_SECONDS.start - _FIRST
+_ACQUIRE_SUM: Final = c.ACQUIRE_SECONDS.sum - _FIRST
+_HOLDS: Final = c.HOLD_SECONDS.start - _FIRST
 QUICK: Final = ACQUIRE_BUCKETS[0]
 """Seconds that most attempts do not take."""
 
@@ -167,50 +169,55 @@ class Holds:
     def fold(self) -> None:
         """Make numbers of the holds that have ended."""
         for _ in range(0, len(self.ended), MOST_ENDED):
-            self._fold_some()
+            some = self.ended[:MOST_ENDED]
+            del self.ended[: len(some)]
+            self._fold(some)
 
-    def _fold_some(self) -> None:
-        cells, out, ended, site_cells = self._cells, self.out, self.ended, self.site_cells
-        new: dict[int, float] = {}
+    def _fold(self, some: list[Ended]) -> None:
+        numbers = cast("list[float]", self._cells[c.FOLDED].tolist())
+        out, bisect = self.out, bisect_left
         slots: list[int] = []
-        quick, took_in_all, bisect = 0, 0.0, bisect_left
-        for _ in range(min(len(ended), MOST_ENDED)):
-            key, since, asked, who, slot, now = noted = ended.pop(0)
+        late: list[Ended] = []
+        quick, took_in_all = 0, 0.0
+        function: Function | None = some[0][3][0]
+        of_function = 0.0
+        for one in some:
+            key, since, asked, who, slot, now = one
             hold = out.get(key)
             if hold is not None and hold[2] is who:  # who has noted it is about to take it back
-                ended.append(noted)
+                late.append(one)
                 continue
             took, held = since - asked, now - since
             took_in_all += took
             if took > QUICK:
-                cell = _ACQUIRES + bisect(ACQUIRE_BUCKETS, took)
-                new[cell] = (new[cell] if cell in new else cells[cell]) + 1.0
+                numbers[_ACQUIRES + bisect(ACQUIRE_BUCKETS, took)] += 1.0
             else:
                 quick += 1
-            cell = _HOLDS + bisect(HOLD_BUCKETS, held)
-            new[cell] = (new[cell] if cell in new else cells[cell]) + 1.0
-            cell = site_cells.get(who[0]) or self.site_cell(who[0])
-            new[cell] = (new[cell] if cell in new else cells[cell]) + held
+            numbers[_HOLDS + bisect(HOLD_BUCKETS, held)] += 1.0
+            if who[0] is not function:
+                numbers[self.site_cell(function) - _FIRST] += of_function
+                function, of_function = who[0], 0.0
+            of_function += held
             if slot:
                 slots.append(slot)
-        if new:
-            new[_ACQUIRES] = cells[_ACQUIRES] + quick
-            new[_ACQUIRE_SUM] = cells[_ACQUIRE_SUM] + took_in_all
-            self._set(new, slots)
+        numbers[self.site_cell(function) - _FIRST] += of_function
+        numbers[_ACQUIRES] += quick
+        numbers[_ACQUIRE_SUM] += took_in_all
+        self.ended += late
+        self._set(memoryview(array("d", numbers)), slots)
 
-    def _set(self, new: dict[int, float], slots: list[int]) -> None:
-        """Set cells, and let slots be free: for readers, all at once."""
+    def _set(self, numbers: memoryview[float], slots: list[int]) -> None:
+        """Set the numbers, and let slots be free: for readers, all at once."""
         cells = self._cells
         if slots:
-            self._segment.folding({**new, **dict.fromkeys(slots, 0.0)})
-        for cell, value in new.items():
-            cells[cell] = value
+            self._segment.folding(numbers, slots)
+        cells[c.FOLDED] = numbers
         if slots:
             for slot in slots:
                 cells[slot] = 0.0
                 cells[slot + c.HOLD_ENDED] = 0.0
             cells[c.FOLDING] = 0.0
-            self._segment.free.extend(slots)
+            self._segment.free += slots
 
     def forget(self, asker: Hashable) -> None:
         """A task or thread has one connection less."""

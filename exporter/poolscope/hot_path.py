@@ -82,7 +82,7 @@ def ending(ledger: Ledger) -> End:
     cells, holds, leak_after = ledger._segment.cells, ledger.holds, ledger.leak_after
     askers, ended, note, fold = holds.askers, holds.ended, holds.ended.append, ledger.fold
     find, take_back, ask_less, ended_cell = holds.out.get, holds.out.pop, askers.pop, c.HOLD_ENDED
-    pending = ledger.pending
+    pending, most = ledger.pending, MOST_ENDED
 
     def end(key: Hashable, now: float) -> bool:
         hold = find(key)
@@ -96,10 +96,9 @@ def ending(ledger: Ledger) -> End:
         asker = who[2]
         note((key, since, asked, who, slot, now))
         take_back(key, None)
-        left = ask_less(asker, 1) - 1
-        if left:
-            askers[asker] = left
-        if len(ended) >= MOST_ENDED:
+        if (left := ask_less(asker, 1)) != 1:
+            askers[asker] = left - 1
+        if len(ended) >= most:
             fold()
         if now >= ledger.calm_until:
             ledger.recount(now, -1)

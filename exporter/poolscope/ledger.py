@@ -9,15 +9,21 @@ that is missed or fires twice cannot make a gauge drift.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, TypeVar
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
-from poolscope.holds import KEPT, Back, News
+from poolscope.holds import KEPT, Back, Hold, News
 from poolscope.hot_path import Begin, End, beginning, ending, off
 from poolscope.reading import Reading
 from poolscope.recorder import noted, recorded
 from poolscope.tally import Tally
+
+T = TypeVar("T")
+
+READS: Final = 10
+"""How often a reader tries to do so while no hold ends, which takes a few microseconds."""
 
 
 class Ledger(Tally):
@@ -291,12 +297,8 @@ class Ledger(Tally):
         """Return one consistent reading, with everything that was recorded before the call."""
         with self.patiently():
             now = self.clock()
-            cells = self._cells[: c.FIRST_SITE].tolist()
-            held, out, waits = (
-                self.holds.seconds(),
-                list(self.holds.out.values()),
-                self._waits.since(),
-            )
+            cells, held, out = self._undisturbed(self._state)
+            waits = self._waits.since()
         holds = [hold[0] for hold in out if hold[0] != c.TAKEN]
         asked = [hold[1] for hold in out if hold[0] != c.TAKEN]
         taken = [hold[1] for hold in out if hold[0] == c.TAKEN]
@@ -316,7 +318,29 @@ class Ledger(Tally):
     def sites(self) -> list[SiteReading]:
         """Return what each function of the application has out, and has had."""
         with self.patiently():
-            return self.holds.sites(self.clock())
+            return self._undisturbed(lambda: self.holds.sites(self.clock()))
+
+    def _state(self) -> tuple[Sequence[float], float, list[Hold]]:
+        """Return the cells, the seconds of what has ended, and what is out."""
+        return (
+            self._cells[: c.FIRST_SITE].tolist(),
+            self.holds.seconds(),
+            list(self.holds.out.values()),
+        )
+
+    def _undisturbed(self, look: Callable[[], T]) -> T:
+        """
+        Return what is found while no hold ends, which would neither be out nor in a cell.
+
+        They need no lock for that, so it is tried again.
+        """
+        found = look()
+        for _ in range(READS):
+            if not self.holds.ended:
+                break
+            self.settle()
+            found = look()
+        return found
 
     def who(self, key: Hashable) -> Who | None:
         """Return who has a connection that is out, if that is known."""

@@ -19,7 +19,6 @@ import os
 import struct
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from poolscope.holders import Who
 from poolscope.sites import Site
 
 MAGIC: Final = b"poolscop"
-VERSION: Final = 2
+VERSION: Final = 3
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
 
@@ -71,8 +70,8 @@ class Segment:
     def named(self, site: int, label: str) -> None:
         """The function that has its seconds at `site` is called that."""
 
-    def folding(self, new: Mapping[int, float]) -> None:
-        """Cells are about to be set, all of them at once for whoever reads."""
+    def folding(self, numbers: memoryview[float], slots: Sequence[int]) -> None:
+        """`FOLDED` is about to be set and slots to be free, all at once for whoever reads."""
 
     def sighted(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at a line."""
@@ -139,11 +138,12 @@ class FileSegment(Segment):
     def named(self, site: int, label: str) -> None:
         self.cells[site + c.SITE_LABEL] = self._number(label)
 
-    def folding(self, new: Mapping[int, float]) -> None:
-        wanted = array("d", chain.from_iterable(new.items()))
-        self.cells[c.FIRST_FOLD : c.FIRST_FOLD + len(wanted)] = memoryview(wanted)
+    def folding(self, numbers: memoryview[float], slots: Sequence[int]) -> None:
+        cells, between = self.cells, c.FIRST_FOLD + len(numbers)
+        cells[c.FIRST_FOLD : between] = numbers
+        cells[between : between + len(slots)] = memoryview(array("d", slots))
         # Last: from now on, readers do what is wanted.
-        self.cells[c.FOLDING] = len(new)
+        cells[c.FOLDING] = 1 + len(slots)
 
     def sighted(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

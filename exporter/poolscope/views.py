@@ -87,15 +87,16 @@ def parsed(data: bytes, owners: int) -> Cells:
 def _folded(cells: memoryview[float]) -> memoryview[float]:
     """Return the cells as they are when all are set that are to be."""
     number = cells[c.FOLDING]
-    if not 0.0 <= number <= c.FOLD_CELLS / 2:
+    if not 1.0 <= number <= 1 + c.MOST_FOLDED:
         raise BadFileError("its numbers make no sense")
-    wanted = cells[c.FIRST_FOLD : c.FIRST_FOLD + 2 * int(number)].tolist()
+    between = c.FIRST_HOLD - c.MOST_FOLDED
     copy = memoryview(bytearray(cells)).cast("d")
     copy[c.FOLDING] = 0.0
-    for cell, value in zip(wanted[::2], wanted[1::2], strict=True):
-        if not c.TEXTS < cell < len(copy):
+    copy[c.FOLDED] = cells[c.FIRST_FOLD : between]
+    for slot in cells[between : between + int(number) - 1].tolist():
+        if not c.FIRST_HOLD <= slot < len(copy) - c.HOLD_ENDED:
             raise BadFileError("its numbers make no sense")
-        copy[int(cell)] = value
+        copy[int(slot)] = copy[int(slot) + c.HOLD_ENDED] = 0.0
     return copy
 
 
