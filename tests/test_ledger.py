@@ -136,7 +136,8 @@ def test_a_slot_that_is_taken_at_once_was_never_free(ledger: Ledger, clock: Fake
     clock.advance(2.0)
     assert ledger.end("a", clock())
     clock.advance(0.5)
-    assert ledger.begin("a", clock(), clock(), Who(None, 0, "other", "Task-1"), KEPT)
+    who = Who(None, 0, "other", "Task-1")
+    assert ledger.begin("a", clock(), KEPT, 2, who) is None
     assert 2.5 == ledger.read().saturated_seconds
     ledger.stopped_waiting("caller", clock())
     clock.advance(1.0)

@@ -30,9 +30,9 @@ from poolscope.aiohttp_connectors import connector_of, existing, host_of, setup_
 from poolscope.aiohttp_lost import is_lost
 from poolscope.errors import harmless, report
 from poolscope.findings import Setup
+from poolscope.holders import Who
 from poolscope.holds import KEPT
 from poolscope.hosts import OTHER, BusyHosts
-from poolscope.owners import asking
 from poolscope.patches import put_over, take_off
 from poolscope.report import HostReading, Info
 from poolscope.tally import Limits
@@ -129,7 +129,6 @@ class ConnectorHooks(Hooks):
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
         self._busy = BusyHosts()
-        self._asks = asking(self.ledger, watch.look, watch.call_sites)
         self._closed = False
         self._connector = weakref.ref(connector, self._on_collected)
         watch.add_pool(self.ledger)
@@ -203,12 +202,11 @@ class ConnectorHooks(Hooks):
             try:
                 protocol = connection.protocol
                 key = id(protocol)
-                if (
-                    key not in hosts
-                    or attempt.queued is not None
-                    or not protocol.is_connected()
-                    or not ledger.begin(key, clock(), attempt.started, attempt.who, KEPT)
-                ):
+                if key in hosts and attempt.queued is None and protocol.is_connected():
+                    attempt.who = ledger.begin(key, attempt.started, KEPT, 2, attempt.who)
+                    if attempt.who is not None:
+                        self.served(protocol, attempt)
+                else:
                     self.served(protocol, attempt)
             except Exception:
                 report("ConnectorHooks.served")
@@ -245,10 +243,16 @@ class ConnectorHooks(Hooks):
         key = req.connection_key
         host = host_of(key)
         self._busy.ask(host)
-        who = self._asks(started, 4)
+        attempt = Attempt(self, host, started)
         if key.is_ssl and key.ssl is False:
-            self.watch.sightings.note_at("tls-not-verified", who[:2])
-        return Attempt(self, host, started, who)
+            self.watch.sightings.note_at("tls-not-verified", self.who(attempt)[:2])
+        return attempt
+
+    def who(self, attempt: Attempt) -> Who:
+        """Return who asks, which is found out only once."""
+        if attempt.who is None:
+            attempt.who = self.ledger.ask()
+        return attempt.who
 
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:
@@ -258,7 +262,8 @@ class ConnectorHooks(Hooks):
             self._keep(protocol, attempt.host)
             self._opening.pop(attempt.number, None)
             self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
-        self.ledger.served(key, now, attempt.started, attempt.who, KEPT, attempt.queued, reused)
+        who = self.who(attempt)
+        self.ledger.served(key, now, attempt.started, who, KEPT, attempt.queued, reused)
         if not protocol.is_connected():
             # It was lost while a tracer of the session's own took its time.
             self.lost(protocol)
@@ -271,6 +276,7 @@ class ConnectorHooks(Hooks):
 
     @harmless
     def waiting(self, attempt: Attempt) -> None:
+        self.who(attempt)
         attempt.waiting_since = now = self.clock()
         self._waiting[attempt.number] = attempt.host
         self.ledger.waiting(attempt.number, now)
@@ -297,6 +303,7 @@ class ConnectorHooks(Hooks):
     @harmless
     def gave_up(self, attempt: Attempt) -> None:
         """The attempt has failed, wherever it was."""
+        self.who(attempt)
         self.stopped_waiting(attempt)
         now = self.clock()
         attempt.seconds = now - attempt.started

@@ -21,7 +21,7 @@ class Attempt:
 
     It stands in the place of an `aiohttp.tracing.Trace`, and answers any signal.
 
-    who: who asks.
+    who: who asks, once somebody wanted to know.
     started, seconds: when it began; how long it took, once it has failed.
     queued: seconds of waiting for a slot; None if it did not have to.
     """
@@ -29,13 +29,13 @@ class Attempt:
     # Of most attempts only the first ones differ, and need be set.
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
+    who: Who | None = None
     _undecided = False
 
-    def __init__(self, hooks: ConnectorHooks, host: str, started: float, who: Who) -> None:
+    def __init__(self, hooks: ConnectorHooks, host: str, started: float) -> None:
         self.hooks: Final = hooks
         self.host: Final = host
         self.started: Final = started
-        self.who: Final = who
 
     @property
     def number(self) -> int:

@@ -31,9 +31,8 @@ from poolscope.asyncpg_classes import (
 from poolscope.asyncpg_lost import holder_of, is_being_released, is_lost
 from poolscope.asyncpg_pools import limits_of, name_connections, name_of, ready, setup_of
 from poolscope.errors import harmless, report
-from poolscope.holders import somebody
+from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
-from poolscope.owners import asking
 from poolscope.report import Info
 from poolscope.watch import Hooks, Watch
 
@@ -90,7 +89,6 @@ class PoolHooks(Hooks):
         self._connections: dict[int, int] = {}
         self._acquiring: set[int] = set()
         self._connected: set[int] = set()
-        self._asks = asking(self.ledger, watch.look, watch.call_sites)
         # Connections that can be lost; not those of a holder that is busy with a caller.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
         watch.add_pool(self.ledger)
@@ -132,9 +130,6 @@ class PoolHooks(Hooks):
         """Return what the caller awaits, at once, to get a connection."""
         started = self.clock()
         try:
-            who = self._asks(started, 3)
-            if timeout is None:
-                self.watch.sightings.note_at("no-acquire-timeout", who[:2])
             if (
                 acquire is PLAIN
                 and pool._initialized
@@ -142,14 +137,24 @@ class PoolHooks(Hooks):
                 and (timeout is None or timeout > 0.0)
                 and pool._queue._queue
                 and (connection := ready(pool, pool._queue._queue[-1])) is not None
-                and self.ledger.begin(id(connection), self.clock(), started, who, KEPT)
             ):
-                # The caller has it without any wait, and without any error.
-                return acquire(pool, timeout)
+                who = self.ledger.begin(id(connection), started, KEPT, 3)
+                if who is None:
+                    # The caller has it without any wait, and without any error.
+                    if timeout is None:
+                        self._no_timeout(self.ledger.holds.out[id(connection)][2])
+                    return acquire(pool, timeout)
+            else:
+                who = self.ledger.ask(3)
+            if timeout is None:
+                self._no_timeout(who)
         except Exception:
             report("PoolHooks.acquire")
             who = somebody()
         return self._follow(pool, acquire(pool, timeout), Uncertain(started, who))
+
+    def _no_timeout(self, who: Who) -> None:
+        self.watch.sightings.note_at("no-acquire-timeout", who[:2])
 
     async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: Uncertain) -> Any:
         """Follow an attempt that may wait, connect, or fail."""
@@ -179,9 +184,8 @@ class PoolHooks(Hooks):
                 if attempt.queued is not None:
                     self.ledger.waited(attempt.queued)
                     attempt.queued = None
-                if self.ledger.begin(
-                    id(connection), self.clock(), attempt.started, attempt.who, KEPT
-                ):
+                left = self.ledger.begin(id(connection), attempt.started, KEPT, 2, attempt.who)
+                if left is None:
                     return acquire(holder)
         except Exception:
             report("PoolHooks.serve")

@@ -6,7 +6,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
@@ -41,8 +41,8 @@ A plain tuple, as the hot path makes one for each use of a connection.
 """
 
 
-Ended = tuple[Hashable, float, float, Who, int, float]
-"""What was out: its key, since when, when asked for, with whom, its slot, up to when."""
+Ended = tuple[Hashable, Who, float, float, int]
+"""What was out: its key, with whom, seconds until the caller had it, and since then, its slot."""
 
 _FIRST: Final = c.FOLDED.start
 _ACQUIRES: Final = c.ACQUIRE_SECONDS.start - _FIRST
@@ -174,25 +174,22 @@ class Holds:
             self._fold(some)
 
     def _fold(self, some: list[Ended]) -> None:
-        numbers = cast("list[float]", self._cells[c.FOLDED].tolist())
+        numbers = array("d", self._cells[c.FOLDED].tobytes())
         out, bisect = self.out, bisect_left
         slots: list[int] = []
         late: list[Ended] = []
-        quick, took_in_all = 0, 0.0
-        function: Function | None = some[0][3][0]
+        slow, took_in_all = 0, 0.0
+        function: Function | None = some[0][1][0]
         of_function = 0.0
-        for one in some:
-            key, since, asked, who, slot, now = one
+        for key, who, took, held, slot in some:
             hold = out.get(key)
             if hold is not None and hold[2] is who:  # who has noted it is about to take it back
-                late.append(one)
+                late.append((key, who, took, held, slot))
                 continue
-            took, held = since - asked, now - since
             took_in_all += took
             if took > QUICK:
                 numbers[_ACQUIRES + bisect(ACQUIRE_BUCKETS, took)] += 1.0
-            else:
-                quick += 1
+                slow += 1
             numbers[_HOLDS + bisect(HOLD_BUCKETS, held)] += 1.0
             if who[0] is not function:
                 numbers[self.site_cell(function) - _FIRST] += of_function
@@ -201,10 +198,10 @@ class Holds:
             if slot:
                 slots.append(slot)
         numbers[self.site_cell(function) - _FIRST] += of_function
-        numbers[_ACQUIRES] += quick
+        numbers[_ACQUIRES] += len(some) - len(late) - slow
         numbers[_ACQUIRE_SUM] += took_in_all
         self.ended += late
-        self._set(memoryview(array("d", numbers)), slots)
+        self._set(memoryview(numbers), slots)
 
     def _set(self, numbers: memoryview[float], slots: list[int]) -> None:
         """Set the numbers, and let slots be free: for readers, all at once."""

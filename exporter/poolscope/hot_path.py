@@ -1,6 +1,8 @@
 """
 An ordinary use of a connection, in as few steps as can be: this is what every checkout costs.
 
+Adapters' ledgers need it; it imports asyncio, which adapters do anyway.
+
 A hold is one tuple, put into a dictionary when it begins, and noted when it ends; several at a
 time are then made into numbers. What is out or noted meanwhile, readers add. No lock is needed, as
 each step is a single operation of Python, and in every state between them a reader finds the hold
@@ -10,65 +12,95 @@ it. Everything that is needed is at hand in a closure.
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from asyncio import current_task
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from threading import get_ident
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from poolscope import cells as c
 from poolscope.holds import MOST_ENDED
+from poolscope.owners import errand, new_errand, outermost
+from poolscope.sites import find, know, known
 
 if TYPE_CHECKING:
     from poolscope.holders import Who
     from poolscope.holds import Back
     from poolscope.ledger import Ledger
 
-Begin = Callable[[Hashable, float, float, "Who", "Back"], bool]
+Begin = Callable[..., "Who | None"]
 End = Callable[[Hashable, float], bool]
-
-
-def off(*args: object) -> bool:
-    """Stand in the place of both, while nothing is ordinary."""
-    return False
 
 
 def beginning(ledger: Ledger) -> Begin:
     """
-    Return `begin(key, now, asked, who, back)` of a ledger that is awake.
+    Return `begin(key, asked, back, depth=2, given=None)` of a ledger that is awake.
 
-    It does what `served` does, or returns False, and has done nothing.
+    It finds who asks for a connection, unless that is `given`, from a frame outwards, of which 1
+    is its caller's. Of an ordinary use it does what `served` does now, and returns None. Else it
+    has done nothing, and returns who asks; with a key of no connection that is all it does.
     """
-    segment, opened, out, askers = (
-        ledger._segment, ledger._open, ledger.holds.out, ledger.holds.askers,
-    )  # fmt: skip
+    segment, holds, pending, opened = ledger._segment, ledger.holds, ledger.pending, ledger._open
     cells, shared, free, marks = segment.cells, segment.shared, segment.free, segment.marks
-    mark, put_out, asked_cell = segment.mark, out.setdefault, c.HOLD_ASKED
-    pending = ledger.pending
+    out, askers, mark = holds.out, holds.askers, segment.mark
+    clock, call_sites, asked_cell = ledger.clock, ledger.call_sites, c.HOLD_ASKED
+    running_loop, current, frame_of = asyncio._get_running_loop, errand.get, sys._getframe
 
-    def begin(key: Hashable, now: float, asked: float, who: Who, back: Back) -> bool:
-        asker = who[2]
+    def begin(
+        key: Hashable, asked: float, back: Back, depth: int = 2, given: Who | None = None
+    ) -> Any:
+        asker: Hashable
+        now = clock()
+        if given is not None:
+            who: Any = given
+            asker = who[2]
+        else:
+            task, loop = None, running_loop()
+            if loop is None or (task := current_task(loop)) is None:
+                mine = current()
+                if mine is None or mine.thread != get_ident():
+                    mine = new_errand()
+                asker, owner = mine, mine.name
+            else:
+                # Weak: a task that is done has its error, whose frames have what they forgot.
+                asker, owner = ref(task), task.get_name()
+            if call_sites:
+                frame: FrameType | None = frame_of(depth)
+                while frame is not None:
+                    function = known(id(frame.f_code)) or know(frame)
+                    if function.asks:
+                        break
+                    frame = frame.f_back
+                # Of code that is no coroutine's own, only the task knows whether it runs in there.
+                if frame is None or (task is not None and not function.awaits):
+                    who = *find(frame_of(depth), outermost(task)), asker, owner
+                else:
+                    who = function, frame.f_lasti, asker, owner
+            else:
+                who = None, 0, asker, owner
         # Nothing may overtake what is not applied yet, and may be of the same connection.
-        if pending or asker in askers or key not in opened:
-            return False
+        if pending or asker in askers or key in out or key not in opened:
+            return who if given is not None else ledger.asked(who, now)
         slot = 0
         if shared:
             try:
                 slot = free.pop()
             except IndexError:
-                return False
+                return who
             if marks[slot] != who and not mark(slot, who):
                 free.append(slot)
-                return False
-        hold = now, asked, who, back, slot
-        if put_out(key, hold) is not hold:
-            if slot:
-                free.append(slot)
-            return False
+                return who
+        out[key] = now, asked, who, back, slot
         askers[asker] = 1
         if slot:
             cells[slot + asked_cell] = asked
             cells[slot] = now
         if len(out) > ledger.calm_up_to or now >= ledger.calm_until:
-            ledger.recount(now, 1)
-        return True
+            ledger.not_calm(now)
+        return None
 
     return begin
 
@@ -89,12 +121,13 @@ def ending(ledger: Ledger) -> End:
         if hold is None or pending:
             return False
         since, asked, who, back, slot = hold
-        if now - since > leak_after or back() is None:
+        held = now - since
+        if held > leak_after or back() is None:
             return False
         if slot:
             cells[slot + ended_cell] = now
         asker = who[2]
-        note((key, since, asked, who, slot, now))
+        note((key, who, since - asked, held, slot))
         take_back(key, None)
         if (left := ask_less(asker, 1)) != 1:
             askers[asker] = left - 1

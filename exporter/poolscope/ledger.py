@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Holder, SiteReading, Who
 from poolscope.holds import KEPT, Back, Hold, News
-from poolscope.hot_path import Begin, End, beginning, ending, off
 from poolscope.reading import Reading
 from poolscope.recorder import noted, recorded
 from poolscope.tally import Tally
+
+if TYPE_CHECKING:
+    from poolscope.hot_path import Begin, End
 
 T = TypeVar("T")
 
@@ -40,12 +42,35 @@ class Ledger(Tally):
     begin: Begin
     end: End
 
-    def forked(self) -> None:
-        super().forked()
-        self.begin, self.end = off, off
-
     def _awake(self) -> None:
+        # Imports asyncio, which not everybody needs who imports this.
+        from poolscope.hot_path import beginning, ending
+
         self.begin, self.end = beginning(self), ending(self)
+
+    # Who asks
+
+    def ask(self, depth: int = 1) -> Who:
+        """
+        Return who asks for a connection, found from that frame outwards, where 1 is the caller's.
+
+        For attempts that may last, or fail; `begin` does so for all others.
+        """
+        return self.begin(self, 0.0, KEPT, depth + 1) or NOBODY
+
+    def asked(self, who: Who, now: float) -> Who:
+        """Somebody asks, and `begin` has left the rest to others: note what is wrong with that."""
+        if self._pending or who[2] in self.holds.askers:
+            self.nested(Who(*who))
+        if now >= self.holds.look_at:
+            self._look()
+        return who
+
+    def not_calm(self, now: float) -> None:
+        """One more is in use, and that or the time makes a difference."""
+        self.recount(now, 1)
+        if now >= self.holds.look_at:
+            self._look()
 
     # Connections
 
@@ -166,11 +191,13 @@ class Ledger(Tally):
     def abandoned(self, key: Hashable, now: float) -> None:
         """Nobody is left who could return a connection that is out."""
         self._abandon(key, now)
+        self._count(now)
 
     @noted
     def look(self, now: float) -> None:
         """Look for what has become overdue; see `news`."""
         self.holds.look(now)
+        self._count(now)
 
     # Callers
 

@@ -26,7 +26,6 @@ from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
-from poolscope.owners import asking
 from poolscope.patches import MARK, put_over, take_off
 from poolscope.report import Info
 from poolscope.sqlalchemy_names import Namer
@@ -119,7 +118,6 @@ class PoolHooks:
         # whose connection is closed next.
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
-        self._asks = asking(self.ledger, watch.look, watch.call_sites)
         self._collected = weakref.ref(pool, self._on_collected)
         watch.add_pool(self.ledger)
         _watched[pool] = self
@@ -141,9 +139,9 @@ class PoolHooks:
     # What is put over the pool's methods
 
     def _over_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        clock, ledger, asks = self.clock, self.ledger, self._asks
-        queueing, opened = self._queueing, self._opened
-        queued = queueing.seconds
+        clock, ledger, waited, opened = (
+            self.clock, self.ledger, self._queueing.ended, self._opened,
+        )  # fmt: skip
         pool: Any = self._collected()
         dispatch, silent = pool.dispatch, pool.dispatch.checkout
         of_class = silent.parent_listeners
@@ -155,26 +153,20 @@ class PoolHooks:
                 self.see_taken()
             started = clock()
             try:
-                who = asks(started)
-            except Exception:
-                who = self.cannot_ask()
-            try:
                 proxied = original()
             except BaseException as error:
                 self.failed(error, started)
                 raise
             try:
-                now, record = clock(), proxied._connection_record
-                if queued:
-                    queueing.ended()
-                if (
-                    opened
-                    or record is None
-                    or not ledger.begin(id(record), now, started, who, record.fairy_ref)
-                ):
-                    self.served(proxied, now, started, who)
+                record = proxied._connection_record
+                if waited or opened or record is None:
+                    self.attended(proxied, started)
+                else:
+                    who = ledger.begin(id(record), started, record.fairy_ref)
+                    if who is not None:
+                        self.served(proxied, started, who)
             except Exception:
-                report("PoolHooks.served")
+                self.cannot_begin(proxied, started)
             return proxied
 
         return connect
@@ -232,10 +224,6 @@ class PoolHooks:
 
     # What is recorded
 
-    def cannot_ask(self) -> Who:
-        report("PoolHooks.asked")
-        return somebody()
-
     @harmless
     def see_taken(self) -> None:
         """
@@ -247,9 +235,28 @@ class PoolHooks:
         if getattr(vars(pool).get("_do_get"), MARK, None) is None:
             put_over(pool, "_do_get", self._over_do_get, self)
 
+    def attended(self, proxied: Any, started: float) -> None:
+        """An attempt has ended well, for which somebody waited or opened, maybe its own caller."""
+        waited, who, record = self._queueing.ended.pop(caller(), None), None, None
+        if waited is not None:
+            self.ledger.waited(waited.seconds)
+            who = waited.who
+        if caller() not in self._opened:
+            record = proxied._connection_record
+        if record is None:
+            who = who or self.ledger.ask()
+        else:
+            who = self.ledger.begin(id(record), started, record.fairy_ref, 3, who)
+        if who is not None:
+            self.served(proxied, started, who)
+
+    def cannot_begin(self, proxied: Any, started: float) -> None:
+        report("PoolHooks.begin")
+        self.served(proxied, started, somebody())
+
     @harmless
-    def served(self, proxied: Any, now: float, started: float, who: Who) -> None:
-        opened = self._opened.pop(caller(), None)
+    def served(self, proxied: Any, started: float, who: Who) -> None:
+        now, opened = self.clock(), self._opened.pop(caller(), None)
         record = proxied._connection_record
         if record is None:  # a listener has detached the connection already
             self.ledger.finished(cells.OK, now - started, None)
@@ -261,12 +268,16 @@ class PoolHooks:
     @harmless
     def failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
-        who = caller()
-        queued, opened = self._queueing.seconds.pop(who, None), self._opened.pop(who, None)
+        waited, opened = (
+            self._queueing.ended.pop(caller(), None), self._opened.pop(caller(), None),
+        )  # fmt: skip
+        if waited is None:
+            self.ledger.ask()
         if opened is not None:
             # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
             self.ledger.closed(opened, now)
         outcome = _outcome(error)
+        queued = waited.seconds if waited is not None else None
         self.ledger.finished(outcome, now - started, queued)
         if outcome == cells.TIMEOUT:
             self.watch.timed_out(now)

@@ -12,12 +12,13 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.util import queue as sqla_queue
 
 from poolscope.errors import harmless
+from poolscope.holders import Who
 from poolscope.ledger import Ledger
 from poolscope.owners import place_of_asker
 from poolscope.patches import put_over, take_off
@@ -39,15 +40,26 @@ else:
 #   QueuePool._pool, with not_empty.wait(timeout), or get(block, timeout) and empty()
 
 
+class Waited(NamedTuple):
+    """An attempt that had to wait: for how many seconds, and who asks, if that is known."""
+
+    seconds: float
+    who: Who | None
+
+
+NOT_WAITED: Final = Waited(0.0, None)
+
+
 class Queueing:
     """
     Those who wait for a slot of one pool object.
 
-    seconds: by caller, of the attempt in flight, how long that has waited.
+    ended: by caller, of the attempt in flight, how long that has waited, and who asks.
     """
 
     def __init__(self, watch: Watch, ledger: Ledger) -> None:
-        self.seconds: Final[dict[int, float]] = {}
+        self.ended: Final[dict[int, Waited]] = {}
+        self._asked: Final[dict[int, Who]] = {}
         self._watch: Final = watch
         self._ledger: Final = ledger
 
@@ -58,13 +70,6 @@ class Queueing:
     def take_off(self, pool: Pool) -> None:
         for target, name, _ in self._places(pool):
             take_off(target, name, self)
-
-    @harmless
-    def ended(self) -> None:
-        """Somebody has had to wait for a slot; maybe whoever has one now."""
-        seconds = self.seconds.pop(caller(), None)
-        if seconds is not None:
-            self._ledger.waited(seconds)
 
     def _places(self, pool: Pool) -> Iterator[tuple[object, str, Any]]:
         """Yield what they wait in, the name of the method, and what is put over it."""
@@ -107,10 +112,12 @@ class Queueing:
 
     @harmless
     def _waiting(self, now: float) -> None:
+        self._asked[caller()] = self._ledger.ask()
         self._ledger.waiting(caller(), now)
 
     @harmless
     def _stopped_waiting(self, started: float) -> None:
-        now, who = self._watch.clock(), caller()
-        self._ledger.stopped_waiting(who, now)
-        self.seconds[who] = self.seconds.get(who, 0.0) + now - started
+        now, key = self._watch.clock(), caller()
+        self._ledger.stopped_waiting(key, now)
+        before = self.ended.get(key, NOT_WAITED).seconds
+        self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))

@@ -42,6 +42,10 @@ class Limits(NamedTuple):
     idle_floor: float
 
 
+def nothing() -> None:
+    """Do nothing with news."""
+
+
 class Tally(Recorder):
     """The state of a ledger. Times are readings of `clock`, in seconds."""
 
@@ -51,10 +55,18 @@ class Tally(Recorder):
         clock: Clock = time.monotonic,
         leak_after: float | None = None,
         segments: Segments = Segment,
+        look: Callable[[], None] = nothing,
+        call_sites: bool = True,
     ) -> None:
+        """
+        look: called by who asks when there may be news of the holds.
+        call_sites: whether it is found out at which line somebody asks.
+        """
         self.limits: Final = limits
         self.clock: Final = clock
         self.leak_after: Final = math.inf if leak_after is None else leak_after
+        self.call_sites: Final = call_sites
+        self._look = look
         self._segments = segments
         self._retired = False
         self.sightings = Sightings(self.sighted)
@@ -153,7 +165,8 @@ class Tally(Recorder):
         # As long as this holds, `hot_path` need not come here. While callers wait, a slot that
         # becomes free is taken at once, and the pool stays as it is.
         calm = not saturated or cells[c.WAITING] > 0.0
-        self.calm_until = cells[c.WINDOW] + c.PEAK_WINDOW if calm else -math.inf
+        window_ends = cells[c.WINDOW] + c.PEAK_WINDOW
+        self.calm_until = min(window_ends, self.holds.look_at) if calm else -math.inf
         free = 0 if saturated and calm else 1
         self.calm_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - free)
 

@@ -207,7 +207,7 @@ class Watch:
                 "setup": setup._asdict(),
             }
         segments = self._folder.segments(facts, self._not_shared)
-        return Ledger(limits, self.clock, self.leak_after, segments)
+        return Ledger(limits, self.clock, self.leak_after, segments, self.look, self.call_sites)
 
     def _not_shared(self) -> None:
         self.sightings.note("not-shared", self.site)
