@@ -112,8 +112,10 @@ class Queueing:
 
     @harmless
     def _waiting(self, now: float) -> None:
-        self._asked[caller()] = self._ledger.ask()
-        self._ledger.waiting(caller(), now)
+        key = caller()
+        # Woken in vain, it waits again, and has not asked again.
+        self._asked[key] = self.ended.get(key, NOT_WAITED).who or self._ledger.ask()
+        self._ledger.waiting(key, now)
 
     @harmless
     def _stopped_waiting(self, started: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from typing import Any
 
@@ -62,6 +63,37 @@ def test_a_thread_nests(engines: Any, watches: Watches) -> None:
     for thread in threads:
         thread.join()
     assert (6, 2) == (watch.snapshot().acquired, watch.snapshot().nested)
+
+
+async def test_who_is_woken_in_vain_has_not_asked_again(engines: Any, watches: Watches) -> None:
+    engine = engines(pool_size=1, max_overflow=0)
+    watch = watches.watch(engine, registry=None)
+    held: list[Any] = []
+
+    def use() -> None:
+        held.append(engine.connect())
+        held.append(engine.connect())
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    await eventually(1, lambda: watch.snapshot().waiting)
+    wakings = engine.pool._pool.not_empty
+
+    def waits_again(last: Any) -> bool:
+        return any(last is not waiter for waiter in wakings._waiters)  # each has a lock of its own
+
+    for _ in range(3):
+        waiter = wakings._waiters[0]
+        with wakings:
+            wakings.notify()
+        await eventually(True, functools.partial(waits_again, waiter))
+    assert 1 == watch.snapshot().nested
+    held[0].close()
+    thread.join()
+    held[1].close()
+    assert (2, 1, 0) == (
+        watch.snapshot().acquired, watch.snapshot().nested, watch.snapshot().in_use,
+    )  # fmt: skip
 
 
 def test_what_a_thread_brings_along_is_not_its_own(engines: Any, watches: Watches) -> None:
