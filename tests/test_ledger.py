@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolscope import cells
-from poolscope.holders import Who
+from poolscope.holders import NOBODY, Who
 from poolscope.holds import KEPT
 from poolscope.ledger import Ledger
 from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
@@ -320,6 +320,42 @@ def test_who_returns_it_while_others_are_counted_may_let_go_of_it_at_once(
     assert (1, 0, 0) == (
         ledger.read().hold_seconds.count, ledger.read().leaks_abandoned, ledger.read().in_use,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("served_before", [True, False], ids=["served before", "served meanwhile"])
+@pytest.mark.parametrize("end", ["returned", "closed"])
+def test_who_drops_it_while_others_are_counted_is_named(
+    ledger: Ledger, clock: FakeClock, served_before: bool, end: str
+) -> None:
+    """Another thread makes numbers just now, and the one before has returned the connection."""
+    there: list[int] = [1]
+    drops: tuple[Any, ...] = "a", clock(), clock(), NOBODY, lambda: there[0] if there else None
+    if served_before:
+        ledger.served(*drops)
+    with ledger.patiently():
+        if not served_before:
+            ledger.served("a", clock(), clock())
+            ledger.returned("a", clock())
+            ledger.served(*drops)
+        there.clear()
+        getattr(ledger, end)("a", clock())
+        if end == "returned":
+            ledger.served("a", clock(), clock())
+    assert 1 == ledger.read().leaks_abandoned
+    assert [False] * (end == "returned") == [holder.abandoned for holder in ledger.holders()]
+
+
+def test_who_returns_it_before_another_drops_it_has_not_dropped_it(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    there: list[int] = [1]
+    ledger.served("a", clock(), clock(), back=lambda: there[0] if there else None)
+    with ledger.patiently():
+        ledger.returned("a", clock())
+        there.clear()
+        ledger.taken("a", clock())  # to be tested, which fails
+        ledger.closed("a", clock())
+    assert (1, 0) == (ledger.read().hold_seconds.count, ledger.read().leaks_abandoned)
 
 
 def test_a_reader_that_interrupts_a_recorder_does_not_wait_for_ever(

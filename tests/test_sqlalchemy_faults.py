@@ -269,8 +269,10 @@ class TestTheGarbageCollector:
             elif way != 3:
                 connection.close()
 
-        def use(seed: int) -> int:
+        def use(seed: int) -> tuple[int, int]:
+            """Return how often it has tried, and how many connections it has dropped."""
             chance, attempts, had = random.Random(seed), 0, 0  # noqa: S311 - not for secrets
+            dropped = 0
             while had < turns:
                 attempts += 1
                 way = chance.randrange(8)
@@ -279,15 +281,17 @@ class TestTheGarbageCollector:
                 except exc.TimeoutError:
                     continue
                 had += 1
+                dropped += way in (2, 3)
                 if way == 2:
                     gc.collect()  # unless another thread was faster
-            return attempts
+            return attempts, dropped
 
         with collecting(), ThreadPoolExecutor(threads) as executor:
-            attempts = sum(executor.map(use, range(threads)))
+            attempts, dropped = map(sum, zip(*executor.map(use, range(threads)), strict=True))
         gc.collect()
         snapshot = watch.snapshot()
         assert threads * turns == snapshot.acquired == attempts - snapshot.timed_out
+        assert dropped == snapshot.leaks_abandoned
         assert (0, 0, 0, 0) == (
             snapshot.in_use, snapshot.waiting, snapshot.opening, snapshot.failed,
         )  # fmt: skip

@@ -111,11 +111,11 @@ class Holds:
         hold = self.out.get(key)
         return hold is not None and hold[0] != c.TAKEN
 
-    def is_dropped(self, key: Hashable) -> bool:
-        """Whether nobody is left who could return what is out."""
+    def back(self, key: Hashable) -> Back:
+        """Return what returns None once nobody is left who could return the connection."""
         hold = self.out.get(key)
         back = hold[3] if hold is not None else KEPT
-        return (self._backs.get(key, KEPT) if back is UNUSUAL else back)() is None
+        return self._backs.get(key, KEPT) if back is UNUSUAL else back
 
     # Beginning and ending
 

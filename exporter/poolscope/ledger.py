@@ -116,10 +116,10 @@ class Ledger(Tally):
 
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, from idle or from its holder."""
-        self._closed(key, now, self._is_dropped(key))
+        self._closed(key, now, self._dropped(key))
 
     @noted
-    def _closed(self, key: Hashable, now: float, dropped: bool) -> None:
+    def _closed(self, key: Hashable, now: float, dropped: Back | None) -> None:
         if key not in self._open:
             return
         self._advance(now)
@@ -128,12 +128,15 @@ class Ledger(Tally):
         self._cells[c.CLOSED] += 1
         self._count(now)
 
-    def _is_dropped(self, key: Hashable) -> bool:
+    def _dropped(self, key: Hashable) -> Back | None:
         """
-        Whether nobody is left who could return it, just now: when that is applied, who has returned
-        it may have let go of it. While something is not applied, the hold may be an earlier one.
+        Return the `back` of the last hold if nobody is left who could return it, just now: when its
+        end is applied, who has returned it may have let go of it.
         """
-        return not (self._pending or self._lock.locked()) and self.holds.is_dropped(key)
+        back = self._coming.get(key)
+        if back is None:
+            back = self.holds.back(key)
+        return back if back() is None else None
 
     @recorded
     def invalidated(self, soft: bool) -> None:
@@ -151,7 +154,6 @@ class Ledger(Tally):
             self.holds.take(key, now)
             self._count(now)
 
-    @recorded
     def served(
         self,
         key: Hashable,
@@ -169,19 +171,36 @@ class Ledger(Tally):
         queued: seconds of waiting for a slot; None if the caller did not have to.
         reused: whether the connection was open before the caller asked.
         """
+        self._coming[key] = back
+        self._served(key, now, asked, who, back, queued, reused)
+
+    @recorded
+    def _served(
+        self,
+        key: Hashable,
+        now: float,
+        asked: float,
+        who: Who,
+        back: Back,
+        queued: float | None,
+        reused: bool,
+    ) -> None:
         self._advance(now)
         self._wait(queued)
         self._cells[c.NEW] += not reused
         self._add(key)
         self.holds.begin(key, now, asked, who, back)
+        coming = self._coming.pop(key, None)
+        if coming is not None and coming is not back:  # another caller has it by now
+            self._coming.setdefault(key, coming)
         self._count(now)
 
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and open."""
-        self._returned(key, now, self._is_dropped(key))
+        self._returned(key, now, self._dropped(key))
 
     @recorded
-    def _returned(self, key: Hashable, now: float, dropped: bool) -> None:
+    def _returned(self, key: Hashable, now: float, dropped: Back | None) -> None:
         self._advance(now)
         self._end(key, now, dropped, returned=True)
         self._add(key)

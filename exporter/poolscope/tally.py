@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from poolscope import cells as c
-from poolscope.holds import MOST_ENDED, Holds
+from poolscope.holds import MOST_ENDED, Back, Holds
 from poolscope.reading import Rising
 from poolscope.recorder import Asleep, Recorder, noted
 from poolscope.segment import Segment, Segments
@@ -73,6 +73,8 @@ class Tally(Recorder):
         # Dictionaries, as an empty set has three times their size.
         self._open: dict[Hashable, None] = {}
         self._opening: dict[Hashable, None] = {}
+        # By connection, the `back` of its last hold, until that is applied.
+        self._coming: dict[Hashable, Back] = {}
         self.holds = Holds(self.leak_after)
         super().__init__()
         self._start(segments)
@@ -107,6 +109,7 @@ class Tally(Recorder):
         self.changing = self._cells[: c.SEQUENCE + 1] if self._segment.shared else None
         self._open.clear()
         self._opening.clear()
+        self._coming.clear()
         self.holds.start(self._segment, now)
         self._waits = Waits(self._segment)
         self._rising = Rising()
@@ -187,9 +190,9 @@ class Tally(Recorder):
             self._cells[c.WAITED] += 1
             c.QUEUE_SECONDS.observe(self._cells, queued)
 
-    def _end(self, key: Hashable, now: float, dropped: bool, returned: bool) -> None:
-        """A connection is out no more; `dropped` if nobody was left who could return it."""
-        if dropped:
+    def _end(self, key: Hashable, now: float, dropped: Back | None, returned: bool) -> None:
+        """A connection is out no more; nobody was left who could return it if `dropped` is its."""
+        if dropped is not None and dropped is self.holds.back(key):
             self._abandon(key, now)
         self.holds.end(key, now, returned)
 
