@@ -206,9 +206,23 @@ FAULTS = (
     Fault(
         "what the garbage collector returns was returned",
         "tally.py",
-        "        if dropped:\n",
+        "        if dropped is not None and dropped is self.holds.back(key):\n",
         "        if False:\n",
         (ANY_POOL,),
+    ),
+    Fault(
+        "who returns a connection has dropped what was dropped before",
+        "tally.py",
+        "dropped is not None and dropped is self.holds.back(key)",
+        "dropped is not None",
+        ("tests/test_ledger.py",),
+    ),
+    Fault(
+        "what is dropped before it is counted is not named",
+        "ledger.py",
+        "        self._coming[key] = back\n",
+        "",
+        ("tests/test_ledger.py",),
     ),
     Fault(
         "a connection whose caller is cancelled while it is returned is lost",
