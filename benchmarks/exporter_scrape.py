@@ -66,11 +66,15 @@ def fork(folder: Path) -> Child:
             os.read(told[0], 1)
             for ledger in ledgers:
                 for _ in range(3):
-                    now = time.monotonic()
-                    ledger.begin(0, now, now, Who(None, 0, "task", "Task-0"), KEPT)
-                    ledger.end(0, now)
-    os.read(answered[0], 1)
-    return Child(child, told[1], answered[0])
+                    asked = time.monotonic()
+                    ledger.begin(0, asked, KEPT, 2, Who(None, 0, "task", "Task-0"))
+                    ledger.end(0, time.monotonic())
+    # What the child has, so that nobody waits for one that has failed.
+    os.close(told[0])
+    os.close(answered[1])
+    forked = Child(child, told[1], answered[0])
+    forked.wait()
+    return forked
 
 
 class Child(NamedTuple):
@@ -82,7 +86,11 @@ class Child(NamedTuple):
 
     def use(self) -> None:
         os.write(self.tell, b"!")
-        os.read(self.answer, 1)
+        self.wait()
+
+    def wait(self) -> None:
+        if not os.read(self.answer, 1):
+            sys.exit("a process has failed")
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

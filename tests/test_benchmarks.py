@@ -1,0 +1,71 @@
+"""The benchmarks run and measure something, however short they are."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from benchmarks import environments
+
+if TYPE_CHECKING:
+    from poolscope.demo.postgres import EmbeddedPostgres
+
+SHORT = {"seconds": 0.001}
+ROOT = Path(__file__).parent.parent
+
+
+def numbers(found: Any) -> list[float]:
+    """Return all numbers in what a process that measures has said."""
+    if isinstance(found, dict):
+        return [number for value in found.values() for number in numbers(value)]
+    if isinstance(found, list):
+        return [number for value in found for number in numbers(value)]
+    return [found]
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        *(("sqlalchemy_cycle", {"how": how, **SHORT}) for how in ("one", "threads", "async")),
+        ("asyncpg_cycle", {"loop": "uvloop", "query": True, **SHORT}),
+        ("aiohttp_cycle", {"loop": "asyncio", **SHORT}),
+        *(("contention", {"kind": kind, **SHORT}) for kind in ("threads", "tasks")),
+        ("scrape", {"what": "time", "pools": 2, "rounds": 1, **SHORT}),
+        ("scrape", {"what": "blocks", "pools": 2, "rounds": 1, "scrapes": 1, "of": "poolscope"}),
+        ("exporter", {"processes": 1, **SHORT}),
+        ("memory", {"what": "pools", "number": 3}),
+        ("memory", {"what": "holds", "number": 3, "watched": True}),
+        ("counts", {"number": 3}),
+    ],
+)
+def test_a_short_measurement(
+    module: str, options: dict[str, Any], postgres: EmbeddedPostgres
+) -> None:
+    if module in ("asyncpg_cycle", "contention"):
+        options = {**options, "dsn": postgres.dsn}
+    found = numbers(environments.measured(module, **options))
+    assert found
+    assert all(0.0 < number < math.inf for number in found)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "begins"),
+    [
+        ("exporter_scrape.py", ["1", "2"], ["All", "1", "2", "All", "1", "2"]),
+        ("strange_files.py", ["10"], ["10", "10"]),
+    ],
+)
+def test_a_script_on_a_small_scale(script: str, arguments: list[str], begins: list[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (0, "") == (ran.returncode, ran.stderr)
+    assert begins == [line.split()[0] for line in ran.stdout.splitlines()]
