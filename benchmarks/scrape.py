@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+import poolscope
 from benchmarks.harness import Timings, Variant, interleave, repeated, work
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.folder import Folder
@@ -125,9 +126,9 @@ async def longest_block(during: Callable[[], Awaitable[None]]) -> float:
     return longest
 
 
-async def scraped(registry: CollectorRegistry, scrapes: int) -> float:
+async def scraped(start: Callable[..., Any], registry: CollectorRegistry, scrapes: int) -> float:
     """Return how long the loop is blocked at most while a thread serves the registry."""
-    server, _ = prometheus_client.start_http_server(0, "127.0.0.1", registry=registry)
+    server, _ = start(0, "127.0.0.1", registry=registry)
     process = multiprocessing.get_context("spawn").Process(
         target=scrape_all, args=(server.server_port, scrapes)
     )
@@ -143,6 +144,23 @@ async def scraped(registry: CollectorRegistry, scrapes: int) -> float:
         server.server_close()
 
 
+async def asked(make: Callable[..., Any], registry: CollectorRegistry, scrapes: int) -> float:
+    """Return how long the loop is blocked at most in which an ASGI app is asked for metrics."""
+    app = make(registry)
+
+    async def send(message: object) -> None: ...
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.request"}
+
+    async def during() -> None:
+        for _ in range(scrapes):
+            scope = {"type": "http", "headers": [], "query_string": b""}
+            await app(scope, receive, send)
+
+    return await longest_block(during)
+
+
 async def undisturbed(seconds: float) -> float:
     return await longest_block(lambda: asyncio.sleep(seconds))
 
@@ -152,20 +170,29 @@ def measure_blocks(pools: int, rounds: int, scrapes: int, of: str) -> dict[str, 
     Return the longest block of each round, in seconds: with nothing going on, and while scraped.
 
     scrapes: in a round.
-    of: `poolscope`, or `prometheus` for as many samples; each is alone in its process, as what
-        the other one keeps would be looked at by the garbage collector.
+    of: `poolscope`, or `prometheus` for as many samples, served from a thread, or, `... ASGI`, by
+        the loop itself; each is alone in its process, as what the other one keeps would be looked
+        at by the garbage collector.
     """
     watched: Pools | None = Pools(pools)
     registry = watched.registry if watched is not None else CollectorRegistry()
-    if of == "prometheus":
+    if of.startswith("prometheus"):
         registry, watched = copied(registry.collect()), None
+    scrape, serve = WAYS[of]
     gc.collect()
     found: dict[str, list[float]] = {"nothing": [], of: []}
     for _ in range(rounds):
         found["nothing"].append(asyncio.run(undisturbed(0.5)))
-        found[of].append(asyncio.run(scraped(registry, scrapes)))
+        found[of].append(asyncio.run(scrape(serve, registry, scrapes)))
     return found
 
+
+WAYS: Final[dict[str, Any]] = {
+    "prometheus": (scraped, prometheus_client.start_http_server),
+    "poolscope": (scraped, poolscope.start_http_server),
+    "prometheus ASGI": (asked, prometheus_client.make_asgi_app),
+    "poolscope ASGI": (asked, poolscope.make_asgi_app),
+}
 
 MEASURES: Final[dict[str, Callable[..., object]]] = {"time": measure, "blocks": measure_blocks}
 

@@ -185,7 +185,7 @@ class Suite:
 
     def blocks(self) -> Iterator[Result]:
         found: dict[str, list[float]] = {}
-        for of in ("prometheus", "poolscope"):
+        for of in ("prometheus", "poolscope", "prometheus ASGI", "poolscope ASGI"):
             found |= environments.measured(
                 "scrape",
                 what="blocks",
@@ -195,13 +195,19 @@ class Suite:
                 of=of,
             )
         what = "Event loop while 1,000 pools are scraped"
-        late = figure_of([seconds * 1000 for seconds in found["poolscope"]])
+        late = {
+            of: figure_of([seconds * 1000 for seconds in found[of]])
+            for of in ("poolscope", "poolscope ASGI")
+        }
         yield Result(
             "blocks",
             f"{what}: ms that it is late at most, in each round",
             rows([found], "ms", "nothing", 1000.0, statistics.median),
             # Of the best round: what else runs on the machine makes any other longer.
-            [Bar(f"{what}: blocked", late._replace(value=late.low), 10.0, "ms")],
+            [
+                Bar(f"{what}, {of}: blocked", figure._replace(value=figure.low), 10.0, "ms")
+                for of, figure in late.items()
+            ],
             [],
         )
 
