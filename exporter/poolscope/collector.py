@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Final, overload
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from poolscope.courtesy import let_others_run
 from poolscope.errors import internal_errors
 from poolscope.groups import Groups
 from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, Family
@@ -17,6 +18,10 @@ from poolscope.report import Report
 
 if TYPE_CHECKING:
     from poolscope.exporter_metrics import ExporterFamily
+
+
+AT_ONCE: Final = 64
+"""Samples that are made before others may run: about a millisecond's, in most formats."""
 
 
 class PoolCollector(Collector):
@@ -48,6 +53,12 @@ class Samples(Sequence[Sample]):
         self._reports = reports
 
     def __iter__(self) -> Iterator[Sample]:
+        for number, sample in enumerate(self._each(), 1):
+            if not number % AT_ONCE:
+                let_others_run()
+            yield sample
+
+    def _each(self) -> Iterator[Sample]:
         if self._family is INTERNAL_ERRORS:
             yield Sample(self._family.name, {}, float(internal_errors.count))
         for report in self._reports:

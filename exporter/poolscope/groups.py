@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from poolscope.alarm import Alarm
+from poolscope.courtesy import let_others_run
 from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
@@ -178,11 +179,19 @@ class Groups:
 
     def reports(self) -> list[Report]:
         """Return a report for each name and kind, in the order in which they came."""
-        for watch in self.watches():
+        with self._lock:
+            self._settle()
+            groups = list(self._groups.values())
+        return [report for group in groups for report in self._reports(group)]
+
+    def _reports(self, group: Group) -> list[Report]:
+        """Return the report of a group, if it is shown; who adds a pool waits for no more."""
+        let_others_run()
+        for watch in list(group.watches):
             watch.look()
         with self._lock:
             self._settle()
-            return [group.report() for group in self._groups.values() if group.shown]
+            return [group.report()] if group.shown else []
 
     def follow_fork(self) -> None:
         """
