@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 import sqlalchemy
 from benchmarks.counts import Counter
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
 from poolscope.folder import Folder
@@ -96,6 +97,19 @@ def test_sqlalchemy(pool: sqlalchemy.Pool, name: str, options: dict[str, Any]) -
 def test_sqlalchemy_with_a_mapped_file(pool: sqlalchemy.Pool, tmp_path: Path) -> None:
     Watches(folder=Folder(tmp_path / "pools")).watch(pool, registry=None)
     within_budget("sqlalchemy with a mapped file", counted(lambda: pool.connect().close()))
+
+
+async def test_an_async_engine_of_sqlalchemy(postgres: EmbeddedPostgres, watches: Watches) -> None:
+    engine = create_async_engine(postgres.sqlalchemy_url("asyncpg"))
+
+    async def cycle() -> None:
+        async with engine.connect():
+            pass
+
+    watches.watch(engine, registry=None)
+    count = await counted_async(cycle)
+    await engine.dispose()
+    within_budget("sqlalchemy async engine", count)
 
 
 async def test_asyncpg(postgres: EmbeddedPostgres, watches: Watches) -> None:

@@ -7,24 +7,23 @@ A hold is one tuple, put into a dictionary when it begins, and noted when it end
 time are then made into numbers. What is out or noted meanwhile, readers add. No lock is needed, as
 each step is a single operation of Python, and in every state between them a reader finds the hold
 once. Whatever is not ordinary is left to the ledger's `served` and `returned`, which can do all of
-it. Everything that is needed is at hand in a closure.
+it. Everything of the ledger that is needed is at hand in a closure.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from asyncio import current_task
+from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Hashable
+from sys import _getframe
 from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from poolscope import cells as c
+from poolscope.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.holds import MOST_ENDED
 from poolscope.owners import errand, new_errand, outermost
-from poolscope.sites import find, know, known
+from poolscope.sites import awaiting, find, know, known
 
 if TYPE_CHECKING:
     from poolscope.holders import Who
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 Begin = Callable[..., "Who | None"]
 End = Callable[[Hashable, float], bool]
+
+_errand = errand.get
 
 
 def beginning(ledger: Ledger) -> Begin:
@@ -46,8 +47,7 @@ def beginning(ledger: Ledger) -> Begin:
     segment, holds, pending, opened = ledger._segment, ledger.holds, ledger.pending, ledger._open
     cells, shared, free, marks = segment.cells, segment.shared, segment.free, segment.marks
     out, askers, mark = holds.out, holds.askers, segment.mark
-    clock, call_sites, asked_cell = ledger.clock, ledger.call_sites, c.HOLD_ASKED
-    running_loop, current, frame_of = asyncio._get_running_loop, errand.get, sys._getframe
+    clock, call_sites = ledger.clock, ledger.call_sites
 
     def begin(
         key: Hashable, asked: float, back: Back, depth: int = 2, given: Who | None = None
@@ -58,9 +58,9 @@ def beginning(ledger: Ledger) -> Begin:
             who: Any = given
             asker = who[2]
         else:
-            task, loop = None, running_loop()
+            task, loop = None, _get_running_loop()
             if loop is None or (task := current_task(loop)) is None:
-                mine = current()
+                mine = _errand()
                 if mine is None or mine.thread != get_ident():
                     mine = new_errand()
                 asker, owner = mine, mine.name
@@ -68,15 +68,17 @@ def beginning(ledger: Ledger) -> Begin:
                 # Weak: a task that is done has its error, whose frames have what they forgot.
                 asker, owner = ref(task), task.get_name()
             if call_sites:
-                frame: FrameType | None = frame_of(depth)
+                frame: FrameType | None = _getframe(depth)
                 while frame is not None:
                     function = known(id(frame.f_code)) or know(frame)
                     if function.asks:
                         break
                     frame = frame.f_back
+                else:
+                    function, frame = awaiting()
                 # Of code that is no coroutine's own, only the task knows whether it runs in there.
                 if frame is None or (task is not None and not function.awaits):
-                    who = *find(frame_of(depth), outermost(task)), asker, owner
+                    who = *find(_getframe(depth), outermost(task)), asker, owner
                 else:
                     who = function, frame.f_lasti, asker, owner
             else:
@@ -96,7 +98,7 @@ def beginning(ledger: Ledger) -> Begin:
         out[key] = now, asked, who, back, slot
         askers[asker] = 1
         if slot:
-            cells[slot + asked_cell] = asked
+            cells[slot + HOLD_ASKED] = asked
             cells[slot] = now
         if len(out) > ledger.calm_up_to or now >= ledger.calm_until:
             ledger.not_calm(now)
@@ -113,8 +115,8 @@ def ending(ledger: Ledger) -> End:
     """
     cells, holds, leak_after = ledger._segment.cells, ledger.holds, ledger.leak_after
     askers, ended, note, fold = holds.askers, holds.ended, holds.ended.append, ledger.fold
-    find, take_back, ask_less, ended_cell = holds.out.get, holds.out.pop, askers.pop, c.HOLD_ENDED
-    pending, most = ledger.pending, MOST_ENDED
+    find, take_back, ask_less = holds.out.get, holds.out.pop, askers.pop
+    pending = ledger.pending
 
     def end(key: Hashable, now: float) -> bool:
         hold = find(key)
@@ -125,13 +127,13 @@ def ending(ledger: Ledger) -> End:
         if held > leak_after or back() is None:
             return False
         if slot:
-            cells[slot + ended_cell] = now
+            cells[slot + HOLD_ENDED] = now
         asker = who[2]
         note((key, who, since - asked, held, slot))
         take_back(key, None)
         if (left := ask_less(asker, 1)) != 1:
             askers[asker] = left - 1
-        if len(ended) >= most:
+        if len(ended) >= MOST_ENDED:
             fold()
         if now >= ledger.calm_until:
             ledger.recount(now, -1)

@@ -132,12 +132,23 @@ def find(frame: FrameType | None, outermost: FrameType | None = None) -> Place:
         back = frame.f_back
         if back is None:
             hops += 1
-            back = _awaiting(hops)
+            back = _parent(hops)
         frame = back
     return second
 
 
-def _awaiting(hops: int) -> FrameType | None:
+def awaiting() -> tuple[Any, FrameType | None]:
+    """Return the application's innermost function that awaits this greenlet, and its frame."""
+    frame = _parent(1)
+    while frame is not None:
+        function = known(id(frame.f_code)) or know(frame)
+        if function.asks:
+            return function, frame
+        frame = frame.f_back
+    return None, None
+
+
+def _parent(hops: int) -> FrameType | None:
     """
     Return the frame in which the parent greenlet waits for this one, `hops` parents up.
 
