@@ -176,21 +176,23 @@ class Holds:
     def _fold(self, some: list[Ended]) -> None:
         numbers = array("d", self._cells[c.FOLDED].tobytes())
         out, bisect = self.out, bisect_left
+        lasted: list[int] = []
         slots: list[int] = []
         late: list[Ended] = []
         slow, took_in_all = 0, 0.0
         function: Function | None = some[0][1][0]
         of_function = 0.0
         for key, who, took, held, slot in some:
-            hold = out.get(key)
-            if hold is not None and hold[2] is who:  # who has noted it is about to take it back
-                late.append((key, who, took, held, slot))
-                continue
+            if key in out:
+                hold = out.get(key)
+                if hold is not None and hold[2] is who:  # who has noted it is to take it back yet
+                    late.append((key, who, took, held, slot))
+                    continue
             took_in_all += took
             if took > QUICK:
                 numbers[_ACQUIRES + bisect(ACQUIRE_BUCKETS, took)] += 1.0
                 slow += 1
-            numbers[_HOLDS + bisect(HOLD_BUCKETS, held)] += 1.0
+            lasted.append(bisect(HOLD_BUCKETS, held))
             if who[0] is not function:
                 numbers[self.site_cell(function) - _FIRST] += of_function
                 function, of_function = who[0], 0.0
@@ -198,6 +200,8 @@ class Holds:
             if slot:
                 slots.append(slot)
         numbers[self.site_cell(function) - _FIRST] += of_function
+        for bucket in set(lasted):
+            numbers[_HOLDS + bucket] += lasted.count(bucket)
         numbers[_ACQUIRES] += len(some) - len(late) - slow
         numbers[_ACQUIRE_SUM] += took_in_all
         self.ended += late
