@@ -177,9 +177,38 @@ FAULTS = (
     Fault(
         "who awaits an async engine is not found",
         "sites.py",
-        "            back = _awaiting(hops)\n",
-        "            pass\n",
+        "    frame: FrameType | None = current.gr_frame if current is not None else None\n",
+        "    frame: FrameType | None = None\n",
         (ANY_POOL,),
+    ),
+    Fault(
+        "an installed application that awaits an async engine is not found",
+        "sites.py",
+        "            back = _parent(hops)\n",
+        "            pass\n",
+        ("tests/test_sites.py",),
+    ),
+    Fault(
+        "who adds a pool waits for a scrape to end",
+        "groups.py",
+        "        let_others_run()\n        for watch in list(group.watches):\n"
+        "            watch.look()\n        with self._lock:\n",
+        "        with self._lock:\n            let_others_run()\n",
+        ("tests/test_courtesy.py",),
+    ),
+    Fault(
+        "metrics are collected in the event loop",
+        "asgi.py",
+        "render() if _get_running_loop() is None else await _in_thread(render)",
+        "render()",
+        ("tests/test_embedded.py",),
+    ),
+    Fault(
+        "a text of many parts has the end of OpenMetrics in each",
+        "rendering.py",
+        ".removesuffix(end)",
+        "",
+        ("tests/test_embedded.py",),
     ),
     Fault(
         "who runs the loop has asked",
@@ -402,7 +431,7 @@ FAULTS = (
     Fault(
         "other processes do not see that a hold has ended",
         "hot_path.py",
-        "            cells[slot + ended_cell] = now\n",
+        "            cells[slot + HOLD_ENDED] = now\n",
         "            pass\n",
         ("tests/test_hot_path.py",),
     ),

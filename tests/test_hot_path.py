@@ -104,6 +104,17 @@ def test_it_is_counted_as_what_is_done_with_care(ledger: Ledger, clock: FakeCloc
     assert other.holders() == ledger.holders()
 
 
+def test_it_makes_a_peak(ledger: Ledger, clock: FakeClock) -> None:
+    before = ledger.read()
+    for key, asker in (("a", "1"), ("b", "2")):
+        quickly(ledger, key, clock(), asks(PAY, asker))
+    for key in "ab":
+        assert ledger.end(key, clock())
+    after = ledger.read()
+    assert (1, 2) == (before.in_use_peak, after.in_use_peak)
+    assert (1, 2) == (before.most_in_use, after.most_in_use)
+
+
 def test_another_process_sees_it_at_every_step(tmp_path: Path, clock: FakeClock) -> None:
     ledger = ledger_of(clock, tmp_path / "pools")
     (path,) = (tmp_path / "pools").glob("*.pool")

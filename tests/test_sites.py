@@ -177,6 +177,25 @@ def test_an_application_that_is_an_installed_package_itself_is_found(installed: 
     assert "shop/job.py:4 in main" == run(str(installed / "start.py"), folder=installed)
 
 
+AWAITING: Final = """\
+import asyncio
+from weakref import finalize
+from poolscope.sites import here
+from sqlalchemy.util import greenlet_spawn
+
+async def main():
+    return await greenlet_spawn(finalize(main, here))
+
+print(asyncio.run(main()))
+"""
+
+
+def test_an_installed_application_that_awaits_an_async_engine_is_found(installed: Path) -> None:
+    start = installed / "shop" / "start.py"
+    start.write_text(AWAITING)
+    assert "start.py:7 in main" == run(str(start), folder=installed)
+
+
 class TestOddCode:
     """Whatever asks, a site is a short string."""
 
