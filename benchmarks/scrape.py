@@ -12,6 +12,7 @@ import http.client
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import prometheus_client
@@ -105,8 +106,10 @@ def assert_equal(ours: int, theirs: int) -> None:
         raise RuntimeError(f"{ours} samples are compared with {theirs}")
 
 
-def scrape_all(port: int, scrapes: int) -> None:
-    """Be a process that scrapes."""
+def scrape_all(port: int, scrapes: int, told: Connection) -> None:
+    """Be a process that scrapes, once it is told to."""
+    told.send("ready")
+    told.recv()
     for _ in range(scrapes):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0)
         connection.request("GET", "/metrics")
@@ -129,12 +132,16 @@ async def longest_block(during: Callable[[], Awaitable[None]]) -> float:
 async def scraped(start: Callable[..., Any], registry: CollectorRegistry, scrapes: int) -> float:
     """Return how long the loop is blocked at most while a thread serves the registry."""
     server, _ = start(0, "127.0.0.1", registry=registry)
+    tell, told = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=scrape_all, args=(server.server_port, scrapes)
+        target=scrape_all, args=(server.server_port, scrapes, told)
     )
+    # Before, as to start a process blocks whoever does it.
+    process.start()
+    tell.recv()
 
     async def during() -> None:
-        process.start()
+        tell.send("go")
         await asyncio.to_thread(process.join)
 
     try:
