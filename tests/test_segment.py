@@ -24,7 +24,7 @@ from poolscope.ledger import Ledger
 from poolscope.mapped import PoolFile
 from poolscope.reading import Reading, add
 from poolscope.report import Info, Report
-from poolscope.segment import HEAD, TEXT_BYTES
+from poolscope.segment import HEAD, OWNER_BYTES, TEXT_BYTES
 from poolscope.server import api
 from poolscope.server.exposition import expose
 from poolscope.server.history import History
@@ -118,6 +118,16 @@ def test_a_name_that_cannot_be_written_as_it_is(
     ledger.served("a", clock(), clock(), who("f\udc80", "Task-\udc80"))
     (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds()
     assert ("shop.py:7 in f\\udc80", "Task-\\udc80") == (hold.site, hold.owner)
+
+
+def test_a_name_of_a_task_is_cut_off_and_nothing_is_left_of_it(
+    ledger: Ledger, folder: Path, clock: FakeClock
+) -> None:
+    for owner, shown in (("a" * (OWNER_BYTES + 1), "a" * OWNER_BYTES), ("Task-2", "Task-2")):
+        ledger.served("a", clock(), clock(), who("pay", owner))
+        (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds()
+        assert shown == hold.owner
+        ledger.returned("a", clock())
 
 
 def test_more_names_than_there_is_room_for(ledger: Ledger, folder: Path, clock: FakeClock) -> None:

@@ -32,6 +32,9 @@ HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
 
 OWNER_BYTES: Final = 40
+OWNER: Final = struct.Struct(f"{OWNER_BYTES}s")
+"""Cuts off what is too long, and fills up with zeros."""
+
 TEXT_BYTES: Final = 32_768
 LENGTH: Final = struct.Struct("<H")
 MOST_LINES: Final = 1000
@@ -125,8 +128,7 @@ class FileSegment(Segment):
             return False
         cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
-        name = _bytes(owner)[:OWNER_BYTES].ljust(OWNER_BYTES, b"\0")
-        self._owners[start : start + OWNER_BYTES] = name
+        OWNER.pack_into(self._owners, start, _bytes(owner))
         self.marks[slot] = who
         return True
 
