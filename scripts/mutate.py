@@ -465,7 +465,7 @@ FAULTS = (
     ),
     Fault(
         "what ends while somebody reads is nowhere",
-        "ledger.py",
+        "readable.py",
         "if not self.holds.ended:\n                break",
         "if True:\n                break",
         ("tests/test_hot_path.py",),

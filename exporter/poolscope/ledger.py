@@ -1,5 +1,5 @@
 """
-One pool's numbers: recording, which is the hot path, and reading.
+One pool's numbers: what can happen to them. `readable` has how they are read.
 
 Nothing here counts up and down. What is open and what is out are sets, keyed by whatever
 identifies a connection; ending what did not begin, or beginning twice, changes nothing. So a hook
@@ -8,27 +8,20 @@ that is missed or fires twice cannot make a gauge drift.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
 from poolscope import cells as c
-from poolscope.holders import NOBODY, Holder, SiteReading, Who
-from poolscope.holds import KEPT, Back, Hold, News
-from poolscope.reading import Reading
+from poolscope.holders import NOBODY, Who
+from poolscope.holds import KEPT, Back
+from poolscope.readable import Readable
 from poolscope.recorder import noted, recorded
-from poolscope.tally import Tally
 
 if TYPE_CHECKING:
     from poolscope.hot_path import Begin, End
 
-T = TypeVar("T")
 
-READS: Final = 10
-"""How often a reader tries to do so while no hold ends, which takes a few microseconds."""
-
-
-class Ledger(Tally):
+class Ledger(Readable):
     """
     The numbers of one pool object.
 
@@ -328,76 +321,3 @@ class Ledger(Tally):
                 self._lock.release()
             if self._pending:
                 self._drain()
-
-    def settle(self) -> None:
-        if self.holds.ended:
-            changing = self._change()
-            try:
-                self.holds.fold()
-            finally:
-                self._changed(changing)
-
-    # Reading
-
-    def read(self) -> Reading:
-        """Return one consistent reading, with everything that was recorded before the call."""
-        with self.patiently():
-            now = self.clock()
-            cells, held, out = self._undisturbed(self._state)
-            waits = self._waits.since()
-        holds = [hold[0] for hold in out if hold[0] != c.TAKEN]
-        asked = [hold[1] for hold in out if hold[0] != c.TAKEN]
-        taken = [hold[1] for hold in out if hold[0] == c.TAKEN]
-        values = c.values(now, cells, held, holds, asked, waits, (len(taken), sum(taken)))
-        return Reading.of(self._rising.raised(values))
-
-    def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
-        """Return the keys of the connections that are open, and of those that are out."""
-        with self.patiently():
-            return frozenset(self._open), frozenset(self.holds.out)
-
-    def holders(self) -> list[Holder]:
-        """Return who has what is out, the longest hold first."""
-        with self.patiently():
-            return self.holds.holders(self.clock())
-
-    def sites(self) -> list[SiteReading]:
-        """Return what each function of the application has out, and has had."""
-        with self.patiently():
-            return self._undisturbed(lambda: self.holds.sites(self.clock()))
-
-    def _state(self) -> tuple[Sequence[float], float, list[Hold]]:
-        """Return the cells, the seconds of what has ended, and what is out."""
-        return (
-            self._cells[: c.FIRST_SITE].tolist(),
-            self.holds.seconds(),
-            list(self.holds.out.values()),
-        )
-
-    def _undisturbed(self, look: Callable[[], T]) -> T:
-        """
-        Return what is found while no hold ends, which would neither be out nor in a cell.
-
-        They need no lock for that, so it is tried again.
-        """
-        found = look()
-        for _ in range(READS):
-            if not self.holds.ended:
-                break
-            self.settle()
-            found = look()
-        return found
-
-    def who(self, key: Hashable) -> Who | None:
-        """Return who has a connection that is out, if that is known."""
-        return self.holds.who(key)
-
-    @property
-    def unclosed(self) -> bool:
-        """Whether the pool has connections and takes callers, so that nobody has closed it."""
-        return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
-
-    @property
-    def news(self) -> list[News]:
-        """What is to be said in the log; whoever says it takes it out."""
-        return self.holds.news
