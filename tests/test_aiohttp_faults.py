@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 
+from poolscope.reading import count_of
 from poolscope.report import HostReading
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
@@ -107,7 +108,7 @@ class TestWaiting:
         assert (5, 0, 0, 0) == ends(watch)
         assert (0, 1, 0, 0) == state(watch)
         now = watch.snapshot()
-        assert now.waited == watch._groups.read(watch).queue_seconds.count
+        assert now.waited == count_of(watch._groups.read(watch).queue_seconds)
         assert now.waited in (3, 4)
 
     async def test_a_slot_that_comes_as_its_waiter_is_cancelled(

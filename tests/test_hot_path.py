@@ -16,7 +16,7 @@ from poolscope.holders import Who
 from poolscope.holds import KEPT, MOST_ENDED
 from poolscope.ledger import Ledger
 from poolscope.mapped import PoolFile
-from poolscope.reading import Reading
+from poolscope.reading import Reading, count_of
 from poolscope.sites import APPLICATION, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
@@ -209,7 +209,7 @@ def test_what_was_adopted_was_not_asked_for(clock: FakeClock) -> None:
     ledger.adopted("d", clock(), True)
     assert not ledger.end("d", clock())
     ledger.returned("d", clock())
-    assert (0, 1) == (ledger.read().acquired, ledger.read().hold_seconds.count)
+    assert (0, 1) == (ledger.read().acquired, count_of(ledger.read().hold_seconds))
 
 
 def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
@@ -224,7 +224,7 @@ def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
     del ledger.holds.out["a"]
     after = ledger.read()
     assert (before.acquired, 0) == (after.acquired, after.in_use)
-    assert before.hold_seconds.count + 1 == after.hold_seconds.count
+    assert count_of(before.hold_seconds) + 1 == count_of(after.hold_seconds)
 
 
 def test_what_ends_while_somebody_reads_is_there_once(
@@ -290,7 +290,7 @@ def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> Non
     for thread in running:
         thread.join()
     reading = ledger.read()
-    assert threads * rounds == reading.acquired == reading.hold_seconds.count
+    assert threads * rounds == reading.acquired == count_of(reading.hold_seconds)
     assert (0, {}) == (reading.in_use, ledger.holds.askers)
     acquired = [reading.acquired for reading in readings]
     assert sorted(acquired) == acquired, "no counter falls"

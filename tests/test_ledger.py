@@ -13,7 +13,7 @@ from poolscope.holders import NOBODY, Who
 from poolscope.holds import KEPT
 from poolscope.ledger import Ledger
 from poolscope.metrics import ACQUIRE_BUCKETS, HOLD_BUCKETS
-from poolscope.reading import Histogram, Reading
+from poolscope.reading import Histogram, Reading, count_of
 from poolscope.reading import total as added
 from poolscope.tally import MAX_HOLD_SLOTS, Limits
 from poolscope.testing import FakeClock
@@ -33,7 +33,7 @@ def observed(bounds: tuple[float, ...], *seconds: float) -> Histogram:
     counts = [0.0] * (len(bounds) + 1)
     for second in seconds:
         counts[sum(bound < second for bound in bounds)] += 1
-    return Histogram(tuple(counts), sum(seconds))
+    return *counts, sum(seconds)
 
 
 def test_a_connection_is_opened_held_returned_and_closed(ledger: Ledger, clock: FakeClock) -> None:
@@ -239,7 +239,7 @@ def test_more_holds_and_waits_than_slots_are_counted_all_the_same(clock: FakeClo
     reading = ledger.read()
     assert (1, 1) == (reading.in_use, reading.waiting)
     assert (1.0, 1.0) == (reading.oldest_hold_seconds, reading.oldest_wait_seconds)
-    assert many - 1 == reading.hold_seconds.count
+    assert many - 1 == count_of(reading.hold_seconds)
 
     ledger.served("again", clock(), clock())
     clock.advance(5.0)
@@ -306,7 +306,7 @@ def test_events_that_a_finaliser_brings_into_the_recorder_are_neither_lost_nor_s
         ledger.returned(key, clock())
     reading = ledger.read()
     assert (0, 2 * total) == (reading.in_use, reading.idle)
-    assert 2 * total == reading.hold_seconds.count
+    assert 2 * total == count_of(reading.hold_seconds)
 
 
 def test_who_returns_it_while_others_are_counted_may_let_go_of_it_at_once(
@@ -318,7 +318,7 @@ def test_who_returns_it_while_others_are_counted_may_let_go_of_it_at_once(
         ledger.returned("a", clock())
         there.clear()
     assert (1, 0, 0) == (
-        ledger.read().hold_seconds.count, ledger.read().leaks_abandoned, ledger.read().in_use,
+        count_of(ledger.read().hold_seconds), ledger.read().leaks_abandoned, ledger.read().in_use,
     )  # fmt: skip
 
 
@@ -361,7 +361,7 @@ def test_who_has_it_by_the_time_that_it_is_closed_has_not_dropped_it(
     with ledger.patiently():  # another thread has the lock
         ledger.closed("a", clock())
     assert between
-    assert (2, 0) == (ledger.read().hold_seconds.count, ledger.read().leaks_abandoned)
+    assert (2, 0) == (count_of(ledger.read().hold_seconds), ledger.read().leaks_abandoned)
 
 
 def test_a_reader_that_interrupts_a_recorder_does_not_wait_for_ever(
@@ -404,7 +404,7 @@ def test_no_event_is_lost_between_threads(clock: FakeClock) -> None:
     total = threads * rounds
     assert (0, 0, 0, 0) == gauges(reading)
     assert (total, total, total) == (reading.acquired, reading.opened, reading.closed)
-    assert total == reading.hold_seconds.count == reading.acquire_seconds.count
+    assert total == count_of(reading.hold_seconds) == count_of(reading.acquire_seconds)
 
 
 def test_readings_of_two_pools_add_up(clock: FakeClock) -> None:

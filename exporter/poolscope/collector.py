@@ -93,7 +93,7 @@ def _samples(family: Family, report: Report) -> Iterator[Sample]:
         return
     for values, value in family.samples(report):
         labels = dict(zip(family.labels, (report.pool, report.kind, *values), strict=True))
-        if isinstance(value, Histogram):
+        if isinstance(value, tuple):
             yield from _histogram(family, labels, value)
         else:
             yield Sample(family.name, labels, value)
@@ -101,8 +101,8 @@ def _samples(family: Family, report: Report) -> Iterator[Sample]:
 
 def _histogram(family: Family, labels: dict[str, str], value: Histogram) -> Iterator[Sample]:
     name, total = f"{family.name}_bucket", 0.0
-    for bound, count in zip((*map(str, family.buckets), "+Inf"), value.counts, strict=True):
+    for bound, count in zip((*map(str, family.buckets), "+Inf"), value[:-1], strict=True):
         total += count
         yield Sample(name, {**labels, "le": bound}, total)
     yield Sample(f"{family.name}_count", labels, total)
-    yield Sample(f"{family.name}_sum", labels, value.sum)
+    yield Sample(f"{family.name}_sum", labels, value[-1])

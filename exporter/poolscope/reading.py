@@ -8,26 +8,23 @@ from typing import Any, Final, NamedTuple
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 
+Histogram = tuple[float, ...]
+"""
+Observations of a duration: how many up to each bound of its family and how many beyond the last,
+not cumulative; then the sum of all, in seconds.
 
-class Histogram(NamedTuple):
-    """
-    Observations of a duration in seconds.
-
-    `counts` has one entry for each bound of its family and one for everything beyond the last;
-    they are not cumulative.
-    """
-
-    counts: tuple[float, ...]
-    sum: float
-
-    @property
-    def count(self) -> float:  # type: ignore[override]  # what a tuple has is not asked for
-        return sum(self.counts)
+A plain tuple: the garbage collector looks once into one that has only numbers, and then never.
+"""
 
 
 def empty(bounds: tuple[float, ...]) -> Histogram:
     """Return a histogram without observations."""
-    return Histogram((0.0,) * (len(bounds) + 1), 0.0)
+    return (0.0,) * (len(bounds) + 2)
+
+
+def count_of(histogram: Histogram) -> float:
+    """Return how many observations there are."""
+    return sum(histogram[:-1])
 
 
 class Reading(NamedTuple):
@@ -92,8 +89,7 @@ class Reading(NamedTuple):
         values: list[Any] = [*self[:SCALARS]]
         histograms: Any = self[SCALARS:]
         for histogram in histograms:
-            values += histogram.counts
-            values.append(histogram.sum)
+            values += histogram
         return values
 
     @classmethod
@@ -102,9 +98,8 @@ class Reading(NamedTuple):
         fields: list[Any] = [*values[:SCALARS]]
         start = SCALARS
         for size in _SIZES:
-            sum_ = start + size
-            fields.append(Histogram(tuple(values[start:sum_]), values[sum_]))
-            start = sum_ + 1
+            fields.append(tuple(values[start : start + size]))
+            start += size
         return cls._make(fields)
 
     @property
@@ -129,10 +124,10 @@ _AGES: Final = tuple(
     map(_FIELDS.index, ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"))
 )
 _histograms: Final[Any] = NOTHING[SCALARS:]
-_SIZES: Final = tuple(len(histogram.counts) for histogram in _histograms)
+_SIZES: Final = tuple(map(len, _histograms))
 _SECONDS: Final = (
     *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
-    *(SCALARS + end - 1 for end in accumulate(size + 1 for size in _SIZES)),
+    *(SCALARS + end - 1 for end in accumulate(_SIZES)),
 )
 
 

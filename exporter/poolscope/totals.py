@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.holders import SiteReading
-from poolscope.reading import Histogram, Reading, total
+from poolscope.reading import Reading, total
 from poolscope.views import PoolView
 
 TOTALS: Final = "totals.json"
@@ -106,14 +106,14 @@ class Totals:
 def _counters(reading: Reading) -> dict[str, Any]:
     fields: dict[str, Any] = reading._asdict()
     return {
-        name: value._asdict() if isinstance(value, Histogram) else value
+        name: {"counts": value[:-1], "sum": value[-1]} if isinstance(value, tuple) else value
         for name, value in fields.items()
     }
 
 
 def _total(entry: dict[str, Any]) -> Total:
     counters: dict[str, Any] = {
-        name: Histogram(tuple(value["counts"]), value["sum"]) if isinstance(value, dict) else value
+        name: (*value["counts"], value["sum"]) if isinstance(value, dict) else value
         for name, value in entry["counters"].items()
     }
     return Total(Reading(**counters), int(entry["created"]), dict(entry["seconds"]))

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from poolscope import Watch
 from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.errors import internal_errors
-from poolscope.reading import Reading
+from poolscope.reading import Reading, count_of
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 
@@ -161,10 +161,10 @@ class PoolMachine(RuleBasedStateMachine):
         ended = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
         assert self.begun == ended + self.in_flight()
         assert reading.opened - reading.closed == reading.in_use + reading.idle
-        assert ended == reading.acquire_seconds.count
-        assert reading.waited == reading.queue_seconds.count
-        assert reading.acquired == reading.hold_seconds.count + self.holds()
-        assert reading.opened + reading.open_failed == reading.open_seconds.count + self.adopted
+        assert ended == count_of(reading.acquire_seconds)
+        assert reading.waited == count_of(reading.queue_seconds)
+        assert reading.acquired == count_of(reading.hold_seconds) + self.holds()
+        assert reading.opened + reading.open_failed == count_of(reading.open_seconds) + self.adopted
         assert reading.reused <= reading.acquired
         assert self._errors_before == internal_errors.count
         holders = self.watch.holders()
