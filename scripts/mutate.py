@@ -191,9 +191,9 @@ FAULTS = (
     Fault(
         "who adds a pool waits for a scrape to end",
         "groups.py",
-        "        let_others_run()\n        for watch in list(group.watches):\n"
+        "        courtesy.let_others_run()\n        for watch in list(group.watches):\n"
         "            watch.look()\n        with self._lock:\n",
-        "        with self._lock:\n            let_others_run()\n",
+        "        with self._lock:\n            courtesy.let_others_run()\n",
         ("tests/test_courtesy.py",),
     ),
     Fault(
@@ -209,6 +209,20 @@ FAULTS = (
         ".removesuffix(end)",
         "",
         ("tests/test_embedded.py",),
+    ),
+    Fault(
+        "a family in pieces has its description in each",
+        "rendering.py",
+        "text.removeprefix(head)",
+        "text",
+        ("tests/test_courtesy.py",),
+    ),
+    Fault(
+        "a scrape lets nobody else run",
+        "courtesy.py",
+        "perf_counter() - self._since >= EACH",
+        "False",
+        ("tests/test_courtesy.py",),
     ),
     Fault(
         "who runs the loop has asked",

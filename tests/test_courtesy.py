@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count, repeat
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import choose_encoder
 from sqlalchemy.pool import QueuePool
 
-from poolscope import collector, groups
+from poolscope import collector, courtesy
+from poolscope.rendering import rendered
 from poolscope.watch import Watches
 from support.waiting import PATIENCE
 
@@ -31,19 +35,31 @@ def registry(watches: Watches) -> CollectorRegistry:
     return registry
 
 
-def test_others_may_run_at_least_each_millisecond(
-    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return what is filled with pauses, as if each look at the clock came a second later."""
+    made: list[float] = []
+    monkeypatch.setattr(courtesy, "perf_counter", partial(next, count(1.0)))
+    monkeypatch.setattr(courtesy, "sleep", made.append)
+    return made
+
+
+def test_others_may_run_before_each_pool_and_each_sample(
+    registry: CollectorRegistry, pauses: list[float]
 ) -> None:
-    pauses: list[str] = []
-    for module in (groups, collector):
-        name = module.__name__
-        monkeypatch.setattr(module, "let_others_run", lambda name=name: pauses.append(name))
-    often = sum(len(family.samples) // collector.AT_ONCE for family in registry.collect())
-    assert often
-    pauses.clear()
+    samples = generate_latest(registry).count(b"\nconnpool_")
+    assert samples > POOLS
+    pieces = -(-POOLS // collector.IN_A_PIECE)
+    own = 1  # of internal errors, which is there at once
+    assert [courtesy.PAUSE] * (POOLS + samples - own + pieces) == pauses
+
+
+def test_a_scrape_makes_no_pauses_where_it_is_short(
+    registry: CollectorRegistry, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesy, "perf_counter", partial(next, repeat(0.0)))
     generate_latest(registry)
-    assert POOLS == pauses.count("poolscope.groups")
-    assert often == pauses.count("poolscope.collector")
+    assert not pauses
 
 
 def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
@@ -52,14 +68,29 @@ def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
     """An event loop would be blocked for that long: its pool may be one per request."""
     with ThreadPoolExecutor(1) as thread:
 
-        def add() -> None:
+        def add(_: object) -> None:
             one = pool()
             adding = thread.submit(watches.watch, one, f"added-{id(one)}", registry=registry)
             adding.result(timeout=PATIENCE).unwatch()
             added.append(one)
 
         added: list[QueuePool] = []
-        monkeypatch.setattr(groups, "let_others_run", add)
-        text = generate_latest(registry).decode()
+        scrape = iter(registry.collect())
+        with monkeypatch.context() as patched:
+            patched.setattr(courtesy.Courtesy, "let_others_run", add)
+            families = [next(scrape)]
+        families += scrape
     assert POOLS == len(added)
-    assert POOLS == text.count("\nconnpool_instances{")
+    (instances,) = [family for family in families if family.name == "connpool_instances"]
+    assert POOLS == len(instances.samples)
+
+
+@pytest.mark.parametrize("size", [1, 20, POOLS - 1, POOLS, POOLS + 1])
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_a_text_in_pieces_is_that_of_all_at_once(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, size: int, accept: str
+) -> None:
+    whole = choose_encoder(accept)[0](registry)
+    monkeypatch.setattr(collector, "IN_A_PIECE", size)
+    parts = rendered(registry, accept, "", {}).parts
+    assert whole == b"".join(parts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final, overload
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from poolscope.courtesy import let_others_run
+from poolscope.courtesy import Courtesy
 from poolscope.errors import internal_errors
 from poolscope.groups import Groups
 from poolscope.metrics import FAMILIES, INTERNAL_ERRORS, Family
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from poolscope.exporter_metrics import ExporterFamily
 
 
-AT_ONCE: Final = 64
-"""Samples that are made before others may run: about a millisecond's, in most formats."""
+IN_A_PIECE: Final = 100
+"""Reports of pools: to let go of many more at a time, or of their text, takes milliseconds."""
 
 
 class PoolCollector(Collector):
@@ -35,9 +36,19 @@ class PoolCollector(Collector):
         return [metric_of(family) for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
-        if reports := self.groups.reports():
-            for family in FAMILIES:
-                yield collected(family, reports)
+        pieces = _in_pieces(self.groups.reports())
+        if not pieces:
+            return
+        for family in FAMILIES:
+            yield collected(family, *pieces)
+        courtesy = Courtesy()
+        while pieces:
+            pieces.pop()
+            courtesy.let_others_run()
+
+
+def _in_pieces(reports: Sequence[Report]) -> list[Sequence[Report]]:
+    return [reports[start : start + IN_A_PIECE] for start in range(0, len(reports), IN_A_PIECE)]
 
 
 class Samples(Sequence[Sample]):
@@ -48,20 +59,23 @@ class Samples(Sequence[Sample]):
     that there is in the process, and block it for that long.
     """
 
-    def __init__(self, family: Family, reports: Sequence[Report]) -> None:
+    def __init__(self, family: Family, pieces: Sequence[Sequence[Report]]) -> None:
         self._family = family
-        self._reports = reports
+        self._pieces = pieces
 
     def __iter__(self) -> Iterator[Sample]:
-        for number, sample in enumerate(self._each(), 1):
-            if not number % AT_ONCE:
-                let_others_run()
+        courtesy = Courtesy()
+        for sample in self._each():
+            courtesy.let_others_run()
             yield sample
 
+    def pieces(self) -> Iterator[Metric]:
+        """Yield the family in pieces, each with the samples of some of the pools."""
+        for piece in self._pieces:
+            yield collected(self._family, piece)
+
     def _each(self) -> Iterator[Sample]:
-        if self._family is INTERNAL_ERRORS:
-            yield Sample(self._family.name, {}, float(internal_errors.count))
-        for report in self._reports:
+        for report in chain.from_iterable(self._pieces):
             if self._family.stays or report.reading.live:
                 yield from _samples(self._family, report)
 
@@ -76,10 +90,13 @@ class Samples(Sequence[Sample]):
         return list(self)[index]
 
 
-def collected(family: Family, reports: Sequence[Report]) -> Metric:
+def collected(family: Family, *pieces: Sequence[Report]) -> Metric:
     """Return the family with the samples of all pools."""
     metric = metric_of(family)
-    metric.samples = Samples(family, reports)  # type: ignore[assignment]  # as good as a list
+    if family is INTERNAL_ERRORS:
+        metric.add_sample(family.name, {}, float(internal_errors.count))
+    else:
+        metric.samples = Samples(family, pieces)  # type: ignore[assignment]  # as good as a list
     return metric
 
 
@@ -89,8 +106,6 @@ def metric_of(family: Family | ExporterFamily) -> Metric:
 
 
 def _samples(family: Family, report: Report) -> Iterator[Sample]:
-    if not family.labels:
-        return
     for values, value in family.samples(report):
         labels = dict(zip(family.labels, (report.pool, report.kind, *values), strict=True))
         if isinstance(value, tuple):

@@ -7,13 +7,24 @@ an event loop that gets to run twice for one of its turns would be late by 10.
 
 from __future__ import annotations
 
-import time
+from time import perf_counter, sleep
 from typing import Final
 
-PAUSE: Final = 0.00001
-"""Seconds. It is just not nothing, so that somebody else is sure to get to run."""
+EACH: Final = 0.001
+"""Seconds between pauses, and what a sample or the reading of a pool takes."""
+
+PAUSE: Final = 0.00015
+"""Seconds: as long as it takes another thread to wake up, or this one would be before it again."""
 
 
-def let_others_run() -> None:
-    """Make a pause; to be called about every ms, while holding no lock."""
-    time.sleep(PAUSE)
+class Courtesy:
+    """Of one thread that has something to do for long; to be asked while it holds no lock."""
+
+    def __init__(self) -> None:
+        self._since = perf_counter()
+
+    def let_others_run(self) -> None:
+        """Make a pause, if the last one was some time ago."""
+        if perf_counter() - self._since >= EACH:
+            sleep(PAUSE)
+            self._since = perf_counter()

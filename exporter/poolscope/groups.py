@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from poolscope.alarm import Alarm
-from poolscope.courtesy import let_others_run
+from poolscope.courtesy import Courtesy
 from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
@@ -182,11 +182,12 @@ class Groups:
         with self._lock:
             self._settle()
             groups = list(self._groups.values())
-        return [report for group in groups for report in self._reports(group)]
+        courtesy = Courtesy()
+        return [report for group in groups for report in self._reports(group, courtesy)]
 
-    def _reports(self, group: Group) -> list[Report]:
+    def _reports(self, group: Group, courtesy: Courtesy) -> list[Report]:
         """Return the report of a group, if it is shown; who adds a pool waits for no more."""
-        let_others_run()
+        courtesy.let_others_run()
         for watch in list(group.watches):
             watch.look()
         with self._lock:

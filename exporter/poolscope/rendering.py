@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
+from poolscope.collector import Samples
+
 COMPRESSION: Final = 1
 """
 The level, of 1 to 9: of metrics, the highest one makes 5 % of the text, and the lowest 5.3 % in a
@@ -70,9 +72,19 @@ def rendered(
 def _texts(registry: Any, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
     end = encode(_Families())  # OpenMetrics has a line for that
     for family in registry.collect():
-        yield encode(_Families(family)).removesuffix(end)
+        head, *texts = [encode(_Families(piece)).removesuffix(end) for piece in _pieces(family)]
+        yield b"".join((head, *(text.removeprefix(head) for text in texts)))
     if end:
         yield end
+
+
+def _pieces(family: Metric) -> Iterator[Metric]:
+    """Yield what is one text each; where there is more than one, the first has no samples."""
+    if isinstance(family.samples, Samples):
+        yield Metric(family.name, family.documentation, family.type)
+        yield from family.samples.pieces()
+    else:
+        yield family
 
 
 def _compressed(parts: Sequence[bytes]) -> list[bytes]:
