@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import re
 import sys
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -361,6 +363,19 @@ class TestEnds:
         engine.connect().close()
         assert 2 == len(calls)
         assert inner is not outer
+
+    @pytest.mark.parametrize("bound", [True, False])
+    def test_what_was_put_over_before_is_there_again(self, watches: Watches, bound: bool) -> None:
+        engine = sqlite()
+        pool: Any = engine.pool
+        own: Any = types.MethodType(lambda pool: type(pool).connect(pool), pool)
+        pool.connect = own = own if bound else functools.partial(own)
+        watch = watches.watch(engine, registry=None)
+        assert pool.connect is not own
+        engine.connect().close()
+        watch.unwatch()
+        assert own is vars(pool)["connect"]
+        assert 1 == watch.snapshot().acquired
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -134,7 +134,7 @@ class ConnectorHooks(Hooks):
         watch.add_pool(self.ledger)
         _watched[connector] = self
         for name in PUT_OVER:
-            put_over(connector, name, getattr(self, f"_over_{name.strip('_')}"), self)
+            put_over(connector, name, getattr(self, f"_over_{name.strip('_')}"))
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
         for host, protocol, out in existing(connector):
@@ -364,7 +364,7 @@ class ConnectorHooks(Hooks):
         self._hosts[id(protocol)] = host
         for name in PUT_OVER_PROTOCOL:
             if hasattr(protocol, name):
-                put_over(protocol, name, functools.partial(self._over_end, protocol), self)
+                put_over(protocol, name, functools.partial(self._over_end, protocol))
 
     def _let_go(self, protocol: Any) -> None:
         for name in PUT_OVER_PROTOCOL:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
-
-MARK: Final = "__poolscope__"
-
-
-class Mark(NamedTuple):
-    """What is needed to take a function off; kept at the function, so that it dies with it."""
-
-    owner: object
-    covered: Any
-    """What the object's own dictionary had under the name, or None."""
+from contextlib import suppress
+from types import FunctionType, MethodType
+from typing import Any
 
 
-def put_over(
-    target: object, name: str, wrap: Callable[[Any], Callable[..., Any]], owner: object
-) -> None:
+def put_over(target: object, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> None:
     """
     Put `wrap(original)` over the method `name` of this one object.
 
-    The type of the object stays, and so do all other objects of the type.
+    The type of the object stays, and so do all other objects of the type. What `wrap` returns is a
+    function that uses `original`, and the `self` whose method `wrap` is, under these names: that
+    says all that is needed to take it off, and dies with it.
     """
-    wrapper = wrap(getattr(target, name))
-    setattr(wrapper, MARK, Mark(owner, vars(target).get(name)))
-    setattr(target, name, wrapper)
+    setattr(target, name, wrap(getattr(target, name)))
+
+
+def is_over(target: object, name: str, owner: object) -> bool:
+    """Whether `owner` has put something over the method `name`, and nobody else has since."""
+    return _variable(vars(target).get(name), "self") is owner
 
 
 def take_off(target: object, name: str, owner: object) -> None:
@@ -35,10 +30,20 @@ def take_off(target: object, name: str, owner: object) -> None:
 
     If somebody else has since put a function over it, that one calls ours, which stays.
     """
-    mark = getattr(vars(target).get(name), MARK, None)
-    if mark is None or mark.owner is not owner:
+    if not is_over(target, name, owner):
         return
-    if mark.covered is None:
+    original = _variable(vars(target)[name], "original")
+    own = isinstance(original, MethodType) and original.__self__ is target
+    if own and original.__func__ is getattr(type(target), name, None):
         delattr(target, name)
     else:
-        setattr(target, name, mark.covered)
+        setattr(target, name, original)
+
+
+def _variable(function: object, name: str) -> Any:
+    """Return what a function has from the one that it was made in, or None."""
+    if isinstance(function, FunctionType) and name in function.__code__.co_freevars:
+        place = function.__code__.co_freevars.index(name)
+        with suppress(ValueError):  # there is nothing in it yet
+            return (function.__closure__ or ())[place].cell_contents
+    return None

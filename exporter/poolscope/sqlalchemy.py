@@ -26,7 +26,7 @@ from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
-from poolscope.patches import MARK, put_over, take_off
+from poolscope.patches import is_over, put_over, take_off
 from poolscope.report import Info
 from poolscope.sqlalchemy_names import Namer
 from poolscope.sqlalchemy_pools import (
@@ -122,7 +122,7 @@ class PoolHooks:
         watch.add_pool(self.ledger)
         _watched[pool] = self
         for name in PUT_OVER:
-            put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"), self)
+            put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"))
         self._queueing.put_over(pool)
         if pool._pre_ping or pool.dispatch.checkout:
             self.see_taken()
@@ -232,8 +232,8 @@ class PoolHooks:
         Elsewhere the caller has it as soon as it is taken.
         """
         pool = self._collected()
-        if getattr(vars(pool).get("_do_get"), MARK, None) is None:
-            put_over(pool, "_do_get", self._over_do_get, self)
+        if not is_over(pool, "_do_get", self):
+            put_over(pool, "_do_get", self._over_do_get)
 
     def attended(self, proxied: Any, started: float) -> None:
         """An attempt has ended well, for which somebody waited or opened, maybe its own caller."""

@@ -65,7 +65,7 @@ class Queueing:
 
     def put_over(self, pool: Pool) -> None:
         for target, name, over in self._places(pool):
-            put_over(target, name, over, self)
+            put_over(target, name, over)
 
     def take_off(self, pool: Pool) -> None:
         for target, name, _ in self._places(pool):
