@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from poolscope.cells import Cells
 from poolscope.findings import Setup
 from poolscope.folder import Folder
 from poolscope.holders import Who
@@ -145,7 +146,7 @@ def test_whenever_a_process_is_killed_each_hold_is_there_once(
     class Watched:
         """The cells; each time that some are set, there is a state more."""
 
-        def __init__(self, cells: memoryview[float]) -> None:
+        def __init__(self, cells: Cells) -> None:
             self._cells = cells
 
         def __getitem__(self, where: Any) -> Any:

@@ -11,10 +11,16 @@ import math
 from bisect import bisect_left
 from collections.abc import MutableSequence, Sequence
 from operator import sub
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from poolscope.metrics import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 from poolscope.reading import GAUGES
+
+if TYPE_CHECKING:
+    from array import array
+
+Cells: TypeAlias = "array[float] | memoryview[float]"
+"""In private memory, or in a file."""
 
 PEAK_WINDOW: Final = 60.0
 """Seconds. Peaks live in the current and the previous window, so they look 60 to 120 s back."""

@@ -68,6 +68,9 @@ class Setup(NamedTuple):
     verifies_tls: bool = True
 
 
+FINE: Final = Setup()
+
+
 class Case(NamedTuple):
     """
     What is known of the pools of one name.

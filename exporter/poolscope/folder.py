@@ -88,6 +88,8 @@ class Folder:
 
     def segments(self, facts: Mapping[str, Any], failed: Callable[[], None]) -> Segments:
         """Return what makes segments of a pool; `failed` is called if one cannot be shared."""
+        if self._path is None and not self._failed:
+            return Segment
 
         def make(slots: int) -> Segment:
             if self._path is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from poolscope.alarm import Alarm
 from poolscope.courtesy import Courtesy
-from poolscope.findings import WATCHED, Case, Finding, Setup, findings_of
+from poolscope.findings import FINE, WATCHED, Case, Finding, findings_of
 from poolscope.holders import Holder, SharedSites
 from poolscope.hosts import busiest
 from poolscope.ledger import Ledger
@@ -46,7 +46,7 @@ class Group:
         self.alarm = Alarm(name, kind)
         self.sightings = Sightings(self._sighted)
         self.watches: list[Watch] = []
-        self._last_setup = Setup()
+        self._last_setup = FINE
         self._rising = Rising()
 
     def take(self, watch: Watch) -> None:

@@ -205,9 +205,9 @@ class Holds:
         numbers[_ACQUIRES] += len(some) - len(late) - slow
         numbers[_ACQUIRE_SUM] += took_in_all
         self.ended += late
-        self._set(memoryview(numbers), slots)
+        self._set(numbers, slots)
 
-    def _set(self, numbers: memoryview[float], slots: list[int]) -> None:
+    def _set(self, numbers: array[float], slots: list[int]) -> None:
         """Set the numbers, and let slots be free: for readers, all at once."""
         cells = self._cells
         if slots:

@@ -114,12 +114,10 @@ def ending(ledger: Ledger) -> End:
     It does what `returned` does, or returns False, and has done nothing.
     """
     cells, holds, leak_after = ledger._segment.cells, ledger.holds, ledger.leak_after
-    askers, ended, note, fold = holds.askers, holds.ended, holds.ended.append, ledger.fold
-    find, take_back, ask_less = holds.out.get, holds.out.pop, askers.pop
-    pending = ledger.pending
+    out, askers, ended, pending = holds.out, holds.askers, holds.ended, ledger.pending
 
     def end(key: Hashable, now: float) -> bool:
-        hold = find(key)
+        hold = out.get(key)
         if hold is None or pending:
             return False
         since, asked, who, back, slot = hold
@@ -129,12 +127,12 @@ def ending(ledger: Ledger) -> End:
         if slot:
             cells[slot + HOLD_ENDED] = now
         asker = who[2]
-        note((key, who, since - asked, held, slot))
-        take_back(key, None)
-        if (left := ask_less(asker, 1)) != 1:
+        ended.append((key, who, since - asked, held, slot))
+        out.pop(key, None)
+        if (left := askers.pop(asker, 1)) != 1:
             askers[asker] = left - 1
         if len(ended) >= MOST_ENDED:
-            fold()
+            ledger.fold()
         if now >= ledger.calm_until:
             ledger.recount(now, -1)
         return True

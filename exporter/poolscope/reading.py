@@ -129,6 +129,7 @@ _SECONDS: Final = (
     *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
     *(SCALARS + end - 1 for end in accumulate(_SIZES)),
 )
+_NO_SECONDS: Final = [0.0] * len(_SECONDS)
 
 
 class Rising:
@@ -141,7 +142,7 @@ class Rising:
     """
 
     def __init__(self) -> None:
-        self._seconds = [0.0] * len(_SECONDS)
+        self._seconds = _NO_SECONDS
 
     def raised(self, values: list[float]) -> list[float]:
         """Return the values of a reading, with no sum less than it was."""

@@ -13,9 +13,12 @@ import functools
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from poolscope.errors import internal_errors
+
+if TYPE_CHECKING:
+    from poolscope.cells import Cells
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorder")
@@ -63,7 +66,7 @@ class Recorder:
         if there are none.
     """
 
-    changing: memoryview[float] | None = None
+    changing: Cells | None = None
 
     def __init__(self) -> None:
         self._pending: Final[list[Callable[[], None]]] = []
@@ -115,14 +118,14 @@ class Recorder:
             finally:
                 self._changed(changing)
 
-    def _change(self) -> memoryview[float] | None:
+    def _change(self) -> Cells | None:
         changing = self.changing
         if changing is not None:
             # Odd, also where what began before did not end.
             changing[0] = changing[0] // 2 * 2 + 1
         return changing
 
-    def _changed(self, changing: memoryview[float] | None) -> None:
+    def _changed(self, changing: Cells | None) -> None:
         if changing is not None:
             changing[0] += 1
 

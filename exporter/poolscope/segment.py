@@ -41,6 +41,10 @@ MOST_LINES: Final = 1000
 """Whose numbers are remembered."""
 _PAGE: Final = 4096
 
+# Of all segments without slots: so nothing is ever put into them.
+_NOTHING_FREE: Final[list[int]] = []
+_NO_MARKS: Final[dict[int, Sequence[object]]] = {}
+
 
 class Segment:
     """
@@ -56,12 +60,11 @@ class Segment:
     wait_slots = range(0)
 
     def __init__(self, slots: int) -> None:
-        self.free: list[int] = []
-        self.marks: dict[int, Sequence[object]] = {}
+        self.free, self.marks = _NOTHING_FREE, _NO_MARKS
         self.cells = self._cells(slots)
 
-    def _cells(self, slots: int) -> memoryview[float]:
-        return memoryview(bytearray(8 * c.FIRST_LABEL)).cast("d")
+    def _cells(self, slots: int) -> c.Cells:
+        return array("d", bytes(8 * c.FIRST_LABEL))
 
     def mark(self, slot: int, who: Sequence[Any]) -> bool:
         """Let others know with whom the hold of the slot is; False if that is to be learnt."""
@@ -73,7 +76,7 @@ class Segment:
     def named(self, site: int, label: str) -> None:
         """The function that has its seconds at `site` is called that."""
 
-    def folding(self, numbers: memoryview[float], slots: Sequence[int]) -> None:
+    def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
         """`FOLDED` is about to be set and slots to be free, all at once for whoever reads."""
 
     def sighted(self, rule: str, site: Site | None) -> None:
@@ -140,10 +143,10 @@ class FileSegment(Segment):
     def named(self, site: int, label: str) -> None:
         self.cells[site + c.SITE_LABEL] = self._number(label)
 
-    def folding(self, numbers: memoryview[float], slots: Sequence[int]) -> None:
+    def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
         cells, between = self.cells, c.FIRST_FOLD + len(numbers)
         cells[c.FIRST_FOLD : between] = numbers
-        cells[between : between + len(slots)] = memoryview(array("d", slots))
+        cells[between : between + len(slots)] = array("d", slots)
         # Last: from now on, readers do what is wanted.
         cells[c.FOLDING] = 1 + len(slots)
 

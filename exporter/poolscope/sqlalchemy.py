@@ -28,7 +28,7 @@ from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
 from poolscope.patches import is_over, put_over, take_off
 from poolscope.report import Info
-from poolscope.sqlalchemy_names import Namer
+from poolscope.sqlalchemy_names import namer_of
 from poolscope.sqlalchemy_pools import (
     engine_of,
     existing_records,
@@ -94,10 +94,11 @@ class EngineHooks(Hooks):
         records.listen()
         PoolHooks(pool, watch, self.info, self.setup)
         self._watch = watch
-        self._namer = Namer(pool, watch)
+        self._namer = namer_of(pool, watch)
 
     def unhook(self) -> None:
-        self._namer.stop()
+        if self._namer is not None:
+            self._namer.stop()
         for pool, hooks in list(_watched.items()):
             if hooks.watch is self._watch:
                 hooks.unhook(pool)

@@ -20,20 +20,16 @@ IN_SERVER_SETTINGS: Final = "asyncpg"
 class Namer:
     """Names the connections that an engine opens; the application's own name for them stays."""
 
-    def __init__(self, pool: Pool, watch: Watch) -> None:
+    def __init__(self, dialect: Dialect, watch: Watch) -> None:
         self._watch = watch
-        self._dialect = pool._dialect
+        self._dialect = dialect
         self._options: dict[str, Any] = {}
-        # A bare pool has a stub instead, and calls whatever it was given.
-        self._listens = watch.application_name() is not None and isinstance(self._dialect, Dialect)
-        if self._listens:
-            event.listen(self._dialect, "do_connect", self.connecting)
+        event.listen(dialect, "do_connect", self.connecting)
 
     def stop(self) -> None:
-        if self._listens:
-            event.remove(self._dialect, "do_connect", self.connecting)
-            self._listens = False
-            self._put(self._dialect, self._options, None)
+        """Name no more of them; to be called once."""
+        event.remove(self._dialect, "do_connect", self.connecting)
+        self._put(self._dialect, self._options, None)
 
     @harmless
     def connecting(self, dialect: Any, _: object, __: object, options: dict[str, Any]) -> None:
@@ -46,6 +42,15 @@ class Namer:
             name_in(options, name)
         elif dialect.driver == IN_SERVER_SETTINGS:
             options["server_settings"] = name_in({**options.get("server_settings", {})}, name)
+
+
+def namer_of(pool: Pool, watch: Watch) -> Namer | None:
+    """Return what names the connections of a pool, if they are to have a name and can have one."""
+    dialect = pool._dialect
+    # A bare pool has a stub instead, and calls whatever it was given.
+    if watch.application_name() is None or not isinstance(dialect, Dialect):
+        return None
+    return Namer(dialect, watch)
 
 
 def name_in(settings: dict[str, Any], name: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from poolscope import applications, sites
 from poolscope.alarm import Alarm
 from poolscope.collector import PoolCollector
 from poolscope.errors import harmless
-from poolscope.findings import Finding, Setup
+from poolscope.findings import FINE, Finding, Setup
 from poolscope.folder import Folder
 from poolscope.groups import Groups
 from poolscope.holders import Hold, holds_of, longest_first
@@ -112,7 +112,7 @@ class Watch:
         self.first_of_name = False
         self.alarm: Alarm | None = None
         self.sightings = Sightings()
-        self.setup = Setup()
+        self.setup = FINE
         self._groups = groups
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
