@@ -121,8 +121,8 @@ FAULTS = (
     Fault(
         "a connection that the server closes stays idle",
         "aiohttp.py",
-        'PUT_OVER_PROTOCOL: Final = ("close", "abort", "connection_lost")',
-        'PUT_OVER_PROTOCOL: Final = ("close", "abort")',
+        'INSTEAD_OF_PROTOCOL: Final = ("close", "abort", "connection_lost")',
+        'INSTEAD_OF_PROTOCOL: Final = ("close", "abort")',
         ("tests/test_aiohttp.py",),
     ),
     Fault(

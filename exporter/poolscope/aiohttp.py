@@ -12,7 +12,6 @@ A connection is identified by its protocol (`ResponseHandler`).
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 import weakref
@@ -33,7 +32,7 @@ from poolscope.findings import Setup
 from poolscope.holders import Who
 from poolscope.holds import KEPT
 from poolscope.hosts import OTHER, BusyHosts
-from poolscope.patches import put_over, take_off
+from poolscope.patches import put_instead, put_over, take_off
 from poolscope.report import HostReading, Info
 from poolscope.tally import Limits
 from poolscope.watch import Hooks, Watch, default
@@ -46,7 +45,7 @@ KIND: Final = "aiohttp"
 #     connection_lost(), is_connected(), Connection.__del__() and ClientResponse.__del__(), which
 #     call _release(), the latter by Connection.release()
 PUT_OVER: Final = ("connect", "_release", "_close")
-PUT_OVER_PROTOCOL: Final = ("close", "abort", "connection_lost")
+INSTEAD_OF_PROTOCOL: Final = ("close", "abort", "connection_lost")
 
 _CONNECTION_DIES: Final = aiohttp.connector.Connection.__del__.__code__
 _CONNECTOR_DIES: Final = aiohttp.BaseConnector.__del__.__code__
@@ -362,22 +361,19 @@ class ConnectorHooks(Hooks):
     def _keep(self, protocol: Any, host: str) -> None:
         """Know the connection's host, and when it is closed or lost, in use or idle."""
         self._hosts[id(protocol)] = host
-        for name in PUT_OVER_PROTOCOL:
+        for name in INSTEAD_OF_PROTOCOL:
             if hasattr(protocol, name):
-                put_over(protocol, name, functools.partial(self._over_end, protocol))
+                put_instead(protocol, name, ConnectorHooks._end, self)
 
     def _let_go(self, protocol: Any) -> None:
-        for name in PUT_OVER_PROTOCOL:
+        for name in INSTEAD_OF_PROTOCOL:
             take_off(protocol, name, self)
 
-    def _over_end(self, protocol: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-        def end(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self.lost(protocol)  # which takes this function off, and ends the cycle
-
-        return end
+    def _end(self, protocol: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        finally:
+            self.lost(protocol)  # which takes this off, and ends the cycle
 
 
 def _is_collected(releasing: FrameType) -> bool:

@@ -19,9 +19,36 @@ def put_over(target: object, name: str, wrap: Callable[[Any], Callable[..., Any]
     setattr(target, name, wrap(getattr(target, name)))
 
 
+class Over:
+    """
+    What is called in the place of a method, or what covered it: `instead`, with the owner, the
+    object and the `original` before the arguments of the call.
+
+    It takes a third of the memory of what `put_over` makes, and twice the time.
+    """
+
+    __slots__ = ("instead", "original", "owner", "target")
+
+    def __init__(
+        self, instead: Callable[..., Any], owner: object, target: object, original: Any
+    ) -> None:
+        self.instead = instead
+        self.owner = owner
+        self.target = target
+        self.original = original
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.instead(self.owner, self.target, self.original, *args, **kwargs)
+
+
+def put_instead(target: object, name: str, instead: Callable[..., Any], owner: object) -> None:
+    """Have `instead` called in the place of a method that is seldom called; see `Over`."""
+    setattr(target, name, Over(instead, owner, target, getattr(target, name)))
+
+
 def is_over(target: object, name: str, owner: object) -> bool:
     """Whether `owner` has put something over the method `name`, and nobody else has since."""
-    return _variable(vars(target).get(name), "self") is owner
+    return _owner_and_original(vars(target).get(name))[0] is owner
 
 
 def take_off(target: object, name: str, owner: object) -> None:
@@ -30,14 +57,21 @@ def take_off(target: object, name: str, owner: object) -> None:
 
     If somebody else has since put a function over it, that one calls ours, which stays.
     """
-    if not is_over(target, name, owner):
+    found, original = _owner_and_original(vars(target).get(name))
+    if found is not owner:
         return
-    original = _variable(vars(target)[name], "original")
     own = isinstance(original, MethodType) and original.__self__ is target
     if own and original.__func__ is getattr(type(target), name, None):
         delattr(target, name)
     else:
         setattr(target, name, original)
+
+
+def _owner_and_original(over: object) -> tuple[object, Any]:
+    """Return whose something is that lies over a method, and what it covers; or None for both."""
+    if isinstance(over, Over):
+        return over.owner, over.original
+    return _variable(over, "self"), _variable(over, "original")
 
 
 def _variable(function: object, name: str) -> Any:

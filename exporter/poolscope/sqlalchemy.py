@@ -26,7 +26,7 @@ from poolscope.errors import harmless, report
 from poolscope.findings import Setup
 from poolscope.holders import Who, somebody
 from poolscope.holds import KEPT
-from poolscope.patches import is_over, put_over, take_off
+from poolscope.patches import is_over, put_instead, put_over, take_off
 from poolscope.report import Info
 from poolscope.sqlalchemy_names import namer_of
 from poolscope.sqlalchemy_pools import (
@@ -47,9 +47,8 @@ KIND: Final = "sqlalchemy"
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
 #   _ConnectionRecord.fairy_ref, a weak reference to what the caller has
-PUT_OVER: Final = (
-    "connect", "recreate", "_do_return_conn", "_invoke_creator", "_close_connection",
-)  # fmt: skip
+PUT_OVER: Final = ("connect", "_do_return_conn")
+INSTEAD: Final = ("recreate", "_invoke_creator", "_close_connection")
 
 _watched: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
 _attempts = itertools.count()
@@ -124,13 +123,15 @@ class PoolHooks:
         _watched[pool] = self
         for name in PUT_OVER:
             put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"))
+        for name in INSTEAD:
+            put_instead(pool, name, getattr(PoolHooks, f"_{name.strip('_')}"), self)
         self._queueing.put_over(pool)
         if pool._pre_ping or pool.dispatch.checkout:
             self.see_taken()
         self._adopt(existing_records(pool, scan=watch.first_of_name))
 
     def unhook(self, pool: Pool) -> None:
-        for name in (*PUT_OVER, "_do_get"):
+        for name in (*PUT_OVER, *INSTEAD, "_do_get"):
             take_off(pool, name, self)
         self._queueing.take_off(pool)
         _watched.pop(pool, None)
@@ -172,14 +173,6 @@ class PoolHooks:
 
         return connect
 
-    def _over_do_get(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        def do_get() -> Any:
-            record = original()
-            self.taken(record)
-            return record
-
-        return do_get
-
     def _over_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
         clock, ledger, opened = self.clock, self.ledger, self._opened
 
@@ -194,34 +187,34 @@ class PoolHooks:
 
         return do_return_conn
 
-    def _over_invoke_creator(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def invoke_creator(record: Any) -> Any:
-            attempt, started = next(_attempts), self.clock()
-            self.opening(attempt, started)
-            try:
-                connection = original(record)
-            except BaseException:
-                self.open_failed(attempt, started)
-                raise
-            self.opened(attempt, record, started)
-            return connection
+    # What is called instead of methods that are seldom called
 
-        return invoke_creator
+    def _do_get(self, _: Pool, original: Callable[[], Any]) -> Any:
+        record = original()
+        self.taken(record)
+        return record
 
-    def _over_close_connection(self, original: Callable[..., None]) -> Callable[..., None]:
-        def close_connection(connection: Any, **how: Any) -> None:
-            self.closed(connection)
-            original(connection, **how)
+    def _invoke_creator(self, _: Pool, original: Callable[[Any], Any], record: Any) -> Any:
+        attempt, started = next(_attempts), self.clock()
+        self.opening(attempt, started)
+        try:
+            connection = original(record)
+        except BaseException:
+            self.open_failed(attempt, started)
+            raise
+        self.opened(attempt, record, started)
+        return connection
 
-        return close_connection
+    def _close_connection(
+        self, _: Pool, original: Callable[..., None], connection: Any, **how: Any
+    ) -> None:
+        self.closed(connection)
+        original(connection, **how)
 
-    def _over_recreate(self, original: Callable[[], Pool]) -> Callable[[], Pool]:
-        def recreate() -> Pool:
-            pool = original()
-            self.replaced(pool)
-            return pool
-
-        return recreate
+    def _recreate(self, _: Pool, original: Callable[[], Pool]) -> Pool:
+        pool = original()
+        self.replaced(pool)
+        return pool
 
     # What is recorded
 
@@ -234,7 +227,7 @@ class PoolHooks:
         """
         pool = self._collected()
         if not is_over(pool, "_do_get", self):
-            put_over(pool, "_do_get", self._over_do_get)
+            put_instead(pool, "_do_get", PoolHooks._do_get, self)
 
     def attended(self, proxied: Any, started: float) -> None:
         """An attempt has ended well, for which somebody waited or opened, maybe its own caller."""

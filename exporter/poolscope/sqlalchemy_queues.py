@@ -11,17 +11,17 @@ import asyncio
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.pool import Pool
 from sqlalchemy.util import queue as sqla_queue
 
 from poolscope.errors import harmless
 from poolscope.holders import Who
 from poolscope.ledger import Ledger
 from poolscope.owners import place_of_asker
-from poolscope.patches import put_over, take_off
+from poolscope.patches import put_instead, put_over, take_off
 from poolscope.sites import NOWHERE
 from poolscope.watch import Watch
 
@@ -64,28 +64,20 @@ class Queueing:
         self._ledger: Final = ledger
 
     def put_over(self, pool: Pool) -> None:
-        for target, name, over in self._places(pool):
-            put_over(target, name, over)
+        target, name = _place_of(pool)
+        if name == "get":
+            put_over(target, name, functools.partial(self._over_async_get, target))
+        elif name == "wait":
+            put_instead(target, name, Queueing._block, self)
 
     def take_off(self, pool: Pool) -> None:
-        for target, name, _ in self._places(pool):
+        target, name = _place_of(pool)
+        if name:
             take_off(target, name, self)
 
-    def _places(self, pool: Pool) -> Iterator[tuple[object, str, Any]]:
-        """Yield what they wait in, the name of the method, and what is put over it."""
-        if isinstance(pool, QueuePool):
-            queue: Any = pool._pool
-            if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
-                yield queue, "get", functools.partial(self._over_async_get, queue)
-            else:
-                yield queue.not_empty, "wait", self._over_wait
-
-    def _over_wait(self, original: Callable[..., bool]) -> Callable[..., Any]:
-        def wait(timeout: float | None = None) -> Any:
-            self._blocking()
-            return self._wait(original, timeout)
-
-        return wait
+    def _block(self, _: object, original: Callable[..., bool], timeout: float | None = None) -> Any:
+        self._blocking()
+        return self._wait(original, timeout)
 
     def _over_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def get(block: bool = True, timeout: float | None = None) -> Any:
@@ -123,3 +115,13 @@ class Queueing:
         self._ledger.stopped_waiting(key, now)
         before = self.ended.get(key, NOT_WAITED).seconds
         self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))
+
+
+def _place_of(pool: Pool) -> tuple[Any, str]:
+    """Return what callers wait in, and the method that they wait in, or "" if they never wait."""
+    queue = getattr(pool, "_pool", None)
+    if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
+        return queue, "get"
+    if isinstance(queue, sqla_queue.Queue):
+        return queue.not_empty, "wait"
+    return None, ""
