@@ -25,7 +25,12 @@ POOL_SIZE: Final = 20
 
 
 def pools_of(number: int, size: int = POOL_SIZE) -> list[QueuePool]:
-    return [pool_of(size) for _ in range(number)]
+    """Return pools without connections, and with all that SQLAlchemy adds at their first use."""
+    pools = [pool_of(size) for _ in range(number)]
+    for pool in pools:
+        pool.connect().close()
+        pool.dispose()
+    return pools
 
 
 def allocated(make: Callable[[], Any]) -> tuple[int, Any]:

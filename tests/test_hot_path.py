@@ -14,7 +14,7 @@ from poolscope.cells import Cells
 from poolscope.findings import Setup
 from poolscope.folder import Folder
 from poolscope.holders import Who
-from poolscope.holds import KEPT, MOST_ENDED
+from poolscope.holds import KEPT, MOST_ENDED, Holds
 from poolscope.ledger import Ledger
 from poolscope.mapped import PoolFile
 from poolscope.reading import Reading, count_of
@@ -238,7 +238,7 @@ def test_what_ends_while_somebody_reads_is_there_once(
     before, sites = ledger.read(), ledger.sites()
 
     def disturbed(read: Callable[..., Any], ends: Iterator[str]) -> Callable[..., Any]:
-        def at_once(*args: float) -> Any:
+        def at_once(*args: Any) -> Any:
             found = read(*args)
             for key in ends:
                 assert ledger.end(key, clock())
@@ -247,12 +247,12 @@ def test_what_ends_while_somebody_reads_is_there_once(
         return at_once
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger.holds, "seconds", disturbed(ledger.holds.seconds, iter("a")))
+        patch.setattr(Holds, "seconds", disturbed(Holds.seconds, iter("a")))
         after = ledger.read()
     assert (before.acquired, 1) == (after.acquired, after.in_use)
     assert before.in_use_seconds == after.in_use_seconds
     with monkeypatch.context() as patch:
-        patch.setattr(ledger.holds, "sites", disturbed(ledger.holds.sites, iter("b")))
+        patch.setattr(Holds, "sites", disturbed(Holds.sites, iter("b")))
         now = ledger.sites()
     assert [(one.site, 0, one.in_use_seconds, 0, 0) for one in sites] == now
 

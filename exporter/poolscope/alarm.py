@@ -34,6 +34,8 @@ SHOWN: Final = 5
 class Alarm:
     """Logs time-outs of the pools of one name, at most one a minute, and what becomes of holds."""
 
+    __slots__ = ("_free", "_kind", "_next", "_pool")
+
     def __init__(self, pool: str, kind: str) -> None:
         self._pool: Final = pool
         self._kind: Final = kind

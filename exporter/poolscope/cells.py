@@ -100,7 +100,7 @@ SITES: Final = SHOWN_SITES + 1
 """One cell for each function, and one for all others: seconds of the holds that have ended."""
 
 FIRST_LABEL: Final = FIRST_SITE + SITES
-"""Up to here all segments have cells; the rest is for readers in other processes."""
+"""Up to here all segments may have cells; the rest is for readers in other processes."""
 
 SITE_LABEL: Final = SITES
 SITE_MORE: Final = 2 * SITES

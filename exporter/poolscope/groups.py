@@ -36,6 +36,11 @@ class Group:
     shown: False after the last watch was ended with `unwatch`, until there is a new one.
     """
 
+    __slots__ = (
+        "_last_setup", "_rising", "alarm", "created", "ended", "kind", "name", "shown",
+        "sightings", "sites", "watches",
+    )  # fmt: skip
+
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind

@@ -92,9 +92,10 @@ class SiteReading(NamedTuple):
 class SharedSites:
     """What several pools of one name have at each function, those that are gone included."""
 
+    __slots__ = ("_ended", "_last")
+
     def __init__(self) -> None:
         self._ended: dict[str, float] = {}
-        self._shown: dict[str, None] = {}
         self._last: dict[str, float] = {}
 
     def ended(self, readings: Iterable[SiteReading]) -> None:
@@ -124,11 +125,10 @@ class SharedSites:
 
     def _name(self, label: str) -> str:
         # Once shown, always shown: a counter must not move to another label.
-        if label in self._shown or label == OTHER:
-            return label
-        if len(self._shown) >= SHOWN_SITES:
-            return OTHER
-        self._shown[label] = None
+        if label not in self._last and label != OTHER:
+            if len(self._last) - (OTHER in self._last) >= SHOWN_SITES:
+                return OTHER
+            self._last[label] = 0.0
         return label
 
 

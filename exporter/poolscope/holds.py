@@ -73,20 +73,26 @@ class Holds:
     The ledger's lock protects what the methods do. A hold may begin without it.
     """
 
+    __slots__ = (
+        "_abandoned", "_backs", "_cells", "_labels", "_leak_after", "_looked_at", "_segment",
+        "askers", "ended", "look_at", "news", "out", "site_cells",
+    )  # fmt: skip
+
     def __init__(self, leak_after: float) -> None:
         self.out: dict[Hashable, Hold] = {}
         self.ended: list[Ended] = []
         self.askers: dict[Hashable, int] = {}
-        self.site_cells: dict[Function | None, int] = {}
+        self.site_cells: dict[Function, int] = {}
         self.look_at = math.inf
         self.news: list[News] = []
         self._leak_after = leak_after
         self._labels: dict[str, int] = {}
         # Of those whose end is looked at with care, what the hold would have.
         self._backs: dict[Hashable, Back] = {}
-        # Dictionaries, as an empty set has three times their size.
+        # A dictionary, as an empty set has three times its size.
         self._abandoned: dict[Hashable, None] = {}
-        self._told: dict[Hashable, None] = {}
+        # What was overdue then has been told.
+        self._looked_at = -math.inf
 
     def start(self, segment: Segment, now: float) -> None:
         """Begin with nothing, in a segment whose cells are all 0.0."""
@@ -94,11 +100,10 @@ class Holds:
         self._cells = segment.cells
         for known in (self.out, self.askers, self.site_cells, self._labels, self._backs):
             known.clear()
-        for marked in (self._abandoned, self._told):
-            marked.clear()
+        self._abandoned.clear()
+        self._looked_at = -math.inf
         self.ended.clear()
         self.news.clear()
-        self.site_cells[None] = c.OF_NOBODY
         self.look_at = now + self._leak_after
 
     def who(self, key: Hashable) -> Who | None:
@@ -174,12 +179,13 @@ class Holds:
             self._fold(some)
 
     def _fold(self, some: list[Ended]) -> None:
-        numbers = array("d", self._cells[c.FOLDED].tobytes())
         out, bisect = self.out, bisect_left
+        slow: list[int] = []
         lasted: list[int] = []
+        sites: list[tuple[int, float]] = []
         slots: list[int] = []
         late: list[Ended] = []
-        slow, took_in_all = 0, 0.0
+        took_in_all = 0.0
         function: Function | None = some[0][1][0]
         of_function = 0.0
         for key, who, took, held, slot in some:
@@ -190,19 +196,24 @@ class Holds:
                     continue
             took_in_all += took
             if took > QUICK:
-                numbers[_ACQUIRES + bisect(ACQUIRE_BUCKETS, took)] += 1.0
-                slow += 1
+                slow.append(bisect(ACQUIRE_BUCKETS, took))
             lasted.append(bisect(HOLD_BUCKETS, held))
             if who[0] is not function:
-                numbers[self.site_cell(function) - _FIRST] += of_function
+                sites.append((self.site_cell(function), of_function))
                 function, of_function = who[0], 0.0
             of_function += held
             if slot:
                 slots.append(slot)
-        numbers[self.site_cell(function) - _FIRST] += of_function
+        sites.append((self.site_cell(function), of_function))
+        # Only now, as a function that is new has got a cell.
+        numbers = array("d", self._cells[c.FOLDED].tobytes())
+        for cell, seconds in sites:
+            numbers[cell - _FIRST] += seconds
         for bucket in set(lasted):
             numbers[_HOLDS + bucket] += lasted.count(bucket)
-        numbers[_ACQUIRES] += len(some) - len(late) - slow
+        for bucket in slow:
+            numbers[_ACQUIRES + bucket] += 1.0
+        numbers[_ACQUIRES] += len(lasted) - len(slow)
         numbers[_ACQUIRE_SUM] += took_in_all
         self.ended += late
         self._set(numbers, slots)
@@ -228,6 +239,8 @@ class Holds:
 
     def site_cell(self, function: Function | None) -> int:
         """Return the cell of the function's seconds, which is that of all others after many."""
+        if function is None:
+            return c.OF_NOBODY
         cell = self.site_cells.get(function)
         if cell is None:
             label = self._shown(function)
@@ -236,7 +249,6 @@ class Holds:
                 self._segment.named(site, label)
             if len(self.site_cells) > REMEMBERED_FUNCTIONS:
                 self.site_cells.clear()
-                self.site_cells[None] = c.OF_NOBODY
             cell = self.site_cells[function] = self._labels[label]
         return cell
 
@@ -300,14 +312,14 @@ class Holds:
     def look(self, now: float) -> None:
         """Make news of what has become overdue, and know when to look again."""
         oldest = now
-        for key, (since, _, who, _, _) in list(self.out.items()):
-            if since == c.TAKEN or key in self._told:
+        for since, _, who, _, _ in list(self.out.values()):
+            if since == c.TAKEN or self._looked_at - since > self._leak_after:
                 continue
             if now - since > self._leak_after:
-                self._told[key] = None
                 self._note(News("overdue", _known(who), now - since))
             else:
                 oldest = min(oldest, since)
+        self._looked_at = max(now, self._looked_at)
         # What begins later becomes overdue later.
         self.look_at = oldest + self._leak_after
 
@@ -318,7 +330,6 @@ class Holds:
             self._cells[c.ABANDONED] = len(self._abandoned)
             returned = False
         if held > self._leak_after:
-            self._told.pop(key, None)
             self._cells[c.WAS_OVERDUE] += 1
             if returned:
                 self._cells[c.RECOVERED] += 1

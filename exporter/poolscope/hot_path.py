@@ -44,16 +44,15 @@ def beginning(ledger: Ledger) -> Begin:
     is its caller's. Of an ordinary use it does what `served` does now, and returns None. Else it
     has done nothing, and returns who asks; with a key of no connection that is all it does.
     """
-    segment, holds, pending, opened = ledger._segment, ledger.holds, ledger.pending, ledger._open
-    cells, shared, free, marks = segment.cells, segment.shared, segment.free, segment.marks
-    out, askers, mark = holds.out, holds.askers, segment.mark
-    clock, call_sites = ledger.clock, ledger.call_sites
+    segment, opened, pending = ledger._segment, ledger._open, ledger.pending
+    cells, shared = segment.cells, segment.shared
+    out, askers = ledger.holds.out, ledger.holds.askers
 
     def begin(
         key: Hashable, asked: float, back: Back, depth: int = 2, given: Who | None = None
     ) -> Any:
         asker: Hashable
-        now = clock()
+        now = ledger.clock()
         if given is not None:
             who: Any = given
             asker = who[2]
@@ -67,7 +66,7 @@ def beginning(ledger: Ledger) -> Begin:
             else:
                 # Weak: a task that is done has its error, whose frames have what they forgot.
                 asker, owner = ref(task), task.get_name()
-            if call_sites:
+            if ledger.call_sites:
                 frame: FrameType | None = _getframe(depth)
                 while frame is not None:
                     function = known(id(frame.f_code)) or know(frame)
@@ -89,11 +88,11 @@ def beginning(ledger: Ledger) -> Begin:
         slot = 0
         if shared:
             try:
-                slot = free.pop()
+                slot = segment.free.pop()
             except IndexError:
                 return who
-            if marks[slot] != who and not mark(slot, who):
-                free.append(slot)
+            if segment.marks[slot] != who and not segment.mark(slot, who):
+                segment.free.append(slot)
                 return who
         out[key] = now, asked, who, back, slot
         askers[asker] = 1
@@ -113,7 +112,7 @@ def ending(ledger: Ledger) -> End:
 
     It does what `returned` does, or returns False, and has done nothing.
     """
-    cells, holds, leak_after = ledger._segment.cells, ledger.holds, ledger.leak_after
+    cells, holds = ledger._segment.cells, ledger.holds
     out, askers, ended, pending = holds.out, holds.askers, holds.ended, ledger.pending
 
     def end(key: Hashable, now: float) -> bool:
@@ -122,7 +121,7 @@ def ending(ledger: Ledger) -> End:
             return False
         since, asked, who, back, slot = hold
         held = now - since
-        if held > leak_after or back() is None:
+        if held > ledger.leak_after or back() is None:
             return False
         if slot:
             cells[slot + HOLD_ENDED] = now

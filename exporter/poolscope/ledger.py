@@ -32,6 +32,8 @@ class Ledger(Readable):
     holds: what is out.
     """
 
+    __slots__ = ("begin", "end")
+
     begin: Begin
     end: End
 

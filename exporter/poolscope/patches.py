@@ -1,4 +1,9 @@
-"""Functions put over the methods of one object, and taken off again."""
+"""
+Functions put over the methods of one object, and taken off again.
+
+The type of the object stays, and so do all other objects of the type. Nothing looks at the object's
+`__dict__`: Python would make one, which takes a kilobyte, where attributes lie in the object.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +17,37 @@ def put_over(target: object, name: str, wrap: Callable[[Any], Callable[..., Any]
     """
     Put `wrap(original)` over the method `name` of this one object.
 
-    The type of the object stays, and so do all other objects of the type. What `wrap` returns is a
-    function that uses `original`, and the `self` whose method `wrap` is, under these names: that
-    says all that is needed to take it off, and dies with it.
+    What `wrap` returns is a function that uses `original`, and the `self` whose method `wrap` is,
+    under these names: that says all that is needed to take it off, and dies with it.
     """
     setattr(target, name, wrap(getattr(target, name)))
 
 
 class Over:
     """
-    What is called in the place of a method, or what covered it: `instead`, with the owner, the
-    object and the `original` before the arguments of the call.
+    What is called in the place of a method, or what `covered` it: `instead`, with the owner, the
+    object and the original before the arguments of the call.
 
-    It takes a third of the memory of what `put_over` makes, and twice the time.
+    It takes a fifth of the memory of what `put_over` makes, and more time.
     """
 
-    __slots__ = ("instead", "original", "owner", "target")
+    __slots__ = ("covered", "instead", "name", "owner", "target")
 
     def __init__(
-        self, instead: Callable[..., Any], owner: object, target: object, original: Any
+        self, target: object, name: str, instead: Callable[..., Any], owner: object
     ) -> None:
+        self.target = target
+        self.name = name
         self.instead = instead
         self.owner = owner
-        self.target = target
-        self.original = original
+        found = getattr(target, name)
+        self.covered = None if _is_of_type(found, target, name) else found
+
+    @property
+    def original(self) -> Any:
+        if self.covered is not None:
+            return self.covered
+        return MethodType(getattr(type(self.target), self.name), self.target)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.instead(self.owner, self.target, self.original, *args, **kwargs)
@@ -43,12 +55,12 @@ class Over:
 
 def put_instead(target: object, name: str, instead: Callable[..., Any], owner: object) -> None:
     """Have `instead` called in the place of a method that is seldom called; see `Over`."""
-    setattr(target, name, Over(instead, owner, target, getattr(target, name)))
+    setattr(target, name, Over(target, name, instead, owner))
 
 
 def is_over(target: object, name: str, owner: object) -> bool:
     """Whether `owner` has put something over the method `name`, and nobody else has since."""
-    return _owner_and_original(vars(target).get(name))[0] is owner
+    return _owner_and_original(getattr(target, name, None))[0] is owner
 
 
 def take_off(target: object, name: str, owner: object) -> None:
@@ -57,14 +69,22 @@ def take_off(target: object, name: str, owner: object) -> None:
 
     If somebody else has since put a function over it, that one calls ours, which stays.
     """
-    found, original = _owner_and_original(vars(target).get(name))
+    found, original = _owner_and_original(getattr(target, name, None))
     if found is not owner:
         return
-    own = isinstance(original, MethodType) and original.__self__ is target
-    if own and original.__func__ is getattr(type(target), name, None):
+    if _is_of_type(original, target, name):
         delattr(target, name)
     else:
         setattr(target, name, original)
+
+
+def _is_of_type(method: object, target: object, name: str) -> bool:
+    """Whether that is what the object has of its type, rather than something of its own."""
+    return (
+        isinstance(method, MethodType)
+        and method.__self__ is target
+        and method.__func__ is getattr(type(target), name, None)
+    )
 
 
 def _owner_and_original(over: object) -> tuple[object, Any]:

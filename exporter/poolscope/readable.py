@@ -21,6 +21,8 @@ READS: Final = 10
 class Readable(Tally):
     """A tally that can be read. Times are readings of `clock`, in seconds."""
 
+    __slots__ = ()
+
     def settle(self) -> None:
         if self.holds.ended:
             changing = self._change()

@@ -141,6 +141,8 @@ class Rising:
     the order of what is added.
     """
 
+    __slots__ = ("_seconds",)
+
     def __init__(self) -> None:
         self._seconds = _NO_SECONDS
 

@@ -66,9 +66,10 @@ class Recorder:
         if there are none.
     """
 
-    changing: Cells | None = None
+    __slots__ = ("_lock", "_pending", "changing")
 
     def __init__(self) -> None:
+        self.changing: Cells | None = None
         self._pending: Final[list[Callable[[], None]]] = []
         self.reset()
 

@@ -48,13 +48,16 @@ _NO_MARKS: Final[dict[int, Sequence[object]]] = {}
 
 class Segment:
     """
-    Cells in private memory, all 0.0 at first; nobody else reads them, so there are no slots.
+    Cells in private memory, all 0.0 at first; nobody else reads them, so there are no slots, and
+    functions have cells when they are named.
 
     shared: whether others read it, who must be told while it changes.
     free: first cells of the hold slots that nothing has.
     wait_slots: cells for waits.
     marks: by the first cell of a slot, with whom its last hold was.
     """
+
+    __slots__ = ("cells", "free", "marks")
 
     shared = False
     wait_slots = range(0)
@@ -64,7 +67,7 @@ class Segment:
         self.cells = self._cells(slots)
 
     def _cells(self, slots: int) -> c.Cells:
-        return array("d", bytes(8 * c.FIRST_LABEL))
+        return array("d", bytes(8 * c.FIRST_SITE))
 
     def mark(self, slot: int, who: Sequence[Any]) -> bool:
         """Let others know with whom the hold of the slot is; False if that is to be learnt."""
@@ -74,7 +77,9 @@ class Segment:
         """Know a line of a function, which is shown by the label, for marks to come."""
 
     def named(self, site: int, label: str) -> None:
-        """The function that has its seconds at `site` is called that."""
+        """The next function that has its seconds in a cell, at `site`, is called that."""
+        if isinstance(self.cells, array):
+            self.cells.append(0.0)
 
     def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
         """`FOLDED` is about to be set and slots to be free, all at once for whoever reads."""

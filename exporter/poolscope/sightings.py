@@ -25,18 +25,20 @@ class Sightings:
     told: is called with each new one.
     """
 
+    __slots__ = ("_places", "_sites", "_told")
+
     def __init__(self, told: Callable[[str, Site | None], None] = _nobody) -> None:
         self._told = told
-        self._sites: dict[str, dict[Site | None, None]] = {}
+        self._sites: dict[str, list[Site | None]] = {}
         self._places: dict[tuple[str, Place], None] = {}
 
     def note(self, rule: str, site: Site | None) -> None:
         """The rule was seen to be broken at that line, or at one that is not known."""
         sites = self._sites.get(rule)
         if sites is None:
-            sites = self._sites.setdefault(rule, {})
+            sites = self._sites.setdefault(rule, [])
         if site not in sites and len(sites) < KEPT_SITES:
-            sites[site] = None
+            sites.append(site)
             self._told(rule, site)
 
     def note_at(self, rule: str, place: Place) -> None:
@@ -53,6 +55,7 @@ class Sightings:
     def read(self) -> dict[str, tuple[str, ...]]:
         """Return the lines that are known, by rule; a rule that is here was broken."""
         return {
-            rule: tuple(str(site) for site in list(sites) if site is not None)
+            # Two threads may have noted the same.
+            rule: tuple(str(site) for site in dict.fromkeys(sites) if site is not None)
             for rule, sites in list(self._sites.items())
         }

@@ -82,6 +82,8 @@ def hook(target: object, watch: Watch) -> EngineHooks:
 class EngineHooks(Hooks):
     """The pool of an engine, and the pools that replace it: `dispose` makes a new one."""
 
+    __slots__ = ("_namer", "_watch", "info", "setup")
+
     def __init__(self, pool: Pool, watch: Watch) -> None:
         self.info = Info(
             type(pool).__name__,
@@ -108,10 +110,16 @@ class EngineHooks(Hooks):
 class PoolHooks:
     """One pool object. Holds no reference to it, so that it goes when the application lets go."""
 
+    __slots__ = (
+        "_closing", "_collected", "_opened", "_queueing", "clock", "info", "ledger", "setup",
+        "watch",
+    )  # fmt: skip
+
     def __init__(self, pool: Pool, watch: Watch, info: Info, setup: Setup) -> None:
         self.watch: Final = watch
         self.clock: Final = watch.clock
-        self.about: Final = info, setup
+        self.info: Final = info
+        self.setup: Final = setup
         self.ledger: Final = watch.new_ledger(limits_of(pool), info, setup)
         self._queueing: Final = Queueing(watch, self.ledger)
         # By caller: of the attempt in flight the record that had to be opened; and the record
@@ -141,9 +149,7 @@ class PoolHooks:
     # What is put over the pool's methods
 
     def _over_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        clock, ledger, waited, opened = (
-            self.clock, self.ledger, self._queueing.ended, self._opened,
-        )  # fmt: skip
+        clock, ledger, waited = self.clock, self.ledger, self._queueing.ended
         pool: Any = self._collected()
         dispatch, silent = pool.dispatch, pool.dispatch.checkout
         of_class = silent.parent_listeners
@@ -161,7 +167,7 @@ class PoolHooks:
                 raise
             try:
                 record = proxied._connection_record
-                if waited or opened or record is None:
+                if waited or self._opened or record is None:
                     self.attended(proxied, started)
                 else:
                     who = ledger.begin(id(record), started, record.fairy_ref)
@@ -174,12 +180,16 @@ class PoolHooks:
         return connect
 
     def _over_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
-        clock, ledger, opened = self.clock, self.ledger, self._opened
+        clock, ledger = self.clock, self.ledger
 
         def do_return_conn(record: Any) -> None:
             # Before the pool has it: another thread may take it at once.
             try:
-                if opened or record.dbapi_connection is None or not ledger.end(id(record), clock()):
+                if (
+                    self._opened
+                    or record.dbapi_connection is None
+                    or not ledger.end(id(record), clock())
+                ):
                     self.returned(record)
             except Exception:
                 report("PoolHooks.returned")
@@ -332,7 +342,7 @@ class PoolHooks:
         """The pool takes no new callers, the new one does; connections that are out come back."""
         self.watch.follow_fork()
         self.ledger.retired(self.clock())
-        PoolHooks(pool, self.watch, *self.about).ledger.replace(self.ledger)
+        PoolHooks(pool, self.watch, self.info, self.setup).ledger.replace(self.ledger)
 
     def _adopt(self, found: Iterable[Any]) -> None:
         for record in found:

@@ -57,6 +57,8 @@ class Queueing:
     ended: by caller, of the attempt in flight, how long that has waited, and who asks.
     """
 
+    __slots__ = ("_asked", "_ledger", "_watch", "ended")
+
     def __init__(self, watch: Watch, ledger: Ledger) -> None:
         self.ended: Final[dict[int, Waited]] = {}
         self._asked: Final[dict[int, Who]] = {}

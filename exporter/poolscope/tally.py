@@ -49,6 +49,12 @@ def nothing() -> None:
 class Tally(Recorder):
     """The state of a ledger. Times are readings of `clock`, in seconds."""
 
+    __slots__ = (
+        "_cells", "_coming", "_look", "_open", "_opening", "_retired", "_rising", "_segment",
+        "_segments", "_waits", "call_sites", "calm_until", "calm_up_to", "clock", "holds",
+        "leak_after", "limits", "sightings",
+    )  # fmt: skip
+
     def __init__(
         self,
         limits: Limits,

@@ -14,10 +14,12 @@ class Waits:
     they began; the others are only counted there.
     """
 
+    __slots__ = ("_cells", "_free", "_shared", "_waits")
+
     def __init__(self, segment: Segment) -> None:
         self._cells = segment.cells
         self._shared = segment.shared
-        self._free = list(segment.wait_slots)
+        self._free = list(segment.wait_slots) or segment.free
         self._waits: dict[Hashable, tuple[float, int]] = {}
 
     def __contains__(self, key: object) -> bool:

@@ -39,6 +39,8 @@ SUPPORTED: Final = (
 class Hooks(ABC):
     """What an adapter has put into one pool, to be taken out again."""
 
+    __slots__ = ()
+
     info: Info
     setup: Setup
 
@@ -86,6 +88,12 @@ class Watch:
     It does not keep the pool alive, and can be asked for a snapshot after the pool is gone. Used
     as a context manager it ends with the block.
     """
+
+    __slots__ = (
+        "__weakref__", "_folder", "_groups", "_service", "alarm", "call_sites", "clock", "ended",
+        "first_of_name", "hooks", "kind", "leak_after", "ledgers", "name", "setup", "sightings",
+        "site",
+    )  # fmt: skip
 
     def __init__(
         self,
