@@ -232,6 +232,20 @@ FAULTS = (
         ("tests/test_watch.py",),
     ),
     Fault(
+        "who waits logs while all others wait for the queue",
+        "sqlalchemy_queues.py",
+        "self._ledger.ask(key=LOCKED)",
+        "self._ledger.ask()",
+        ("tests/test_sqlalchemy_faults.py",),
+    ),
+    Fault(
+        "who is about to wait tells nothing of what is overdue",
+        "sqlalchemy.py",
+        "                self.look_if_due(started)\n",
+        "                pass\n",
+        ("tests/test_sqlalchemy_faults.py",),
+    ),
+    Fault(
         "who runs the loop has asked",
         "sites.py",
         "        if frame is outermost:\n            break\n",

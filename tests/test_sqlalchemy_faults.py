@@ -19,6 +19,7 @@ import sqlalchemy
 from sqlalchemy import event, exc
 
 from poolscope import Watch
+from poolscope.testing import FakeClock
 from poolscope.watch import Watches
 from support.waiting import PATIENCE
 
@@ -297,6 +298,43 @@ class TestTheGarbageCollector:
         )  # fmt: skip
         idle = sum(record.dbapi_connection is not None for record in engine.pool._pool.queue)
         assert idle == snapshot.idle == snapshot.opened - snapshot.closed
+
+
+@pytest.mark.parametrize("already", [True, False])
+def test_nothing_is_logged_while_others_wait_for_the_queue(
+    engines: Any, watches: Watches, clock: FakeClock, caplog: pytest.LogCaptureFixture,
+    already: bool,
+) -> None:  # fmt: skip
+    """
+    Who has the log's lock may wait for the queue's: a finaliser that gives a connection back runs
+    anywhere, also while somebody writes to the log.
+    """
+    engine = engines(pool_size=1, max_overflow=0, pool_timeout=0.01)
+    watches.watch(engine, registry=None, leak_after=60.0)
+    queue: Any = engine.pool._pool
+    logged: list[tuple[str, bool]] = []
+
+    def note(record: Any) -> bool:
+        logged.append((record.poolscope["event"], queue.mutex._is_owned()))
+        return True
+
+    def get_late(*args: Any) -> Any:
+        clock.advance(61.0)  # only now is it overdue
+        return get(*args)
+
+    caplog.set_level("INFO")
+    caplog.handler.addFilter(note)
+    with engine.connect():
+        if already:
+            clock.advance(61.0)
+        get = queue.get
+        queue.get = get_late
+        with pytest.raises(exc.TimeoutError):
+            engine.connect()
+        queue.get = get
+    engine.connect().close()
+    overdue = [("overdue", False)] if already else []
+    assert [*overdue, ("timeout", False), ("recovered", False)] == logged
 
 
 FORK: Final = """

@@ -84,7 +84,7 @@ def beginning(ledger: Ledger) -> Begin:
                 who = None, 0, asker, owner
         # Nothing may overtake what is not applied yet, and may be of the same connection.
         if pending or asker in askers or key in out or key not in opened:
-            return who if given is not None else ledger.asked(who, now)
+            return who if given is not None else ledger.asked(who, now, key)
         slot = 0
         if shared:
             try:

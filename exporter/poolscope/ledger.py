@@ -9,7 +9,7 @@ that is missed or fires twice cannot make a gauge drift.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from poolscope import cells as c
 from poolscope.holders import NOBODY, Who
@@ -19,6 +19,12 @@ from poolscope.recorder import noted, recorded
 
 if TYPE_CHECKING:
     from poolscope.hot_path import Begin, End
+
+LOCKED: Final = object()
+"""
+The key of who asks while a lock of the pool is held: nothing may be logged then. Who has the log's
+lock may wait for that one, as a finaliser that gives a connection back runs anywhere.
+"""
 
 
 class Ledger(Readable):
@@ -45,27 +51,32 @@ class Ledger(Readable):
 
     # Who asks
 
-    def ask(self, depth: int = 1) -> Who:
+    def ask(self, depth: int = 1, key: Hashable = None) -> Who:
         """
         Return who asks for a connection, found from that frame outwards, where 1 is the caller's.
 
-        For attempts that may last, or fail; `begin` does so for all others.
+        For attempts that may last, or fail; `begin` does so for all others. The key is `LOCKED`
+        where a lock is held.
         """
-        return self.begin(self, 0.0, KEPT, depth + 1) or NOBODY
+        return self.begin(key, 0.0, KEPT, depth + 1) or NOBODY
 
-    def asked(self, who: Who, now: float) -> Who:
+    def asked(self, who: Who, now: float, key: Hashable) -> Who:
         """Somebody asks, and `begin` has left the rest to others: note what is wrong with that."""
         if self._pending or who[2] in self.holds.askers:
             self.nested(Who(*who))
+        if key is not LOCKED:
+            self.look_if_due(now)
+        return who
+
+    def look_if_due(self, now: float) -> None:
+        """Have the log say what there is to be said of the holds, while no lock is held."""
         if now >= self.holds.look_at:
             self._look()
-        return who
 
     def not_calm(self, now: float) -> None:
         """One more is in use, and that or the time makes a difference."""
         self.recount(now, 1)
-        if now >= self.holds.look_at:
-            self._look()
+        self.look_if_due(now)
 
     # Connections
 

@@ -160,6 +160,8 @@ class PoolHooks:
                 silent, of_class = dispatch.checkout, ()
                 self.see_taken()
             started = clock()
+            if started >= ledger.calm_until:
+                self.look_if_due(started)
             try:
                 proxied = original()
             except BaseException as error:
@@ -227,6 +229,10 @@ class PoolHooks:
         return pool
 
     # What is recorded
+
+    @harmless
+    def look_if_due(self, now: float) -> None:
+        self.ledger.look_if_due(now)
 
     @harmless
     def see_taken(self) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.util import queue as sqla_queue
 
 from poolscope.errors import harmless
 from poolscope.holders import Who
-from poolscope.ledger import Ledger
+from poolscope.ledger import LOCKED, Ledger
 from poolscope.owners import place_of_asker
 from poolscope.patches import put_instead, put_over, take_off
 from poolscope.sites import NOWHERE
@@ -108,7 +108,7 @@ class Queueing:
     def _waiting(self, now: float) -> None:
         key = caller()
         # Woken in vain, it waits again, and has not asked again.
-        self._asked[key] = self.ended.get(key, NOT_WAITED).who or self._ledger.ask()
+        self._asked[key] = self.ended.get(key, NOT_WAITED).who or self._ledger.ask(key=LOCKED)
         self._ledger.waiting(key, now)
 
     @harmless
