@@ -51,8 +51,8 @@ FAULTS = (
     Fault(
         "the pool that replaces a disposed one is not followed",
         "sqlalchemy.py",
-        '"connect", "recreate", ',
-        '"connect", ',
+        'INSTEAD: Final = ("recreate", ',
+        "INSTEAD: Final = (",
         ("tests/test_sqlalchemy.py",),
     ),
     Fault(
@@ -227,8 +227,8 @@ FAULTS = (
     Fault(
         "a method of the application's own is not there again",
         "patches.py",
-        "    if own and original.__func__ is getattr(type(target), name, None):\n",
-        "    if own:\n",
+        "        and method.__func__ is getattr(type(target), name, None)\n",
+        "",
         ("tests/test_watch.py",),
     ),
     Fault(
@@ -326,7 +326,7 @@ FAULTS = (
     Fault(
         "what is overdue is said at each look",
         "holds.py",
-        "                self._told[key] = None\n",
+        "        self._looked_at = max(now, self._looked_at)\n",
         "",
         (ANY_POOL,),
     ),
@@ -340,7 +340,7 @@ FAULTS = (
     Fault(
         "a synchronous pool may block the loop",
         "sqlalchemy_queues.py",
-        "            self._blocking()\n",
+        "        self._blocking()\n",
         "",
         ("tests/test_findings.py",),
     ),
@@ -375,7 +375,7 @@ FAULTS = (
     Fault(
         "who holds what is not in the file",
         "segment.py",
-        "        self._owners[start : start + OWNER_BYTES] = name\n",
+        "        OWNER.pack_into(self._owners, start, _bytes(owner))\n",
         "",
         ("tests/test_segment.py",),
     ),
@@ -487,15 +487,15 @@ FAULTS = (
     Fault(
         "what is out for too long ends as any other use does",
         "hot_path.py",
-        "held > leak_after or back() is None",
+        "held > ledger.leak_after or back() is None",
         "back() is None",
         ("tests/test_hot_path.py",),
     ),
     Fault(
         "what was dropped ends as any other use does",
         "hot_path.py",
-        "held > leak_after or back() is None",
-        "held > leak_after",
+        "held > ledger.leak_after or back() is None",
+        "held > ledger.leak_after",
         ("tests/test_hot_path.py",),
     ),
     Fault(
@@ -508,8 +508,8 @@ FAULTS = (
     Fault(
         "who is woken in vain asks again",
         "sqlalchemy_queues.py",
-        "self.ended.get(key, NOT_WAITED).who or self._ledger.ask()",
-        "self._ledger.ask()",
+        "self.ended.get(key, NOT_WAITED).who or self._ledger.ask(key=LOCKED)",
+        "self._ledger.ask(key=LOCKED)",
         ("tests/contract/test_nested.py",),
     ),
     Fault(
