@@ -69,6 +69,7 @@ class Setup(NamedTuple):
 
 
 FINE: Final = Setup()
+"""One in which no rule finds anything."""
 
 
 class Case(NamedTuple):
