@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, repeat
@@ -13,7 +14,9 @@ from prometheus_client.exposition import choose_encoder
 from sqlalchemy.pool import QueuePool
 
 from poolscope import collector, courtesy
+from poolscope.metrics import INTERNAL_ERRORS
 from poolscope.rendering import rendered
+from poolscope.report import Report
 from poolscope.watch import Watches
 from support.waiting import PATIENCE
 
@@ -83,6 +86,21 @@ def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
     assert POOLS == len(added)
     (instances,) = [family for family in families if family.name == "connpool_instances"]
     assert POOLS == len(instances.samples)
+
+
+def test_others_may_run_between_letting_go_of_some_reports_and_of_more(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "IN_A_PIECE", 20)
+    left: list[int] = []
+
+    def count_reports(_: object) -> None:
+        left.append(sum(isinstance(one, Report) for one in gc.get_objects()))
+
+    for family in registry.collect():
+        if family.name == INTERNAL_ERRORS.name.removesuffix("_total"):
+            monkeypatch.setattr(courtesy.Courtesy, "let_others_run", count_reports)
+    assert [40, 20, 0] == left
 
 
 @pytest.mark.parametrize("size", [1, 20, POOLS - 1, POOLS, POOLS + 1])

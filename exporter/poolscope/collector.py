@@ -41,6 +41,7 @@ class PoolCollector(Collector):
             return
         for family in FAMILIES:
             yield collected(family, *pieces)
+        # Nobody else has them by now, as the last family, that of our own errors, is of no pool.
         courtesy = Courtesy()
         while pieces:
             pieces.pop()
