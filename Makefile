@@ -22,7 +22,7 @@ help:
 	@echo "make generate  write the files that are made from the catalogue: docs, dashboards, alerts"
 	@echo "make clean     remove .venv and what tools have left"
 	@echo
-	@echo "DEMO='--seconds 20' make demo and TESTS='tests/test_ledger.py -x' make test pass options."
+	@echo "DEMO='--seconds 20' make demo and TESTS='tests/ledger -x' make test pass options."
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

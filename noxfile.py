@@ -28,12 +28,8 @@ VERSIONS = {
 
 # What no version of these libraries changes is tested with the newest alone.
 NEWEST_ONLY = (
-    "tests/alerts",
-    "tests/gates",
+    "tests/mixin",
     "tests/test_compose.py",
-    "tests/test_dashboard_gates.py",
-    "tests/test_dashboards.py",
-    "tests/test_runbooks.py",
     "tests/integration/test_alerts_end_to_end.py",
     "tests/integration/test_drawn_dashboards.py",
     "tests/integration/test_live_dashboards.py",

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from benchmarks import open_telemetry
 from benchmarks.harness import Timings, Variant, async_cycles, interleave_async, with_loop, work
-from poolscope.folder import Folder
-from poolscope.watch import Watches
+from poolscope.fleet.folder import Folder
+from poolscope.watching.watch import Watches
 
 
 async def serve(tell: Connection) -> None:

@@ -16,8 +16,8 @@ from benchmarks.harness import (
     with_loop,
     work,
 )
-from poolscope.folder import Folder
-from poolscope.watch import Watches
+from poolscope.fleet.folder import Folder
+from poolscope.watching.watch import Watches
 
 
 def acquire(pool: Any) -> Any:

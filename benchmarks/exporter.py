@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.exporter_scrape import fork
 from benchmarks.harness import Variant, cycles, interleave, repeated, work
 from benchmarks.scrape import copied, samples
-from poolscope.exporter_metrics import Scrape
-from poolscope.fleet import Fleet
-from poolscope.server.exposition import expose
+from poolscope.exporter.exposition import expose
+from poolscope.fleet.fleet import Fleet
+from poolscope.metrics.exporter_families import Scrape
 
 
 def measure(processes: int, seconds: float) -> dict[str, Any]:

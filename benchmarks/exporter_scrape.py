@@ -18,16 +18,16 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from poolscope.exporter_metrics import Scrape
-from poolscope.findings import Setup
-from poolscope.fleet import Fleet
-from poolscope.folder import Folder
-from poolscope.holders import Who
-from poolscope.holds import KEPT
-from poolscope.ledger import Ledger
-from poolscope.server.exposition import expose
-from poolscope.sites import APPLICATION, Function
-from poolscope.tally import Limits
+from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.exporter.exposition import expose
+from poolscope.fleet.fleet import Fleet
+from poolscope.fleet.folder import Folder
+from poolscope.ledger.holds import KEPT
+from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.state import Limits
+from poolscope.metrics.exporter_families import Scrape
+from poolscope.readings.findings import Setup
+from poolscope.readings.holders import Who
 
 POOLS: Final = 20
 SCRAPES: Final = 20

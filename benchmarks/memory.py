@@ -18,8 +18,8 @@ from sqlalchemy.pool import QueuePool
 
 from benchmarks.harness import work
 from benchmarks.sqlalchemy_cycle import pool_of
-from poolscope.folder import Folder
-from poolscope.watch import Watches
+from poolscope.fleet.folder import Folder
+from poolscope.watching.watch import Watches
 
 POOL_SIZE: Final = 20
 

@@ -29,9 +29,9 @@ from prometheus_client.metrics import MetricWrapperBase
 import poolscope
 from benchmarks.harness import Timings, Variant, interleave, repeated, work
 from benchmarks.sqlalchemy_cycle import pool_of
-from poolscope.folder import Folder
-from poolscope.metrics import FAMILIES
-from poolscope.watch import Watches
+from poolscope.fleet.folder import Folder
+from poolscope.metrics.pool_families import FAMILIES
+from poolscope.watching.watch import Watches
 
 TICK_SECONDS: Final = 0.001
 

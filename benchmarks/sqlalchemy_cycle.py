@@ -32,8 +32,8 @@ from benchmarks.harness import (
     nothing,
     work,
 )
-from poolscope.folder import Folder
-from poolscope.watch import Watches
+from poolscope.fleet.folder import Folder
+from poolscope.watching.watch import Watches
 
 THREADS: Final = 8
 

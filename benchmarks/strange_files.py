@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from poolscope.fleet import Fleet
+from poolscope.fleet.fleet import Fleet
 
 LOOKS: Final = 5
 SIZE: Final = 5000

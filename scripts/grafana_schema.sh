@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write tests/gates/grafana-schema.json: Grafana's own types of a dashboard and of the panels that
+# Write tests/mixin/dashboards/gates/grafana-schema.json: Grafana's own types of a dashboard and of the panels that
 # we use, as JSON Schema. It needs Node 18 or later and npm, and writes the same file every time.
 # For another release of Grafana, change the version below and run it again.
 set -eu
@@ -11,4 +11,4 @@ trap 'rm -rf "$folder"' EXIT
 npm install --prefix "$folder" --no-save --no-package-lock --ignore-scripts \
     --no-audit --no-fund --loglevel=error \
     @grafana/schema@13.2.2 ts-json-schema-generator@2.4.0 typescript@5.6.3 >&2
-node "$scripts/grafana_schema.mjs" "$folder" "$scripts/../tests/gates/grafana-schema.json"
+node "$scripts/grafana_schema.mjs" "$folder" "$scripts/../tests/mixin/dashboards/gates/grafana-schema.json"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from poolscope.exporter_metrics import EXPORTER_FAMILIES
-from poolscope.metrics import FAMILIES, POOL_LABELS, Family
+from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
+from poolscope.metrics.pool_families import FAMILIES, POOL_LABELS, Family
 
 HEAD = """\
 # Metrics
 
-<!-- Written by `make generate` from the catalogue, metrics.py and exporter_metrics.py. -->
+<!-- Written by `make generate` from the catalogue in metrics/. -->
 
 Every family has the labels `pool` (the name given to `watch`) and `kind` (`sqlalchemy`, `asyncpg`
 or `aiohttp`), unless it says otherwise. Durations are in seconds. Pools that share a name and a

@@ -24,9 +24,9 @@ from typing import Any, Final
 
 import yaml
 
-from poolscope.alerts.options import Options
-from poolscope.alerts.thresholds import seconds
-from poolscope.alerts.write import files
+from poolscope.mixin.alerts.options import Options
+from poolscope.mixin.alerts.write import files
+from poolscope.mixin.thresholds import seconds
 
 AT_ONCE: Final = 2
 

@@ -18,8 +18,8 @@ import yaml
 
 from poolscope import cli
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
-from poolscope.metrics import FAMILIES, INTERNAL_ERRORS
-from poolscope.server import probes
+from poolscope.exporter import probes
+from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "compose"

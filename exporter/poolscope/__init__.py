@@ -12,11 +12,11 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from poolscope.embedded import make_asgi_app, start_http_server
-from poolscope.findings import Finding
-from poolscope.holders import Hold
-from poolscope.snapshot import Snapshot
-from poolscope.watch import Watch, default
+from poolscope.metrics.http_server import make_asgi_app, start_http_server
+from poolscope.readings.findings import Finding
+from poolscope.readings.holders import Hold
+from poolscope.readings.snapshot import Snapshot
+from poolscope.watching.watch import Watch, default
 
 __all__ = [
     "Finding",
@@ -40,5 +40,5 @@ holders = default.holders
 def __getattr__(name: str) -> ModuleType:
     """Import an adapter, and with it its library, when it is first named."""
     if name in ("aiohttp", "asyncpg", "sqlalchemy"):
-        return importlib.import_module(f"poolscope.{name}")
+        return importlib.import_module(f"poolscope.adapters.{name}")
     raise AttributeError(f"module 'poolscope' has no attribute {name!r}")

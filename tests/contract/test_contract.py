@@ -11,9 +11,9 @@ import pytest
 from contract.pools import PoolUnderTest, State
 from poolscope import Snapshot, Watch
 from poolscope.errors import ErrorLog
-from poolscope.ledger import Ledger
+from poolscope.ledger.ledger import Ledger
 from poolscope.testing import FakeClock
-from poolscope.watch import Watches
+from poolscope.watching.watch import Watches
 from support.waiting import eventually
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gates.fixtures import prometheus_program
-from poolscope.alerts.options import Options
-from poolscope.alerts.thresholds import Thresholds
-from poolscope.alerts.write import write
+from mixin.dashboards.gates.fixtures import prometheus_program
+from poolscope.mixin.alerts.options import Options
+from poolscope.mixin.alerts.write import write
+from poolscope.mixin.thresholds import Thresholds
 from support.alertmanagers import AlertmanagerProcess, Receiver
 from support.exporters import ExporterProcess
 from support.prometheus import PrometheusServer, job

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gates.fixtures import prometheus, prometheus_program
-from gates.walking import Json, outer_panels, variables
+from mixin.dashboards.gates.fixtures import prometheus, prometheus_program
+from mixin.dashboards.gates.walking import Json, outer_panels, variables
 from support.drawing import Draw, draw
 from support.prometheus import PrometheusServer
 

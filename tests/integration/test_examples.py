@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 import poolscope
-from poolscope.findings import RULES
+from poolscope.readings.findings import RULES
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres

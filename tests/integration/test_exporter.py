@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import poolscope
-from poolscope.exporter_metrics import EXPORTER_FAMILIES
+from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
 from support.exporters import ExporterProcess
 from support.waiting import eventually
 

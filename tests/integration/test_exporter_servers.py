@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy
 from playwright.async_api import expect
 
-from poolscope.folder import Folder
-from poolscope.watch import Watches
+from poolscope.fleet.folder import Folder
+from poolscope.watching.watch import Watches
 from support.browsers import opened_tab
 from support.exporters import ExporterProcess
 from support.waiting import eventually

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gates import live
-from gates.fixtures import prometheus, prometheus_program
-from gates.walking import outer_panels
-from poolscope.dashboards.options import Options
-from poolscope.dashboards.write import documents
+from mixin.dashboards.gates import live
+from mixin.dashboards.gates.fixtures import prometheus, prometheus_program
+from mixin.dashboards.gates.walking import outer_panels
+from poolscope.mixin.dashboards.options import Options
+from poolscope.mixin.dashboards.write import documents
 from support.drawing import Draw, draw
 from support.live_demo import live_demo
 from support.prometheus import PrometheusServer

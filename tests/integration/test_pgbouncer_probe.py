@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from psycopg.pq import TransactionStatus
 
-from poolscope.server.pgbouncer import PgBouncerProbe
-from poolscope.server.postgres import PostgresProbe
-from poolscope.server.probes import ProbeError, Probes, reason
-from poolscope.servers import BouncerPool
+from poolscope.exporter.pgbouncer import PgBouncerProbe
+from poolscope.exporter.postgres import PostgresProbe
+from poolscope.exporter.probes import ProbeError, Probes, reason
+from poolscope.readings.database_servers import BouncerPool
 from support.bouncers import free_port
 from support.probing import (
     asked,

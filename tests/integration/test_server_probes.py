@@ -12,9 +12,9 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from poolscope.server.postgres import APPLICATION, BEGIN, PostgresProbe
-from poolscope.server.probes import ProbeError, Probes
-from poolscope.servers import ServerConnections, ServerReading
+from poolscope.exporter.postgres import APPLICATION, BEGIN, PostgresProbe
+from poolscope.exporter.probes import ProbeError, Probes
+from poolscope.readings.database_servers import ServerConnections, ServerReading
 from support.probing import (
     asked,
     bouncers,

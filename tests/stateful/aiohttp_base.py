@@ -17,7 +17,7 @@ import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 
-from poolscope.reading import Reading
+from poolscope.readings.reading import Reading
 from stateful.aiohttp_server import (
     QUICK,
     SLOW,

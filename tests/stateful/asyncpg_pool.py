@@ -30,7 +30,7 @@ import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 
-from poolscope.reading import Reading
+from poolscope.readings.reading import Reading
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 
 # It warns of each connection that it fails to re-open, which is what is done to it here.

@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from poolscope import Watch
 from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.errors import internal_errors
-from poolscope.reading import Reading, count_of
+from poolscope.readings.reading import Reading, count_of
 from poolscope.testing import FakeClock
-from poolscope.watch import Watches
+from poolscope.watching.watch import Watches
 
 COUNTERS: Final = (
     "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 from sqlalchemy import event, exc
 
-from poolscope.reading import Reading
+from poolscope.readings.reading import Reading
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from stateful.sqlalchemy_sides import SIDES, AtGates, Background, Held, Side, until
 

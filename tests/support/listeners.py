@@ -15,7 +15,7 @@ import bcrypt
 import pytest
 from aiohttp import web
 
-from poolscope.server.listener import Listener, bind
+from poolscope.exporter.listener import Listener, bind
 from support.certificates import Certificate, certificate
 
 TLS = "tls_server_config: {{cert_file: {}.crt, key_file: {}.key{}}}\n"

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from poolscope.server.pgbouncer import PgBouncerProbe
-from poolscope.server.postgres import PostgresProbe
-from poolscope.servers import ServerReading
+from poolscope.exporter.pgbouncer import PgBouncerProbe
+from poolscope.exporter.postgres import PostgresProbe
+from poolscope.readings.database_servers import ServerReading
 from support.bouncers import PROGRAM, Bouncer, Relay
 from support.waiting import PATIENCE
 

@@ -21,13 +21,13 @@ TEXTS: Final = {
     "repeat_ticket": ("DURATION", "after which time it says again what is not"),
     "namespace": ("NAME", "of the objects, with --format operator"),
 }
-"""Options that are text, as they are in `poolscope.alerts.options.Options`."""
+"""Options that are text, as they are in `poolscope.mixin.alerts.options.Options`."""
 
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from poolscope.alerts import arguments, write
-        from poolscope.alerts.options import Options
+        from poolscope.mixin.alerts import arguments, write
+        from poolscope.mixin.alerts.options import Options
     except ImportError as error:
         complain("alerts", f"{error.name} is missing; pip install 'poolscope[alerts]'")
         return 1
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def add(commands: Commands) -> None:
-    from poolscope.alerts.arguments import add_arguments
-    from poolscope.alerts.options import Options
+    from poolscope.mixin.alerts.arguments import add_arguments
+    from poolscope.mixin.alerts.options import Options
 
     text = (
         "Writes recording rules, alert rules, a configuration of Alertmanager, and promtool tests "

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 from poolscope.commands.arguments import Commands, complain, label_arguments
-from poolscope.generated import OptionError, write
+from poolscope.mixin.files import OptionError, write
 
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from poolscope.dashboards.options import Options
-        from poolscope.dashboards.write import files
+        from poolscope.mixin.dashboards.options import Options
+        from poolscope.mixin.dashboards.write import files
     except ImportError as error:
         complain("dashboards", f"{error.name} is missing; pip install 'poolscope[dashboards]'")
         return 1

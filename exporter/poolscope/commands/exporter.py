@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.commands.arguments import Commands, complain, dsn, listen_address
-from poolscope.folder import VARIABLE, FolderError
+from poolscope.fleet.folder import VARIABLE, FolderError
 
 POSTGRES: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER: Final = "POOLSCOPE_PGBOUNCER"
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         )
         return 2
     try:
-        from poolscope.server import logs, main
+        from poolscope.exporter import logs, main
     except ImportError as error:
         complain("exporter", f"{error.name} is missing; pip install 'poolscope[exporter]'")
         return 1
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _dsns_of_environment(variable: str) -> list[str]:
     """Return what a variable names, with spaces in between; raise ValueError, without a secret."""
-    from poolscope.server.probes import check
+    from poolscope.exporter.probes import check
 
     dsns = os.environ.get(variable, "").split()
     for given in dsns:

@@ -12,7 +12,7 @@ import asyncpg
 
 import poolscope
 from poolscope.demo import DemoError
-from poolscope.demo.given import GivenPostgres, Postgres
+from poolscope.demo.external_postgres import GivenPostgres, Postgres
 from poolscope.demo.load import STREAMS, Load
 from poolscope.demo.log import kept_log
 from poolscope.demo.postgres import embedded_postgres

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import poolscope
-from poolscope.demo.given import Postgres
+from poolscope.demo.external_postgres import Postgres
 
 PATIENCE: Final = 0.5
 """Seconds that a caller waits for a connection, in each of the pools."""

@@ -1,0 +1,1 @@
+"""One package for each library, with the same modules in each, and what they share."""

@@ -1,0 +1,56 @@
+"""aiohttp's sessions and connectors: how they are set up, and what is in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from poolscope.readings.findings import Setup
+from poolscope.readings.hosts import OTHER
+
+
+def connector_of(target: Any) -> Any:
+    return target.connector if isinstance(target, aiohttp.ClientSession) else target
+
+
+def setup_of(target: Any) -> Setup:
+    """Return how a connector is set up, and the session, if it is one."""
+    connector = connector_of(target)
+    timeout = getattr(target, "timeout", aiohttp.ClientTimeout(total=1.0, connect=1.0))
+    return Setup(
+        limit=connector.limit or math.inf,
+        total_timeout=timeout.total or timeout.sock_read or math.inf,
+        connect_timeout=timeout.connect or timeout.sock_connect or math.inf,
+        limited_per_host=connector.limit_per_host > 0,
+        keeps_alive=not connector.force_close,
+        caches_dns=getattr(connector, "use_dns_cache", True),
+        verifies_tls=getattr(connector, "_ssl", True) is not False,
+    )
+
+
+def host_of(key: Any) -> str:
+    """Return `host:port` of a connection key."""
+    host = f"[{key.host}]" if ":" in key.host else key.host
+    return host if key.port is None else f"{host}:{key.port}"
+
+
+def existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
+    """Yield host, protocol and whether it is out, of the connections that are open now."""
+    for key, idle in list(connector._conns.items()):
+        for protocol, *_ in list(idle):
+            if protocol.is_connected():
+                yield host_of(key), protocol, False
+    hosts = {
+        id(protocol): host_of(key)
+        for key, protocols in list(connector._acquired_per_host.items())
+        for protocol in protocols
+    }
+    for protocol in list(connector._acquired):
+        # The others are placeholders of connections that are being opened, and those that were
+        # lost while they were out.
+        if isinstance(protocol, ResponseHandler) and protocol.is_connected():
+            yield hosts.get(id(protocol), OTHER), protocol, True

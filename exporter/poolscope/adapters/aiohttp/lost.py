@@ -1,0 +1,37 @@
+"""
+Whether a connection of aiohttp that is out can still come back.
+
+A response that the application has dropped is not collected while its body arrives: the body's
+stream keeps it, to return the connection at the end. But when nobody reads, aiohttp stops
+receiving once its buffer is full, and the end never comes. Then the number of references says
+whether anybody is left who could read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import ClientResponse, StreamReader
+
+from poolscope.adapters.references import COUNTED, references
+
+# Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler._payload, ._reading_paused,
+#   StreamReader._eof_callbacks. The stream is known to its protocol, its parser and its response,
+#   and the response to the stream's callback.
+
+
+def is_lost(protocol: Any) -> bool:
+    """Whether the connection waits for a reader whom there is not."""
+    payload = protocol._payload
+    if not (COUNTED and protocol._reading_paused and isinstance(payload, StreamReader)):
+        return False
+    callbacks = payload._eof_callbacks
+    del payload
+    for callback in callbacks:
+        if isinstance(getattr(callback, "__self__", None), ClientResponse):
+            return _is_unread(protocol, callback)
+    return False
+
+
+def _is_unread(protocol: Any, callback: Any) -> bool:
+    return references(lambda: callback.__self__) == 1 and references(lambda: protocol._payload) == 3

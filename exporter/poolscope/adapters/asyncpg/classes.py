@@ -1,0 +1,175 @@
+"""The classes that asyncpg pools and their holders have while they are watched."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from poolscope.adapters.asyncpg import PoolHooks
+    from poolscope.readings.holders import Who
+
+# By id: a pool takes no weak reference. An entry goes when the pool is collected.
+watched: dict[int, PoolHooks] = {}
+
+
+# By task.
+uncertain: dict[int, Uncertain] = {}
+
+
+class Uncertain:
+    """
+    An attempt that may wait, connect, or fail, and is followed step by step.
+
+    queued: seconds of waiting for a slot; None if it did not have to.
+    waiting_since: None if it does not wait.
+    """
+
+    __slots__ = ("queued", "started", "waiting_since", "who")
+
+    def __init__(self, started: float, who: Who) -> None:
+        self.started = started
+        self.who = who
+        self.waiting_since: float | None = None
+        self.queued: float | None = None
+
+
+class Unwatched:
+    """Stands for the hooks of a pool that has none any more."""
+
+    def clock(self) -> float:
+        return 0.0
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _ignored
+
+
+def _ignored(*args: object) -> None:
+    """Do nothing with what happens to a pool that is not watched."""
+
+
+_unwatched = Unwatched()
+
+
+def hooks_of(pool: object) -> PoolHooks | Unwatched:
+    return watched.get(id(pool), _unwatched)
+
+
+_attempts = itertools.count()
+
+
+class Holders(list[Any]):
+    """The holders of a pool that is being opened: each is watched before it connects."""
+
+    def __init__(self, hooks: PoolHooks) -> None:
+        self._hooks = hooks
+
+    def append(self, holder: Any) -> None:
+        self._hooks.put_over_holder(holder)
+        super().append(holder)
+
+
+@functools.cache
+def watched_pool_class(base: Any) -> Any:
+    """Return a subclass of a pool's class that reports to the hooks of the pool, if it has any."""
+
+    acquire: Any = base._acquire
+
+    class Pool(base):  # type: ignore[misc]  # any subclass that the application has
+        __slots__ = ()
+
+        def _acquire(self, timeout: float | None) -> Any:
+            hooks = watched.get(id(self))
+            if hooks is None:
+                return acquire(self, timeout)
+            return hooks.acquire(self, timeout, acquire)
+
+        async def _async__init__(self) -> Any:
+            try:
+                return await super()._async__init__()
+            finally:
+                hooks_of(self).maybe_closed(self)
+
+        async def _initialize(self) -> None:
+            hooks_of(self).expect_holders(self)
+            await super()._initialize()
+
+        async def close(self) -> None:
+            try:
+                await super().close()
+            finally:
+                hooks_of(self).maybe_closed(self)
+
+        def terminate(self) -> None:
+            try:
+                super().terminate()
+            finally:
+                hooks_of(self).maybe_closed(self)
+
+        def __del__(self) -> None:
+            hooks_of(self).collected()
+            if hasattr(base, "__del__"):
+                super().__del__()
+
+    return _disguised(Pool, base)
+
+
+@functools.cache
+def watched_holder_class(base: Any) -> Any:
+    """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
+
+    acquire, give_back = base.acquire, base._release
+
+    class Holder(base):  # type: ignore[misc]  # as above
+        __slots__ = ()
+
+        def acquire(self) -> Any:
+            # Of most attempts it is known already how they end.
+            hooks = watched.get(id(self._pool)) if uncertain else None
+            return acquire(self) if hooks is None else hooks.serve(self, acquire)
+
+        async def connect(self) -> None:
+            hooks = hooks_of(self._pool)
+            attempt, started = next(_attempts), hooks.clock()
+            hooks.connecting(self, attempt, started)
+            try:
+                await super().connect()
+            except BaseException:
+                hooks.not_connected(attempt, started)
+                raise
+            hooks.connected(self, attempt, started)
+
+        async def close(self) -> None:
+            try:
+                await super().close()
+            finally:
+                hooks_of(self._pool).checked(self)
+
+        def terminate(self) -> None:
+            try:
+                super().terminate()
+            finally:
+                hooks_of(self._pool).checked(self)
+
+        def _release(self) -> None:
+            # Before the pool has it: a caller may be waiting for it.
+            if self._in_use is not None:
+                hooks = watched.get(id(self._pool))
+                if hooks is not None:
+                    hooks.released(self)
+            give_back(self)
+
+        def _release_on_close(self) -> None:
+            hooks_of(self._pool).lost(self)
+            super()._release_on_close()
+
+    return _disguised(Holder, base)
+
+
+def _disguised(cls: Any, base: Any) -> Any:
+    """Give a subclass the names of its base, so that logs and `repr` read as before."""
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(cls, name, getattr(base, name))
+    return cls

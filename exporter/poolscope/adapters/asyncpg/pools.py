@@ -1,0 +1,74 @@
+"""asyncpg's pools: what they are called, how they are set up, and which connection comes next."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from urllib.parse import urlsplit
+
+from poolscope.ledger.state import Limits
+from poolscope.readings.findings import Setup
+
+# Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
+#   Pool._connect_args, _connect_kwargs, _max_inactive_connection_lifetime, _generation
+#   PoolConnectionHolder._con, _setup, _generation
+
+
+def name_of(pool: Any) -> str:
+    """Return `DATABASE@HOST:PORT`, as far as the pool was told, or `asyncpg`."""
+    given = pool._connect_kwargs
+    try:
+        parts = urlsplit(_dsn_of(pool))
+        host = given.get("host") or parts.hostname
+        port = given.get("port") or parts.port
+    except ValueError:  # several hosts
+        return "asyncpg"
+    database = given.get("database") or parts.path.strip("/")
+    if not (isinstance(database, str) and database):
+        return "asyncpg"
+    if not (isinstance(host, str) and host) or host.startswith("/"):
+        return database
+    return f"{database}@{host}:{port}" if isinstance(port, int) else f"{database}@{host}"
+
+
+def setup_of(pool: Any) -> Setup:
+    return Setup(
+        limit=pool.get_max_size(),
+        database=True,
+        pings=False,
+        recycle=pool._max_inactive_connection_lifetime or math.inf,
+    )
+
+
+def limits_of(pool: Any) -> Limits:
+    return Limits(pool.get_max_size(), pool.get_max_size(), pool.get_min_size())
+
+
+def name_connections(pool: Any, name: str | None) -> None:
+    """Let what is opened next have the name on the server, unless it has one."""
+    options = pool._connect_kwargs
+    settings = options.get("server_settings") or {}
+    if name and "application_name" not in settings and "application_name=" not in _dsn_of(pool):
+        settings = {**settings, "application_name": name}
+        pool._connect_kwargs = {**options, "server_settings": settings}
+
+
+def ready(pool: Any, holder: Any) -> Any:
+    """
+    Return the connection that the next caller of the holder gets as it is, or None.
+
+    Then nothing is awaited until the caller has it, so that nothing can come in between.
+    """
+    connection = holder._con
+    if (
+        connection is None
+        or holder._setup is not None
+        or holder._generation != pool._generation
+        or connection.is_closed()
+    ):
+        return None
+    return connection
+
+
+def _dsn_of(pool: Any) -> Any:
+    return next(iter(pool._connect_args), None) or pool._connect_kwargs.get("dsn") or ""

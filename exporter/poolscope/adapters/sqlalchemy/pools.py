@@ -1,0 +1,106 @@
+"""SQLAlchemy's classes of pools: what they are called, allow, and have in them."""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+from pathlib import PurePath
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import (
+    AssertionPool,
+    NullPool,
+    Pool,
+    QueuePool,
+    SingletonThreadPool,
+    StaticPool,
+)
+from sqlalchemy.pool.base import _ConnectionRecord
+
+from poolscope.ledger.state import Limits
+from poolscope.readings.findings import Setup
+
+
+def engine_of(target: object) -> Engine | None:
+    asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
+    if asyncio is not None and isinstance(target, asyncio.AsyncEngine):
+        target = target.sync_engine
+    return target if isinstance(target, Engine) else None
+
+
+def pool_of(target: Any) -> Pool:
+    engine = engine_of(target)
+    return engine.pool if engine is not None else target
+
+
+def name_of(target: object) -> str:
+    """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
+    engine = engine_of(target)
+    if engine is None:
+        return getattr(target, "logging_name", None) or type(target).__name__
+    url = engine.url
+    database = PurePath(url.database or "").name or url.get_backend_name()
+    port = f":{url.port}" if url.port else ""
+    return f"{database}@{url.host}{port}" if url.host else database
+
+
+def limits_of(pool: Pool) -> Limits:
+    if isinstance(pool, QueuePool):
+        size = pool.size() or math.inf
+        unlimited = pool._max_overflow < 0
+        return Limits(math.inf if unlimited else size + pool._max_overflow, size, 0)
+    if isinstance(pool, NullPool):
+        return Limits(math.inf, 0, 0)
+    if isinstance(pool, SingletonThreadPool):
+        # One for each thread, however many; those beyond its size are closed sooner or later.
+        return Limits(math.inf, pool.size, 0)
+    if isinstance(pool, StaticPool):
+        # One connection, which any number of callers may have at the same time.
+        return Limits(math.inf, 1, 0)
+    if isinstance(pool, AssertionPool):
+        return Limits(1, 1, 0)
+    return Limits(math.inf, math.inf, 0)
+
+
+def setup_of(pool: Pool) -> Setup:
+    # The dialect of a bare pool is a stub that has no name.
+    dialect = getattr(pool._dialect, "name", "")
+    return Setup(
+        bounded=isinstance(pool, QueuePool),
+        limit=limits_of(pool).limit,
+        database=dialect not in ("", "sqlite"),
+        pooled=not isinstance(pool, NullPool),
+        pings=pool._pre_ping,
+        recycle=pool._recycle if pool._recycle >= 0 else math.inf,
+    )
+
+
+def existing_records(pool: Pool, scan: bool) -> list[Any]:
+    """
+    Return the records whose connection is open before the pool is watched, idle or out.
+
+    No pool knows the records that are out, so unless the pool says that it has none, they are
+    looked for among all objects. A NullPool cannot say; it is searched only if `scan`.
+    """
+    if isinstance(pool, QueuePool):
+        untouched = pool.checkedin() == 0 and pool.checkedout() == 0
+    elif isinstance(pool, StaticPool):
+        untouched = "connection" not in vars(pool)
+    elif isinstance(pool, SingletonThreadPool):
+        untouched = not pool._all_conns
+    elif isinstance(pool, AssertionPool):
+        untouched = pool._conn is None
+    else:
+        untouched = not scan
+    if untouched:
+        return []
+    return [
+        found
+        for found in gc.get_objects()
+        if type(found) is _ConnectionRecord
+        # Its pool, by the name that Python makes of the private attribute (2.0.0 to 2.1.9).
+        and getattr(found, "_ConnectionRecord__pool", None) is pool
+        and found.dbapi_connection is not None
+    ]

@@ -1,0 +1,1 @@
+"""Which line of the application asks for a connection, and which task or thread."""

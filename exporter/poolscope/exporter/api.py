@@ -1,0 +1,120 @@
+"""The fleet as JSON: pools with their processes, holders and findings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from poolscope.application_names import shown
+from poolscope.exporter.history import History
+from poolscope.fleet.commitments import pools_of
+from poolscope.fleet.fleet import Key
+from poolscope.metrics.exporter_families import Scrape
+from poolscope.readings.database_servers import ServerReading
+from poolscope.readings.holders import Hold
+from poolscope.readings.reading import Reading
+from poolscope.readings.report import Report
+
+GAUGES = (
+    "in_use", "idle", "opening", "waiting", "limit", "idle_limit", "idle_floor", "overdue",
+    "abandoned", "in_use_peak", "waiting_peak", "oldest_hold_seconds", "oldest_wait_seconds",
+    "instances",
+)  # fmt: skip
+COUNTERS = (
+    "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
+    "closed", "nested", "leaks_overdue", "leaks_abandoned", "leaks_recovered", "in_use_seconds",
+    "waiting_seconds", "saturated_seconds",
+)  # fmt: skip
+
+
+def document(scrape: Scrape, history: History) -> dict[str, Any]:
+    """Return all that is known; numbers without a limit are null, as JSON has no infinity."""
+    view = scrape.view
+    holds: defaultdict[Key, list[Hold]] = defaultdict(list)
+    for hold in view.holds:
+        holds[hold.pool, hold.kind].append(hold)
+    processes: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
+    for process in view.processes:
+        for pool in process.pools:
+            numbers = {"pid": process.pid, **_numbers(pool.reading, GAUGES)}
+            processes[pool.pool, pool.kind].append(numbers)
+    return {
+        "version": view.version,
+        "processes": {"live": len(view.processes), "gone": view.gone},
+        "bad_segments": view.bad,
+        "pools": [
+            {
+                **_pool(report, view.fullest),
+                "holders": [_hold(hold) for hold in holds[report.pool, report.kind]],
+                "processes": processes[report.pool, report.kind],
+                "history": history.of((report.pool, report.kind)),
+                "servers": _seen_by_servers(report.pool, scrape.servers),
+            }
+            for report in view.reports
+        ],
+        "servers": [
+            *(_server(server, view.reports) for server in scrape.servers),
+            *({"kind": "pgbouncer", **dataclasses.asdict(b)} for b in scrape.bouncers),
+        ],
+    }
+
+
+def _server(server: ServerReading, reports: Sequence[Report]) -> dict[str, Any]:
+    """Return a PostgreSQL server, with how many connections the pools behind it may open."""
+    seen = pools_of(server)
+    limits = [report.reading.limit for report in reports if seen[shown(report.pool)]]
+    promised = sum(limits) if limits else None
+    return {
+        "kind": "postgres",
+        **dataclasses.asdict(server),
+        "promised": promised if promised != math.inf else None,
+    }
+
+
+def _seen_by_servers(pool: str, servers: Sequence[ServerReading]) -> list[dict[str, Any]]:
+    """Return which servers have connections that are called like the pool, and how many."""
+    seen = [(server.server, pools_of(server)[shown(pool)]) for server in servers]
+    return [{"server": server, "connections": count} for server, count in seen if count]
+
+
+def _pool(report: Report, fullest: dict[Key, float]) -> dict[str, Any]:
+    return {
+        "pool": report.pool,
+        "kind": report.kind,
+        "live": report.reading.live,
+        "utilization_max": fullest.get((report.pool, report.kind), 0.0),
+        "instances_created": report.created,
+        **_numbers(report.reading, GAUGES + COUNTERS),
+        "info": [
+            {"class": info.cls, "driver": info.driver, "version": info.version}
+            for info in report.infos
+        ],
+        "findings": [
+            {
+                "rule": finding.rule,
+                "severity": finding.severity,
+                "message": finding.message,
+                "sites": list(finding.sites),
+            }
+            for finding in report.findings
+        ],
+    }
+
+
+def _hold(hold: Hold) -> dict[str, Any]:
+    return {
+        "pid": hold.pid,
+        "site": hold.site,
+        "owner": hold.owner,
+        "held_seconds": hold.held_seconds,
+        "overdue": hold.overdue,
+        "abandoned": hold.abandoned,
+    }
+
+
+def _numbers(reading: Reading, fields: tuple[str, ...]) -> dict[str, float | None]:
+    values = {field: getattr(reading, field) for field in fields}
+    return {field: value if value < math.inf else None for field, value in values.items()}

@@ -1,0 +1,136 @@
+"""The endpoints of the exporter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from poolscope.exporter import api, pages
+from poolscope.exporter.exposition import expose
+from poolscope.exporter.history import History
+from poolscope.exporter.probes import Probes
+from poolscope.fleet.fleet import Fleet, View
+from poolscope.metrics.exporter_families import Scrape
+from poolscope.readings.database_servers import BouncerReading, ServerReading
+
+logger = logging.getLogger("poolscope.exporter")
+
+R = TypeVar("R")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LOOKS: Final = 5.0
+"""Seconds between looks when nobody asks, so that there is a past to show, and so that what a
+process had when it was killed is known to the second."""
+
+
+class Exporter:
+    """
+    Answers requests. All that ask while the fleet is looked at get to see that one look.
+
+    servers, bouncers: what is asked besides; their last answers are shown.
+    per_process: whether there are metrics of each process, too.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        servers: Probes[ServerReading],
+        bouncers: Probes[BouncerReading],
+        per_process: bool,
+    ) -> None:
+        self._fleet = fleet
+        self._servers = servers
+        self._bouncers = bouncers
+        self._per_process = per_process
+        # Of its own: name servers that hang may fill the loop's with questions of probes.
+        self._threads = ThreadPoolExecutor(4, "scrape")
+        self._history = History()
+        self._looking: asyncio.Future[tuple[View, float]] | None = None
+        self.ready = False
+
+    def application(self, metrics_path: str = "/metrics") -> web.Application:
+        app = web.Application(middlewares=[_decent])
+        pages.add(app, metrics_path)
+        app.router.add_get(metrics_path, self.metrics)
+        app.router.add_get("/api/v1/pools", self.pools)
+        app.router.add_get("/-/healthy", _healthy)
+        app.router.add_get("/-/ready", self.is_ready)
+        return app
+
+    async def keep_looking(self) -> None:
+        """Look again and again, until it is cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                logger.exception("cannot read the folder")
+            await asyncio.sleep(LOOKS)
+
+    async def scrape(self) -> Scrape:
+        """Return a view of the fleet, and what the servers said last."""
+        view, seconds = await self.look()
+        servers, bouncers = self._servers.readings(), self._bouncers.readings()
+        return Scrape(view, seconds, servers, bouncers, self._per_process)
+
+    async def look(self) -> tuple[View, float]:
+        """Return a view of the fleet, and the seconds that it took."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._in_thread(self._look))
+        # One who gives up must not take the look away from the others.
+        return await asyncio.shield(self._looking)
+
+    def _look(self) -> tuple[View, float]:
+        started = time.perf_counter()
+        view = self._fleet.look(self._servers.readings())
+        self._history.note(view)
+        self.ready = True
+        return view, time.perf_counter() - started
+
+    def _in_thread(self, function: Callable[..., R], *args: object) -> asyncio.Future[R]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        scrape = await self.scrape()
+        accept = request.headers.get("Accept", "")
+        text, content_type = await self._in_thread(expose, scrape, accept)
+        response = web.Response(body=text, headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    async def pools(self, _: web.Request) -> web.Response:
+        scrape = await self.scrape()
+        response = web.json_response(await self._in_thread(api.document, scrape, self._history))
+        response.enable_compression()
+        return response
+
+    async def is_ready(self, _: web.Request) -> web.Response:
+        if not self.ready:
+            return web.Response(status=503, text="The folder was not read yet.\n")
+        return web.Response(text="Ready.\n")
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.Response(text="Healthy.\n")
+
+
+@web.middleware
+async def _decent(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer in one line whatever goes wrong, and never with what went wrong inside."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = web.Response(status=error.status, text=f"{error.status}: {error.reason}\n")
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+    except Exception:
+        logger.exception("cannot answer %s %s", request.method, request.path)
+        response = web.Response(status=500, text="500: the exporter's log has the reason\n")
+    response.headers.update(pages.HEADERS)
+    return response

@@ -1,0 +1,40 @@
+"""What Prometheus gets to see of a fleet, in the format that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.samples import Sample
+
+from poolscope.metrics.exporter_families import EXPORTER_FAMILIES, Scrape
+from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
+from poolscope.watching.collector import collected, metric_of
+
+
+class _Exposed:
+    """Stands in the place of a registry, for one scrape."""
+
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
+
+    def collect(self) -> Iterator[Metric]:
+        for family in FAMILIES:
+            # Errors of the instrumentation are in the processes, which count them for themselves.
+            if family is not INTERNAL_ERRORS:
+                yield collected(family, self._scrape.view.reports)
+        for own in EXPORTER_FAMILIES:
+            metric = metric_of(own)
+            for values, value in own.samples(self._scrape):
+                labels = dict(zip(own.labels, values, strict=True))
+                metric.samples.append(Sample(own.name, labels, value))
+            # Of what nobody has asked for there is not even a description.
+            if metric.samples:
+                yield metric
+
+
+def expose(scrape: Scrape, accept: str) -> tuple[bytes, str]:
+    """Return the metrics and their content type, of those that the header `accept` allows."""
+    encode, content_type = choose_encoder(accept)
+    return encode(_Exposed(scrape)), content_type

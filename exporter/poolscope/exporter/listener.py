@@ -1,0 +1,256 @@
+"""The exporter's socket, and what the web config file wants of those who come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import weakref
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from ssl import SSLContext
+from typing import Final
+
+from aiohttp import web
+
+from poolscope.exporter.auth import BasicAuth
+from poolscope.exporter.web_config import (
+    Clients,
+    WebConfig,
+    files,
+    load,
+    ssl_context,
+)
+
+logger = logging.getLogger("poolscope.exporter")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Signature = tuple[tuple[int, ...] | None, ...]
+
+BACKLOG: Final = 128
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; 0 is any port that is free. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # Of a name that has addresses of both families, most clients try the older one too.
+    addresses = sorted({(family, address) for family, _, _, _, address in found})
+    for family, address in addresses[:-1]:
+        try:
+            return _bound(family, address)
+        except OSError:
+            continue  # the last one says why
+    return _bound(*addresses[-1])
+
+
+def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.setblocking(False)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+async def _a_second() -> None:
+    await asyncio.sleep(1.0)
+
+
+class Listener:
+    """
+    Serves on one socket, under what the file at `path` says, and whatever it says later.
+
+    The socket listens as long as this is open: while one site makes room for the next, whoever
+    comes waits in its queue. `tick` returns each time that the files are to be looked at.
+    """
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        path: Path | None = None,
+        tick: Callable[[], Awaitable[object]] = _a_second,
+    ) -> None:
+        self._socket = bound
+        self._path = path
+        self._tick = tick
+        self._config = WebConfig()
+        self._auth = BasicAuth()
+        self._clients: weakref.WeakKeyDictionary[SSLContext, Clients | None] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._runner: web.BaseRunner | None = None
+        self._site: _Site | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._loading = asyncio.Lock()
+        self._loaded: Signature = ()
+        self._seen: Signature = ()
+        self._said: tuple[Signature, str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a path."""
+        host, port = self._socket.getsockname()[:2]
+        scheme = "http" if ssl_context(self._config) is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    def install(self, app: web.Application) -> None:
+        """Let nobody reach the application who may not; before it is set up."""
+        app.middlewares.append(self._guard)
+        app.on_response_prepare.append(self._add_headers)
+
+    async def start(self, runner: web.AppRunner) -> None:
+        """Serve it, which is set up; raises WebConfigError or OSError."""
+        self._runner = runner
+        await self._load()
+        if self._path is not None:
+            self._polling = asyncio.create_task(self._poll())
+
+    async def close(self) -> None:
+        """Listen no more; whoever is connected stays so until the runner ends."""
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        self._socket.close()
+
+    async def reload(self) -> bool:
+        """Load the files again; return whether that went well. If not, the log has why."""
+        if self._path is None:
+            return True
+        async with self._loading:
+            self._said = None
+            return await self._reload()
+
+    async def look(self) -> None:
+        """Load the files again if they are others, and the same as at the last look."""
+        async with self._loading:
+            # One that is being written is not read: an empty file would open the door.
+            before = self._seen
+            self._seen = await asyncio.to_thread(_signature, files(self._config))
+            if self._seen == before != self._loaded:
+                await self._reload()
+
+    async def _poll(self) -> None:
+        while True:
+            await self._tick()
+            await self.look()
+
+    async def _reload(self) -> bool:
+        try:
+            await self._load()
+        except Exception as error:
+            said = self._seen, str(error)
+            if said != self._said:
+                logger.error("kept what was loaded before: %s", error)
+            self._said = said
+            return False
+        self._said = None
+        logger.info("loaded %s again", self._path)
+        return True
+
+    async def _load(self) -> None:
+        before, config = self._config, WebConfig()
+        seen: Signature = ()
+        if self._path is not None:
+            config, seen = await asyncio.to_thread(_settled, self._path, files(before))
+        # What is asked of those who come stands before they can.
+        self._adopt(config)
+        if self._site is None or ssl_context(config) is not ssl_context(before):
+            try:
+                await self._serve(ssl_context(config))
+            except BaseException:
+                self._adopt(before)
+                raise
+        self._loaded = self._seen = seen
+
+    def _adopt(self, config: WebConfig) -> None:
+        self._config = config
+        self._auth.use(config.users)
+        if config.context is not None:
+            self._clients[config.context] = config.clients
+
+    async def _serve(self, context: SSLContext | None) -> None:
+        if self._runner is None:
+            raise RuntimeError("it was not started")
+        site = _Site(self._runner, self._socket.dup(), context)
+        await site.start()
+        before, self._site = self._site, site
+        if before is not None:
+            await before.stop()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        context = request.get_extra_info("sslcontext")
+        clients = self._clients.get(context) if context is not None else None
+        response: web.StreamResponse | None
+        if clients != self._config.clients:
+            # It was connected when others were let in.
+            text = "421: the configuration has changed; connect again\n"
+            response = web.Response(status=421, text=text)
+        elif clients is not None and not clients.allow(request.get_extra_info("peercert")):
+            text = "403: no name of the certificate is among client_allowed_sans\n"
+            response = web.Response(status=403, text=text)
+        else:
+            response = await self._auth.refusal(request)
+        if response is None:
+            response = await handler(request)
+        if context is not ssl_context(self._config):
+            response.force_close()  # so that it gets the new certificate
+        return response
+
+    async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self._config.headers)
+
+
+class _Site:
+    """One way to serve the socket, of which it has a duplicate of its own."""
+
+    def __init__(
+        self, runner: web.BaseRunner, own: socket.socket, context: SSLContext | None
+    ) -> None:
+        self._socket = own
+        self._site = web.SockSite(runner, own, ssl_context=context, backlog=BACKLOG)
+
+    async def start(self) -> None:
+        try:
+            await self._site.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        # asyncio drops what it has accepted but not begun to serve when a server is closed.
+        asyncio.get_running_loop().remove_reader(self._socket)
+        await asyncio.sleep(0)
+        await self._site.stop()
+        self._socket.close()
+
+
+def _settled(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
+    """Load the file; the signature is older than that, so that no change goes unnoticed."""
+    while True:
+        seen = _signature(expected)
+        config = load(path)
+        if files(config) == expected:
+            return config, seen
+        expected = files(config)
+
+
+def _signature(paths: tuple[Path, ...]) -> Signature:
+    return tuple(_stamp(path) for path in paths)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

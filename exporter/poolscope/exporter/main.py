@@ -1,0 +1,98 @@
+"""The command `poolscope exporter`: from its options to a server, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from poolscope.exporter.application import Exporter
+from poolscope.exporter.listener import Listener, bind
+from poolscope.exporter.pgbouncer import PgBouncerProbe
+from poolscope.exporter.postgres import PostgresProbe
+from poolscope.exporter.probes import Probes
+from poolscope.exporter.web_config import WebConfigError
+from poolscope.fleet.fleet import Fleet
+
+logger = logging.getLogger("poolscope.exporter")
+
+LARGEST_LINE: Final = 8190
+"""Bytes of a request's line, and of one of its headers."""
+
+
+class ServerError(Exception):
+    """The exporter cannot start; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command was told."""
+
+    folder: Path
+    host: str
+    port: int
+    metrics_path: str = "/metrics"
+    web_config: Path | None = None
+    postgres: tuple[str, ...] = ()
+    pgbouncer: tuple[str, ...] = ()
+    per_process: bool = False
+
+
+def run(options: Options) -> None:
+    """
+    Serve until SIGTERM or SIGINT.
+
+    Raises FolderError or ServerError if it cannot, and ValueError if one of the DSNs is none.
+    """
+    servers = Probes([PostgresProbe(dsn) for dsn in options.postgres])
+    bouncers = Probes([PgBouncerProbe(dsn) for dsn in options.pgbouncer])
+    fleet = Fleet(options.folder)
+    try:
+        exporter = Exporter(fleet, servers, bouncers, options.per_process)
+        asyncio.run(_serve(options, exporter, (servers, bouncers)))
+    finally:
+        fleet.close()
+
+
+async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[Any]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        listener = Listener(bind(options.host, options.port), options.web_config)
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
+        ) from error
+    app = exporter.application(options.metrics_path)
+    listener.install(app)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        max_line_size=LARGEST_LINE,
+        max_field_size=LARGEST_LINE,
+        shutdown_timeout=2.0,
+    )
+    looking = asyncio.create_task(exporter.keep_looking())
+    try:
+        await runner.setup()
+        await listener.start(runner)
+        for each in probes:
+            each.start()
+        logger.info("serving %s%s", listener.url, options.metrics_path)
+        await stop.wait()
+        logger.info("stopping")
+    except WebConfigError as error:
+        raise ServerError(str(error)) from error
+    finally:
+        looking.cancel()
+        await listener.close()
+        await asyncio.gather(*(each.close() for each in probes))
+        await runner.cleanup()

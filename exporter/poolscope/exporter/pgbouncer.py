@@ -1,0 +1,164 @@
+"""What a PgBouncer says of its pools."""
+
+from __future__ import annotations
+
+import asyncio
+from traceback import clear_frames
+from typing import Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn
+
+from poolscope.exporter.postgres import APPLICATION
+from poolscope.exporter.probes import ProbeError, label
+from poolscope.readings.database_servers import BouncerPool, BouncerReading
+
+CONSOLE: Final = "pgbouncer"
+"""The database that is no database: who connects to it can ask about the others."""
+
+Row = dict[str, str]
+
+
+class PgBouncerProbe:
+    """
+    Asks a PgBouncer, from version 1.12 on, over its admin console.
+
+    The console knows only the simple query protocol, which asyncpg has no rows for. It keeps its
+    connection, so that it gets an answer of one that accepts no more clients.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        """Raise ValueError, without the DSN in it, if it is none."""
+        self.label = label(dsn)
+        self._dsn = dsn
+        self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
+        try:
+            conninfo_to_dict(dsn)
+        except psycopg.Error:
+            # Its message repeats what it does not like.
+            raise ValueError("not a DSN: libpq does not accept it") from None
+
+    def nothing(self) -> BouncerReading:
+        return BouncerReading(self.label)
+
+    async def ask(self) -> BouncerReading:
+        """Raises ProbeError with what PgBouncer or libpq says, OSError, or an error of psycopg."""
+        try:
+            console = await self._connected()
+            pools = await _show(console, "POOLS")
+            lists = await _show(console, "LISTS")
+            config = await _show(console, "CONFIG")
+        except psycopg.OperationalError as error:
+            self.terminate()
+            raise ProbeError(str(error)) from error
+        except BaseException:
+            self.terminate()
+            raise
+        return reading_of(self.label, pools, lists, config)
+
+    async def _connected(self) -> PGconn:
+        if self._connection is None or not _alive(self._connection.pgconn):
+            self.terminate()
+            try:
+                self._connection = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, dbname=CONSOLE, application_name=APPLICATION
+                )
+            except BaseException as error:
+                # The socket of an attempt that is given up is open for as long as these are there.
+                clear_frames(error.__traceback__)
+                raise
+        return self._connection.pgconn
+
+    def terminate(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pgconn.finish()
+
+
+def _alive(console: PGconn) -> bool:
+    """Tell whether the other side has not hung up; that is read, not noticed."""
+    try:
+        console.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return console.status == ConnStatus.OK
+
+
+async def _show(console: PGconn, what: str) -> list[Row]:
+    """
+    Return the rows of `SHOW what`.
+
+    Not by a cursor: one that is cancelled waits until a new connection has cancelled the query,
+    which a server that hangs never accepts, and before psycopg 3.2 stops the loop meanwhile.
+    """
+    console.send_query(f"SHOW {what}".encode())
+    rows: list[Row] = []
+    while True:
+        while console.is_busy():
+            await _readable(console.socket)
+            console.consume_input()
+        result = console.get_result()
+        if result is None:
+            return rows
+        if result.status != ExecStatus.TUPLES_OK:
+            raise ProbeError((result.error_message or b"").decode(errors="replace"))
+        names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
+        rows += [
+            {
+                name: (result.get_value(row, column) or b"").decode(errors="replace")
+                for column, name in enumerate(names)
+            }
+            for row in range(result.ntuples)
+        ]
+
+
+async def _readable(socket: int) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(socket, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(socket)
+
+
+def reading_of(
+    server: str, pools: list[Row], lists: list[Row], config: list[Row]
+) -> BouncerReading:
+    """Return what these rows of the console say; what a version has not is 0."""
+    used = {row.get("list"): _number(row.get("items")) for row in lists}
+    settings = {row.get("key"): row.get("value") for row in config}
+    return BouncerReading(
+        server,
+        up=True,
+        client_limit=_number(settings.get("max_client_conn")),
+        pool_size=_number(settings.get("default_pool_size")),
+        clients=used.get("used_clients", 0),
+        servers=used.get("used_servers", 0),
+        pools=tuple(_pool(row) for row in pools if row.get("database") != CONSOLE),
+    )
+
+
+def _pool(row: Row) -> BouncerPool:
+    return BouncerPool(
+        database=row.get("database", ""),
+        user=row.get("user", ""),
+        clients=_side(row, "cl_"),
+        servers=_side(row, "sv_"),
+        oldest_wait_seconds=_number(row.get("maxwait")) + _number(row.get("maxwait_us")) / 1e6,
+    )
+
+
+def _side(row: Row, prefix: str) -> dict[str, int]:
+    """Return all that a row has of one side, whatever the version calls it."""
+    return {
+        name.removeprefix(prefix): _number(value)
+        for name, value in row.items()
+        if name.startswith(prefix)
+    }
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() else 0

@@ -1,0 +1,119 @@
+"""What all processes had that are gone: kept in a file that is replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from poolscope.fleet.pool_view import PoolView
+from poolscope.readings.holders import SiteReading
+from poolscope.readings.reading import Reading, total
+
+TOTALS: Final = "totals.json"
+VERSION: Final = 1
+
+logger = logging.getLogger("poolscope.exporter")
+
+
+@dataclass(frozen=True)
+class Total:
+    """Of one name and kind: counters, pool objects, and connection-seconds by function."""
+
+    reading: Reading = field(default_factory=Reading)
+    created: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def sites(self) -> list[SiteReading]:
+        return [SiteReading(label, 0.0, seconds, 0.0) for label, seconds in self.seconds.items()]
+
+    def plus(self, view: PoolView) -> Total:
+        seconds = dict(self.seconds)
+        for site in view.sites():
+            seconds[site.site] = seconds.get(site.site, 0.0) + site.in_use_seconds
+        return Total(total([self.reading, view.reading.ended()]), self.created + 1, seconds)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """
+    All totals.
+
+    processes: how many processes they are of.
+    folded: the names of those whose files may still be there.
+    """
+
+    pools: dict[tuple[str, str], Total] = field(default_factory=dict)
+    processes: int = 0
+    folded: frozenset[str] = frozenset()
+
+    def with_processes(self, gone: Mapping[str, Iterable[PoolView]], left: Iterable[str]) -> Totals:
+        """Return the totals with more processes; `left` are others whose files are still there."""
+        pools = dict(self.pools)
+        for view in (view for views in gone.values() for view in views):
+            key = view.pool, view.kind
+            pools[key] = pools.get(key, Total()).plus(view)
+        return Totals(pools, self.processes + len(gone), frozenset({*gone, *left}))
+
+    def save(self, path: Path) -> None:
+        """Replace the file; raises OSError, and leaves what there was."""
+        hidden = path.with_name(f".{path.name}")
+        document = {
+            "version": VERSION,
+            "processes": self.processes,
+            "folded": sorted(self.folded),
+            "pools": [
+                {
+                    "pool": pool,
+                    "kind": kind,
+                    "created": total.created,
+                    "seconds": total.seconds,
+                    "counters": _counters(total.reading),
+                }
+                for (pool, kind), total in self.pools.items()
+            ],
+        }
+        with hidden.open("w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Totals:
+        """Return what the file says, or nothing, if there is none or it is damaged."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls()
+        try:
+            document = json.loads(text)
+            if document["version"] != VERSION:
+                raise ValueError(document["version"])
+            pools = {(entry["pool"], entry["kind"]): _total(entry) for entry in document["pools"]}
+            return cls(pools, int(document["processes"]), frozenset(document["folded"]))
+        except (ValueError, TypeError, KeyError):
+            kept = path.with_name(f"{path.name}.damaged")
+            path.replace(kept)
+            logger.warning("%s is damaged or of another version; it is now %s", path, kept)
+            return cls()
+
+
+def _counters(reading: Reading) -> dict[str, Any]:
+    fields: dict[str, Any] = reading._asdict()
+    return {
+        name: {"counts": value[:-1], "sum": value[-1]} if isinstance(value, tuple) else value
+        for name, value in fields.items()
+    }
+
+
+def _total(entry: dict[str, Any]) -> Total:
+    counters: dict[str, Any] = {
+        name: (*value["counts"], value["sum"]) if isinstance(value, dict) else value
+        for name, value in entry["counters"].items()
+    }
+    return Total(Reading(**counters), int(entry["created"]), dict(entry["seconds"]))

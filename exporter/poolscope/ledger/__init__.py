@@ -1,0 +1,1 @@
+"""One pool's numbers, recorded without ever blocking."""

@@ -1,0 +1,1 @@
+"""The catalogue of metric families, and readings as Prometheus text."""

@@ -1,0 +1,75 @@
+"""The exporter inside the service: `/metrics` as a server of its own, or as an ASGI app."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable, Iterable
+from threading import Thread
+from typing import Any, Final
+from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIServer
+
+import prometheus_client
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from poolscope.metrics.rendering import rendered
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+FAVICON: Final = "/favicon.ico"
+
+
+def start_http_server(
+    port: int = 10464,
+    addr: str = "127.0.0.1",
+    *,
+    registry: CollectorRegistry = REGISTRY,
+) -> tuple[WSGIServer, Thread]:
+    """
+    Serve the metrics at `http://ADDR:PORT/metrics` from a daemon thread.
+
+    Returns the server, whose `shutdown()` and `server_close()` end it, and its thread; with port
+    0 the system chooses one, which is in `server.server_port`. Raises OSError if it cannot listen
+    there.
+    """
+    try:
+        server, thread = prometheus_client.start_http_server(port, addr, registry=registry)
+    except OSError as error:
+        what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            what += ", by another process, or by another worker of this service"
+        raise OSError(error.errno, what) from error
+    server.set_app(_wsgi_app(registry))
+    return server, thread
+
+
+def _wsgi_app(registry: CollectorRegistry) -> Callable[[Any, Any], Iterable[bytes]]:
+    """Return prometheus_client's own app, but for the metrics, which come in parts."""
+    theirs: Any = prometheus_client.make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "GET" or environ["PATH_INFO"] == FAVICON:
+            answer: Iterable[bytes] = theirs(environ, start_response)
+            return answer
+        headers, parts = rendered(
+            registry,
+            environ.get("HTTP_ACCEPT", ""),
+            environ.get("HTTP_ACCEPT_ENCODING", ""),
+            parse_qs(environ.get("QUERY_STRING", "")),
+        )
+        start_response("200 OK", headers)
+        return parts
+
+    return app
+
+
+def make_asgi_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:
+    """
+    Return an ASGI app that serves the metrics, to be mounted in FastAPI or Starlette.
+
+    The event loop goes on while they are collected.
+    """
+    # Imports asyncio, which not everybody needs who imports this.
+    from poolscope.metrics.asgi import app_of
+
+    return app_of(registry)

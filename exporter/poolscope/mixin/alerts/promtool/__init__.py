@@ -1,0 +1,1 @@
+"""The promtool tests of the rules, generated with the rules."""

@@ -1,0 +1,166 @@
+"""
+The tests of the alerts, for `promtool test rules`, from the same rules and thresholds.
+
+A file for each alert, and one for the recording rules. Each scenario is silent while all is well,
+exactly at each of its thresholds, and while any of its series is missing; a little beyond, it is
+pending first, fires just when it should, with all labels and annotations, and ends.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from poolscope.mixin.alerts.expressions import Expressions
+from poolscope.mixin.alerts.model import Alert, Json
+from poolscope.mixin.alerts.options import Options
+from poolscope.mixin.alerts.promtool import connections, pools, recording, servers
+from poolscope.mixin.alerts.promtool.scenario import Line, Scenario, World, duration
+from poolscope.mixin.alerts.promtool.templates import rendered
+from poolscope.mixin.alerts.recording import GROUP
+from poolscope.mixin.alerts.rules import MODULES
+
+MODULES_OF_SCENARIOS: Final = (pools, connections, servers)
+
+AFTER: Final = 3
+"""Steps for which it is looked at whether an alert that must be silent stays so."""
+
+
+def documents(options: Options) -> dict[str, Json]:
+    """Return the files by their paths."""
+    x = Expressions(options)
+    world = World(x)
+    rules = {_key(rule): rule for make in MODULES.values() for rule in make(x)}
+    tests: defaultdict[str, list[Json]] = defaultdict(list)
+    steps: dict[str, float] = {}
+    for scenario in scenarios(world):
+        step = world.step * scenario.coarse
+        rule = rules[scenario.alert, scenario.severity, *sorted(scenario.own.items())]
+        tests[scenario.alert] += _Tests(scenario, rule, world, options).all()
+        steps[scenario.alert] = step
+    made = {f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()}
+    recorded = recording.tests(world)
+    return {**made, "tests/recording.yml": file(recorded, world.step)}
+
+
+def scenarios(world: World) -> list[Scenario]:
+    return [each for module in MODULES_OF_SCENARIOS for each in module.scenarios(world)]
+
+
+def file(tests: Sequence[Json], step: float) -> Json:
+    """Return a file of tests; what is recorded is there before alerts look at it."""
+    return {
+        "rule_files": ["../recording.yml", "../rules.yml"],
+        "evaluation_interval": duration(step),
+        "group_eval_order": [GROUP, *MODULES],
+        "tests": list(tests),
+    }
+
+
+def _key(rule: Alert) -> tuple[object, ...]:
+    return rule.name, rule.severity, *sorted(rule.labels.items())
+
+
+class _Tests:
+    """The tests of one scenario."""
+
+    def __init__(self, scenario: Scenario, rule: Alert, world: World, options: Options) -> None:
+        self._scenario = scenario
+        self._rule = rule
+        self._options = options
+        self._step = world.step * scenario.coarse
+        self._true = scenario.before + scenario.begins
+        lasts = world.steps(rule.lasts, scenario.coarse) if rule.lasts else 0
+        self._fires = self._true + lasts
+
+    def all(self) -> list[Json]:
+        lines = self._scenario.lines
+        tests = [self._firing()]
+        if not lines:
+            return tests
+        tests.append(self._silent("all is well", lines.values(), bad=False))
+        for what, changes in self._scenario.silent.items():
+            tests.append(self._silent(what, self._scenario.changed(changes)))
+        for name, line in lines.items():
+            if name not in self._scenario.needless:
+                others = [other for other in lines.values() if other is not line]
+                tests.append(self._silent(f"without {line.series}", others))
+        return tests
+
+    def _firing(self) -> Json:
+        """Return the test of how it comes, and goes."""
+        scenario = self._scenario
+        good_again = scenario.ends + 1
+        phases = self._phases((True, self._fires - scenario.before + 1), (False, good_again))
+        checks = []
+        if self._true:
+            checks.append(self._count(self._true - 1, "", 0))
+        if self._fires > self._true:
+            checks += [
+                self._count(self._true, "pending", 1),
+                self._count(self._fires - 1, "pending", 1),
+                self._count(self._fires - 1, "firing", 0),
+            ]
+        if scenario.ends:
+            checks.append(self._count(self._fires + scenario.ends, "", 0))
+        return {
+            **self._test("fires, and ends", scenario.lines.values(), phases),
+            "alert_rule_test": [
+                {
+                    "eval_time": self._at(self._fires),
+                    "alertname": scenario.alert,
+                    "exp_alerts": [self._expected()],
+                }
+            ],
+            "promql_expr_test": checks,
+        }
+
+    def _expected(self) -> Json:
+        """Return the alert as it is when it fires."""
+        document = self._rule.document(self._options)
+        labels = {key: value for key, value in self._scenario.labels.items() if value}
+        value, now = self._scenario.value, self._fires * self._step
+        return {
+            "exp_labels": {**labels, **document["labels"]},
+            "exp_annotations": {
+                key: rendered(template, labels, value, now)
+                for key, template in document["annotations"].items()
+            },
+        }
+
+    def _silent(self, what: str, lines: Iterable[Line], *, bad: bool = True) -> Json:
+        """Return the test that there is no such alert, not even a pending one."""
+        last = self._fires + AFTER
+        phases = self._phases((bad, last + 1 - self._scenario.before))
+        checks = [self._count(step, "", 0) for step in (self._fires, last)]
+        return {**self._test(f"silent: {what}", lines, phases), "promql_expr_test": checks}
+
+    def _phases(self, *following: tuple[bool, int]) -> list[tuple[bool, int]]:
+        before = self._scenario.before
+        return [(False, before), *following] if before else [*following]
+
+    def _test(self, what: str, lines: Iterable[Line], phases: Sequence[tuple[bool, int]]) -> Json:
+        names = [self._scenario.alert, self._scenario.severity, self._scenario.title, what]
+        return {
+            "name": ", ".join(filter(None, names)),
+            "interval": duration(self._step),
+            "input_series": [
+                {"series": line.series, "values": line.values(phases)} for line in lines
+            ],
+        }
+
+    def _count(self, step: int, state: str, count: int) -> Json:
+        """Return the check of how many alerts of the rule there are, in a state, or in any."""
+        labels = {"alertname": self._rule.name, "severity": self._rule.severity}
+        labels |= {**self._rule.labels, **({"alertstate": state} if state else {})}
+        matchers = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        samples = [{"labels": "{}", "value": count}] if count else []
+        return {
+            "expr": f"count(ALERTS{{{matchers}}})",
+            "eval_time": self._at(step),
+            "exp_samples": samples,
+        }
+
+    def _at(self, step: int) -> str:
+        return duration(step * self._step)

@@ -1,0 +1,42 @@
+"""All rules, from what wakes somebody to what is worth knowing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from poolscope.mixin.alerts import (
+    attempts,
+    connections,
+    exhaustion,
+    exporter,
+    leaks,
+    recording,
+    servers,
+)
+from poolscope.mixin.alerts.expressions import Expressions
+from poolscope.mixin.alerts.model import Alert, Group
+from poolscope.mixin.alerts.options import Options
+
+MODULES: Final = {
+    "poolscope-exhaustion": exhaustion.alerts,
+    "poolscope-attempts": attempts.alerts,
+    "poolscope-leaks": leaks.alerts,
+    "poolscope-connections": connections.alerts,
+    "poolscope-servers": servers.alerts,
+    "poolscope-exporter": exporter.alerts,
+}
+"""Groups of alerts by name; Prometheus evaluates each by itself."""
+
+
+def recording_group(options: Options) -> Group:
+    return recording.group(Expressions(options))
+
+
+def alert_groups(options: Options) -> tuple[Group, ...]:
+    x = Expressions(options)
+    return tuple(Group(name, make(x)) for name, make in MODULES.items())
+
+
+def alerts(options: Options) -> tuple[Alert, ...]:
+    x = Expressions(options)
+    return tuple(alert for make in MODULES.values() for alert in make(x))

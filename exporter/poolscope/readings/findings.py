@@ -1,0 +1,286 @@
+"""
+Known mistakes, one small rule each: what they are, how bad, and where in the application.
+
+A rule sees how the pool is set up, its numbers, and the lines that were sighted; it imports no
+pool library. Each has a page in docs/findings that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from poolscope.readings.reading import Reading
+
+if TYPE_CHECKING:
+    from poolscope.fleet.commitments import Commitment
+
+Severity = Literal["info", "warning", "critical"]
+
+SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "warning", "info")
+
+WATCHED: Final = "watched"
+"""The lines that watch pools of the name: where a rule that sees no other line says it is."""
+
+# Thresholds. Those that compare counts ask for enough of them first.
+MOST_DATABASE_CONNECTIONS: Final = 50
+"""Of one pool: half of what a PostgreSQL server allows all of its clients by default."""
+LONGEST_RECYCLE: Final = 1800.0
+"""Seconds. Firewalls and load balancers forget idle connections after 5 to 60 minutes."""
+MANY_POOLS: Final = 20
+FEW_ACQUIRES: Final = 10.0
+"""For each pool object; a pool that is worth its name serves hundreds."""
+MANY_ACQUIRES: Final = 100
+LOW_REUSE: Final = 0.5
+LONG_WATCHED: Final = 300.0
+"""Seconds of which a pool without a free slot is a pool that is too small."""
+OFTEN_SATURATED: Final = 0.1
+LONG_IDLE: Final = 3600.0
+"""Seconds after which what was never in use is not needed, and at least that large a pool."""
+LARGE: Final = 10
+LITTLE_USED: Final = 0.2
+
+
+class Setup(NamedTuple):
+    """
+    How a pool is set up, as far as rules ask. What does not apply keeps its default, and is fine.
+
+    bounded: whether it is of a kind that ought to have a limit, which is `limit`, or `math.inf`.
+    database: whether its connections are a database server's, which allows only so many.
+    pooled: whether it keeps connections at all.
+    recycle: seconds after which an idle connection, or any, is closed; `pings`: or checked.
+    total_timeout, connect_timeout: seconds of a request, and of getting its connection.
+    """
+
+    bounded: bool = True
+    limit: float = 1.0
+    database: bool = False
+    pooled: bool = True
+    pings: bool = True
+    recycle: float = math.inf
+    total_timeout: float = 1.0
+    connect_timeout: float = 1.0
+    limited_per_host: bool = True
+    keeps_alive: bool = True
+    caches_dns: bool = True
+    verifies_tls: bool = True
+
+
+FINE: Final = Setup()
+"""One in which no rule finds anything."""
+
+
+class Case(NamedTuple):
+    """
+    What is known of the pools of one name.
+
+    created: how many pool objects there ever were.
+    seen: lines by the rule that was seen to be broken there.
+    commitments: what the servers are promised that they connect to; only an exporter knows.
+    """
+
+    setup: Setup
+    reading: Reading
+    created: int
+    seen: Mapping[str, tuple[str, ...]]
+    commitments: Sequence[Commitment] = ()
+
+
+class Rule(NamedTuple):
+    """A mistake. `check` returns what is to be said of a case, or None if it is not made."""
+
+    name: str
+    severity: Severity
+    check: Callable[[Case], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    A mistake that was found.
+
+    rule: its name, and that of its page in docs/findings.
+    message: what is wrong, in a sentence.
+    sites: the lines of the application where it is made, or else where the pool is watched.
+    """
+
+    pool: str
+    kind: str
+    rule: str
+    severity: Severity
+    message: str
+    sites: tuple[str, ...]
+
+
+RULES: Final[dict[str, Rule]] = {}
+
+
+def _rule(name: str, severity: Severity) -> Callable[[Callable[[Case], str | None]], None]:
+    def add(check: Callable[[Case], str | None]) -> None:
+        RULES[name] = Rule(name, severity, check)
+
+    return add
+
+
+def _seen(name: str, severity: Severity, message: str) -> None:
+    """Add a rule that is broken once that was seen."""
+    RULES[name] = Rule(name, severity, lambda case: message if name in case.seen else None)
+
+
+def findings_of(pool: str, kind: str, cases: Iterable[Case]) -> tuple[Finding, ...]:
+    """Return what is found in any of the cases of one name, the worst first, each once."""
+    found: dict[str, Finding] = {}
+    for case in cases:
+        for rule in RULES.values():
+            message = rule.check(case)
+            if message is not None and rule.name not in found:
+                sites = case.seen.get(rule.name) or case.seen.get(WATCHED, ())
+                found[rule.name] = Finding(pool, kind, rule.name, rule.severity, message, sites)
+    return tuple(sorted(found.values(), key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+# From how the application uses it
+
+_seen("abandoned", "critical", "connections were dropped without being returned")
+_seen(
+    "nested-acquire",
+    "critical",
+    "who holds a connection asks the same pool for another; enough of them at once wait for ever",
+)
+_seen(
+    "blocks-event-loop",
+    "critical",
+    "a synchronous pool waits for a free connection inside a running event loop, which stops",
+)
+_seen(
+    "not-shared",
+    "warning",
+    "POOLSCOPE_DIR is set but cannot be used, so that an exporter does not see the pool",
+)
+_seen("never-closed", "warning", "a pool was dropped with open connections, and never closed")
+_seen(
+    "no-acquire-timeout",
+    "warning",
+    "connections are asked for without a time limit; when the pool is empty, callers wait for ever",
+)
+
+
+@_rule("pool-per-request", "warning")
+def _per_request(case: Case) -> str | None:
+    acquires = case.reading.acquired / max(case.created, 1)
+    if case.created < MANY_POOLS or acquires >= FEW_ACQUIRES:
+        return None
+    return f"{case.created} pools were made, and each served {acquires:.1f} callers on average"
+
+
+@_rule("few-reused", "warning")
+def _few_reused(case: Case) -> str | None:
+    reading = case.reading
+    if not case.setup.pooled or not case.setup.keeps_alive or reading.acquired < MANY_ACQUIRES:
+        return None
+    share = reading.reused / reading.acquired
+    return f"only {share:.0%} of the callers got an open connection" if share < LOW_REUSE else None
+
+
+@_rule("too-small", "warning")
+def _too_small(case: Case) -> str | None:
+    reading = case.reading
+    watched = reading.watched_seconds * max(reading.instances, 1.0)
+    if reading.watched_seconds < LONG_WATCHED or not reading.waited:
+        return None
+    share = reading.saturated_seconds / watched
+    return (
+        f"no connection was free for {share:.0%} of the time" if share > OFTEN_SATURATED else None
+    )
+
+
+@_rule("too-large", "info")
+def _too_large(case: Case) -> str | None:
+    reading = case.reading
+    enough = reading.watched_seconds >= LONG_IDLE and reading.acquired >= MANY_ACQUIRES
+    if not enough or not LARGE <= reading.limit < math.inf:
+        return None
+    if reading.most_in_use >= LITTLE_USED * reading.limit:
+        return None
+    return f"of {reading.limit:g} connections never more than {reading.most_in_use:g} were in use"
+
+
+# From how it is set up
+
+
+@_rule("tls-not-verified", "critical")
+def _unverified(case: Case) -> str | None:
+    if case.setup.verifies_tls and "tls-not-verified" not in case.seen:
+        return None
+    return "ssl=False: anybody may answer in the place of the server; for plain http leave it out"
+
+
+@_rule("unlimited", "warning")
+def _unlimited(case: Case) -> str | None:
+    if case.setup.bounded and case.setup.pooled and case.setup.limit == math.inf:
+        return "the pool has no limit; a slow server makes it grow until something else breaks"
+    return None
+
+
+@_rule("oversized", "warning")
+def _oversized(case: Case) -> str | None:
+    if case.setup.database and MOST_DATABASE_CONNECTIONS < case.setup.limit < math.inf:
+        return f"up to {case.setup.limit:g} connections of one process to one database server"
+    return None
+
+
+@_rule("overcommitted", "warning")
+def _overcommitted(case: Case) -> str | None:
+    for server, accepts, promised in case.commitments:
+        if promised > accepts:
+            return (
+                f"{server} accepts {accepts} connections, and the pools that connect to it may "
+                f"open {promised:g}"
+            )
+    return None
+
+
+@_rule("stale-connections", "warning")
+def _stale(case: Case) -> str | None:
+    setup = case.setup
+    if setup.database and setup.pooled and not setup.pings and setup.recycle > LONGEST_RECYCLE:
+        return "idle connections are neither checked nor replaced; some will be dead when needed"
+    return None
+
+
+@_rule("no-total-timeout", "warning")
+def _no_total_timeout(case: Case) -> str | None:
+    if case.setup.total_timeout == math.inf:
+        return "requests have no time limit; a server that stops answering keeps its connections"
+    return None
+
+
+@_rule("no-connect-timeout", "info")
+def _no_connect_timeout(case: Case) -> str | None:
+    if case.setup.connect_timeout == math.inf:
+        return "getting a connection has no time limit of its own"
+    return None
+
+
+@_rule("no-keepalive", "warning")
+def _no_keepalive(case: Case) -> str | None:
+    return None if case.setup.keeps_alive else "force_close: each request opens a connection anew"
+
+
+@_rule("no-limit-per-host", "info")
+def _no_limit_per_host(case: Case) -> str | None:
+    return None if case.setup.limited_per_host else "one slow host may take all connections"
+
+
+@_rule("no-dns-cache", "info")
+def _no_dns_cache(case: Case) -> str | None:
+    return None if case.setup.caches_dns else "each new connection asks the resolver again"
+
+
+@_rule("null-pool", "info")
+def _null_pool(case: Case) -> str | None:
+    if case.setup.pooled:
+        return None
+    return "NullPool: each caller opens a connection of its own, and nothing limits how many"

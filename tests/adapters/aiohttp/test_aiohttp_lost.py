@@ -1,0 +1,111 @@
+"""aiohttp: what becomes of a response that nobody has any more."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import aiohttp
+import pytest
+
+from poolscope import Watch
+from poolscope.watching.watch import Watches
+from support.waiting import eventually
+from support.web import Server
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture
+async def session(sessions: Any) -> aiohttp.ClientSession:
+    session: aiohttp.ClientSession = sessions()
+    return session
+
+
+@pytest.fixture
+async def watch(session: aiohttp.ClientSession, watches: Watches) -> Watch:
+    return watches.watch(session, registry=None)
+
+
+def lost(watch: Watch) -> tuple[int, int, int]:
+    """Return how many are in use, how many of them are abandoned, and how many ever were."""
+    gc.collect()
+    now = watch.snapshot()
+    return now.in_use, now.abandoned, now.leaks_abandoned
+
+
+def protocol_of(session: aiohttp.ClientSession) -> Any:
+    connector: Any = session.connector
+    (protocol,) = connector._acquired
+    return protocol
+
+
+async def until_it_is_full(session: aiohttp.ClientSession) -> None:
+    await eventually(True, lambda: protocol_of(session)._reading_paused)
+
+
+async def test_one_whose_body_may_end_by_itself_is_not_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    await session.get(f"{server.url}/stream/small")
+    assert (1, 0, 0) == lost(watch)
+    server.tell("small")
+    await eventually((0, 0, 0), lambda: lost(watch))
+
+
+async def test_one_whose_body_nobody_reads_is_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    await session.get(f"{server.url}/much/lost")
+    await until_it_is_full(session)
+    assert (1, 1, 1) == lost(watch)
+    await session.close()
+    assert (0, 0, 1) == lost(watch)
+
+
+async def test_one_whose_stream_somebody_has_is_not_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    content = (await session.get(f"{server.url}/much/read")).content
+    await until_it_is_full(session)
+    assert (1, 0, 0) == lost(watch)
+    server.tell("read")
+    await content.read()
+    assert (0, 0, 0) == lost(watch)
+
+
+async def test_one_that_is_waited_for_is_not_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    async def read() -> None:
+        async with session.get(f"{server.url}/much/wait") as response:
+            await server.told["wait"].wait()
+            del response
+
+    reading = asyncio.create_task(read())
+    await eventually(1, lambda: watch.snapshot().in_use)
+    await until_it_is_full(session)
+    assert (1, 0, 0) == lost(watch)
+    server.tell("wait")
+    await reading
+    assert (0, 0, 0) == lost(watch)
+
+
+async def test_a_websocket_that_is_dropped_is_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    opened = [await session.ws_connect(f"{server.url}/socket/x")]
+    assert (1, 0, 0) == lost(watch)
+    opened.clear()
+    assert (0, 0, 1) == lost(watch)
+
+
+async def test_what_is_closed_or_read_is_not_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    closed = await session.get(f"{server.url}/stream/closed")
+    closed.close()
+    async with session.get(f"{server.url}/now/read") as response:
+        await response.read()
+    assert (0, 0, 0) == lost(watch)

@@ -1,0 +1,353 @@
+"""The command line: arguments, exit codes, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import io
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+import pytest
+from rich.console import Console
+
+import poolscope
+from poolscope import demo
+from poolscope.cli import main
+from poolscope.demo.load import BURST, SWING, Stream
+from poolscope.demo.signals import SIGNALS, Stop
+from poolscope.demo.table import Glyphs, History, pools_table, style_of
+from poolscope.metrics import http_server as embedded
+from poolscope.readings.reading import Reading
+from poolscope.readings.snapshot import Snapshot, snapshot_of
+
+Calls = list[tuple[float | None, int, str, str | None]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """What the demo was asked for, instead of running it."""
+    made: Calls = []
+
+    def run(seconds: float | None, port: int, addr: str, postgres: str | None) -> int:
+        made.append((seconds, port, addr, postgres))
+        return 0
+
+    monkeypatch.setattr(demo, "run", run)
+    return made
+
+
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    """The demo keeps the signals, as its process ends with it; this one goes on."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], (None, 10464, "127.0.0.1", None)),
+        (["--seconds", "0.5"], (0.5, 10464, "127.0.0.1", None)),
+        (["--port", "0", "--addr", "::1"], (None, 0, "::1", None)),
+        (["--port", "65535"], (None, 65535, "127.0.0.1", None)),
+        (["--postgres", "postgres://db"], (None, 10464, "127.0.0.1", "postgres://db")),
+    ],
+)
+def test_the_demo_gets_its_arguments(
+    arguments: list[str], expected: tuple[float | None, int, str, str | None], calls: Calls
+) -> None:
+    assert main(["demo", *arguments]) == 0
+    assert [expected] == calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--seconds", "0"], "argument --seconds: '0' is not a positive number of seconds"),
+        (["--seconds", "inf"], "argument --seconds: 'inf' is not a positive number of seconds"),
+        (["--seconds", "ten"], "argument --seconds: 'ten' is not a positive number of seconds"),
+        (
+            ["--port", "65536"],
+            "argument --port: '65536' is not a port, a whole number from 0 to 65535",
+        ),
+        (["--port", "-1"], "argument --port: '-1' is not a port, a whole number from 0 to 65535"),
+        (["--addr", ""], "argument --addr: '' is not an address such as 127.0.0.1 or localhost"),
+        (["--addr"], "argument --addr: expected one argument"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_2(
+    arguments: list[str], expected: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["demo", *arguments])
+    assert exited.value.code == 2
+    line = f"poolscope demo: {expected} (see poolscope demo --help)\n"
+    assert ("", line) == capsys.readouterr()
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["demo", "--sec", "3"], "unrecognized arguments: --sec 3"),
+    ],
+)
+def test_what_no_command_takes_is_one_line_too(
+    arguments: list[str], expected: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 2
+    assert ("", f"poolscope: {expected} (see poolscope --help)\n") == capsys.readouterr()
+    assert calls == []
+
+
+def test_an_unknown_command_is_named_with_those_that_exist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["dashboard"])
+    assert exited.value.code == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "'dashboard'" in line
+    assert "demo" in line
+
+
+def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["--help"])
+    assert exited.value.code == 0
+    _, _, commands = capsys.readouterr().out.partition("commands:\n  COMMAND\n")
+    names = [line.split()[0] for line in commands.splitlines() if line[4:5].strip()]
+    assert names == [
+        "demo",
+        "exporter",
+        "dashboards",
+        "alerts",
+    ]
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["--version"])
+    assert exited.value.code == 0
+    assert capsys.readouterr().out == f"poolscope {poolscope.__version__}\n"
+
+
+def test_help_and_bad_arguments_need_none_of_the_extra() -> None:
+    program = f"""
+import sys
+for name in {demo.NEEDS!r}:
+    sys.modules[name] = None
+from poolscope.cli import main
+main(["demo", "--help"])
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "--seconds N" in finished.stdout
+
+
+@pytest.mark.parametrize("name", demo.NEEDS)
+def test_a_missing_extra_is_named_with_how_to_get_it(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals_restored: None,
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    assert main(["demo"]) == 1
+    expected = (
+        f"poolscope demo: something that it needs is not installed (no module {name}): "
+        "pip install 'poolscope[demo]'\n"
+    )
+    assert ("", expected) == capsys.readouterr()
+
+
+def test_a_port_in_use_is_one_line_and_nothing_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals_restored: None,
+) -> None:
+    from poolscope.demo import main as program
+
+    monkeypatch.setattr(program, "embedded_postgres", lambda: pytest.fail("PostgreSQL started"))
+    server, thread = poolscope.start_http_server(0)
+    try:
+        assert main(["demo", "--port", str(server.server_port)]) == 1
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(
+        f"poolscope demo: cannot serve metrics at 127.0.0.1:{server.server_port}: "
+    )
+
+
+def test_a_postgres_that_does_not_start_is_one_line_and_nothing_listens_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals_restored: None,
+) -> None:
+    from poolscope.demo import main as program
+
+    servers: list[WSGIServer] = []
+
+    @contextmanager
+    def broken() -> Iterator[None]:
+        raise RuntimeError("cannot start PostgreSQL: no space left")
+        yield
+
+    def start_http_server(port: int, addr: str) -> tuple[WSGIServer, Thread]:
+        server, thread = embedded.start_http_server(port, addr)
+        servers.append(server)
+        return server, thread
+
+    monkeypatch.setattr(poolscope, "start_http_server", start_http_server)
+    monkeypatch.setattr(program, "embedded_postgres", broken)
+    assert main(["demo", "--port", "0"]) == 1
+    assert capsys.readouterr().err == "poolscope demo: cannot start PostgreSQL: no space left\n"
+    (server,) = servers
+    assert server.socket.fileno() == -1
+
+
+def test_stop_remembers_the_first_signal_and_takes_any_that_follow(
+    signals_restored: None,
+) -> None:
+    with Stop() as stop:
+        assert not stop.asked
+        for number in (*SIGNALS, *SIGNALS):
+            signal.raise_signal(number)
+            assert stop.asked
+    assert {signal.SIG_IGN} == {signal.getsignal(number) for number in SIGNALS}
+
+
+def test_under_nohup_the_end_of_the_terminal_stops_nothing(signals_restored: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
+
+
+STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at=1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.99, False),
+        (1.0, True),
+        (0.99 + BURST, True),
+        (1.0 + BURST, False),
+        (1.0 + SWING, True),
+    ],
+)
+def test_a_stream_has_a_burst_once_in_each_swing(seconds: float, expected: bool) -> None:
+    assert expected == STREAM.in_burst(seconds)
+    assert expected == (STREAM.rate(seconds) == STREAM.burst)
+
+
+def test_between_bursts_a_stream_swings_between_low_and_high() -> None:
+    rates = [STREAM.rate(tenth / 10) for tenth in range(10 * int(SWING))]
+    calm = [rate for rate in rates if rate != STREAM.burst]
+    assert min(calm) >= STREAM.low
+    assert max(calm) == pytest.approx(STREAM.high)
+    assert STREAM.rate(1.0 + SWING / 2) == pytest.approx(STREAM.high)
+
+
+def pool(**fields: float) -> Snapshot:
+    return snapshot_of("orders", "sqlalchemy", Reading(limit=6.0, **fields))  # type: ignore[arg-type] # mypy takes the numbers for histograms
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"in_use": 4.0}, "green"),
+        ({"in_use": 5.0}, "yellow"),
+        ({"in_use": 6.0}, "yellow"),
+        ({"in_use": 6.0, "waiting": 1.0}, "red"),
+    ],
+)
+def test_the_colour_of_a_pool_is_red_when_callers_wait(
+    fields: dict[str, float], expected: str
+) -> None:
+    assert expected == style_of(pool(**fields))
+
+
+def drawn(glyphs: Glyphs, *pools: Snapshot, width: int = 100) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as capture:
+        console.print(pools_table(pools, glyphs, width))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_a_row_tells_the_numbers_of_its_pool() -> None:
+    shown = pool(
+        in_use=3.0,
+        idle=1.0,
+        in_use_peak=6.0,
+        acquired=200.0,
+        waited=20.0,
+        timed_out=5.0,
+        reused=194.0,
+        in_use_seconds=20.0,
+        waiting_seconds=8.0,
+    )
+    row = drawn(Glyphs(), shown)[-1]
+    expected = "orders sqlalchemy ████░░░░ 3/6 1 0 6 200 20 5 97% 100 400"
+    assert expected.split() == row.split()
+
+
+def test_large_numbers_still_fit_in_100_columns() -> None:
+    many = dict.fromkeys(("acquired", "reused"), 99_999_999.0)
+    shown = pool(in_use=6.0, waiting=99.0, waited=999_999.0, timed_out=99_999.0, **many)
+    lines = drawn(Glyphs(), shown)
+    assert max(map(len, lines)) < 100
+    assert "…" not in "".join(lines)
+
+
+def test_a_terminal_of_80_columns_shows_less_but_cuts_nothing_off() -> None:
+    lines = drawn(Glyphs(), replace(pool(acquired=99_999_999.0), name="upstream"), width=80)
+    assert "…" not in "".join(lines)
+    assert lines[-1].split() == [
+        "upstream",
+        "sqlalchemy",
+        "0/6",
+        *"000",
+        "99999999",
+        "0",
+        "0%",
+        "0",
+    ]
+
+
+def test_a_pool_without_limit_or_callers_has_an_empty_bar() -> None:
+    shown = snapshot_of("orders", "sqlalchemy", Reading(in_use=3.0, limit=math.inf))
+    row = drawn(Glyphs.for_encoding("ascii"), shown)[-1]
+    assert row.split() == ["orders", "sqlalchemy", "--------", "3/inf", *"000000"]
+
+
+def test_the_history_ends_with_now() -> None:
+    history = History(Glyphs.for_encoding("ascii"))
+    for in_use in (0.0, 3.0, 6.0):
+        history.add([pool(in_use=in_use)])
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as capture:
+        console.print(history.table())
+    assert capture.get().split() == ["orders", ":#"]

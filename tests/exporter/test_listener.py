@@ -1,0 +1,270 @@
+"""The exporter's socket: TLS, passwords, and changes while it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import ssl
+import warnings
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from poolscope.exporter.listener import bind
+from poolscope.exporter.web_config import WebConfigError
+from support.certificates import needs_openssl
+from support.listeners import Serve, certificates, get, made, name_of, serve, tls, trusting, users
+
+__all__ = ["certificates", "get", "made", "name_of", "serve", "tls", "trusting", "users"]
+
+TLS = "tls_server_config: {{cert_file: {}.crt, key_file: {}.key{}}}\n"
+VERIFY = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt"
+
+
+class TestBind:
+    @pytest.mark.parametrize(
+        ("host", "addresses"),
+        [
+            ("127.0.0.1", ("127.0.0.1",)),
+            ("0.0.0.0", ("0.0.0.0",)),  # noqa: S104 - as users may
+            ("localhost", ("127.0.0.1", "::1")),
+            ("::1", ("::1",)),
+        ],
+    )
+    def test_a_socket_that_listens(self, host: str, addresses: tuple[str, ...]) -> None:
+        try:
+            bound = bind(host, 0)
+        except OSError:
+            if ":" in host:
+                pytest.skip("there is no IPv6")
+            raise
+        with bound:
+            address, port = bound.getsockname()[:2]
+            assert address in addresses
+            connected = "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 - as above
+            socket.create_connection((connected, port)).close()
+            with pytest.raises(OSError, match="in use"):
+                bind(host, port)
+
+    def test_where_there_is_none(self) -> None:
+        with pytest.raises(OSError, match=r".+"):
+            bind("192.0.2.1", 0)
+        with pytest.raises(OSError, match=r".+"):
+            bind("no such host", 0)
+
+
+class TestPlain:
+    async def test_without_a_file(self, serve: Serve) -> None:
+        served = await serve()
+        assert f"http://127.0.0.1:{served.port}" == served.listener.url
+        assert (200, "here") == await get(served)
+        assert await served.listener.reload()
+
+    async def test_headers_of_the_file_win(self, serve: Serve) -> None:
+        headers = "{X-Frame-Options: deny, X-XSS-Protection: '0'}"
+        served = await serve(f"http_server_config: {{headers: {headers}}}")
+        async with aiohttp.ClientSession() as session:
+            for path in ("/", "/nothing"):
+                async with session.get(f"{served.listener.url}{path}") as response:
+                    given = response.headers
+                    assert ("deny", "0") == (given["X-Frame-Options"], given["X-XSS-Protection"])
+
+    async def test_an_end(self, serve: Serve) -> None:
+        served = await serve()
+        await served.listener.close()
+        assert -1 == served.bound.fileno()
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await get(served)
+
+    async def test_a_file_that_is_wrong(self, serve: Serve, tmp_path: Path) -> None:
+        with pytest.raises(WebConfigError, match="tls: unknown key"):
+            await serve("tls: 1")
+
+
+class TestUsers:
+    async def test_a_password_is_asked_for(self, serve: Serve) -> None:
+        served = await serve(users(ann="secret"))
+        assert (200, "here") == await get(served, user="ann:secret")
+        for user in (None, "ann:wrong", "bob:secret"):
+            assert (401, "401: Unauthorized\n") == await get(served, user=user)
+            assert 401 == (await get(served, user=user, path="/nothing"))[0]
+        async with aiohttp.ClientSession() as session, session.get(served.listener.url) as response:
+            assert 'Basic realm="poolscope"' == response.headers["WWW-Authenticate"]
+
+    async def test_they_change(self, serve: Serve) -> None:
+        served = await serve(users(ann="old"))
+        async with aiohttp.ClientSession() as session:
+            assert 200 == (await get(served, user="ann:old", session=session))[0]
+            assert await served.says(users(ann="new", bob="other"))
+            statuses = [
+                (await get(served, user=user, session=session))[0]
+                for user in ("ann:old", "ann:new", "bob:other")
+            ]
+            assert [401, 200, 200] == statuses
+            assert await served.says("")
+            assert 200 == (await get(served, session=session))[0]
+
+    async def test_a_thousand_that_guess(self, serve: Serve) -> None:
+        served = await serve(users(ann="secret"))
+        assert 200 == (await get(served, user="ann:secret"))[0]
+        connector = aiohttp.TCPConnector(limit=200)
+        async with aiohttp.ClientSession(connector=connector) as crowd:
+            guesses = asyncio.gather(
+                *(get(served, user=f"ann:{number}", session=crowd) for number in range(1000))
+            )
+            while not guesses.done():
+                assert (200, "here") == await get(served, user="ann:secret")
+            assert {status for status, _ in await guesses} <= {401, 503}
+
+
+@needs_openssl
+class TestTls:
+    async def test_it_is_all_that_is_served(self, serve: Serve, certificates: Path) -> None:
+        served = await serve(tls())
+        assert f"https://127.0.0.1:{served.port}" == served.listener.url
+        assert (200, "here") == await get(served, trusting(certificates))
+        with pytest.raises(aiohttp.ClientError):
+            await get(served)
+
+    async def test_client_certificates(self, serve: Serve, certificates: Path) -> None:
+        served = await serve(tls(more=VERIFY))
+        assert (200, "here") == await get(served, trusting(certificates, "prometheus"))
+        for client in (None, "stranger"):
+            with pytest.raises((aiohttp.ClientError, OSError)):
+                await get(served, trusting(certificates, client))
+
+    async def test_client_certificates_of_some_names(
+        self, serve: Serve, certificates: Path
+    ) -> None:
+        allowed = "client_allowed_sans: [prometheus, 10.0.0.1]"
+        served = await serve(tls(more=f"{VERIFY}, {allowed}"))
+        assert (200, "here") == await get(served, trusting(certificates, "prometheus"))
+        assert (403, "403: no name of the certificate is among client_allowed_sans\n") == (
+            await get(served, trusting(certificates, "server"))
+        )
+
+    async def test_client_certificates_if_given(self, serve: Serve, certificates: Path) -> None:
+        more = VERIFY.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
+        served = await serve(tls(more=more))
+        for client in (None, "prometheus"):
+            assert (200, "here") == await get(served, trusting(certificates, client))
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await get(served, trusting(certificates, "stranger"))
+
+    @pytest.mark.parametrize(
+        ("more", "most", "answers"),
+        [
+            ("", ssl.TLSVersion.TLSv1_3, True),
+            ("", ssl.TLSVersion.TLSv1_2, True),
+            ("", ssl.TLSVersion.TLSv1_1, False),
+            (", min_version: TLS11", ssl.TLSVersion.TLSv1_1, True),
+            (", min_version: TLS11", ssl.TLSVersion.TLSv1, False),
+            (", min_version: TLS10", ssl.TLSVersion.TLSv1, True),
+            (", min_version: TLS13", ssl.TLSVersion.TLSv1_2, False),
+        ],
+    )
+    async def test_versions(
+        self, serve: Serve, certificates: Path, more: str, most: ssl.TLSVersion, answers: bool
+    ) -> None:
+        client = trusting(certificates)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            client.minimum_version, client.maximum_version = ssl.TLSVersion.TLSv1, most
+        client.set_ciphers("DEFAULT:@SECLEVEL=0")
+        served = await serve(tls(more=more))
+        if answers:
+            assert (200, "here") == await get(served, client)
+        else:
+            with pytest.raises(aiohttp.ClientError):
+                await get(served, client)
+
+
+@needs_openssl
+class TestReload:
+    async def test_to_tls_and_back(self, serve: Serve, certificates: Path) -> None:
+        served = await serve("")
+        context = trusting(certificates)
+        for _ in range(3):
+            assert await served.says(tls())
+            assert (200, "here") == await get(served, context)
+            with pytest.raises(aiohttp.ClientError):
+                await get(served)
+            assert await served.says("")
+            assert (200, "here") == await get(served)
+            with pytest.raises(aiohttp.ClientError):
+                await get(served, context)
+        assert 1 == len(served.runner.sites)
+
+    async def test_a_certificate_in_place(self, serve: Serve, certificates: Path) -> None:
+        served = await serve(tls())
+        context = trusting(certificates)
+        assert "server" == await name_of(served, context)
+        for kind in ("crt", "key"):
+            shutil.copy(certificates / f"renewed.{kind}", certificates / f"server.{kind}")
+        assert await served.listener.reload()
+        assert "renewed" == await name_of(served, context)
+
+    async def test_nobody_is_refused_meanwhile(self, serve: Serve, certificates: Path) -> None:
+        served = await serve(tls() + users(ann="secret"))
+        context = trusting(certificates)
+
+        async def ask() -> list[tuple[int, str]]:
+            return [await get(served, context, user="ann:secret") for _ in range(20)]
+
+        asking = asyncio.gather(*(ask() for _ in range(10)))
+        turn = 0
+        while not asking.done():
+            name = ("renewed", "server")[turn % 2]
+            assert await served.says(tls(name) + users(ann="secret", bob=f"{turn}"))
+            turn += 1
+        assert [[(200, "here")] * 20] * 10 == await asking
+        assert turn > 2
+
+    async def test_a_request_that_is_being_answered_is(
+        self, serve: Serve, certificates: Path
+    ) -> None:
+        served = await serve("")
+        asking = asyncio.create_task(get(served, path="/later"))
+        await served.reached.wait()
+        assert await served.says(tls())
+        served.go.set()
+        assert (200, "later") == await asking
+
+    async def test_a_connection_with_the_old_certificate_gets_one_more_answer(
+        self, serve: Serve, certificates: Path
+    ) -> None:
+        served = await serve(tls())
+        context = trusting(certificates)
+        url = served.listener.url
+        async with aiohttp.ClientSession() as session:
+            kept = []
+            for text in (None, tls("renewed"), None):
+                if text:
+                    assert await served.says(text)
+                async with session.get(url, ssl=context) as response:
+                    assert "here" == await response.text()
+                    kept.append("close" != response.headers.get("Connection"))
+            assert [True, False, True] == kept
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("", tls()),
+            (tls(), ""),
+            (tls(), tls(more=VERIFY)),
+            (tls(more=VERIFY), tls(more=VERIFY.replace("ca.crt", "other-ca.crt"))),
+            (tls(more=VERIFY), tls(more=f"{VERIFY}, client_allowed_sans: [nobody]")),
+        ],
+    )
+    async def test_a_connection_of_one_who_may_not_enter_now(
+        self, serve: Serve, certificates: Path, before: str, after: str
+    ) -> None:
+        served = await serve(before)
+        context = trusting(certificates, "prometheus") if before else None
+        async with aiohttp.ClientSession() as session:
+            assert (200, "here") == await get(served, context, session=session)
+            assert await served.says(after)
+            assert (421, "421: the configuration has changed; connect again\n") == (
+                await get(served, context, session=session)
+            )

@@ -1,0 +1,290 @@
+"""Many processes in one view: real ones, that live, stop, fork, end, and are killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolscope.fleet.fleet import Fleet, View, utilisation
+from poolscope.fleet.folder import FolderError
+from poolscope.fleet.totals import TOTALS, Totals
+from poolscope.readings.reading import Reading
+from support.workers import WORKER
+
+
+@pytest.fixture
+def fleet(folder: Path) -> Iterator[Fleet]:
+    fleet = Fleet(folder)
+    yield fleet
+    fleet.close()
+
+
+def numbers(view: View) -> dict[str, tuple[float, ...]]:
+    """Return by pool: in use, idle, acquired, instances, pools ever made."""
+    return {
+        report.pool: (
+            report.reading.in_use,
+            report.reading.idle,
+            report.reading.acquired,
+            report.reading.instances,
+            report.created,
+        )
+        for report in view.reports
+    }
+
+
+def test_an_empty_folder(fleet: Fleet) -> None:
+    assert View((), (), {}, 0, 0) == fleet.look()
+
+
+def test_processes_of_one_name_are_added_up(fleet: Fleet, workers: Any) -> None:
+    first, second, other = workers(), workers(), workers("billing")
+    first.tell("take", "take", "take")
+    second.tell("use 5", "take")
+    other.tell("use 1")
+    view = fleet.look()
+    assert {"orders": (4, 0, 9, 2, 2), "billing": (0, 1, 1, 1, 1)} == numbers(view)
+    assert {("orders", "sqlalchemy"): 0.75, ("billing", "sqlalchemy"): 0.0} == view.fullest
+    assert {first.pid, second.pid, other.pid} == {process.pid for process in view.processes}
+    assert (0, 0) == (view.gone, view.bad)
+
+
+def test_who_holds_what_in_which_process(fleet: Fleet, workers: Any) -> None:
+    first, second = workers(), workers()
+    first.tell("take")
+    second.tell("take", "lose")
+    holds = fleet.look().holds
+    assert [first.pid, second.pid] == [hold.pid for hold in holds]
+    assert {"MainThread"} == {hold.owner for hold in holds}
+    assert all(str(hold.site).startswith("worker.py:") for hold in holds)
+    (report,) = fleet.look().reports
+    assert [("worker:take", 2.0)] == [(site.site, site.in_use) for site in report.sites]
+    assert ["abandoned", "nested-acquire"] == sorted(f.rule for f in report.findings)
+    assert 1 == report.reading.leaks_abandoned
+
+
+@pytest.mark.parametrize("how", ["end", "kill"])
+def test_of_a_process_that_is_gone_the_counters_stay(
+    fleet: Fleet, workers: Any, folder: Path, how: str
+) -> None:
+    gone, lives = workers(), workers()
+    gone.tell("use 7", "take")
+    lives.tell("use 2", "take")
+    assert {"orders": (2, 0, 11, 2, 2)} == numbers(fleet.look())
+    getattr(gone, how)()
+    for _ in range(2):
+        view = fleet.look()
+        assert {"orders": (1, 0, 11, 1, 2)} == numbers(view)
+        assert ([lives.pid], 1) == ([process.pid for process in view.processes], view.gone)
+    assert [str(lives.pid)] == [path.name.partition("-")[0] for path in folder.glob("*.pool")]
+    (report,) = view.reports
+    assert [("worker:take", 1.0)] == [(site.site, site.in_use) for site in report.sites]
+
+
+def test_totals_outlive_the_exporter(fleet: Fleet, workers: Any, folder: Path) -> None:
+    worker = workers()
+    worker.tell("use 7", "take")
+    before = fleet.look()
+    worker.kill()
+    fleet.look()
+    fleet.close()
+    again = Fleet(folder)
+    (report,) = again.look().reports
+    assert {"orders": (0, 0, 8, 0, 1)} == numbers(again.look())
+    assert report.reading.hold_seconds == before.reports[0].reading.hold_seconds
+    assert report.sites[0].in_use_seconds > 0
+    again.close()
+
+
+@pytest.mark.parametrize("step", ["replace", "unlink"])
+def test_an_exporter_that_dies_while_it_folds_counts_nothing_twice(
+    fleet: Fleet, workers: Any, folder: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = workers()
+    worker.tell("use 7")
+    worker.kill()
+
+    def die(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        target = (
+            "poolscope.fleet.totals.Path.replace"
+            if step == "save"
+            else "poolscope.fleet.fleet.Path.unlink"
+        )
+        patched.setattr(target, die)
+        with pytest.raises(KeyboardInterrupt):
+            fleet.look()
+    fleet.close()
+    again = Fleet(folder)
+    for _ in range(2):
+        assert {"orders": (0, 0, 7, 0, 1)} == numbers(again.look())
+    assert [] == list(folder.glob("*.pool"))
+    again.close()
+
+
+def test_totals_that_cannot_be_written_are_counted_all_the_same(
+    fleet: Fleet, workers: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = workers()
+    worker.tell("use 7", "take")
+    worker.kill()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("poolscope.fleet.totals.os.fsync", full)
+        for _ in range(2):
+            assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.look())
+    assert 1 == len(list(folder.glob("*.pool")))
+    assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.look())
+    assert [] == list(folder.glob("*.pool"))
+
+
+def test_totals_that_are_damaged_are_kept_aside(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / TOTALS).write_text('{"version": 1, "pools": [{}]}')
+    assert Totals() == Totals.load(folder / TOTALS)
+    assert (folder / f"{TOTALS}.damaged").exists()
+
+
+def test_a_process_that_is_stopped_still_shows_what_it_holds(fleet: Fleet, workers: Any) -> None:
+    worker = workers()
+    worker.tell("take", "take")
+    os.kill(worker.pid, signal.SIGSTOP)
+    view = fleet.look()
+    assert {"orders": (2, 0, 2, 1, 1)} == numbers(view)
+    assert [worker.pid] * 2 == [hold.pid for hold in view.holds]
+    os.kill(worker.pid, signal.SIGCONT)
+
+
+def test_after_a_fork_there_are_two_processes(fleet: Fleet, workers: Any) -> None:
+    parent = workers()
+    parent.tell("use 3", "take")
+    child = parent.tell("fork")
+    assert child != parent.pid
+    parent.tell("use 2")
+    view = fleet.look()
+    # The child has the parent's record of what is out, but not the connection: that is nobody's.
+    pools = {process.pid: process.pools for process in view.processes}
+    assert {parent.pid, child} == set(pools)
+    assert [4.0, 2.0] == [pools[pid][0].reading.acquired for pid in (parent.pid, child)]
+    parent.end()
+    assert {"orders": (0, 0, 6, 0, 2)} == numbers(fleet.look())
+
+
+OTHER_NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+
+
+def can_unshare() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    tried = subprocess.run([*OTHER_NAMESPACES, "true"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="namespaces cannot be made here")
+def test_processes_of_other_containers_live_and_die(fleet: Fleet, workers: Any) -> None:
+    inside, other = workers(within=OTHER_NAMESPACES), workers(within=OTHER_NAMESPACES)
+    # Each is the first process of its namespace.
+    assert (1, 1) == (inside.tell("take"), other.tell("use 2"))
+    view = fleet.look()
+    assert {"orders": (1, 1, 3, 2, 2)} == numbers(view)
+    assert ([1, 1], [1]) == ([p.pid for p in view.processes], [hold.pid for hold in view.holds])
+    inside.kill()
+    assert {"orders": (0, 1, 3, 1, 2)} == numbers(fleet.look())
+
+
+PROGRAM = """
+import multiprocessing, sys, time
+sys.path.insert(0, sys.argv[1])
+import worker, sqlalchemy, poolscope
+
+pool = None
+
+def begin():
+    global pool
+    pool = sqlalchemy.pool.QueuePool(worker.connect, pool_size=4, max_overflow=0)
+    poolscope.watch(pool, "jobs", registry=None)
+
+def job(number):
+    worker.take(pool).close()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    with context.Pool(3, begin) as processes:
+        processes.map(job, range(60), chunksize=1)
+        processes.close()
+        processes.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(fleet: Fleet, folder: Path, tmp_path: Path, method: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, str(program), str(WORKER.parent), method]
+    environment = {**os.environ, "POOLSCOPE_DIR": str(folder)}
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    view = fleet.look()
+    assert {"jobs": (0, 0, 60, 0, 3)} == numbers(view)
+    assert (3, 0, []) == (view.gone, view.bad, list(folder.glob("*.pool")))
+
+
+def test_there_is_one_exporter(fleet: Fleet, folder: Path) -> None:
+    program = "import sys; from poolscope.fleet.fleet import *; Fleet(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", program, str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"FolderError: another exporter reads {folder}; one is enough" in result.stderr
+
+
+def test_a_folder_of_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(FolderError, match=r"^others may write to"):
+        Fleet(tmp_path)
+
+
+def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
+    fleet: Fleet, workers: Any, folder: Path
+) -> None:
+    worker = workers()
+    worker.tell("take")
+    name = next(folder.glob("*.process")).stem
+    odd = {
+        f"{name}.77.pool": b"no pool",
+        f"{name}.78.pool": b"",
+        "1-nobody.1.pool": next(folder.glob("*.pool")).read_bytes(),
+    }
+    for path, data in odd.items():
+        (folder / path).write_bytes(data)
+    os.mkfifo(folder / f"{name}.79.pool")
+    (folder / f"{name}.80.pool").symlink_to(next(folder.glob("*.process")))
+    (folder / f"{name}.81.pool").mkdir()
+    (folder / "2-nobody.process").write_text("a note of somebody else")
+    os.mkfifo(folder / f"2-{'0' * 32}.process")
+    for _ in range(2):
+        view = fleet.look()
+        assert ({"orders": (1, 0, 1, 1, 1)}, 8) == (numbers(view), view.bad)
+    assert {*odd, "2-nobody.process"} <= {path.name for path in folder.iterdir()}
+    worker.kill()
+    for _ in range(2):
+        assert {"orders": (0, 0, 1, 0, 1)} == numbers(fleet.look())
+    # What cannot be removed stays, and is in nobody's way.
+    assert (folder / f"{name}.81.pool").is_dir()
+
+
+def test_utilisation_is_a_share() -> None:
+    assert 0.0 == utilisation([Reading().values()])
+    assert 0.0 == utilisation([Reading(in_use=3, limit=float("inf")).values()])
+    busy = Reading(in_use=3, opening=1, limit=4)
+    assert 0.5 == utilisation([busy.values(), Reading(limit=4).values()])

@@ -1,0 +1,285 @@
+"""`/metrics` from inside a service: as a server, and mounted in FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy
+from fastapi import FastAPI
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Metric,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics import parser
+from prometheus_client.registry import Collector
+
+import poolscope
+from poolscope.metrics.rendering import rendered
+from poolscope.watching.watch import Watch, Watches
+from support.waiting import PATIENCE
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def engine() -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool, pool_size=3)
+
+
+@pytest.fixture
+def watch(watches: Watches, engine: sqlalchemy.Engine, registry: CollectorRegistry) -> Watch:
+    return watches.watch(engine, "orders", registry=registry)
+
+
+@pytest.fixture
+def address(watch: Watch, registry: CollectorRegistry) -> Iterator[str]:
+    server, thread = poolscope.start_http_server(port=0, registry=registry)
+    yield f"http://127.0.0.1:{server.server_port}/metrics"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+parse: Any = parser.text_string_to_metric_families  # which has no types
+
+IN_USE = 'connpool_connections{kind="sqlalchemy",pool="orders",state="in_use"} 1.0'
+
+
+def test_the_server_serves_what_is_now(address: str, engine: sqlalchemy.Engine) -> None:
+    with engine.connect(), urllib.request.urlopen(address) as response:
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        assert IN_USE in response.read().decode().splitlines()
+
+
+def test_the_server_negotiates_open_metrics_and_gzip(
+    address: str, engine: sqlalchemy.Engine
+) -> None:
+    headers = {"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"}
+    request = urllib.request.Request(address, headers=headers)
+    with engine.connect(), urllib.request.urlopen(request) as response:
+        assert response.headers["Content-Type"].startswith("application/openmetrics-text")
+        text = gzip.decompress(response.read()).decode()
+    families = {family.name: family for family in parse(text)}
+    states = {
+        sample.labels["state"]: sample.value for sample in families["connpool_connections"].samples
+    }
+    assert {"in_use": 1.0, "idle": 0.0, "opening": 0.0} == states
+
+
+def test_it_listens_on_loopback_only_unless_told_otherwise(watch: Watch) -> None:
+    server, thread = poolscope.start_http_server(port=0, registry=CollectorRegistry())
+    assert "127.0.0.1" == server.server_address[0]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_port_that_is_in_use_is_named(
+    watch: Watch, engine: sqlalchemy.Engine, registry: CollectorRegistry
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            OSError, match=rf"cannot serve metrics at 127\.0\.0\.1:{port}: .*in use"
+        ):
+            poolscope.start_http_server(port=port, registry=registry)
+    engine.connect().close()
+    assert 1 == watch.snapshot().acquired
+
+
+async def test_it_is_mounted_in_a_fastapi_app(
+    watch: Watch, engine: sqlalchemy.Engine, registry: CollectorRegistry
+) -> None:
+    app = FastAPI()
+    app.mount("/metrics", poolscope.make_asgi_app(registry=registry))
+
+    @app.get("/orders")
+    def orders() -> int:
+        with engine.connect() as connection:
+            return int(connection.scalar(sqlalchemy.text("SELECT 7")) or 0)
+
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        assert 7 == (await client.get("/orders")).json()
+        response = await client.get("/metrics/")
+    lines = response.text.splitlines()
+    assert 200 == response.status_code
+    assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 1.0' in lines
+    assert 'connpool_connections{kind="sqlalchemy",pool="orders",state="idle"} 1.0' in lines
+
+
+ACCEPTED = (
+    "",
+    "text/plain;version=0.0.4",
+    "application/openmetrics-text",
+    "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+)
+
+
+@pytest.mark.parametrize("accept", ACCEPTED)
+@pytest.mark.parametrize("names", [None, ["python_info", "connpool_acquires_total"], ["nothing"]])
+def test_the_parts_are_what_prometheus_client_writes(
+    watch: Watch, registry: CollectorRegistry, accept: str, names: list[str] | None
+) -> None:
+    Counter("orders", "Orders", registry=registry).inc(exemplar={"trace": "7"})
+    Histogram("paid", "Payments", ["by"], registry=registry).labels("card").observe(0.5)
+    asked: Any = registry
+    query = {}
+    if names is not None:
+        asked, query = registry.restricted_registry(names), {"name[]": names}
+    encode, content_type = choose_encoder(accept)
+    plain = rendered(registry, accept, "", query)
+    assert encode(asked) == b"".join(plain.parts)
+    assert {"Content-Type": content_type, "Content-Length": str(len(encode(asked)))} == dict(
+        plain.headers
+    )
+    compressed = rendered(registry, accept, "br;q=1.0, gzip;q=0.8", query)
+    body = b"".join(compressed.parts)
+    assert encode(asked) == gzip.decompress(body)
+    headers = dict(compressed.headers)
+    assert ("gzip", str(len(body))) == (headers["Content-Encoding"], headers["Content-Length"])
+
+
+def test_no_part_is_of_the_whole_size(watches: Watches, registry: CollectorRegistry) -> None:
+    pools = [sqlalchemy.QueuePool(lambda: None) for _ in range(50)]  # type: ignore[arg-type]
+    for number, pool in enumerate(pools):
+        watches.watch(pool, f"pool-{number}", registry=registry)
+    sizes = [len(part) for part in rendered(registry, "", "", {}).parts]
+    assert max(sizes) < sum(sizes) / 4
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("OPTIONS", "/metrics"), ("POST", "/metrics"), ("GET", "/favicon.ico")]
+)
+def test_what_is_no_scrape_is_answered_as_prometheus_client_does(
+    registry: CollectorRegistry, method: str, path: str
+) -> None:
+    answers = []
+    for start in (start_http_server, poolscope.start_http_server):
+        server, thread = start(0, "127.0.0.1", registry=registry)
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        connection.request(method, path)
+        response = connection.getresponse()
+        answers.append((response.status, response.read()))
+        connection.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert answers[0] == answers[1]
+
+
+def test_the_default_registry_is_prometheus_clients_own(address: str) -> None:
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+    with poolscope.watch(engine, "default registry"):
+        server, thread = poolscope.start_http_server(port=0)
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        text = urllib.request.urlopen(url).read().decode()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert 'connpool_instances{kind="sqlalchemy",pool="default registry"} 1.0' in text
+    assert "python_info" in text
+
+
+class Waiting(Collector):
+    """Takes as long to collect as something else that is going on, for which it waits."""
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Event()
+
+    def collect(self) -> Iterable[Metric]:
+        if not self.goes_on.wait(PATIENCE):
+            raise TimeoutError
+        return []
+
+
+async def get(app: Any, kind: str = "http", **headers: str) -> tuple[dict[str, str], bytes]:
+    """Return the headers and the body of the app's answer."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    given = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await app({"type": kind, "headers": given, "query_string": b""}, None, send)
+    start, *parts = sent
+    assert (200, False) == (start["status"], parts[-1].get("more_body", False))
+    return (
+        {name.decode(): value.decode() for name, value in start["headers"]},
+        b"".join(part["body"] for part in parts),
+    )
+
+
+@pytest.mark.parametrize("threads", ["free", "taken"])
+async def test_the_event_loop_goes_on_while_an_app_collects(
+    registry: CollectorRegistry, threads: str
+) -> None:
+    """And if all threads of the service are taken, as where they wait for connections."""
+    waiting, end = Waiting(), threading.Event()
+    registry.register(waiting)
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as executor:
+        loop.set_default_executor(executor)
+        if threads == "taken":
+            loop.run_in_executor(None, end.wait)
+        answer = asyncio.create_task(get(poolscope.make_asgi_app(registry), accept="text/plain"))
+        loop.call_later(0.0, waiting.goes_on.set)
+        headers, body = await answer
+        end.set()
+    assert (b"", "0") == (body, headers["Content-Length"])
+
+
+def test_an_app_needs_no_asyncio(watch: Watch, registry: CollectorRegistry) -> None:
+    """Servers may have other event loops."""
+    asking = get(poolscope.make_asgi_app(registry))
+    with pytest.raises(StopIteration) as ended:
+        asking.send(None)
+    _, body = ended.value.value
+    assert generate_latest(registry) == body
+
+
+async def test_an_app_says_what_it_does_not_serve(registry: CollectorRegistry) -> None:
+    with pytest.raises(ValueError, match="HTTP only, not by websocket"):
+        await get(poolscope.make_asgi_app(registry), "websocket")
+
+
+async def test_a_collector_that_fails_leaves_no_half_of_an_answer(
+    watch: Watch, registry: CollectorRegistry, address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    waiting = Waiting()
+    waiting.goes_on = None  # type: ignore[assignment]
+    registry.register(waiting)
+    with pytest.raises(AttributeError):
+        await get(poolscope.make_asgi_app(registry))
+    assert 500 == (await asyncio.to_thread(httpx.get, address)).status_code
+    assert "AttributeError" in capfd.readouterr().err
+
+
+def test_promtool_finds_nothing_to_say_about_the_metrics(
+    address: str, engine: sqlalchemy.Engine, promtool: str
+) -> None:
+    engine.connect().close()
+    text = urllib.request.urlopen(address).read()
+    result = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert (0, b"", b"") == (result.returncode, result.stdout, result.stderr)

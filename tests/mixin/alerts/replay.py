@@ -1,0 +1,64 @@
+"""Playing series through the rules, and saying which alerts have fired at any time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from mixin.alerts.running import problems
+from mixin.alerts.simulated_day import Series
+from poolscope.mixin.alerts.recording import GROUP
+from poolscope.mixin.alerts.rules import MODULES
+
+FIRED: Final = (
+    'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing",'
+    'severity=~"critical|warning"}}[{minutes}m]))'
+)
+TOLD: Final = 'count(max_over_time(ALERTS{{alertname="ConnPoolWatchdog"}}[{minutes}m]))'
+
+
+def values(samples: list[float | None]) -> str:
+    """Return samples in promtool's notation; what is gone is stale."""
+    words, was_there = [], False
+    for sample in samples:
+        words.append(f"{sample:.10g}" if sample is not None else "stale" if was_there else "_")
+        was_there = sample is not None
+    return " ".join(words)
+
+
+def fires(
+    promtool: str, folder: Path, rules: Path, series: Series, expected: list[dict[str, Any]]
+) -> str:
+    """Return what is wrong if other alerts than expected have fired at any time."""
+    minutes = max(map(len, series.values())) - 1
+    checks = {FIRED: expected, TOLD: [{"labels": "{}", "value": 1}]}
+    test = {
+        "rule_files": [str(rules / "recording.yml"), str(rules / "rules.yml")],
+        "evaluation_interval": "1m",
+        "group_eval_order": [GROUP, *MODULES],
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": name, "values": values(samples)} for name, samples in series.items()
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": expr.format(minutes=minutes),
+                        "eval_time": f"{minutes}m",
+                        "exp_samples": samples,
+                    }
+                    for expr, samples in checks.items()
+                ],
+            }
+        ],
+    }
+    # JSON is YAML too.
+    (folder / "replay.yml").write_text(json.dumps(test))
+    return problems(promtool, "test", "rules", "replay.yml", folder=folder)
+
+
+def alert(name: str, severity: str, count: int = 1) -> dict[str, Any]:
+    labels = f'{{alertname="{name}", severity="{severity}"}}'
+    return {"labels": labels, "value": count}

@@ -1,0 +1,175 @@
+"""The rules: Prometheus accepts them, they fire when they should, and lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from mixin.alerts.running import problems
+from poolscope.mixin.alerts.model import Alert
+from poolscope.mixin.alerts.options import Options
+from poolscope.mixin.alerts.rules import alerts
+from poolscope.mixin.alerts.write import files, write
+from poolscope.mixin.dashboards.board import TITLES, uid
+from poolscope.mixin.dashboards.options import Options as DashboardOptions
+from poolscope.mixin.dashboards.write import boards
+from poolscope.mixin.thresholds import Burn, Thresholds
+
+NAMES: Final = sorted({alert.name for alert in alerts(Options())})
+SHORT: Final = Thresholds(
+    window="10s",
+    counted="2m",
+    page_after="5s",
+    exhausted_after="5s",
+    ticket_after="30s",
+    overdue_after="40s",
+    info_after="1m",
+    exporter_after="15s",
+    absent_after="25s",
+    fast_burn=Burn(14.4, "1m", "10s"),
+)
+OTHER: Final = Thresholds(
+    utilisation=(0.7, 0.9),
+    saturated=(0.05, 0.3),
+    waiting=(0.0, 2.0),
+    timeouts=(0.0, 0.05),
+    acquire_seconds=(0.25, 2.5),
+    reuse=(1.0, 0.3),
+    events=7,
+    slow_events=3,
+    objective=0.995,
+    server_used=(0.9, 0.95),
+    traffic=0.5,
+    stale=0.03,
+    ticket_after="7m",
+)
+"""Thresholds that cannot all be met exactly, or are none."""
+
+SCHEMES: Final = {
+    "short times, other names of labels, matchers": Options(
+        cluster="region",
+        service="app",
+        instance="pod",
+        matchers=('env="prod"', 'team=~"shop.*|billing"', 'tier!="test"'),
+        thresholds=SHORT,
+    ),
+    "other thresholds, no labels but those of pools": Options(
+        cluster="", service="", instance="", thresholds=OTHER
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of all schemes."""
+    folders = {scheme: tmp_path_factory.mktemp("scheme") for scheme in SCHEMES}
+    for scheme, folder in folders.items():
+        write(folder, SCHEMES[scheme])
+    return folders
+
+
+def lint(promtool: str, folder: Path) -> str:
+    """Return what promtool finds wrong."""
+    command = [promtool, "check", "rules", "--lint=all", "--lint-fatal"]
+    return problems(*command, folder / "recording.yml", folder / "rules.yml")
+
+
+def test_prometheus_accepts_the_rules(promtool: str, defaults: Path) -> None:
+    assert "" == lint(promtool, defaults)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_prometheus_accepts_the_rules_of_others(
+    promtool: str, written: dict[str, Path], scheme: str
+) -> None:
+    assert "" == lint(promtool, written[scheme])
+
+
+@pytest.mark.parametrize("name", ["recording", *NAMES])
+def test_the_rules_pass_their_tests(promtool: str, defaults: Path, name: str) -> None:
+    assert "" == problems(promtool, "test", "rules", f"{name}.yml", folder=defaults / "tests")
+
+
+# A trend takes a day in steps of the window, which a short one makes many.
+@pytest.mark.parametrize("name", sorted({"recording", *NAMES} - {"ConnPoolExhaustionPredicted"}))
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_rules_of_others_pass_their_tests(
+    promtool: str, written: dict[str, Path], scheme: str, name: str
+) -> None:
+    tests = written[scheme] / "tests"
+    assert "" == problems(promtool, "test", "rules", f"{name}.yml", folder=tests)
+
+
+def rules() -> list[Any]:
+    groups = yaml.safe_load(files(Options())["rules.yml"])["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_each_alert_has_tests() -> None:
+    tests = {name for name in files(Options()) if name.startswith("tests/")}
+    assert {f"tests/{name}.yml" for name in (*NAMES, "recording")} == tests
+
+
+@pytest.mark.parametrize("severity", ["critical", "warning", "info"])
+def test_each_rule_is_made_to_fire(severity: str) -> None:
+    def key(labels: dict[str, str]) -> tuple[str, ...]:
+        return tuple(labels.get(label, "") for label in ("severity", "window", "coverage"))
+
+    wanted = {
+        (rule["alert"], *key(rule["labels"]))
+        for rule in rules()
+        if rule["labels"]["severity"] == severity
+    }
+    tests = [yaml.safe_load(text) for name, text in files(Options()).items() if "tests/" in name]
+    fired = {
+        (check["alertname"], *key(alert["exp_labels"]))
+        for test in tests
+        for each in test["tests"]
+        for check in each.get("alert_rule_test", ())
+        for alert in check["exp_alerts"]
+    }
+    assert wanted == {key for key in fired if key[1] == severity}
+
+
+def test_only_what_callers_notice_wakes_somebody() -> None:
+    critical = {rule["alert"] for rule in rules() if rule["labels"]["severity"] == "critical"}
+    assert {
+        "ConnPoolExhausted",
+        "ConnPoolAcquireTimeouts",
+        "ConnPoolAcquireErrors",
+        "ConnPoolAcquireSlow",
+    } == critical
+
+
+def test_each_alert_says_what_to_do() -> None:
+    options = Options(runbooks="https://docs.example/runbooks/")
+    assert [f"https://docs.example/runbooks/{alert.name}.md" for alert in alerts(options)] == [
+        alert.document(options)["annotations"]["runbook_url"] for alert in alerts(options)
+    ]
+
+
+ADDRESS: Final = re.compile(r"https://grafana\.example/d/([\w-]+)\?(.*)&from=\{\{.*\}\}&to=now")
+
+
+def chosen(alert: Alert, options: Options) -> tuple[str, set[str]]:
+    """Return the identity of the dashboard that an alert leads to, and the variables it sets."""
+    address = alert.document(options)["annotations"]["dashboard_url"]
+    match = ADDRESS.fullmatch(address.replace("?from", "?&from"))
+    assert match, address
+    return match[1], set(re.findall(r"var-(\w+)=", match[2]))
+
+
+@pytest.mark.parametrize("alert", alerts(Options()), ids=lambda alert: alert.name)
+def test_each_alert_leads_to_a_dashboard_with_what_it_is_about(alert: Alert) -> None:
+    options = Options(grafana="https://grafana.example/", uid_prefix="ours")
+    dashboards = DashboardOptions(uid_prefix="ours")
+    identity, variables = chosen(alert, options)
+    board = next(board for board in boards(dashboards) if uid(board.key, dashboards) == identity)
+    assert board.key in TITLES
+    assert variables - set(dashboards.scope) <= {variable.name for variable in board.variables}
+    needed = {variable.name for variable in board.variables if variable.one}
+    assert needed <= variables, "it would open with another pool"

@@ -1,0 +1,145 @@
+"""Thresholds: which make sense, what is said of others, and the flags that set them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from poolscope.mixin.alerts.arguments import add_arguments, thresholds_of
+from poolscope.mixin.alerts.options import Options
+from poolscope.mixin.alerts.write import write
+from poolscope.mixin.files import OptionError
+from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds, seconds
+
+BAD: Final[list[tuple[dict[str, Any], str]]] = [
+    ({"waiting": (-1.0, 1.0)}, "waiting: -1.0 must not be negative"),
+    ({"waiting": (1.0, math.nan)}, "waiting: nan must not be negative"),
+    ({"waiting": (1.0, math.inf)}, "waiting: inf is never reached"),
+    ({"utilisation": (0.8, 1.5)}, "utilisation: 1.5 is a share, from 0 to 1"),
+    ({"utilisation": (0.8, 1.0)}, "utilisation: 1.0 is never exceeded; it must be below 1"),
+    (
+        {"timeouts": (0.2, 0.1)},
+        "timeouts: the warning must not come after the critical threshold, and (0.2, 0.1) does",
+    ),
+    (
+        {"reuse": (0.5, 0.9)},
+        "reuse: the warning must not come after the critical threshold, and (0.5, 0.9) does",
+    ),
+    ({"reuse": (0.5, 0.0)}, "reuse: 0.0 must be more than 0, or it means nothing"),
+    ({"stale": -0.1}, "stale: -0.1 must not be negative"),
+    ({"dns_failures": 2.0}, "dns_failures: 2.0 is a share, from 0 to 1"),
+    ({"events": 0.0}, "events: 0.0 must be more than 0, or it means nothing"),
+    (
+        {"acquire_seconds": (0.1, 1.5)},
+        (
+            "acquire_seconds: 1.5 is no bound of the histogram, which are 0.0001, 0.0005, 0.001, "
+            "0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60"
+        ),
+    ),
+    ({"window": "five"}, "window: 'five' is no duration, such as 90s, 5m or 1h30m"),
+    ({"window": ""}, "window: '' is no duration, such as 90s, 5m or 1h30m"),
+    ({"window": "0s"}, "window: 0s must be more than 0, or it means nothing"),
+    ({"page_after": "5 m"}, "page_after: '5 m' is no duration, such as 90s, 5m or 1h30m"),
+    ({"page_after": "-5m"}, "page_after: '-5m' is no duration, such as 90s, 5m or 1h30m"),
+    (
+        {"absent_after": "5m"},
+        "absent_after: 5m must be longer than exporter_after, which is 5m",
+    ),
+    ({"fast_burn": Burn(14.4, "5m", "1h")}, "fast_burn: 1h must be shorter than 5m"),
+    (
+        {"fast_burn": Burn(14.4, "1h", "x")},
+        "fast_burn: 'x' is no duration, such as 90s, 5m or 1h30m",
+    ),
+    (
+        {"objective": 0.9},
+        (
+            "fast_burn: 14.4 times the 0.1 that the objective allows is no share between 0 and 1, "
+            "so that it would never fire, or always"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD)
+def test_what_makes_no_sense_is_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ThresholdError) as raised:
+        Thresholds(**fields)
+    assert message == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1d", 86_400), ("1w2d", 777_600), ("0s", 0)],
+)
+def test_durations_are_those_of_prometheus(duration: str, expected: float) -> None:
+    assert expected == seconds(duration)
+
+
+def parsed(*arguments: str) -> Thresholds:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_arguments(parser)
+    return thresholds_of(parser.parse_args(arguments))
+
+
+def test_without_flags_there_are_the_defaults() -> None:
+    assert Thresholds() == parsed()
+
+
+def test_each_threshold_has_a_flag() -> None:
+    def words(value: Any) -> list[str]:
+        return [str(each) for each in (value if isinstance(value, tuple) else (value,))]
+
+    flags = [
+        word
+        for field in dataclasses.fields(Thresholds)
+        for word in ("--" + field.name.replace("_", "-"), *words(field.default))
+    ]
+    assert Thresholds() == parsed(*flags)
+
+
+def test_flags_set_thresholds() -> None:
+    assert Thresholds(
+        utilisation=(0.5, 0.6), events=3.0, window="1m", slow_burn=Burn(2.0, "4h", "20m")
+    ) == parsed(
+        *("--utilisation", "0.5", "0.6", "--events", "3", "--window", "1m"),
+        *("--slow-burn", "2", "4h", "20m"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--utilisation", "0.9", "0.8"), "utilisation: the warning must not come after"),
+        (("--timeouts", "-1", "0.8"), "timeouts: -1.0 must not be negative"),
+        (("--window", "soon"), "window: 'soon' is no duration"),
+        (("--fast-burn", "many", "1h", "5m"), "fast_burn: 'many' is no number"),
+    ],
+)
+def test_bad_flags_get_one_line_and_nothing_is_written(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ThresholdError, match=message) as raised:
+        write(tmp_path / "alerts", Options(thresholds=parsed(*arguments)))
+    assert 1 == len(str(raised.value).splitlines())
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"matchers": ("env",)}, "'env' is no label matcher, such as env=\"prod\""),
+        ({"service": "the app"}, "--service-label: 'the app' is no name of a label"),
+        ({"uid_prefix": ""}, "--uid-prefix: '' is not 1 to 24 letters, digits, _ or -"),
+        ({"grafana": "grafana"}, "--grafana: 'grafana' is no address, such as https://..."),
+        ({"group_wait": "x"}, "--group-wait: 'x' is no duration, such as 90s, 5m or 1h30m"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        Options(**fields)
+    assert message == str(raised.value)

@@ -1,0 +1,108 @@
+"""Alertmanager's configuration: it is accepted, and sends notices where they belong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from mixin.alerts.running import output, problems
+from poolscope.mixin.alerts.alertmanager import SUMMARY
+from poolscope.mixin.alerts.model import Alert
+from poolscope.mixin.alerts.options import Options
+from poolscope.mixin.alerts.rules import alerts
+from poolscope.mixin.alerts.write import files, write
+
+RECEIVERS: Final = {
+    "critical": "poolscope-page",
+    "warning": "poolscope-ticket",
+    "info": "poolscope-nobody",
+}
+HOOKED: Final = Options(webhook="http://127.0.0.1:9/hook", secrets="/run/secrets")
+
+
+@pytest.mark.parametrize("options", [Options(), HOOKED, Options(cluster="", service="")])
+def test_alertmanager_accepts_it(amtool: str, tmp_path: Path, options: Options) -> None:
+    write(tmp_path, options)
+    assert "" == problems(amtool, "check-config", tmp_path / "alertmanager.yml")
+
+
+@pytest.mark.parametrize(
+    "alert", alerts(Options()), ids=lambda alert: f"{alert.name}-{alert.severity}"
+)
+def test_severities_have_receivers_of_their_own(amtool: str, defaults: Path, alert: Alert) -> None:
+    labels = {"alertname": alert.name, "severity": alert.severity, **alert.labels}
+    words = [f"{name}={value}" for name, value in labels.items()]
+    config = f"--config.file={defaults / 'alertmanager.yml'}"
+    code, said = output(amtool, "config", "routes", "test", config, *words)
+    receiver = RECEIVERS[labels["severity"]]
+    if labels["alertname"] == "ConnPoolWatchdog":
+        receiver = "poolscope-watchdog"
+    assert (0, receiver) == (code, said.splitlines()[-1])
+
+
+def test_alerts_of_others_are_left_to_others(amtool: str, defaults: Path) -> None:
+    config = f"--config.file={defaults / 'alertmanager.yml'}"
+    command = (amtool, "config", "routes", "test", config)
+    _, said = output(*command, "alertname=DiskFull", "severity=critical")
+    assert "poolscope-nobody" == said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("pools", "expected"), [(["a"], "Pool a is full"), (["a", "b"], "Pool a is full (2 of them)")]
+)
+def test_a_page_says_what_it_is_about(
+    amtool: str, tmp_path: Path, pools: list[str], expected: str
+) -> None:
+    about = [{"annotations": {"summary": f"Pool {pool} is full"}} for pool in pools]
+    (tmp_path / "data.json").write_text(json.dumps({"alerts": about}))
+    (tmp_path / "none.tmpl").touch()
+    command = (amtool, "template", "render", "--template.glob=none.tmpl")
+    given = (f"--template.text={SUMMARY}", "--template.data=data.json")
+    assert (0, expected) == output(*command, *given, folder=tmp_path)
+
+
+def test_secrets_are_in_files() -> None:
+    for options in (Options(), HOOKED):
+        text = files(options)["alertmanager.yml"]
+        secret = re.compile(
+            r"^\s*-? *\w*(key|password|credentials|token|api_url)\w*:", re.MULTILINE
+        )
+        assert {found[0].strip(" -") for found in secret.finditer(text)} <= {
+            "routing_key_file:",
+            "api_url_file:",
+            "credentials_file:",
+        }
+        assert options.secrets in text
+
+
+def test_a_page_holds_back_what_else_there_is_of_the_pool() -> None:
+    """
+    A label that both sides lack counts as equal: each rule asks for a pool, or for an exporter.
+    """
+    config = yaml.safe_load(files(Options())["alertmanager.yml"])
+    pool = ['pool=~".+"', 'alertname=~"ConnPool.+"']
+    assert [
+        {
+            "source_matchers": ['severity="critical"', *pool],
+            "target_matchers": ['severity=~"warning|info"', *pool],
+            "equal": ["cluster", "service", "pool", "kind"],
+        },
+        {
+            "source_matchers": ['severity="warning"', *pool],
+            "target_matchers": ['severity="info"', *pool],
+            "equal": ["cluster", "service", "pool", "kind"],
+        },
+        {
+            "source_matchers": ['alertname="ConnPoolExporterDown"', 'coverage="none"'],
+            "target_matchers": [
+                'alertname=~"ConnPool.+"',
+                'alertname!~"ConnPoolExporterDown|ConnPoolWatchdog"',
+            ],
+            "equal": ["cluster", "service"],
+        },
+    ] == config["inhibit_rules"]

@@ -1,0 +1,79 @@
+"""One process or hundreds, with labels of whose they are or without: the same alerts, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mixin.alerts.replay import alert, fires
+from mixin.alerts.simulated_day import Series
+from poolscope.mixin.queries import name_of
+
+MINUTES: Final = 30
+EXHAUSTED: Final = {"saturated_seconds_total": 60.0, "waiting_seconds_total": 300.0}
+CALM: Final = dict.fromkeys(EXHAUSTED, 0.0)
+ATTEMPTS: Final = {'acquires_total{outcome="ok"}': 100.0}
+GIVING_UP: Final = {'acquires_total{outcome="timeout"}': 20.0}
+
+SCOPES: Final[tuple[dict[str, str], ...]] = (
+    {},
+    {"cluster": "eu"},
+    {"service": "shop"},
+    {"cluster": "eu", "service": "shop"},
+)
+
+
+def processes(each: list[dict[str, float]], scope: dict[str, str]) -> Series:
+    """Return the series of processes, each a target of its own, that grow by so much a minute."""
+    found: Series = {}
+    for number, grown in enumerate(each):
+        labels = {**scope, "instance": f"worker-{number}", "pool": "orders", "kind": "asyncpg"}
+        found[series("instances", labels)] = [1.0] * MINUTES
+        for name, value in grown.items():
+            found[series(name, labels)] = [value * minute for minute in range(MINUTES)]
+    return found
+
+
+def series(name: str, labels: dict[str, str]) -> str:
+    family, _, own = name.partition("{")
+    inside = [f'{key}="{value}"' for key, value in labels.items()]
+    return f"{name_of(family)}{{{','.join([*inside, *filter(None, [own.removesuffix('}')])])}}}"
+
+
+@pytest.mark.parametrize("scope", SCOPES, ids=" and ".join)
+@pytest.mark.parametrize("count", [1, 200])
+def test_what_all_have_is_one_alert(
+    promtool: str, tmp_path: Path, defaults: Path, count: int, scope: dict[str, str]
+) -> None:
+    bad = EXHAUSTED | ATTEMPTS | GIVING_UP
+    assert "" == fires(
+        promtool,
+        tmp_path,
+        defaults,
+        processes([bad] * count, scope),
+        [
+            alert("ConnPoolAcquireTimeouts", "critical"),
+            alert("ConnPoolAcquireTimeouts", "warning"),
+            alert("ConnPoolExhausted", "critical"),
+            alert("ConnPoolExhausted", "warning"),
+        ],
+    )
+
+
+def test_one_of_hundreds_wakes_nobody(promtool: str, tmp_path: Path, defaults: Path) -> None:
+    one = EXHAUSTED | ATTEMPTS | {'acquires_total{outcome="timeout"}': 1.0}
+    others = CALM | ATTEMPTS
+    each = processes([one] + [others] * 199, {})
+    assert "" == fires(promtool, tmp_path, defaults, each, [])
+
+
+def test_those_that_give_up_count_for_what_they_are(
+    promtool: str, tmp_path: Path, defaults: Path
+) -> None:
+    """Half of the attempts of an idle process are few; a mean of ratios would be 25%."""
+    idle = CALM | {'acquires_total{outcome="ok"}': 5.0, 'acquires_total{outcome="timeout"}': 5.0}
+    busy = CALM | {'acquires_total{outcome="ok"}': 10_000.0}
+    each = processes([idle, busy], {})
+    assert "" == fires(promtool, tmp_path, defaults, each, [])

@@ -1,0 +1,174 @@
+"""Whether a dashboard shows anything, asked of a real Prometheus as Grafana asks."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from promql_parser import parse_duration
+
+from mixin.dashboards.gates.expressions import LABEL_VALUES, QUERY_RESULT, variable_query
+from mixin.dashboards.gates.interpolation import Value, interpolate
+from mixin.dashboards.gates.walking import Json, name, targets, variables, with_queries
+from support.prometheus import PrometheusServer
+
+Values = dict[str, Value]
+
+ALL: Final = "All"
+
+
+def _asked(query: str, server: PrometheusServer) -> list[str]:
+    """Return what a query of a variable finds."""
+    if asked := LABEL_VALUES.fullmatch(query):
+        return server.label_values(asked["label"], asked["selector"])
+    if asked := QUERY_RESULT.fullmatch(query):
+        return [
+            f"{labels.get('__name__', '')}{{{_pairs(labels)}}} {value:g}"
+            for labels, value in server.query(asked["expression"])
+        ]
+    raise ValueError(f"not understood: {query}")
+
+
+def _pairs(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
+
+
+def _picked(texts: list[str], pattern: str) -> list[str]:
+    """Return what the variable's regular expression takes of each text, once, in order."""
+    if not pattern:
+        return sorted(set(texts))
+    # Grafana writes it between slashes, or as it is, and names groups as JavaScript does.
+    only = re.compile(pattern.strip("/").replace("(?<", "(?P<"))
+    found = [match for text in texts if (match := only.search(text))]
+    return sorted({match[1] if only.groups else match[0] for match in found})
+
+
+def options(variable: Json, server: PrometheusServer, values: Values) -> list[str]:
+    """Return the values that Grafana offers."""
+    query = interpolate(variable_query(variable), values)
+    if variable.get("type") == "query":
+        return _picked(_asked(query, server), variable.get("regex", ""))
+    return [option.rpartition(" : ")[2].strip() for option in query.split(",")]
+
+
+def choose(
+    dashboard: Json, server: PrometheusServer, chosen: Mapping[str, Value], known: Values
+) -> Values:
+    """
+    Return a value for each variable: what is chosen, else All if there is one, else the first.
+
+    known: what Grafana knows by itself.
+    """
+    values = dict(known)
+    for variable in variables(dashboard):
+        own = variable["name"]
+        wanted = chosen.get(own, ALL if variable.get("includeAll") else None)
+        if wanted == ALL:
+            # A value of its own for all is put in as it is, and the server is not asked.
+            values[own] = variable.get("allValue") or options(variable, server, values)
+        elif wanted is not None:
+            several = variable.get("multi") or variable.get("includeAll")
+            values[own] = [wanted] if several and isinstance(wanted, str) else wanted
+        elif variable.get("type") == "datasource":
+            values[own] = "prometheus"
+        else:
+            values[own] = next(iter(options(variable, server, values)), "")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Times in seconds: of what is shown, and how often there are samples."""
+
+    start: float
+    end: float
+    interval: float
+
+    def step(self, *wanted: str | None) -> float:
+        """Return the step of a query, whose panel or target may have a least one of its own."""
+        own = [parse_duration(each.lstrip(">")).total_seconds() for each in wanted if each]
+        return max([self.interval, *own])
+
+    def known(self, step: float) -> Values:
+        """Return what Grafana knows: as `$__rate_interval`, four samples, or one step more."""
+        rate = max(step + self.interval, 4 * self.interval)
+        shown = self.end - self.start
+        return {
+            "__interval": f"{round(step * 1000)}ms",
+            "__interval_ms": str(round(step * 1000)),
+            "__rate_interval": f"{round(rate * 1000)}ms",
+            "__range": f"{round(shown)}s",
+            "__range_s": str(round(shown)),
+            "__range_ms": str(round(shown * 1000)),
+            "__from": str(round(self.start * 1000)),
+            "__to": str(round(self.end * 1000)),
+        }
+
+
+def _numbers(
+    panel: Json, target: Json, server: PrometheusServer, span: Span, values: Values
+) -> list[float]:
+    """Return all values that a query of a panel finds."""
+    step = span.step(panel.get("interval"), target.get("interval"))
+    expression = interpolate(target["expr"], values | span.known(step))
+    if target.get("instant"):
+        return [value for _, value in server.query(expression, span.end)]
+    series = server.query_range(expression, span.start, span.end, step)
+    return [value for _, points in series for _, value in points]
+
+
+def _copies(panel: Json, values: Values) -> Iterator[tuple[str, Values]]:
+    """Yield a panel as often as it is repeated, with the value that it has there."""
+    repeated = panel.get("repeat")
+    if not repeated:
+        yield name(panel), values
+        return
+    several = values[repeated]
+    for value in [several] if isinstance(several, str) else several or [""]:
+        yield f"{name(panel)}, {repeated}={value}", values | {repeated: [value]}
+
+
+def _empty(panel: Json, server: PrometheusServer, span: Span, values: Values) -> str | None:
+    """Return why a panel shows nothing, or which query of it fails."""
+    found = []
+    for target in targets(panel):
+        if target.get("hide"):
+            continue
+        try:
+            found += _numbers(panel, target, server, span, values)
+        except ValueError as error:
+            return f"query {target.get('refId', '?')}: {error}"
+    if all(math.isnan(number) for number in found):
+        return "only NaN" if found else "no data"
+    return None
+
+
+def empty_panels(
+    dashboard: Json,
+    prometheus: PrometheusServer,
+    variables: Mapping[str, Any],
+    interval: float,
+    *,
+    seconds: float = 300.0,
+) -> list[str]:
+    """
+    Name the panels that show nothing, and say why: no data, only NaN, or a query that fails.
+
+    variables: values that are chosen, one or a list; "All" for all, which is also what those have
+        that are not named, where the dashboard offers it.
+    interval: seconds between two scrapes.
+    seconds: how much time is shown, until now.
+    """
+    now = time.time()
+    span = Span(now - seconds, now, interval)
+    values = choose(dashboard, prometheus, variables, span.known(interval))
+    return [
+        f"{where}: {problem}"
+        for panel in with_queries(dashboard)
+        for where, own in _copies(panel, values)
+        if (problem := _empty(panel, prometheus, span, own))
+    ]

@@ -1,0 +1,261 @@
+"""Functions that hold connections, few enough to be labels; and who asks where it is not plain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import asyncpg
+import pytest
+import sqlalchemy
+import uvloop
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+import poolscope
+from poolscope.callsites.frames import APPLICATION, OTHER, Function
+from poolscope.ledger.cells import SHOWN_SITES
+from poolscope.ledger.holds import REMEMBERED_FUNCTIONS
+from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.state import Limits
+from poolscope.readings.holders import SharedSites, SiteReading, Who
+from poolscope.testing import FakeClock
+from poolscope.watching.watch import Watches
+from support.waiting import eventually
+from support.web import Server
+
+if TYPE_CHECKING:
+    from poolscope.demo.postgres import EmbeddedPostgres
+
+
+def who(label: str) -> Who:
+    return Who(Function(None, APPLICATION, "shop.py", label, label), 1, "asker", "MainThread")
+
+
+class TestSums:
+    @pytest.fixture
+    def ledger(self, clock: FakeClock) -> Ledger:
+        return Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=1.0)
+
+    def test_seconds_are_of_what_was_out_at_every_moment(
+        self, ledger: Ledger, clock: FakeClock
+    ) -> None:
+        ledger.served("a", clock(), clock(), who("pay"))
+        clock.advance(2.0)
+        ledger.served("b", clock(), clock(), who("pay"))
+        clock.advance(3.0)
+        ledger.returned("b", clock())
+        clock.advance(1.0)
+        assert [SiteReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == ledger.sites()
+
+    def test_the_first_ones_have_names_and_the_rest_are_others(
+        self, ledger: Ledger, clock: FakeClock
+    ) -> None:
+        for number in range(SHOWN_SITES + 5):
+            ledger.served(number, clock(), clock(), who(f"f{number:02}"))
+        clock.advance(2.0)
+        for number in range(SHOWN_SITES + 3):
+            ledger.returned(number, clock())
+        named = [SiteReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
+        assert [*named, SiteReading(OTHER, 2, 10.0, 2)] == ledger.sites()
+
+    def test_functions_that_are_made_all_the_time_cost_bounded_memory(
+        self, ledger: Ledger, clock: FakeClock
+    ) -> None:
+        for number in range(REMEMBERED_FUNCTIONS + 10):
+            ledger.served("a", clock(), clock(), who(f"f{number % 2}"))
+            clock.advance(1.0)
+            ledger.returned("a", clock())
+        half = (REMEMBERED_FUNCTIONS + 10) / 2
+        assert [SiteReading("f0", 0, half, 0), SiteReading("f1", 0, half, 0)] == ledger.sites()
+        assert len(ledger.holds.site_cells) <= REMEMBERED_FUNCTIONS + 2
+
+
+class TestPoolsOfOneName:
+    def test_their_functions_are_added_up_and_those_of_pools_that_are_gone(self) -> None:
+        shared = SharedSites()
+        shared.ended([SiteReading("pay", 0, 2.0, 0)])
+        readings = [SiteReading("pay", 1, 3.0, 1), SiteReading("cart", 1, 1.0, 0)]
+        expected = (SiteReading("cart", 1, 1.0, 0), SiteReading("pay", 1, 5.0, 1))
+        assert expected == shared.added(readings)
+
+    def test_a_name_once_shown_is_shown_for_ever(self) -> None:
+        shared = SharedSites()
+        shared.added([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
+        later = (SiteReading("f00", 1, 2.0, 0), SiteReading(OTHER, 1, 7.0, 0))
+        assert later == shared.added([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
+        shared.ended([SiteReading("a", 1, 7.0, 0)])
+        assert (SiteReading(OTHER, 0, 7.0, 0),) == shared.added([])
+
+
+class TestTheLedger:
+    def test_what_is_lost_while_it_is_overdue_is_not_recovered(self, clock: FakeClock) -> None:
+        ledger = Ledger(Limits(2, 2, 0), clock, leak_after=1.0)
+        for key in "ab":
+            ledger.served(key, clock(), clock(), who("pay"))
+        clock.advance(2.0)
+        ledger.closed("a", clock())
+        ledger.returned("b", clock())
+        now = ledger.read()
+        assert (0, 2, 1) == (now.overdue, now.leaks_overdue, now.leaks_recovered)
+        assert [SiteReading("pay", 0, 4.0, 0)] == ledger.sites()
+
+    def test_holds_without_a_slot_are_overdue_too(self, clock: FakeClock) -> None:
+        ledger = Ledger(Limits(1000, 1000, 0), clock, leak_after=1.0)
+        for key in range(200):
+            ledger.served(key, clock(), clock(), who("pay"))
+        clock.advance(2.0)
+        assert 200 == ledger.read().overdue == len(ledger.holders())
+        assert [SiteReading("pay", 200, 400.0, 200)] == ledger.sites()
+
+    def test_who_shares_a_connection_takes_it_over(self, clock: FakeClock) -> None:
+        ledger = Ledger(Limits(1, 1, 0), clock, leak_after=1.0)
+        ledger.served("a", clock(), clock(), who("pay"))
+        clock.advance(2.0)
+        ledger.served("a", clock(), clock(), who("cart"))
+        assert [SiteReading("pay", 0, 2.0, 0), SiteReading("cart", 1, 0.0, 0)] == ledger.sites()
+
+    def test_who_has_returned_what_it_had_does_not_nest(self, clock: FakeClock) -> None:
+        ledger = Ledger(Limits(3, 3, 0), clock)
+        for key in "ab":
+            ledger.served(key, clock(), clock(), who("pay"))
+        ledger.returned("a", clock())
+        ledger.nested(who("pay"))
+        assert 1 == ledger.read().nested
+        ledger.returned("b", clock())
+        ledger.nested(who("pay"))
+        assert 1 == ledger.read().nested
+
+    def test_a_fork_forgets_them(self, clock: FakeClock) -> None:
+        ledger = Ledger(Limits(1, 1, 0), clock)
+        ledger.served("a", clock(), clock(), who("pay"))
+        ledger.forked()
+        assert ([], []) == (ledger.holders(), ledger.sites())
+
+
+def sites(watch: poolscope.Watch) -> list[str]:
+    """Return the functions that hold something, by the name that they have here."""
+    return [str(hold.site).rpartition(".")[2] for hold in watch.holders()]
+
+
+loops = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+
+
+class TestWhoAsks:
+    def test_a_session_of_the_orm(self, engines: Any, watches: Watches) -> None:
+        engine = engines()
+        watch = watches.watch(engine, registry=None)
+
+        def load_cart(session: Session) -> list[str]:
+            session.execute(sqlalchemy.text("SELECT 1"))
+            return sites(watch)
+
+        with Session(engine) as session:
+            assert ["load_cart"] == load_cart(session)
+
+    async def test_an_async_session(self, postgres: EmbeddedPostgres, watches: Watches) -> None:
+        engine = create_async_engine(postgres.sqlalchemy_url("asyncpg"))
+        watch = watches.watch(engine, registry=None)
+
+        async def load_cart(session: AsyncSession) -> list[str]:
+            await session.execute(sqlalchemy.text("SELECT 1"))
+            return sites(watch)
+
+        async with AsyncSession(engine) as session:
+            assert ["load_cart"] == await load_cart(session)
+        await engine.dispose()
+
+    async def test_a_query_by_the_pool_and_one_with_a_time_limit(
+        self, postgres: EmbeddedPostgres, watches: Watches
+    ) -> None:
+        async def fetch() -> None:
+            await pool.fetchval("SELECT pg_sleep(60)")
+
+        async def acquire() -> list[str]:
+            async with pool.acquire(timeout=20):
+                return sites(watch)
+
+        async with asyncpg.create_pool(postgres.dsn, min_size=1, max_size=1) as pool:
+            watch = watches.watch(pool, registry=None)
+            assert ["acquire"] == await acquire()
+            fetching = asyncio.create_task(fetch())
+            await eventually(["fetch"], lambda: sites(watch))
+            fetching.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await fetching
+
+    @loops
+    def test_who_runs_the_loop_has_not_asked(
+        self, watches: Watches, new_loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        async def ask() -> list[tuple[str | None, str | None]]:
+            server = Server()
+            await server.start()
+            async with aiohttp.ClientSession() as session:
+                watch = watches.watch(session, registry=None)
+                # Nothing of this task is the application's own code.
+                asking: Any = session.get(f"{server.url}/stream/x")
+                response = await asyncio.get_running_loop().create_task(asking, name="alone")
+                holds = [(hold.site, hold.owner) for hold in watch.holders()]
+                response.close()
+            await server.stop()
+            return holds
+
+        loop = new_loop()
+        assert [(None, "alone")] == loop.run_until_complete(ask())
+        loop.close()
+
+
+def test_the_process_has_one_list_of_holds(engines: Any) -> None:
+    engine = engines()
+    with poolscope.watch(engine, "orders", registry=None), engine.connect():
+        (hold,) = poolscope.holders()
+        assert ("orders", "sqlalchemy", os.getpid()) == (hold.pool, hold.kind, hold.pid)
+        assert "test_holders.py" in str(hold.site)
+    assert [] == poolscope.holders()
+
+
+def test_the_sums_of_a_function_outlive_its_pool(
+    watches: Watches, clock: FakeClock, collect: None
+) -> None:
+    registry = CollectorRegistry()
+
+    def seconds() -> list[float]:
+        return [
+            sample.value
+            for family in registry.collect()
+            if family.name == "connpool_site_in_use_seconds"
+            for sample in family.samples
+        ]
+
+    for turn in range(1, 4):
+        engine = sqlalchemy.create_engine("sqlite://")
+        watches.watch(engine, "orders", registry=registry)
+        with engine.connect():
+            clock.advance(2.0)
+        assert [turn * 2.0] == seconds()
+        engine.dispose()
+        del engine
+        gc.collect()
+        assert [turn * 2.0] == seconds()
+
+
+@pytest.mark.parametrize("seconds", ["60", True, object()])
+def test_a_leak_after_that_is_no_number_is_refused(watches: Watches, seconds: Any) -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with pytest.raises(TypeError, match=r"^leak_after must be seconds or None, not an object of"):
+        watches.watch(engine, leak_after=seconds)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_a_leak_after_that_is_not_above_0_is_refused(watches: Watches, seconds: float) -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with pytest.raises(ValueError, match=r"^leak_after must be above 0 s, not .*; None turns it"):
+        watches.watch(engine, leak_after=seconds, registry=None)
+    assert watches.watch(engine, leak_after=0.5, registry=None).snapshot().instances == 1

@@ -1,0 +1,139 @@
+"""From readings to the text that Prometheus gets."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.ledger import cells
+from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.state import Limits
+from poolscope.metrics.pool_families import FAMILIES
+from poolscope.readings.findings import Case, Setup, findings_of
+from poolscope.readings.holders import SharedSites, Who
+from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, busiest
+from poolscope.readings.report import HostReading, Info, Report
+from poolscope.testing import FakeClock
+from poolscope.watching.collector import PoolCollector, collected
+from poolscope.watching.groups import Groups
+
+EXPECTED = Path(__file__).parent / "expected"
+
+
+class Fixed(PoolCollector):
+    """Collects reports that are given."""
+
+    def __init__(self, *reports: Report) -> None:
+        super().__init__(Groups())
+        self.reports = reports
+
+    def collect(self):  # type: ignore[no-untyped-def]  # as its base
+        return [collected(family, self.reports) for family in FAMILIES]
+
+
+@pytest.fixture
+def text(clock: FakeClock) -> str:
+    """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
+    ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
+    function = Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay")
+    who = Who(function, 7, "asker", "Task-1")
+    ledger.opening(1, clock())
+    ledger.opened(1, "a", clock(), 0.02, True)
+    ledger.served("a", clock(), clock() - 2**-5, who, reused=False)
+    ledger.opening(2, clock())
+    ledger.open_failed(2, clock(), 0.5)
+    ledger.finished(cells.ERROR, 0.5, None)
+    ledger.adopted("b", clock(), False)
+    ledger.served("b", clock(), clock() - 2**-15)
+    ledger.waiting(3, clock())
+    clock.advance(1.5)
+    ledger.stopped_waiting(3, clock())
+    ledger.finished(cells.TIMEOUT, 1.5, 1.5)
+    ledger.finished(cells.CANCELLED, 0.0, None)
+    ledger.returned("b", clock())
+    ledger.waiting(4, clock())
+    ledger.looked_up(cells.DNS_HIT, None)
+    ledger.looked_up(cells.DNS_MISS, 0.004)
+    ledger.looked_up(cells.DNS_ERROR, 40.0)
+    clock.advance(0.5)
+    busy = Report(
+        pool='up"stream\\',
+        kind="aiohttp",
+        reading=ledger.read(),
+        created=1,
+        infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
+        sites=SharedSites().added(ledger.sites()),
+        hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
+        findings=findings_of("", "", [Case(Setup(limit=math.inf), ledger.read(), 1, {})]),
+    )
+    ledger.invalidated(False)
+    ledger.invalidated(True)
+    ledger.emptied(clock())
+    ledger.retired(clock())
+    closed = Report("orders", "sqlalchemy", ledger.read().ended(), created=3)
+    registry = CollectorRegistry()
+    registry.register(Fixed(busy, closed))
+    return generate_latest(registry).decode()
+
+
+def test_the_whole_exposition(text: str) -> None:
+    assert (EXPECTED / "exposition.txt").read_text() == text
+
+
+def test_promtool_finds_nothing_to_say(text: str, promtool: str) -> None:
+    result = subprocess.run(
+        [promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False
+    )
+    assert (0, b"", b"") == (result.returncode, result.stdout, result.stderr)
+
+
+def test_every_family_has_a_sample(text: str) -> None:
+    missing = [
+        family.name
+        for family in FAMILIES
+        if f"\n{family.name}{{" not in text
+        and f"\n{family.name}_count{{" not in text
+        and f"\n{family.name} " not in text
+    ]
+    assert [] == missing
+
+
+def test_registering_does_not_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = PoolCollector(Groups())
+    monkeypatch.setattr(collector, "collect", pytest.fail)
+    CollectorRegistry().register(collector)
+    assert len(FAMILIES) == len(list(collector.describe()))
+
+
+def host(name: str, in_use: float) -> HostReading:
+    return HostReading(name, in_use, 0, 0, 0)
+
+
+class TestHosts:
+    def test_the_busiest_have_a_label_and_the_rest_are_added_up(self) -> None:
+        readings = [host(f"h{number:02}", 1) for number in range(SHOWN_HOSTS + 5)]
+        expected = [host(f"h{number:02}", 1) for number in range(SHOWN_HOSTS)]
+        assert (*expected, host("other", 5)) == busiest(readings)
+
+    def test_the_same_host_of_several_pools_is_added_up(self) -> None:
+        assert (host("a", 3), host("b", 5)) == busiest([host("a", 1), host("b", 5), host("a", 2)])
+
+    def test_they_are_those_that_were_asked_for_most(self) -> None:
+        busy = BusyHosts()
+        for number in range(SHOWN_HOSTS + 5):
+            for _ in range(number + 1):
+                busy.ask(f"h{number:02}")
+        assert [f"h{number:02}" for number in range(SHOWN_HOSTS + 4, 4, -1)] == busy.shown()
+
+    def test_a_crawler_costs_bounded_memory_and_keeps_the_busy_ones(self) -> None:
+        busy = BusyHosts()
+        for number in range(5000):
+            busy.ask("busy")
+            busy.ask(f"once {number}")
+        assert "busy" == busy.shown()[0]
+        assert len(busy._asked) <= 1000

@@ -1,0 +1,117 @@
+"""What the log says when a caller gives up."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.demo import service
+from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.state import Limits
+from poolscope.readings.holders import Holder, Who
+from poolscope.testing import FakeClock
+from poolscope.watching.pool_log import SHOWN, Alarm, by_site
+
+
+def who(name: str) -> Who:
+    function = Function(None, APPLICATION, "shop.py", name, f"shop:{name}")
+    return Who(function, 7, "asker", "Task-1")
+
+
+def test_holders_are_grouped_by_line_those_with_most_first() -> None:
+    holders = [
+        Holder(None, 9.0, False),
+        Holder(who("pay"), 4.0, False),
+        Holder(who("cart"), 1.0, False),
+        Holder(who("cart"), 2.0, False),
+    ]
+    assert [
+        {"site": "shop.py:7 in cart", "count": 2, "oldest_seconds": 2.0},
+        {"site": None, "count": 1, "oldest_seconds": 9.0},
+        {"site": "shop.py:7 in pay", "count": 1, "oldest_seconds": 4.0},
+    ] == by_site(holders)
+
+
+def test_the_line_names_a_few_and_the_record_all(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(math.inf, 1, 0), clock)
+    for number in range(SHOWN + 3):
+        ledger.served(number, clock(), clock(), who(f"f{number}"))
+    Alarm("orders", "asyncpg").timed_out([ledger], clock())
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "pool 'orders' (asyncpg): an attempt to get a connection timed out; 8 of inf in use, "
+        "0 opening, 0 waiting; held by 1 x shop.py:7 in f0 (oldest 0.0 s), 1 x "
+    )
+    assert record.getMessage().endswith("f4 (oldest 0.0 s), 3 more")
+    assert SHOWN + 3 == len(record.poolscope["holders"])  # type: ignore[attr-defined]  # an extra
+
+
+def test_where_nobody_holds_anything_it_says_so(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    Alarm("orders", "asyncpg").timed_out([Ledger(Limits(1, 1, 0), clock)], clock())
+    assert caplog.records[0].getMessage().endswith("0 waiting; held by nobody")
+
+
+def test_who_comes_while_another_logs_goes_on(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    with alarm._free:
+        alarm.timed_out([ledger], clock())
+    assert [] == caplog.records
+    alarm.timed_out([ledger], clock())
+    assert 1 == len(caplog.records)
+
+
+def test_two_that_come_at_the_same_time_are_one_line(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+
+    class Overtaken:
+        """A lock that another gets, and gives back, just before."""
+
+        def __init__(self, lock: Any) -> None:
+            self.acquire, self.release = lock.acquire, lock.release
+            self.lock = lock
+
+        def overtake(self, blocking: bool) -> bool:
+            alarm._free = self.lock
+            alarm.timed_out([ledger], clock())
+            return bool(self.lock.acquire(blocking))
+
+    overtaken: Any = Overtaken(alarm._free)
+    overtaken.acquire = overtaken.overtake
+    alarm._free = overtaken
+    alarm.timed_out([ledger], clock())
+    assert 1 == len(caplog.records)
+    assert not alarm._free.locked()
+
+
+def test_the_line_in_the_readme_is_what_it_looks_like(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
+    asks = Who(function, line_of("with engine.begin()"), "asker", "Task-1")
+    ledger = Ledger(Limits(6, 6, 0), clock)
+    for number in range(6):
+        ledger.served(number, clock(), clock(), asks)
+    for number in range(41):
+        ledger.waiting(number, clock())
+    clock.advance(0.1)
+    Alarm("orders", "sqlalchemy").timed_out([ledger], clock())
+    readme = Path(__file__).parents[2] / "README.md"
+    assert f"\n{caplog.records[0].getMessage()}\n" in readme.read_text()
+
+
+def line_of(text: str) -> int:
+    """Return in which line of the demo's service that is."""
+    lines = Path(service.__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
