@@ -18,16 +18,16 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from poolscope.callsites.borrower import Who
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.holds import KEPT
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Who
+from poolscope.readings.limits import Limits
+from poolscope.readings.setup import Setup
 
 POOLS: Final = 20
 SCRAPES: Final = 20
@@ -112,7 +112,7 @@ def seconds_of_a_scrape(processes: int, busy: bool) -> float:
                     child.use()
                 started = time.process_time()
                 view = fleet.look()
-                expose(Scrape(view, 0.0), "")
+                expose(Scrape(view, 0.0, "1.2.3"), "")
                 times.append(time.process_time() - started)
             if sum(report.reading.in_use for report in view.reports) != processes * POOLS * 4:
                 sys.exit("the scrape is not complete")

@@ -65,7 +65,7 @@ FAULTS = (
     Fault(
         "connections that were open before the watch are not looked for",
         "adapters/sqlalchemy/__init__.py",
-        "self._adopt(existing_records(pool, scan=watch.first_of_name))",
+        "self._adopt(existing_records(pool, scan=watched.first_of_name))",
         "pass",
         (ANY_POOL,),
     ),
@@ -78,7 +78,7 @@ FAULTS = (
     ),
     Fault(
         "a second close of one connection counts",
-        "ledger/ledger.py",
+        "ledger/events.py",
         "        if key not in self._open:\n            return\n        self._advance(now)\n",
         "        self._advance(now)\n",
         ("tests/ledger/test_ledger.py",),
@@ -283,7 +283,7 @@ FAULTS = (
     ),
     Fault(
         "what is dropped before it is counted is not named",
-        "ledger/ledger.py",
+        "ledger/events.py",
         "        self._coming[key] = back\n",
         "",
         ("tests/ledger/test_ledger.py",),
@@ -332,7 +332,7 @@ FAULTS = (
     ),
     Fault(
         "a pool that is dropped with open connections was closed",
-        "watching/watch.py",
+        "watching/watched_pool.py",
         "        if ledger.unclosed:\n",
         "        if False:\n",
         ("tests/readings/test_findings.py",),
@@ -346,7 +346,7 @@ FAULTS = (
     ),
     Fault(
         "what is found goes with the pool",
-        "metrics/pool_families.py",
+        "metrics/family.py",
         "    stays: bool = True\n",
         "    stays: bool = False\n",
         ("tests/readings/test_findings.py",),
@@ -374,7 +374,7 @@ FAULTS = (
     ),
     Fault(
         "who holds what is not in the file",
-        "ledger/segment.py",
+        "fleet/segment_file.py",
         "        OWNER.pack_into(self._owners, start, _bytes(owner))\n",
         "",
         ("tests/fleet/test_segment_file.py",),
@@ -410,7 +410,7 @@ FAULTS = (
     Fault(
         "a child that replaces the pool writes into the file of its parent",
         "adapters/sqlalchemy/__init__.py",
-        "        self.watch.follow_fork()\n",
+        "        self.watched.follow_fork()\n",
         "",
         (f"{SERVERS}::test_children_that_dispose_before_poolscope_knows_of_the_fork",),
     ),
@@ -500,7 +500,7 @@ FAULTS = (
     ),
     Fault(
         "what ends while somebody reads is nowhere",
-        "ledger/readable.py",
+        "ledger/state.py",
         "if not self.holds.ended:\n                break",
         "if True:\n                break",
         ("tests/ledger/test_hot_path.py",),

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from poolscope import application_names as applications
 from poolscope.application_names import Application, application_name, parse, shown
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 OWN = f"shop:orders:{os.getpid()}"
 QUERY = "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()"

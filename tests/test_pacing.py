@@ -14,11 +14,11 @@ from prometheus_client.exposition import choose_encoder
 from sqlalchemy.pool import QueuePool
 
 from poolscope import pacing as courtesy
+from poolscope.metrics import samples as samples_of
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
 from poolscope.metrics.rendering import rendered
 from poolscope.readings.report import Report
-from poolscope.watching import collector
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
 
 POOLS = 50
@@ -53,7 +53,7 @@ def test_others_may_run_before_each_pool_and_each_sample(
 ) -> None:
     samples = generate_latest(registry).count(b"\nconnpool_")
     assert samples > POOLS
-    pieces = -(-POOLS // collector.IN_A_PIECE)
+    pieces = -(-POOLS // samples_of.IN_A_PIECE)
     own = 1  # of internal errors, which is there at once
     assert [courtesy.PAUSE] * (POOLS + samples - own + pieces) == pauses
 
@@ -92,7 +92,7 @@ def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
 def test_others_may_run_between_letting_go_of_some_reports_and_of_more(
     registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "IN_A_PIECE", 20)
+    monkeypatch.setattr(samples_of, "IN_A_PIECE", 20)
     left: list[int] = []
 
     def count_reports(_: object) -> None:
@@ -110,6 +110,6 @@ def test_a_text_in_pieces_is_that_of_all_at_once(
     registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, size: int, accept: str
 ) -> None:
     whole = choose_encoder(accept)[0](registry)
-    monkeypatch.setattr(collector, "IN_A_PIECE", size)
+    monkeypatch.setattr(samples_of, "IN_A_PIECE", size)
     parts = rendered(registry, accept, "", {}).parts
     assert whole == b"".join(parts)

@@ -13,7 +13,8 @@ For tests of your own: a clock that you move, and what must be so when a test is
 from __future__ import annotations
 
 import poolscope
-from poolscope.watching.watch import Watch, Watches
+from poolscope.watching.watch import Watch
+from poolscope.watching.watches import Watches
 
 __all__ = ["FakeClock", "Watches", "assert_no_connections_out"]
 

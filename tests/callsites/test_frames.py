@@ -20,7 +20,7 @@ import sqlalchemy
 from poolscope.callsites import frames as sites
 from poolscope.callsites.frames import here
 from poolscope.errors import ErrorLog
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 
 def line_of(function: Callable[..., Any], offset: int = 1) -> int:

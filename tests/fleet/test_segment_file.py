@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolscope import Hold
+from poolscope.callsites.borrower import Who
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.exporter import api
 from poolscope.exporter.exposition import expose
@@ -22,16 +23,17 @@ from poolscope.exporter.history import History
 from poolscope.fleet.fleet import ProcessView, View
 from poolscope.fleet.folder import MOST_FILES, Folder, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
+from poolscope.fleet.segment_file import HEAD, OWNER_BYTES, TEXT_BYTES
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.segment import HEAD, OWNER_BYTES, TEXT_BYTES
-from poolscope.ledger.state import Limits
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.readings.findings import Case, Setup, findings_of
-from poolscope.readings.holders import SharedSites, Who
+from poolscope.readings.findings import Case, findings_of
+from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Reading, add, count_of
 from poolscope.readings.report import Info, Report
+from poolscope.readings.setup import Setup
+from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
 
 FACTS: dict[str, Any] = {
@@ -316,9 +318,9 @@ def show(view: PoolView) -> None:
         findings=findings_of(view.pool, view.kind, cases),
     )
     whole = View((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)
-    text, _ = expose(Scrape(whole, 0.0), "")
+    text, _ = expose(Scrape(whole, 0.0, "1.2.3"), "")
     assert b"NaN" not in text
-    json.dumps(api.document(Scrape(whole, 0.0), History()), allow_nan=False).encode()
+    json.dumps(api.document(Scrape(whole, 0.0, "1.2.3"), History()), allow_nan=False).encode()
 
 
 class TestTheFolder:

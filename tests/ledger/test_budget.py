@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import poolscope
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.holds import MOST_ENDED
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.web import Server
 
 if TYPE_CHECKING:

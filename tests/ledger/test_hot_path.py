@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from poolscope.callsites.borrower import Who
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger.cells import Cells
 from poolscope.ledger.holds import KEPT, MOST_ENDED, Holds
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Who
+from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Reading, count_of
+from poolscope.readings.setup import Setup
 from poolscope.testing import FakeClock
 
 FACTS: dict[str, Any] = {

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from poolscope.callsites.borrower import NOBODY, Who
 from poolscope.ledger import cells
 from poolscope.ledger.holds import KEPT
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import MAX_HOLD_SLOTS, Limits
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, HOLD_BUCKETS
-from poolscope.readings.holders import NOBODY, Who
+from poolscope.ledger.state import MAX_HOLD_SLOTS
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
+from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Histogram, Reading, count_of
 from poolscope.readings.reading import total as added
 from poolscope.testing import FakeClock

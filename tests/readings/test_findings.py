@@ -18,11 +18,11 @@ from sqlalchemy import pool as pools_of_sqlalchemy
 from poolscope import Finding, Watch
 from poolscope.adapters.aiohttp.connectors import setup_of as setup_of_session
 from poolscope.adapters.sqlalchemy.pools import setup_of
-from poolscope.fleet.commitments import Commitment
-from poolscope.readings.findings import RULES, SEVERITIES, WATCHED, Case, Setup, findings_of
+from poolscope.readings.findings import RULES, SEVERITIES, WATCHED, Case, Commitment, findings_of
 from poolscope.readings.reading import Reading
+from poolscope.readings.setup import Setup
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.web import Server
 
 if TYPE_CHECKING:

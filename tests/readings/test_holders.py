@@ -19,14 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 import poolscope
-from poolscope.callsites.frames import APPLICATION, OTHER, Function
-from poolscope.ledger.cells import SHOWN_SITES
+from poolscope.callsites.borrower import Who
+from poolscope.callsites.frames import APPLICATION, OTHER, SHOWN_SITES, Function
 from poolscope.ledger.holds import REMEMBERED_FUNCTIONS
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
-from poolscope.readings.holders import SharedSites, SiteReading, Who
+from poolscope.readings.limits import Limits
+from poolscope.readings.sites import SharedSites, SiteReading
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 from support.web import Server
 

@@ -34,9 +34,9 @@ class Machine(Known):
     def a_second_passes(self) -> None:
         # The law of the base for each pool by itself: what is still out of a pool that was
         # replaced takes no slot of the pool that has replaced it.
-        before = [ledger.read() for ledger in self.watch.ledgers]
+        before = [ledger.read() for ledger in self.watch._pool.ledgers]
         self.clock.advance(1.0)
-        after = [ledger.read() for ledger in self.watch.ledgers]
+        after = [ledger.read() for ledger in self.watch._pool.ledgers]
         for was, now in zip(before, after, strict=True):
             saturated = was.in_use + was.opening >= was.limit > 0
             assert was.in_use_seconds + was.in_use == now.in_use_seconds

@@ -9,23 +9,27 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from poolscope.callsites.borrower import Who
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
 from poolscope.metrics.pool_families import FAMILIES
-from poolscope.readings.findings import Case, Setup, findings_of
-from poolscope.readings.holders import SharedSites, Who
-from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, busiest
-from poolscope.readings.report import HostReading, Info, Report
+from poolscope.metrics.samples import collected
+from poolscope.readings.findings import Case, findings_of
+from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, HostReading, busiest
+from poolscope.readings.limits import Limits
+from poolscope.readings.report import Info, Report
+from poolscope.readings.setup import Setup
+from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
-from poolscope.watching.collector import PoolCollector, collected
+from poolscope.watching.collector import PoolCollector
 from poolscope.watching.groups import Groups
+from poolscope.watching.watched_pool import WatchedPool
 
 EXPECTED = Path(__file__).parent / "expected"
 
 
-class Fixed(PoolCollector):
+class Fixed(PoolCollector[WatchedPool]):
     """Collects reports that are given."""
 
     def __init__(self, *reports: Report) -> None:
@@ -104,7 +108,7 @@ def test_every_family_has_a_sample(text: str) -> None:
 
 
 def test_registering_does_not_collect(monkeypatch: pytest.MonkeyPatch) -> None:
-    collector = PoolCollector(Groups())
+    collector = PoolCollector(Groups[WatchedPool]())
     monkeypatch.setattr(collector, "collect", pytest.fail)
     CollectorRegistry().register(collector)
     assert len(FAMILIES) == len(list(collector.describe()))

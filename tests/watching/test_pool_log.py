@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from poolscope.callsites.borrower import Who
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.demo import service
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
-from poolscope.readings.holders import Holder, Who
+from poolscope.readings.holders import Holder
+from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
 from poolscope.watching.pool_log import SHOWN, Alarm, by_site
 

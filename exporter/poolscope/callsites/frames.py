@@ -17,6 +17,9 @@ from typing import Any, Final, NamedTuple
 
 OTHER: Final = "other"
 
+SHOWN_SITES: Final = 50
+"""Functions of a pool that are told apart; the first ones that ask."""
+
 APPLICATION: Final = 0
 INSTALLED: Final = 1
 NEVER: Final = 2

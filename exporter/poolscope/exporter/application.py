@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+import poolscope
 from poolscope.exporter import api, pages
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
@@ -77,7 +78,7 @@ class Exporter:
         """Return a view of the fleet, and what the servers said last."""
         view, seconds = await self.look()
         servers, bouncers = self._servers.readings(), self._bouncers.readings()
-        return Scrape(view, seconds, servers, bouncers, self._per_process)
+        return Scrape(view, seconds, poolscope.__version__, servers, bouncers, self._per_process)
 
     async def look(self) -> tuple[View, float]:
         """Return a view of the fleet, and the seconds that it took."""

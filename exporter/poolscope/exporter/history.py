@@ -9,7 +9,7 @@ from operator import sub
 from typing import Final
 
 from poolscope.fleet.fleet import Key, View
-from poolscope.ledger.state import Clock
+from poolscope.readings.limits import Clock
 
 LASTS: Final = 600.0
 EVERY: Final = 4.0

@@ -21,18 +21,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-import poolscope
-from poolscope.fleet.commitments import Commitment, commitments
+from poolscope.fleet.commitments import commitments
 from poolscope.fleet.folder import POOL, PROCESS, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import Opened, PoolFile
 from poolscope.fleet.totals import TOTALS, Totals
-from poolscope.ledger.state import Clock
 from poolscope.readings.database_servers import ServerReading
-from poolscope.readings.findings import Case, findings_of
-from poolscope.readings.holders import Hold, SharedSites, longest_first
+from poolscope.readings.findings import Case, Commitment, findings_of
+from poolscope.readings.holders import Hold, longest_first
+from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Reading, Rising, add
 from poolscope.readings.report import Report
+from poolscope.readings.sites import SharedSites
 
 LOCK: Final = "exporter.lock"
 
@@ -64,7 +64,6 @@ class View:
         the fullest single process; 0 to 1.
     gone: how many processes there were and are no more.
     bad: files that are not what they should be.
-    version: that of the exporter.
     """
 
     reports: tuple[Report, ...]
@@ -72,7 +71,6 @@ class View:
     fullest: dict[Key, float]
     gone: int
     bad: int
-    version: str = poolscope.__version__
 
     @property
     def holds(self) -> list[Hold]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.errors import logger
-from poolscope.ledger.segment import FileSegment, Segment, Segments
+from poolscope.fleet.segment_file import FileSegment
+from poolscope.ledger.segment import Segment, Segments
 
 try:
     import fcntl

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from poolscope.fleet.segment_file import OWNER_BYTES
 from poolscope.ledger import cells as c
-from poolscope.ledger.segment import OWNER_BYTES
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Hold, SiteReading
+from poolscope.readings.holders import Hold
 from poolscope.readings.reading import Reading
 from poolscope.readings.report import Info
+from poolscope.readings.setup import Setup
+from poolscope.readings.sites import SiteReading
 
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")

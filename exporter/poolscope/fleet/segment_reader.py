@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.pool_view import BadFileError, Cells, PoolView, parsed
+from poolscope.fleet.segment_file import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
 from poolscope.ledger import cells as c
-from poolscope.ledger.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
-from poolscope.readings.findings import Setup
 from poolscope.readings.report import Info
+from poolscope.readings.setup import Setup
 
 LARGEST: Final = 16 * 2**20
 TRIES: Final = 50

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.fleet.pool_view import PoolView
-from poolscope.readings.holders import SiteReading
 from poolscope.readings.reading import Reading, total
+from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
 VERSION: Final = 1

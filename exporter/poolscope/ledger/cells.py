@@ -13,7 +13,8 @@ from collections.abc import MutableSequence, Sequence
 from operator import sub
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
+from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 from poolscope.readings.reading import GAUGES
 
 if TYPE_CHECKING:
@@ -92,8 +93,6 @@ OPEN_SECONDS: Final = HistogramCells(QUEUE_SECONDS.end, OPEN_BUCKETS)
 HOLD_SECONDS: Final = HistogramCells(OPEN_SECONDS.end, HOLD_BUCKETS)
 DNS_SECONDS: Final = HistogramCells(HOLD_SECONDS.end, DNS_BUCKETS)
 
-SHOWN_SITES: Final = 50
-"""Functions of a pool that are told apart; the first ones that ask."""
 
 FIRST_SITE: Final = DNS_SECONDS.end
 SITES: Final = SHOWN_SITES + 1

@@ -8,11 +8,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable
 from typing import Final, Literal, NamedTuple
 
-from poolscope.callsites.frames import OTHER, Function
+from poolscope.callsites.borrower import NOBODY, Who
+from poolscope.callsites.frames import OTHER, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.segment import Segment
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, HOLD_BUCKETS
-from poolscope.readings.holders import NOBODY, Holder, SiteReading, Who
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
+from poolscope.readings.holders import Holder
+from poolscope.readings.sites import SiteReading
 
 MOST_ENDED: Final = c.MOST_FOLDED
 """Holds that have ended and are only noted; then they are made into numbers, all at once."""
@@ -254,7 +256,7 @@ class Holds:
 
     def _shown(self, function: Function | None) -> str:
         label = function.label if function is not None else OTHER
-        return label if label in self._labels or len(self._labels) < c.SHOWN_SITES else OTHER
+        return label if label in self._labels or len(self._labels) < SHOWN_SITES else OTHER
 
     def _count(self, asked: float, since: float) -> None:
         """Observe how long the attempt took, unless it is counted."""

@@ -26,9 +26,9 @@ from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MOST_ENDED
 
 if TYPE_CHECKING:
+    from poolscope.callsites.borrower import Who
+    from poolscope.ledger.events import Events
     from poolscope.ledger.holds import Back
-    from poolscope.ledger.ledger import Ledger
-    from poolscope.readings.holders import Who
 
 Begin = Callable[..., "Who | None"]
 End = Callable[[Hashable, float], bool]
@@ -36,7 +36,7 @@ End = Callable[[Hashable, float], bool]
 _errand = errand.get
 
 
-def beginning(ledger: Ledger) -> Begin:
+def beginning(ledger: Events) -> Begin:
     """
     Return `begin(key, asked, back, depth=2, given=None)` of a ledger that is awake.
 
@@ -106,7 +106,7 @@ def beginning(ledger: Ledger) -> Begin:
     return begin
 
 
-def ending(ledger: Ledger) -> End:
+def ending(ledger: Events) -> End:
     """
     Return `end(key, now)` of a ledger that is awake.
 

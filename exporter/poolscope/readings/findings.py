@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from poolscope.readings.reading import Reading
-
-if TYPE_CHECKING:
-    from poolscope.fleet.commitments import Commitment
+from poolscope.readings.setup import Setup
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -43,33 +41,18 @@ LARGE: Final = 10
 LITTLE_USED: Final = 0.2
 
 
-class Setup(NamedTuple):
+class Commitment(NamedTuple):
     """
-    How a pool is set up, as far as rules ask. What does not apply keeps its default, and is fine.
+    What pools may ask of one server.
 
-    bounded: whether it is of a kind that ought to have a limit, which is `limit`, or `math.inf`.
-    database: whether its connections are a database server's, which allows only so many.
-    pooled: whether it keeps connections at all.
-    recycle: seconds after which an idle connection, or any, is closed; `pings`: or checked.
-    total_timeout, connect_timeout: seconds of a request, and of getting its connection.
+    server: its name.
+    accepts: how many connections it accepts from ordinary users.
+    promised: the limits of all pools that have connections to it, added up.
     """
 
-    bounded: bool = True
-    limit: float = 1.0
-    database: bool = False
-    pooled: bool = True
-    pings: bool = True
-    recycle: float = math.inf
-    total_timeout: float = 1.0
-    connect_timeout: float = 1.0
-    limited_per_host: bool = True
-    keeps_alive: bool = True
-    caches_dns: bool = True
-    verifies_tls: bool = True
-
-
-FINE: Final = Setup()
-"""One in which no rule finds anything."""
+    server: str
+    accepts: int
+    promised: float
 
 
 class Case(NamedTuple):

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
-
-from poolscope.readings.report import HostReading
+from typing import Final, NamedTuple
 
 SHOWN_HOSTS: Final = 20
 REMEMBERED_HOSTS: Final = 1000
 OTHER: Final = "other"
+
+
+class HostReading(NamedTuple):
+    """The connections of an aiohttp pool to one `host:port`, now."""
+
+    host: str
+    in_use: float
+    idle: float
+    opening: float
+    waiting: float
 
 
 class BusyHosts:

@@ -28,15 +28,16 @@ from poolscope.adapters.aiohttp.connectors import connector_of, existing, host_o
 from poolscope.adapters.aiohttp.lost import is_lost
 from poolscope.adapters.aiohttp.tracer import Attempt, WatchedResolver
 from poolscope.adapters.patches import put_instead, put_over, take_off
+from poolscope.callsites.borrower import Who
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
 from poolscope.ledger.holds import KEPT
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Who
-from poolscope.readings.hosts import OTHER, BusyHosts
-from poolscope.readings.report import HostReading, Info
-from poolscope.watching.watch import Hooks, Watch, default
+from poolscope.readings.hosts import OTHER, BusyHosts, HostReading
+from poolscope.readings.limits import Limits
+from poolscope.readings.report import Info
+from poolscope.readings.setup import Setup
+from poolscope.watching.hooks import Hooks
+from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "aiohttp"
 
@@ -52,7 +53,7 @@ _CONNECTION_DIES: Final = aiohttp.connector.Connection.__del__.__code__
 _CONNECTOR_DIES: Final = aiohttp.BaseConnector.__del__.__code__
 _RESPONSE_DIES: Final = aiohttp.ClientResponse.__del__.__code__
 
-_watched: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHooks] = (
+_hooks_by_connector: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHooks] = (
     weakref.WeakKeyDictionary()
 )
 
@@ -71,9 +72,9 @@ def check_open(target: Any) -> None:
         raise ValueError(f"this aiohttp {what} is closed; watch it before it is")
 
 
-def find(target: Any) -> Watch | None:
-    hooks = _watched.get(connector_of(target))
-    return hooks.watch if hooks is not None else None
+def find(target: Any) -> WatchedPool | None:
+    hooks = _hooks_by_connector.get(connector_of(target))
+    return hooks.watched if hooks is not None else None
 
 
 def default_name(target: Any) -> str:
@@ -82,29 +83,23 @@ def default_name(target: Any) -> str:
     return f"{base.host}:{base.port}" if base is not None else KIND
 
 
-def hook(target: Any, watch: Watch) -> ConnectorHooks:
-    return ConnectorHooks(connector_of(target), watch, setup_of(target))
+def hook(target: Any, watched: WatchedPool) -> ConnectorHooks:
+    return ConnectorHooks(connector_of(target), watched, setup_of(target))
 
 
-def trace_config(name: str | None = None, **options: Any) -> aiohttp.TraceConfig:
-    """
-    Return a TraceConfig that watches the session it is given to, from its first request on.
-
-    For sessions that are built where nobody can call `poolscope.watch(session)`:
-    `ClientSession(trace_configs=[poolscope.aiohttp.trace_config("payments")])`. Takes the name
-    and the options of `poolscope.watch`.
-    """
+def trace_config(watch: Callable[[aiohttp.ClientSession], object]) -> aiohttp.TraceConfig:
+    """Return a TraceConfig that calls `watch` at the first request of each of its sessions."""
 
     @harmless
-    def watch(session: aiohttp.ClientSession) -> None:
+    def watch_once(session: aiohttp.ClientSession) -> None:
         connector = session.connector
-        if connector is not None and connector not in _watched:
-            default.watch(session, name, **options)
+        if connector is not None and connector not in _hooks_by_connector:
+            watch(session)
 
     async def on_request_start(
         session: aiohttp.ClientSession, context: SimpleNamespace, params: object
     ) -> None:
-        watch(session)
+        watch_once(session)
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(on_request_start)
@@ -114,16 +109,18 @@ def trace_config(name: str | None = None, **options: Any) -> aiohttp.TraceConfig
 class ConnectorHooks(Hooks):
     """One connector. Holds no reference to it, so that it goes when the application lets go."""
 
-    def __init__(self, connector: aiohttp.BaseConnector, watch: Watch, setup: Setup) -> None:
-        self.watch: Final = watch
+    def __init__(
+        self, connector: aiohttp.BaseConnector, watched: WatchedPool, setup: Setup
+    ) -> None:
+        self.watched: Final = watched
         self.setup = setup
-        self.clock: Final = watch.clock
+        self.clock: Final = watched.clock
         self.info = Info(type(connector).__name__, "aiohttp", aiohttp.__version__)
         limit = connector.limit or math.inf
         # It keeps idle whatever was opened: its limit is for those that are out.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
-        self.ledger: Final = watch.new_ledger(limits, self.info, setup)
+        self.ledger: Final = watched.new_ledger(limits, self.info, setup)
         # Hosts of the connections, and of the attempts that are opening one or waiting.
         self._hosts: dict[Hashable, str] = {}
         self._opening: dict[int, str] = {}
@@ -131,8 +128,8 @@ class ConnectorHooks(Hooks):
         self._busy = BusyHosts()
         self._closed = False
         self._connector = weakref.ref(connector, self._on_collected)
-        watch.add_pool(self.ledger)
-        _watched[connector] = self
+        watched.add_pool(self.ledger)
+        _hooks_by_connector[connector] = self
         for name in PUT_OVER:
             put_over(connector, name, getattr(self, f"_over_{name.strip('_')}"))
         if isinstance(connector, aiohttp.TCPConnector):
@@ -153,7 +150,7 @@ class ConnectorHooks(Hooks):
                 connector._resolver = resolver.covered
         for _, protocol, _ in existing(connector):
             self._let_go(protocol)
-        _watched.pop(connector, None)
+        _hooks_by_connector.pop(connector, None)
 
     def hosts(self) -> list[HostReading]:
         """Return the connections by host, those that are asked for most first."""
@@ -228,7 +225,7 @@ class ConnectorHooks(Hooks):
     def _over_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def close(*args: Any, **kwargs: Any) -> Any:
             if sys._getframe(1).f_code is _CONNECTOR_DIES:
-                self.watch.sightings.note("never-closed", self.watch.site)
+                self.watched.sightings.note("never-closed", self.watched.site)
             try:
                 return original(*args, **kwargs)
             finally:
@@ -245,7 +242,7 @@ class ConnectorHooks(Hooks):
         self._busy.ask(host)
         attempt = Attempt(self, host, started)
         if key.is_ssl and key.ssl is False:
-            self.watch.sightings.note_at("tls-not-verified", self.who(attempt)[:2])
+            self.watched.sightings.note_at("tls-not-verified", self.who(attempt)[:2])
         return attempt
 
     def who(self, attempt: Attempt) -> Who:
@@ -272,7 +269,7 @@ class ConnectorHooks(Hooks):
     def finished(self, outcome: int, attempt: Attempt) -> None:
         self.ledger.finished(outcome, attempt.seconds, attempt.queued)
         if outcome == cells.TIMEOUT:
-            self.watch.timed_out(self.clock())
+            self.watched.timed_out(self.clock())
 
     @harmless
     def waiting(self, attempt: Attempt) -> None:
@@ -344,7 +341,7 @@ class ConnectorHooks(Hooks):
 
     @harmless
     def _on_collected(self, _: object) -> None:
-        self.watch.pool_gone(self.ledger)
+        self.watched.pool_gone(self.ledger)
 
     def _found(self, protocol: Any, host: str) -> None:
         """

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from poolscope.readings.findings import Setup
 from poolscope.readings.hosts import OTHER
+from poolscope.readings.setup import Setup
 
 
 def connector_of(target: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.abc import AbstractResolver
 
+from poolscope.callsites.borrower import Who
 from poolscope.ledger import cells
-from poolscope.readings.holders import Who
 
 if TYPE_CHECKING:
     from poolscope.adapters.aiohttp import ConnectorHooks

@@ -23,19 +23,20 @@ from poolscope.adapters import versions
 from poolscope.adapters.asyncpg.classes import (
     Holders,
     Uncertain,
+    hooks_by_pool_id,
     uncertain,
-    watched,
     watched_holder_class,
     watched_pool_class,
 )
 from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
 from poolscope.adapters.asyncpg.pools import limits_of, name_connections, name_of, ready, setup_of
+from poolscope.callsites.borrower import Who, somebody
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
 from poolscope.ledger.holds import KEPT
-from poolscope.readings.holders import Who, somebody
 from poolscope.readings.report import Info
-from poolscope.watching.watch import Hooks, Watch
+from poolscope.watching.hooks import Hooks
+from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "asyncpg"
 
@@ -62,28 +63,28 @@ def check_open(target: Any) -> None:
         raise ValueError("this asyncpg pool is closed; watch it before it is")
 
 
-def find(target: object) -> Watch | None:
-    hooks = watched.get(id(target))
-    return hooks.watch if hooks is not None else None
+def find(target: object) -> WatchedPool | None:
+    hooks = hooks_by_pool_id.get(id(target))
+    return hooks.watched if hooks is not None else None
 
 
 def default_name(target: Any) -> str:
     return name_of(target)
 
 
-def hook(target: Any, watch: Watch) -> PoolHooks:
-    return PoolHooks(target, watch)
+def hook(target: Any, watched: WatchedPool) -> PoolHooks:
+    return PoolHooks(target, watched)
 
 
 class PoolHooks(Hooks):
     """One pool. Holds no reference to it, so that it goes when the application lets go."""
 
-    def __init__(self, pool: Any, watch: Watch) -> None:
-        self.watch: Final = watch
-        self.clock: Final = watch.clock
+    def __init__(self, pool: Any, watched: WatchedPool) -> None:
+        self.watched: Final = watched
+        self.clock: Final = watched.clock
         self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
         self.setup = setup_of(pool)
-        self.ledger: Final = watch.new_ledger(limits_of(pool), self.info, self.setup)
+        self.ledger: Final = watched.new_ledger(limits_of(pool), self.info, self.setup)
         self._pool_id = id(pool)
         # By holder: the connection that it has; whether a caller is being served by it, and
         # whether it had to connect for that.
@@ -92,8 +93,8 @@ class PoolHooks(Hooks):
         self._connected: set[int] = set()
         # Connections that can be lost; not those of a holder that is busy with a caller.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
-        watch.add_pool(self.ledger)
-        watched[id(pool)] = self
+        watched.add_pool(self.ledger)
+        hooks_by_pool_id[id(pool)] = self
         pool.__class__ = watched_pool_class(_class_of(pool))
         for holder in pool._holders:
             self.put_over_holder(holder)
@@ -101,7 +102,7 @@ class PoolHooks(Hooks):
                 self._adopt(holder)
 
     def unhook(self) -> None:
-        watched.pop(self._pool_id, None)
+        hooks_by_pool_id.pop(self._pool_id, None)
         for pool in gc.get_objects():
             if id(pool) == self._pool_id:
                 self._take_off(pool)
@@ -155,7 +156,7 @@ class PoolHooks(Hooks):
         return self._follow(pool, acquire(pool, timeout), Uncertain(started, who))
 
     def _no_timeout(self, who: Who) -> None:
-        self.watch.sightings.note_at("no-acquire-timeout", who[:2])
+        self.watched.sightings.note_at("no-acquire-timeout", who[:2])
 
     async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: Uncertain) -> Any:
         """Follow an attempt that may wait, connect, or fail."""
@@ -223,7 +224,7 @@ class PoolHooks(Hooks):
         now, outcome = self.clock(), _outcome(error)
         self.ledger.finished(outcome, now - attempt.started, attempt.queued)
         if outcome == cells.TIMEOUT:
-            self.watch.timed_out(now)
+            self.watched.timed_out(now)
 
     # What is recorded of holders
 
@@ -260,7 +261,7 @@ class PoolHooks(Hooks):
     def connecting(self, holder: Any, attempt: int, now: float) -> None:
         self._forget(holder, now)  # one that has expired, or was found dead
         self.ledger.opening(attempt, now)
-        name_connections(holder._pool, self.watch.application_name())
+        name_connections(holder._pool, self.watched.application_name())
 
     @harmless
     def connected(self, holder: Any, attempt: int, started: float) -> None:
@@ -331,8 +332,8 @@ class PoolHooks(Hooks):
 
     @harmless
     def collected(self) -> None:
-        watched.pop(self._pool_id, None)
-        self.watch.pool_gone(self.ledger)
+        hooks_by_pool_id.pop(self._pool_id, None)
+        self.watched.pool_gone(self.ledger)
 
     def _adopt(self, holder: Any) -> None:
         self._keep(holder)

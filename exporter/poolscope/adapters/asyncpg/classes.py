@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poolscope.adapters.asyncpg import PoolHooks
-    from poolscope.readings.holders import Who
+    from poolscope.callsites.borrower import Who
 
 # By id: a pool takes no weak reference. An entry goes when the pool is collected.
-watched: dict[int, PoolHooks] = {}
+hooks_by_pool_id: dict[int, PoolHooks] = {}
 
 
 # By task.
@@ -54,7 +54,7 @@ _unwatched = Unwatched()
 
 
 def hooks_of(pool: object) -> PoolHooks | Unwatched:
-    return watched.get(id(pool), _unwatched)
+    return hooks_by_pool_id.get(id(pool), _unwatched)
 
 
 _attempts = itertools.count()
@@ -81,7 +81,7 @@ def watched_pool_class(base: Any) -> Any:
         __slots__ = ()
 
         def _acquire(self, timeout: float | None) -> Any:
-            hooks = watched.get(id(self))
+            hooks = hooks_by_pool_id.get(id(self))
             if hooks is None:
                 return acquire(self, timeout)
             return hooks.acquire(self, timeout, acquire)
@@ -127,7 +127,7 @@ def watched_holder_class(base: Any) -> Any:
 
         def acquire(self) -> Any:
             # Of most attempts it is known already how they end.
-            hooks = watched.get(id(self._pool)) if uncertain else None
+            hooks = hooks_by_pool_id.get(id(self._pool)) if uncertain else None
             return acquire(self) if hooks is None else hooks.serve(self, acquire)
 
         async def connect(self) -> None:
@@ -156,7 +156,7 @@ def watched_holder_class(base: Any) -> Any:
         def _release(self) -> None:
             # Before the pool has it: a caller may be waiting for it.
             if self._in_use is not None:
-                hooks = watched.get(id(self._pool))
+                hooks = hooks_by_pool_id.get(id(self._pool))
                 if hooks is not None:
                     hooks.released(self)
             give_back(self)

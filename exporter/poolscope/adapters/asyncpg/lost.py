@@ -17,7 +17,7 @@ from typing import Any, Final
 import asyncpg.pool
 
 from poolscope.adapters.references import COUNTED, references
-from poolscope.readings.holders import Who
+from poolscope.callsites.borrower import Who
 
 # Checked with asyncpg 0.29.0 to 0.32.0: Connection._proxy, ._listeners, ._log_listeners;
 #   PoolConnectionProxy._holder; PoolConnectionHolder._proxy, release(timeout); Pool._loop

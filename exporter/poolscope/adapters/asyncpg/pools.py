@@ -6,8 +6,8 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
+from poolscope.readings.limits import Limits
+from poolscope.readings.setup import Setup
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
 #   Pool._connect_args, _connect_kwargs, _max_inactive_connection_lifetime, _generation

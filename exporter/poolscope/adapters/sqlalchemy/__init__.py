@@ -33,13 +33,14 @@ from poolscope.adapters.sqlalchemy.pools import (
     setup_of,
 )
 from poolscope.adapters.sqlalchemy.queues import Queueing, caller
+from poolscope.callsites.borrower import Who, somebody
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
 from poolscope.ledger.holds import KEPT
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Who, somebody
 from poolscope.readings.report import Info
-from poolscope.watching.watch import Hooks, Watch
+from poolscope.readings.setup import Setup
+from poolscope.watching.hooks import Hooks
+from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "sqlalchemy"
 
@@ -51,7 +52,7 @@ KIND: Final = "sqlalchemy"
 PUT_OVER: Final = ("connect", "_do_return_conn")
 INSTEAD: Final = ("recreate", "_invoke_creator", "_close_connection")
 
-_watched: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
+_hooks_by_pool: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
 _attempts = itertools.count()
 
 
@@ -67,25 +68,25 @@ def check_open(target: object) -> None:
     """A SQLAlchemy pool cannot be closed: after `dispose` it goes on."""
 
 
-def find(target: object) -> Watch | None:
-    hooks = _watched.get(pool_of(target))
-    return hooks.watch if hooks is not None else None
+def find(target: object) -> WatchedPool | None:
+    hooks = _hooks_by_pool.get(pool_of(target))
+    return hooks.watched if hooks is not None else None
 
 
 def default_name(target: object) -> str:
     return name_of(target)
 
 
-def hook(target: object, watch: Watch) -> EngineHooks:
-    return EngineHooks(pool_of(target), watch)
+def hook(target: object, watched: WatchedPool) -> EngineHooks:
+    return EngineHooks(pool_of(target), watched)
 
 
 class EngineHooks(Hooks):
     """The pool of an engine, and the pools that replace it: `dispose` makes a new one."""
 
-    __slots__ = ("_namer", "_watch", "info", "setup")
+    __slots__ = ("_namer", "_watched", "info", "setup")
 
-    def __init__(self, pool: Pool, watch: Watch) -> None:
+    def __init__(self, pool: Pool, watched: WatchedPool) -> None:
         self.info = Info(
             type(pool).__name__,
             # The dialect of a bare pool is a stub without a driver.
@@ -94,17 +95,17 @@ class EngineHooks(Hooks):
         )
         self.setup = setup_of(pool)
         records.listen()
-        PoolHooks(pool, watch, self.info, self.setup)
-        self._watch = watch
-        self._namer = namer_of(pool, watch)
+        PoolHooks(pool, watched, self.info, self.setup)
+        self._watched = watched
+        self._namer = namer_of(pool, watched)
 
     def unhook(self) -> None:
         if self._namer is not None:
             self._namer.stop()
-        for pool, hooks in list(_watched.items()):
-            if hooks.watch is self._watch:
+        for pool, hooks in list(_hooks_by_pool.items()):
+            if hooks.watched is self._watched:
                 hooks.unhook(pool)
-        if not _watched:
+        if not _hooks_by_pool:
             records.stop_listening()
 
 
@@ -113,23 +114,23 @@ class PoolHooks:
 
     __slots__ = (
         "_closing", "_collected", "_opened", "_queueing", "clock", "info", "ledger", "setup",
-        "watch",
+        "watched",
     )  # fmt: skip
 
-    def __init__(self, pool: Pool, watch: Watch, info: Info, setup: Setup) -> None:
-        self.watch: Final = watch
-        self.clock: Final = watch.clock
+    def __init__(self, pool: Pool, watched: WatchedPool, info: Info, setup: Setup) -> None:
+        self.watched: Final = watched
+        self.clock: Final = watched.clock
         self.info: Final = info
         self.setup: Final = setup
-        self.ledger: Final = watch.new_ledger(limits_of(pool), info, setup)
-        self._queueing: Final = Queueing(watch, self.ledger)
+        self.ledger: Final = watched.new_ledger(limits_of(pool), info, setup)
+        self._queueing: Final = Queueing(watched, self.ledger)
         # By caller: of the attempt in flight the record that had to be opened; and the record
         # whose connection is closed next.
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
         self._collected = weakref.ref(pool, self._on_collected)
-        watch.add_pool(self.ledger)
-        _watched[pool] = self
+        watched.add_pool(self.ledger)
+        _hooks_by_pool[pool] = self
         for name in PUT_OVER:
             put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"))
         for name in INSTEAD:
@@ -137,13 +138,13 @@ class PoolHooks:
         self._queueing.put_over(pool)
         if pool._pre_ping or pool.dispatch.checkout:
             self.see_taken()
-        self._adopt(existing_records(pool, scan=watch.first_of_name))
+        self._adopt(existing_records(pool, scan=watched.first_of_name))
 
     def unhook(self, pool: Pool) -> None:
         for name in (*PUT_OVER, *INSTEAD, "_do_get"):
             take_off(pool, name, self)
         self._queueing.take_off(pool)
-        _watched.pop(pool, None)
+        _hooks_by_pool.pop(pool, None)
         self._closing.clear()
         records.forget(self)
 
@@ -291,7 +292,7 @@ class PoolHooks:
         queued = waited.seconds if waited is not None else None
         self.ledger.finished(outcome, now - started, queued)
         if outcome == cells.TIMEOUT:
-            self.watch.timed_out(now)
+            self.watched.timed_out(now)
 
     @harmless
     def taken(self, record: Any) -> None:
@@ -330,7 +331,7 @@ class PoolHooks:
     def collected(self, record: int) -> None:
         """A record is gone, and its connection with it; and the pool may go with them."""
         if self._collected() is None:
-            self.watch.pool_gone(self.ledger)
+            self.watched.pool_gone(self.ledger)
         self.ledger.closed(record, self.clock())
 
     @harmless
@@ -347,9 +348,9 @@ class PoolHooks:
     @harmless
     def replaced(self, pool: Pool) -> None:
         """The pool takes no new callers, the new one does; connections that are out come back."""
-        self.watch.follow_fork()
+        self.watched.follow_fork()
         self.ledger.retired(self.clock())
-        PoolHooks(pool, self.watch, self.info, self.setup).ledger.replace(self.ledger)
+        PoolHooks(pool, self.watched, self.info, self.setup).ledger.replace(self.ledger)
 
     def _adopt(self, found: Iterable[Any]) -> None:
         for record in found:
@@ -359,7 +360,7 @@ class PoolHooks:
 
     @harmless
     def _on_collected(self, _: object) -> None:
-        self.watch.pool_gone(self.ledger)
+        self.watched.pool_gone(self.ledger)
 
 
 def _outcome(error: BaseException) -> int:

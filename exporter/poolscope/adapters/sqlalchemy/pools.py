@@ -19,8 +19,8 @@ from sqlalchemy.pool import (
 )
 from sqlalchemy.pool.base import _ConnectionRecord
 
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
+from poolscope.readings.limits import Limits
+from poolscope.readings.setup import Setup
 
 
 def engine_of(target: object) -> Engine | None:

@@ -18,12 +18,13 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.util import queue as sqla_queue
 
 from poolscope.adapters.patches import put_instead, put_over, take_off
+from poolscope.callsites.borrower import Who
 from poolscope.callsites.frames import NOWHERE
 from poolscope.callsites.owners import place_of_asker
 from poolscope.errors import harmless
-from poolscope.ledger.ledger import LOCKED, Ledger
-from poolscope.readings.holders import Who
-from poolscope.watching.watch import Watch
+from poolscope.ledger.events import LOCKED
+from poolscope.ledger.ledger import Ledger
+from poolscope.watching.watched_pool import WatchedPool
 
 try:
     from greenlet import getcurrent
@@ -57,12 +58,12 @@ class Queueing:
     ended: by caller, of the attempt in flight, how long that has waited, and who asks.
     """
 
-    __slots__ = ("_asked", "_ledger", "_watch", "ended")
+    __slots__ = ("_asked", "_ledger", "_watched", "ended")
 
-    def __init__(self, watch: Watch, ledger: Ledger) -> None:
+    def __init__(self, watched: WatchedPool, ledger: Ledger) -> None:
         self.ended: Final[dict[int, Waited]] = {}
         self._asked: Final[dict[int, Who]] = {}
-        self._watch: Final = watch
+        self._watched: Final = watched
         self._ledger: Final = ledger
 
     def put_over(self, pool: Pool) -> None:
@@ -90,7 +91,7 @@ class Queueing:
         return get
 
     def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
-        started = self._watch.clock()
+        started = self._watched.clock()
         self._waiting(started)
         try:
             return original(*args)
@@ -101,8 +102,8 @@ class Queueing:
     def _blocking(self) -> None:
         """A thread is about to wait, and with it an event loop if one runs there."""
         if asyncio._get_running_loop() is not None:
-            place = place_of_asker(sys._getframe()) if self._watch.call_sites else NOWHERE
-            self._watch.sightings.note_at("blocks-event-loop", place)
+            place = place_of_asker(sys._getframe()) if self._watched.call_sites else NOWHERE
+            self._watched.sightings.note_at("blocks-event-loop", place)
 
     @harmless
     def _waiting(self, now: float) -> None:
@@ -113,7 +114,7 @@ class Queueing:
 
     @harmless
     def _stopped_waiting(self, started: float) -> None:
-        now, key = self._watch.clock(), caller()
+        now, key = self._watched.clock(), caller()
         self._ledger.stopped_waiting(key, now)
         before = self.ended.get(key, NOT_WAITED).seconds
         self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))
