@@ -36,7 +36,7 @@ class Fault:
 FAULTS = (
     Fault(
         "a detached connection stays in use or idle",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/recording.py",
         "if record.dbapi_connection is None:  # detached, invalidated, or never opened",
         "if False:",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
@@ -50,7 +50,7 @@ FAULTS = (
     ),
     Fault(
         "the pool that replaces a disposed one is not followed",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         'INSTEAD: Final = ("recreate", ',
         "INSTEAD: Final = (",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
@@ -64,14 +64,14 @@ FAULTS = (
     ),
     Fault(
         "connections that were open before the watch are not looked for",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "self._adopt(existing_records(pool, scan=watched.first_of_name))",
         "pass",
         (ANY_POOL,),
     ),
     Fault(
         "a connection that is opened for an attempt that fails stays",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/recording.py",
         "            self.ledger.closed(opened, now)\n",
         "            pass\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
@@ -85,7 +85,7 @@ FAULTS = (
     ),
     Fault(
         "a caller that was cancelled waits for ever",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         "        self._waits_no_more(attempt)\n        now, outcome = ",
         "        now, outcome = ",
         (ANY_POOL,),
@@ -99,28 +99,28 @@ FAULTS = (
     ),
     Fault(
         "connections of a pool's start are not counted",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/hooks.py",
         "        pool._holders = Holders(self)\n",
         "        pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
     ),
     Fault(
         "a connection that is being set up is idle",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         "            self.ledger.taken(id(holder._con), self.clock())\n",
         "            pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
     ),
     Fault(
         "a request that gives up waits for ever",
-        "adapters/aiohttp/__init__.py",
+        "adapters/aiohttp/recording.py",
         "        self.stopped_waiting(attempt)\n        now = self.clock()\n",
         "        now = self.clock()\n",
         (ANY_POOL,),
     ),
     Fault(
         "a connection that the server closes stays idle",
-        "adapters/aiohttp/__init__.py",
+        "adapters/aiohttp/recording.py",
         'INSTEAD_OF_PROTOCOL: Final = ("close", "abort", "connection_lost")',
         'INSTEAD_OF_PROTOCOL: Final = ("close", "abort")',
         ("tests/adapters/aiohttp/test_aiohttp.py",),
@@ -191,8 +191,8 @@ FAULTS = (
     Fault(
         "who adds a pool waits for a scrape to end",
         "watching/groups.py",
-        "        courtesy.let_others_run()\n        for watch in list(group.watches):\n"
-        "            watch.look()\n        with self._lock:\n",
+        "        courtesy.let_others_run()\n        for member in list(group.members):\n"
+        "            member.look()\n        with self._lock:\n",
         "        with self._lock:\n            courtesy.let_others_run()\n",
         ("tests/test_pacing.py",),
     ),
@@ -240,7 +240,7 @@ FAULTS = (
     ),
     Fault(
         "who is about to wait tells nothing of what is overdue",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "                self.look_if_due(started)\n",
         "                pass\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy_faults.py",),
@@ -290,7 +290,7 @@ FAULTS = (
     ),
     Fault(
         "a connection whose caller is cancelled while it is returned is lost",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         " and not is_being_released(holder)",
         "",
         ("tests/adapters/asyncpg/test_asyncpg_lost.py",),
@@ -409,7 +409,7 @@ FAULTS = (
     ),
     Fault(
         "a child that replaces the pool writes into the file of its parent",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "        self.watched.follow_fork()\n",
         "",
         (f"{SERVERS}::test_children_that_dispose_before_poolscope_knows_of_the_fork",),
@@ -430,21 +430,21 @@ FAULTS = (
     ),
     Fault(
         "listeners that come later have what is idle",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "            if dispatch.checkout is not silent or of_class:\n",
         "            if False:\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     Fault(
         "listeners that there are have what is idle",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "if pool._pre_ping or pool.dispatch.checkout:",
         "if pool._pre_ping:",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     Fault(
         "what is asked in a callback is the attempt that the callback is of",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         "attempt = uncertain.pop(_task(), None)",
         "attempt = uncertain.get(_task())",
         ("tests/adapters/asyncpg/test_asyncpg.py",),

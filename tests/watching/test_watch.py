@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
 from poolscope.adapters import versions
-from poolscope.adapters.sqlalchemy import _hooks_by_pool
+from poolscope.adapters.sqlalchemy.hooks import hooks_by_pool
 from poolscope.watching.watches import Watches
 
 
@@ -333,8 +333,8 @@ class TestEnds:
         assert before == self.shape(engine)
         assert b"connpool" not in generate_latest(registry)
         # The listeners are every pool's, and go with the last watch there is.
-        assert bool(_hooks_by_pool) == bool(engine.pool.dispatch.close)
-        assert bool(_hooks_by_pool) == bool(engine.pool.dispatch.invalidate)
+        assert bool(hooks_by_pool) == bool(engine.pool.dispatch.close)
+        assert bool(hooks_by_pool) == bool(engine.pool.dispatch.invalidate)
         watch.unwatch()  # again, which does nothing
         engine.dispose()
         assert before == self.shape(engine)

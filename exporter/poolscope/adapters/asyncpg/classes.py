@@ -5,35 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from poolscope.adapters.asyncpg import PoolHooks
-    from poolscope.callsites.borrower import Who
-
-# By id: a pool takes no weak reference. An entry goes when the pool is collected.
-hooks_by_pool_id: dict[int, PoolHooks] = {}
-
-
-# By task.
-uncertain: dict[int, Uncertain] = {}
-
-
-class Uncertain:
-    """
-    An attempt that may wait, connect, or fail, and is followed step by step.
-
-    queued: seconds of waiting for a slot; None if it did not have to.
-    waiting_since: None if it does not wait.
-    """
-
-    __slots__ = ("queued", "started", "waiting_since", "who")
-
-    def __init__(self, started: float, who: Who) -> None:
-        self.started = started
-        self.who = who
-        self.waiting_since: float | None = None
-        self.queued: float | None = None
+from poolscope.adapters.asyncpg.attempts import uncertain
+from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
 
 
 class Unwatched:
@@ -53,7 +28,7 @@ def _ignored(*args: object) -> None:
 _unwatched = Unwatched()
 
 
-def hooks_of(pool: object) -> PoolHooks | Unwatched:
+def hooks_of(pool: object) -> PoolRecording | Unwatched:
     return hooks_by_pool_id.get(id(pool), _unwatched)
 
 
@@ -63,7 +38,7 @@ _attempts = itertools.count()
 class Holders(list[Any]):
     """The holders of a pool that is being opened: each is watched before it connects."""
 
-    def __init__(self, hooks: PoolHooks) -> None:
+    def __init__(self, hooks: PoolRecording) -> None:
         self._hooks = hooks
 
     def append(self, holder: Any) -> None:
