@@ -56,7 +56,7 @@ class TestEngines:
     def test_the_environment_names_the_service(
         self, engines: Any, watches: Watches, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(applications.VARIABLE, "shop")
+        monkeypatch.setenv(applications.APPLICATION_NAME_VARIABLE, "shop")
         engine = engines()
         watches.watch(engine, "orders", registry=None)
         assert OWN == name_of(engine)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import choose_encoder
 from sqlalchemy.pool import QueuePool
 
-from poolscope import pacing as courtesy
+from poolscope import pacing as pacer
 from poolscope.metrics import samples as samples_of
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
 from poolscope.metrics.rendering import rendered
@@ -43,8 +43,8 @@ def registry(watches: Watches) -> CollectorRegistry:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return what is filled with pauses, as if each look at the clock came a second later."""
     made: list[float] = []
-    monkeypatch.setattr(courtesy, "perf_counter", partial(next, count(1.0)))
-    monkeypatch.setattr(courtesy, "sleep", made.append)
+    monkeypatch.setattr(pacer, "perf_counter", partial(next, count(1.0)))
+    monkeypatch.setattr(pacer, "sleep", made.append)
     return made
 
 
@@ -55,13 +55,13 @@ def test_others_may_run_before_each_pool_and_each_sample(
     assert samples > POOLS
     pieces = -(-POOLS // samples_of.IN_A_PIECE)
     own = 1  # of internal errors, which is there at once
-    assert [courtesy.PAUSE] * (POOLS + samples - own + pieces) == pauses
+    assert [pacer.PAUSE_SECONDS] * (POOLS + samples - own + pieces) == pauses
 
 
 def test_a_scrape_makes_no_pauses_where_it_is_short(
     registry: CollectorRegistry, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courtesy, "perf_counter", partial(next, repeat(0.0)))
+    monkeypatch.setattr(pacer, "perf_counter", partial(next, repeat(0.0)))
     generate_latest(registry)
     assert not pauses
 
@@ -81,7 +81,7 @@ def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
         added: list[QueuePool] = []
         scrape = iter(registry.collect())
         with monkeypatch.context() as patched:
-            patched.setattr(courtesy.Courtesy, "let_others_run", add)
+            patched.setattr(pacer.Pacer, "yield_gil", add)
             families = [next(scrape)]
         families += scrape
     assert POOLS == len(added)
@@ -100,7 +100,7 @@ def test_others_may_run_between_letting_go_of_some_reports_and_of_more(
 
     for family in registry.collect():
         if family.name == INTERNAL_ERRORS.name.removesuffix("_total"):
-            monkeypatch.setattr(courtesy.Courtesy, "let_others_run", count_reports)
+            monkeypatch.setattr(pacer.Pacer, "yield_gil", count_reports)
     assert [40, 20, 0] == left
 
 

@@ -108,7 +108,7 @@ class PoolMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def reading(self) -> Reading:
-        self.watch._pool.look()
+        self.watch._pool.check_leaks()
         return self.watch._pool._groups.read(self.watch._pool)
 
     def most_lost(self) -> float:

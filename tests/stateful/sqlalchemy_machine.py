@@ -18,7 +18,7 @@ from stateful.sqlalchemy_sides import Background, Gate, Held, until
 
 OLDER: Final = 2 * A_DAY
 
-KEPT: Final = getattr(base, "_strong_ref_connection_records", {})
+ALWAYS_HELD: Final = getattr(base, "_strong_ref_connection_records", {})
 """By what callers have, the records that SQLAlchemy 2.0 keeps for it, also after it is detached:
 even those that a pool has dropped since."""
 
@@ -102,7 +102,7 @@ class Machine(Known):
     def _detach(self, held: Held) -> None:
         proxied = held.proxied()
         self.side.run(held.connection.detach)
-        KEPT.pop(weakref.ref(proxied), None)
+        ALWAYS_HELD.pop(weakref.ref(proxied), None)
         self.detached.append(proxied)
         self.held.remove(held)
 

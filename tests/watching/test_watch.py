@@ -347,7 +347,7 @@ class TestEnds:
         engine = sqlite()
         calls = []
 
-        def put_over(pool: Any) -> Callable[[], Any]:
+        def wrap_method(pool: Any) -> Callable[[], Any]:
             original = pool.connect
 
             def connect() -> Any:
@@ -357,9 +357,9 @@ class TestEnds:
             pool.connect = connect
             return connect
 
-        inner = put_over(engine.pool)
+        inner = wrap_method(engine.pool)
         watch = watches.watch(engine, registry=None)
-        outer = put_over(engine.pool)
+        outer = wrap_method(engine.pool)
         watch.unwatch()
         assert engine.pool.connect is outer
         engine.connect().close()

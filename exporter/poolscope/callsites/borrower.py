@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from poolscope.callsites.frames import Function, Site, site_of
 
 
-class Who(NamedTuple):
+class Borrower(NamedTuple):
     """
     Who asks for a connection, and then holds it. The hot path makes plain tuples of these.
 
@@ -19,7 +19,7 @@ class Who(NamedTuple):
 
     function: Function | None
     at: int
-    asker: Hashable
+    borrower_key: Hashable
     owner: str
 
     @property
@@ -31,10 +31,10 @@ class Who(NamedTuple):
         return self.function.label if self.function is not None else None
 
 
-NOBODY: Final = Who(None, 0, None, "")
+UNKNOWN_BORROWER: Final = Borrower(None, 0, None, "")
 """Has what was out before it was watched."""
 
 
-def somebody() -> Who:
+def anonymous_borrower() -> Borrower:
     """Return one of whom nothing is known, and who is nobody else."""
-    return Who(*NOBODY)
+    return Borrower(*UNKNOWN_BORROWER)

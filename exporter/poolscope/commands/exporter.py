@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.commands.arguments import Commands, complain, dsn, listen_address
-from poolscope.fleet.folder import VARIABLE, FolderError
+from poolscope.fleet.folder import DIR_VARIABLE, FolderError
 
 POSTGRES: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER: Final = "POOLSCOPE_PGBOUNCER"
@@ -79,13 +79,13 @@ def add(commands: Commands) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(DIR_VARIABLE)
     parser.add_argument(
         "--dir",
         type=Path,
         metavar="DIR",
         default=Path(given) if given else None,
-        help=f"the folder of the processes (default: that of {VARIABLE})",
+        help=f"the folder of the processes (default: that of {DIR_VARIABLE})",
     )
     parser.add_argument(
         "--web.listen-address",

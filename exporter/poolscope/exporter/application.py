@@ -16,7 +16,7 @@ from poolscope.exporter import api, pages
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
 from poolscope.exporter.probes import Probes
-from poolscope.fleet.fleet import Fleet, View
+from poolscope.fleet.fleet import Fleet, FleetView
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import BouncerReading, ServerReading
 
@@ -53,7 +53,7 @@ class Exporter:
         # Of its own: name servers that hang may fill the loop's with questions of probes.
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
-        self._looking: asyncio.Future[tuple[View, float]] | None = None
+        self._looking: asyncio.Future[tuple[FleetView, float]] | None = None
         self.ready = False
 
     def application(self, metrics_path: str = "/metrics") -> web.Application:
@@ -80,16 +80,16 @@ class Exporter:
         servers, bouncers = self._servers.readings(), self._bouncers.readings()
         return Scrape(view, seconds, poolscope.__version__, servers, bouncers, self._per_process)
 
-    async def look(self) -> tuple[View, float]:
+    async def look(self) -> tuple[FleetView, float]:
         """Return a view of the fleet, and the seconds that it took."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._in_thread(self._look))
         # One who gives up must not take the look away from the others.
         return await asyncio.shield(self._looking)
 
-    def _look(self) -> tuple[View, float]:
+    def _look(self) -> tuple[FleetView, float]:
         started = time.perf_counter()
-        view = self._fleet.look(self._servers.readings())
+        view = self._fleet.scan(self._servers.readings())
         self._history.note(view)
         self.ready = True
         return view, time.perf_counter() - started

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import sub
 from typing import Final
 
-from poolscope.fleet.fleet import Key, View
+from poolscope.fleet.fleet import FleetView, Key
 from poolscope.readings.limits import Clock
 
 LASTS: Final = 600.0
@@ -45,7 +45,7 @@ class History:
         self._clock = clock
         self._samples: deque[_Sample] = deque()
 
-    def note(self, view: View) -> None:
+    def note(self, view: FleetView) -> None:
         """Keep what this look has seen, if it is time to."""
         now = self._clock()
         last = self._samples[-1] if self._samples else None

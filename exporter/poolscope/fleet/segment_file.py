@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from poolscope.callsites.borrower import Who
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
 from poolscope.ledger.segment import Segment
@@ -30,7 +30,7 @@ from poolscope.ledger.segment import Segment
 MAGIC: Final = b"poolscop"
 
 
-VERSION: Final = 3
+SEGMENT_VERSION: Final = 3
 
 
 HEAD: Final = struct.Struct("<8sIIIIII")
@@ -50,7 +50,7 @@ TEXT_BYTES: Final = 32_768
 LENGTH: Final = struct.Struct("<H")
 
 
-MOST_LINES: Final = 1000
+MAX_KNOWN_LINES: Final = 1000
 """Whose numbers are remembered."""
 
 
@@ -61,7 +61,7 @@ class FileSegment(Segment):
     """Cells in a new file at `path`, whose header says `facts`; raises OSError."""
 
     shared = True
-    wait_slots = range(c.FIRST_FOLD - 1, c.FIRST_WAIT - 1, -1)
+    wait_slots = range(c.FIRST_JOURNAL - 1, c.FIRST_WAIT - 1, -1)
 
     def __init__(self, path: Path, slots: int, facts: Mapping[str, Any]) -> None:
         self.path: Final = path
@@ -72,7 +72,7 @@ class FileSegment(Segment):
         super().__init__(slots)
         end = c.size(slots)
         self.free = list(range(end - c.HOLD_CELLS, c.FIRST_HOLD - 1, -c.HOLD_CELLS))
-        self.marks = dict.fromkeys(self.free, ())
+        self.borrowers = dict.fromkeys(self.free, ())
 
     def _cells(self, slots: int) -> memoryview[float]:
         about = json.dumps(self._facts).encode()
@@ -86,7 +86,7 @@ class FileSegment(Segment):
             # Reserved now: a disk that is full later must not end the process by a signal.
             os.posix_fallocate(file, 0, size)
             memory = memoryview(mmap.mmap(file, size))
-            head = HEAD.pack(MAGIC, VERSION, c.SCALARS, slots, start, size, len(about))
+            head = HEAD.pack(MAGIC, SEGMENT_VERSION, c.SCALARS, slots, start, size, len(about))
             memory[: HEAD.size + len(about)] = head + about
             hidden.rename(self.path)
         except BaseException:
@@ -98,7 +98,7 @@ class FileSegment(Segment):
         self._texts = memory[texts:]
         return memory[start:owners].cast("d")
 
-    def mark(self, slot: int, who: Sequence[Any]) -> bool:
+    def set_borrower(self, slot: int, who: Sequence[Any]) -> bool:
         function, at, _, owner = who
         numbers = self._lines.get((function, at))
         if numbers is None:
@@ -106,25 +106,25 @@ class FileSegment(Segment):
         cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
         OWNER.pack_into(self._owners, start, _bytes(owner))
-        self.marks[slot] = who
+        self.borrowers[slot] = who
         return True
 
-    def learn(self, who: Who, label: str) -> None:
-        if len(self._lines) >= MOST_LINES:
+    def register_borrower(self, who: Borrower, label: str) -> None:
+        if len(self._lines) >= MAX_KNOWN_LINES:
             self._lines = {(None, 0): (0, 0)}
         self._lines[who.function, who.at] = self._number(who.site), self._number(label)
 
-    def named(self, site: int, label: str) -> None:
+    def add_site(self, site: int, label: str) -> None:
         self.cells[site + c.SITE_LABEL] = self._number(label)
 
-    def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
-        cells, between = self.cells, c.FIRST_FOLD + len(numbers)
-        cells[c.FIRST_FOLD : between] = numbers
+    def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
+        cells, between = self.cells, c.FIRST_JOURNAL + len(numbers)
+        cells[c.FIRST_JOURNAL : between] = numbers
         cells[between : between + len(slots)] = array("d", slots)
         # Last: from now on, readers do what is wanted.
-        cells[c.FOLDING] = 1 + len(slots)
+        cells[c.JOURNAL_LENGTH] = 1 + len(slots)
 
-    def sighted(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
 
     def _number(self, what: object, text: str | None = None) -> int:
@@ -141,7 +141,7 @@ class FileSegment(Segment):
             self._used = end
             number = self._numbers[what] = len(self._numbers) + 1
             # Last, so that a reader finds whole texts only.
-            self.cells[c.TEXTS] = number
+            self.cells[c.TEXT_COUNT] = number
         return number
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from poolscope.callsites.borrower import NOBODY, Who
+from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
-from poolscope.ledger.holds import KEPT, Back
-from poolscope.ledger.recorder import noted, recorded
+from poolscope.ledger.holds import ALWAYS_HELD, HolderRef
+from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import State
 
 LOCKED: Final = object()
@@ -36,33 +36,35 @@ class Events(State):
 
     # Who asks
 
-    def asked(self, who: Who, now: float, key: Hashable) -> Who:
+    def asked(self, who: Borrower, now: float, key: Hashable) -> Borrower:
         """Somebody asks, and `begin` has left the rest to others: note what is wrong with that."""
-        if self._pending or who[2] in self.holds.askers:
-            self.nested(Who(*who))
+        if self._pending or who[2] in self.holds.holds_by_borrower:
+            self.nested(Borrower(*who))
         if key is not LOCKED:
-            self.look_if_due(now)
+            self.check_if_due(now)
         return who
 
-    def look_if_due(self, now: float) -> None:
+    def check_if_due(self, now: float) -> None:
         """Have the log say what there is to be said of the holds, while no lock is held."""
-        if now >= self.holds.look_at:
-            self._look()
+        if now >= self.holds.next_check_at:
+            self._check_leaks()
 
-    def not_calm(self, now: float) -> None:
+    def leave_fast_path(self, now: float) -> None:
         """One more is in use, and that or the time makes a difference."""
         self.recount(now, 1)
-        self.look_if_due(now)
+        self.check_if_due(now)
 
     # Connections
 
     @recorded
-    def adopted(self, key: Hashable, now: float, out: bool, back: Back = KEPT) -> None:
-        """A connection is found that was open before it was watched; `back`: see `holds.Hold`."""
+    def adopted(
+        self, key: Hashable, now: float, out: bool, holder_ref: HolderRef = ALWAYS_HELD
+    ) -> None:
+        """The pool had a connection before it was watched; `holder_ref`: see `holds.OpenHold`."""
         self._advance(now)
         self._add(key)
         if out:
-            self.holds.adopt(key, now, back)
+            self.holds.adopt(key, now, holder_ref)
         self._count(now)
 
     @recorded
@@ -98,27 +100,29 @@ class Events(State):
 
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, from idle or from its holder."""
-        self._closed(key, now, self._dropped(key))
+        self._closed(key, now, self._lost_ref(key))
 
-    @noted
-    def _closed(self, key: Hashable, now: float, dropped: Back | None) -> None:
+    @recorded_if_awake
+    def _closed(self, key: Hashable, now: float, lost_ref: HolderRef | None) -> None:
         if key not in self._open:
             return
         self._advance(now)
-        self._end(key, now, dropped, returned=False)
+        self._end(key, now, lost_ref, returned=False)
         self._open.pop(key, None)
         self._cells[c.CLOSED] += 1
         self._count(now)
 
-    def _dropped(self, key: Hashable) -> Back | None:
+    def _lost_ref(self, key: Hashable) -> HolderRef | None:
         """
-        Return the `back` of the last hold if nobody is left who could return it, just now: when its
-        end is applied, who has returned it may have let go of it.
+        Return the `holder_ref` of the last hold if nobody is left who could return the connection.
+
+        This is asked when the hold ends, not when its end is applied: by then the holder, who has
+        returned the connection, may have let go of it.
         """
-        back = self._coming.get(key)
-        if back is None:
-            back = self.holds.back(key)
-        return back if back() is None else None
+        holder_ref = self._pending_refs.get(key)
+        if holder_ref is None:
+            holder_ref = self.holds.holder_ref(key)
+        return holder_ref if holder_ref() is None else None
 
     @recorded
     def invalidated(self, soft: bool) -> None:
@@ -141,20 +145,20 @@ class Events(State):
         key: Hashable,
         now: float,
         asked: float,
-        who: Who = NOBODY,
-        back: Back = KEPT,
+        who: Borrower = UNKNOWN_BORROWER,
+        holder_ref: HolderRef = ALWAYS_HELD,
         queued: float | None = None,
         reused: bool = True,
     ) -> None:
         """
         An attempt that began at `asked` has ended well, and the caller has the connection.
 
-        back: returns None once nobody can return it; see `holds.Hold`.
+        back: returns None once nobody can return it; see `holds.OpenHold`.
         queued: seconds of waiting for a slot; None if the caller did not have to.
         reused: whether the connection was open before the caller asked.
         """
-        self._coming[key] = back
-        self._served(key, now, asked, who, back, queued, reused)
+        self._pending_refs[key] = holder_ref
+        self._served(key, now, asked, who, holder_ref, queued, reused)
 
     @recorded
     def _served(
@@ -162,8 +166,8 @@ class Events(State):
         key: Hashable,
         now: float,
         asked: float,
-        who: Who,
-        back: Back,
+        who: Borrower,
+        holder_ref: HolderRef,
         queued: float | None,
         reused: bool,
     ) -> None:
@@ -171,20 +175,20 @@ class Events(State):
         self._wait(queued)
         self._cells[c.NEW] += not reused
         self._add(key)
-        self.holds.begin(key, now, asked, who, back)
-        coming = self._coming.pop(key, None)
-        if coming is not None and coming is not back:  # another caller has it by now
-            self._coming.setdefault(key, coming)
+        self.holds.begin(key, now, asked, who, holder_ref)
+        coming = self._pending_refs.pop(key, None)
+        if coming is not None and coming is not holder_ref:  # another caller has it by now
+            self._pending_refs.setdefault(key, coming)
         self._count(now)
 
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and open."""
-        self._returned(key, now, self._dropped(key))
+        self._returned(key, now, self._lost_ref(key))
 
     @recorded
-    def _returned(self, key: Hashable, now: float, dropped: Back | None) -> None:
+    def _returned(self, key: Hashable, now: float, lost_ref: HolderRef | None) -> None:
         self._advance(now)
-        self._end(key, now, dropped, returned=True)
+        self._end(key, now, lost_ref, returned=True)
         self._add(key)
         self._count(now)
 
@@ -194,20 +198,20 @@ class Events(State):
         self._abandon(key, now)
         self._count(now)
 
-    @noted
-    def look(self, now: float) -> None:
-        """Look for what has become overdue; see `news`."""
-        self.holds.look(now)
+    @recorded_if_awake
+    def check_overdue(self, now: float) -> None:
+        """Look for what has become overdue; see `leak_events`."""
+        self.holds.check_overdue(now)
         self._count(now)
 
     # Callers
 
     @recorded
-    def nested(self, who: Who) -> None:
+    def nested(self, who: Borrower) -> None:
         """One asks who seems to have a connection; what was done last may not be applied yet."""
-        if who.asker in self.holds.askers:
+        if who.borrower_key in self.holds.holds_by_borrower:
             self._cells[c.NESTED] += 1
-            self.sightings.note("nested-acquire", who.site)
+            self.evidence.add("nested-acquire", who.site)
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:
@@ -253,7 +257,7 @@ class Events(State):
 
     # The pool
 
-    @noted
+    @recorded_if_awake
     def emptied(self, now: float) -> None:
         """All connections leave the pool at once."""
         self._advance(now)
@@ -266,7 +270,7 @@ class Events(State):
     def retired(self, now: float) -> None:
         """The pool takes no new callers: it has no limits any more, only what is left in it."""
         self._retired = True
-        if self.asleep:
+        if self.dormant:
             self._take_no_more()
         else:
             self._retire(now)
@@ -279,9 +283,9 @@ class Events(State):
 
     def replace(self, predecessor: Events) -> None:
         """Go on in the place of a pool that is retired; its peaks are those of this one now."""
-        if predecessor.asleep:
+        if predecessor.dormant:
             return
-        with predecessor.patiently():
+        with predecessor.reading_lock():
             cells = predecessor._cells
             peaks = cells[c.PEAKS].tolist()
             cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = len(predecessor.holds.out)
@@ -305,7 +309,7 @@ class Events(State):
         """Make numbers of the holds that have ended, unless somebody else has the lock."""
         if self._lock.acquire(False):
             try:
-                self.settle()
+                self.flush()
             finally:
                 self._lock.release()
             if self._pending:

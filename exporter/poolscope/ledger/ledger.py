@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from poolscope.callsites.borrower import NOBODY, Who
+from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger.events import Events
-from poolscope.ledger.holds import KEPT
+from poolscope.ledger.holds import ALWAYS_HELD
 
 if TYPE_CHECKING:
     from poolscope.ledger.hot_path import Begin, End
@@ -26,17 +26,17 @@ class Ledger(Events):
     begin: Begin
     end: End
 
-    def _awake(self) -> None:
+    def _on_awake(self) -> None:
         # Imports asyncio, which not everybody needs who imports this.
-        from poolscope.ledger.hot_path import beginning, ending
+        from poolscope.ledger.hot_path import make_begin, make_end
 
-        self.begin, self.end = beginning(self), ending(self)
+        self.begin, self.end = make_begin(self), make_end(self)
 
-    def ask(self, depth: int = 1, key: Hashable = None) -> Who:
+    def ask(self, depth: int = 1, key: Hashable = None) -> Borrower:
         """
         Return who asks for a connection, found from that frame outwards, where 1 is the caller's.
 
         For attempts that may last, or fail; `begin` does so for all others. The key is `LOCKED`
         where a lock is held.
         """
-        return self.begin(key, 0.0, KEPT, depth + 1) or NOBODY
+        return self.begin(key, 0.0, ALWAYS_HELD, depth + 1) or UNKNOWN_BORROWER

@@ -17,13 +17,13 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from poolscope.callsites.borrower import Who
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
 
 # Of all segments without slots: so nothing is ever put into them.
 _NOTHING_FREE: Final[list[int]] = []
-_NO_MARKS: Final[dict[int, Sequence[object]]] = {}
+_NO_BORROWERS: Final[dict[int, Sequence[object]]] = {}
 
 
 class Segment:
@@ -37,34 +37,34 @@ class Segment:
     marks: by the first cell of a slot, with whom its last hold was.
     """
 
-    __slots__ = ("cells", "free", "marks")
+    __slots__ = ("borrowers", "cells", "free")
 
     shared = False
     wait_slots = range(0)
 
     def __init__(self, slots: int) -> None:
-        self.free, self.marks = _NOTHING_FREE, _NO_MARKS
+        self.free, self.borrowers = _NOTHING_FREE, _NO_BORROWERS
         self.cells = self._cells(slots)
 
     def _cells(self, slots: int) -> c.Cells:
         return array("d", bytes(8 * c.FIRST_SITE))
 
-    def mark(self, slot: int, who: Sequence[Any]) -> bool:
+    def set_borrower(self, slot: int, who: Sequence[Any]) -> bool:
         """Let others know with whom the hold of the slot is; False if that is to be learnt."""
         return True
 
-    def learn(self, who: Who, label: str) -> None:
+    def register_borrower(self, who: Borrower, label: str) -> None:
         """Know a line of a function, which is shown by the label, for marks to come."""
 
-    def named(self, site: int, label: str) -> None:
+    def add_site(self, site: int, label: str) -> None:
         """The next function that has its seconds in a cell, at `site`, is called that."""
         if isinstance(self.cells, array):
             self.cells.append(0.0)
 
-    def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
-        """`FOLDED` is about to be set and slots to be free, all at once for whoever reads."""
+    def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
+        """Write the journal before `JOURNALED_CELLS` are set and the slots are freed."""
 
-    def sighted(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at a line."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from poolscope.fleet.fleet import View
+from poolscope.fleet.fleet import FleetView
 from poolscope.metrics.family import POOL_LABELS, Family, Values, gauge
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.readings.database_servers import BouncerReading, ServerReading
@@ -17,7 +17,7 @@ IDLE_IN_TRANSACTION: Final = ("idle_in_transaction", "idle_in_transaction_aborte
 
 SHOWN_APPLICATIONS: Final = 100
 """Of a server, those with the most connections; the rest as other."""
-OTHER: Final = "other"
+OTHER_APPLICATIONS: Final = "other"
 NAMELESS: Final = "(no name)"
 
 
@@ -31,7 +31,7 @@ class Scrape:
     per_process: whether to show each process by itself, too.
     """
 
-    view: View
+    view: FleetView
     seconds: float
     version: str
     servers: tuple[ServerReading, ...] = ()
@@ -75,7 +75,7 @@ def _connections(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
         for found in server.connections:
             application = _service(found.application)
             if application not in shown:
-                application = OTHER
+                application = OTHER_APPLICATIONS
             key = server.server, found.database, found.user, application, found.state
             sums[key] += found.count
         yield from sorted(sums.items())
@@ -86,7 +86,7 @@ def _oldest_transactions(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], floa
         shown, oldest = _shown(server), dict[tuple[str, ...], float]()
         for found in server.connections:
             application = _service(found.application)
-            key = server.server, application if application in shown else OTHER
+            key = server.server, application if application in shown else OTHER_APPLICATIONS
             age = found.oldest_seconds if found.state in IDLE_IN_TRANSACTION else 0.0
             oldest[key] = max(age, oldest.get(key, 0.0))
         yield from sorted(oldest.items())

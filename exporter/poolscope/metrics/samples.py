@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 from poolscope.errors import internal_errors
 from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
-from poolscope.pacing import Courtesy
+from poolscope.pacing import Pacer
 from poolscope.readings.reading import Histogram
 from poolscope.readings.report import Report
 
@@ -37,9 +37,9 @@ class Samples(Sequence[Sample]):
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[Sample]:
-        courtesy = Courtesy()
+        pacer = Pacer()
         for sample in self._each():
-            courtesy.let_others_run()
+            pacer.yield_gil()
             yield sample
 
     def pieces(self) -> Iterator[Metric]:

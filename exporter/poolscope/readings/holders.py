@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from poolscope.callsites.borrower import Who
+from poolscope.callsites.borrower import Borrower
 
 
 class Holder(NamedTuple):
     """A connection that is out now: with whom, if that is known, and for how many seconds."""
 
-    who: Who | None
+    who: Borrower | None
     held_seconds: float
     overdue: bool
     abandoned: bool = False

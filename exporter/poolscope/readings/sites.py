@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from poolscope.callsites.frames import OTHER, SHOWN_SITES
+from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES
 
 
 class SiteReading(NamedTuple):
@@ -52,15 +52,15 @@ class SharedSites:
             sum_[2] += overdue
             sum_[3] += abandoned
         for label, sum_ in sums.items():
-            # As with `reading.Rising`.
+            # As with `reading.Monotonic`.
             sum_[1] = self._last[label] = max(sum_[1], self._last.get(label, 0.0))
-        labels = sorted(sums, key=lambda site: (site == OTHER, site))
+        labels = sorted(sums, key=lambda site: (site == OTHER_SITES, site))
         return tuple(SiteReading(label, *sums[label]) for label in labels)
 
     def _name(self, label: str) -> str:
         # Once shown, always shown: a counter must not move to another label.
-        if label not in self._last and label != OTHER:
-            if len(self._last) - (OTHER in self._last) >= SHOWN_SITES:
-                return OTHER
+        if label not in self._last and label != OTHER_SITES:
+            if len(self._last) - (OTHER_SITES in self._last) >= SHOWN_SITES:
+                return OTHER_SITES
             self._last[label] = 0.0
         return label

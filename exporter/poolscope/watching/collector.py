@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected, in_pieces, metric_of
-from poolscope.pacing import Courtesy
+from poolscope.pacing import Pacer
 from poolscope.watching.groups import Groups, M
 
 
@@ -31,7 +31,7 @@ class PoolCollector(Collector, Generic[M]):
         for family in FAMILIES:
             yield collected(family, *pieces)
         # Nobody else has them by now, as the last family, that of our own errors, is of no pool.
-        courtesy = Courtesy()
+        pacer = Pacer()
         while pieces:
             pieces.pop()
-            courtesy.let_others_run()
+            pacer.yield_gil()

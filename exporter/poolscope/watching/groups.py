@@ -15,26 +15,26 @@ from typing import Generic, Protocol, TypeVar
 
 from poolscope.callsites.frames import Site
 from poolscope.ledger.ledger import Ledger
-from poolscope.pacing import Courtesy
-from poolscope.readings.evidence import Sightings
-from poolscope.readings.findings import WATCHED, Case, Finding, findings_of
+from poolscope.pacing import Pacer
+from poolscope.readings.evidence import Evidence
+from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import HostReading, busiest
-from poolscope.readings.reading import NOTHING, Reading, Rising, total
+from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
+from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, total
 from poolscope.readings.report import Info, Report
-from poolscope.readings.setup import FINE, Setup
 from poolscope.readings.sites import SharedSites
-from poolscope.watching.pool_log import Alarm
+from poolscope.watching.pool_log import PoolLog
 
 
 class Member(Protocol):
     """What a group needs of a pool that is watched."""
 
-    setup: Setup
+    config: PoolConfig
     ledgers: list[Ledger]
     ended: Reading
-    alarm: Alarm | None
-    sightings: Sightings
+    pool_log: PoolLog | None
+    evidence: Evidence
     first_of_name: bool
 
     # Variables that only its own class sets.
@@ -48,7 +48,7 @@ class Member(Protocol):
     def info(self) -> Info | None: ...
 
     def hosts(self) -> Sequence[HostReading]: ...
-    def look(self) -> None: ...
+    def check_leaks(self) -> None: ...
 
 
 M = TypeVar("M", bound=Member)
@@ -64,28 +64,37 @@ class PoolGroup(Generic[M]):
     """
 
     __slots__ = (
-        "_last_setup", "_rising", "alarm", "created", "ended", "kind", "members", "name",
-        "shown", "sightings", "sites",
+        "_last_config",
+        "_monotonic",
+        "created",
+        "ended",
+        "evidence",
+        "kind",
+        "members",
+        "name",
+        "pool_log",
+        "shown",
+        "sites",
     )  # fmt: skip
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind
-        self.ended = NOTHING
+        self.ended = EMPTY_READING
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
-        self.alarm = Alarm(name, kind)
-        self.sightings = Sightings(self._sighted)
+        self.pool_log = PoolLog(name, kind)
+        self.evidence = Evidence(self._add_evidence)
         self.members: list[M] = []
-        self._last_setup = FINE
-        self._rising = Rising()
+        self._last_config = DEFAULT_CONFIG
+        self._monotonic = Monotonic()
 
     def take(self, member: M) -> None:
         """Have a further member."""
-        member.alarm, member.sightings = self.alarm, self.sightings
+        member.pool_log, member.evidence = self.pool_log, self.evidence
         member.first_of_name = self.created == 0
-        self.sightings.note(WATCHED, member.site)
+        self.evidence.add(WATCHED, member.site)
         self.members.append(member)
         self.shown = True
 
@@ -93,14 +102,14 @@ class PoolGroup(Generic[M]):
         """Have a member no more, whose pools are gone."""
         if member in self.members:
             self.members.remove(member)
-            self._last_setup = member.setup
+            self._last_config = member.config
 
     def take_pool(self, member: M, ledger: Ledger) -> None:
         """Have a further pool object of one of the watches."""
         member.ledgers.append(ledger)
-        ledger.sightings = self.sightings
-        for rule, site in self.sightings:
-            ledger.sighted(rule, site)
+        ledger.evidence = self.evidence
+        for rule, site in self.evidence:
+            ledger.add_evidence(rule, site)
         self.created += 1
 
     def read(self) -> Reading:
@@ -109,18 +118,18 @@ class PoolGroup(Generic[M]):
         if len(readings) == 1 and self.created == 1:
             return readings[0]
         values = total([*readings, self.ended]).values()
-        return Reading.of(self._rising.raised(values))
+        return Reading.of(self._monotonic.clamp(values))
 
-    def _sighted(self, rule: str, site: Site | None) -> None:
+    def _add_evidence(self, rule: str, site: Site | None) -> None:
         for member in list(self.members):
             for ledger in list(member.ledgers):
-                ledger.sighted(rule, site)
+                ledger.add_evidence(rule, site)
 
     def findings(self, reading: Reading) -> tuple[Finding, ...]:
         # Of pools that come and go there may be none just now.
-        setups = {member.setup for member in self.members} or {self._last_setup}
-        seen = self.sightings.read()
-        cases = [Case(setup, reading, self.created, seen) for setup in setups]
+        configs = {member.config for member in self.members} or {self._last_config}
+        seen = self.evidence.read()
+        cases = [PoolEvidence(config, reading, self.created, seen) for config in configs]
         return findings_of(self.name, self.kind, cases)
 
     def report(self) -> Report:
@@ -152,7 +161,7 @@ class Groups(Generic[M]):
 
     def add(self, member: M) -> None:
         with self._lock:
-            self._settle()
+            self._fold_gone()
             group = self._groups.setdefault(
                 (member.name, member.kind), PoolGroup(member.name, member.kind)
             )
@@ -161,7 +170,7 @@ class Groups(Generic[M]):
     def add_pool(self, member: M, ledger: Ledger) -> None:
         """A member has a further pool object: its first, or one that replaces it."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             self._groups[member.name, member.kind].take_pool(member, ledger)
 
     def pool_gone(self, member: M, ledger: Ledger) -> None:
@@ -175,7 +184,7 @@ class Groups(Generic[M]):
     def remove(self, member: M) -> None:
         """End a member: its counters stay with the name, but with the last one nothing is shown."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             for ledger in list(member.ledgers):
                 self._end(member, ledger)
             group = self._groups[member.name, member.kind]
@@ -190,42 +199,42 @@ class Groups(Generic[M]):
     def read(self, member: M) -> Reading:
         """Return the sum of one member's pools, those that are gone included."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             return total([*(ledger.read() for ledger in member.ledgers), member.ended])
 
     def holders(self, member: M) -> list[Holder]:
         """Return who has what is out of one member's pools."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             return [holder for ledger in member.ledgers for holder in ledger.holders()]
 
     def findings(self, member: M) -> tuple[Finding, ...]:
         """Return what is found in the pools that have the name of the member."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             group = self._groups[member.name, member.kind]
             return group.findings(group.read())
 
     def members(self) -> list[M]:
         with self._lock:
-            self._settle()
+            self._fold_gone()
             return [member for group in self._groups.values() for member in group.members]
 
     def reports(self) -> list[Report]:
         """Return a report for each name and kind, in the order in which they came."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             groups = list(self._groups.values())
-        courtesy = Courtesy()
-        return [report for group in groups for report in self._reports(group, courtesy)]
+        pacer = Pacer()
+        return [report for group in groups for report in self._reports(group, pacer)]
 
-    def _reports(self, group: PoolGroup[M], courtesy: Courtesy) -> list[Report]:
+    def _reports(self, group: PoolGroup[M], pacer: Pacer) -> list[Report]:
         """Return the report of a group, if it is shown; who adds a pool waits for no more."""
-        courtesy.let_others_run()
+        pacer.yield_gil()
         for member in list(group.members):
-            member.look()
+            member.check_leaks()
         with self._lock:
-            self._settle()
+            self._fold_gone()
             return [group.report()] if group.shown else []
 
     def follow_fork(self) -> None:
@@ -240,22 +249,22 @@ class Groups(Generic[M]):
         self._lock = threading.RLock()
         self._gone.clear()
         for group in self._groups.values():
-            group.ended = NOTHING
-            group._rising = Rising()
+            group.ended = EMPTY_READING
+            group._monotonic = Monotonic()
             group.sites = SharedSites()
-            group.alarm = Alarm(group.name, group.kind)
-            group.sightings = Sightings(group._sighted)
+            group.pool_log = PoolLog(group.name, group.kind)
+            group.evidence = Evidence(group._add_evidence)
             group.created = 0
             members, group.members = group.members, []
             for member in members:
-                member.ended = NOTHING
+                member.ended = EMPTY_READING
                 group.take(member)
                 ledgers, member.ledgers = member.ledgers, []
                 for ledger in ledgers:
                     ledger.forked()
                     group.take_pool(member, ledger)
 
-    def _settle(self) -> None:
+    def _fold_gone(self) -> None:
         while self._gone:
             self._end(*self._gone.popleft())
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from poolscope.readings.hosts import HostReading
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
-from poolscope.readings.setup import Setup
 
 
 class Hooks(ABC):
@@ -16,7 +16,7 @@ class Hooks(ABC):
     __slots__ = ()
 
     info: Info
-    setup: Setup
+    config: PoolConfig
 
     @abstractmethod
     def unhook(self) -> None:
@@ -26,6 +26,6 @@ class Hooks(ABC):
         """Return the connections by host, busiest first; empty where there are no hosts."""
         return ()
 
-    def look_for_lost(self) -> None:
+    def find_abandoned(self) -> None:
         """Tell the ledger what is out and can be returned by nobody, where no event does."""
         return

@@ -10,17 +10,17 @@ from poolscope.callsites import frames
 from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.ledger import Ledger
-from poolscope.readings.evidence import Sightings
+from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import HostReading
 from poolscope.readings.limits import Clock, Limits
-from poolscope.readings.reading import NOTHING, Reading
+from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
+from poolscope.readings.reading import EMPTY_READING, Reading
 from poolscope.readings.report import Info
-from poolscope.readings.setup import FINE, Setup
 from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
-from poolscope.watching.pool_log import Alarm
+from poolscope.watching.pool_log import PoolLog
 
 
 class WatchedPool:
@@ -36,9 +36,23 @@ class WatchedPool:
     """
 
     __slots__ = (
-        "_folder", "_groups", "_service", "alarm", "call_sites", "clock", "ended",
-        "first_of_name", "handle", "hooks", "kind", "leak_after", "ledgers", "name", "setup",
-        "sightings", "site",
+        "_folder",
+        "_groups",
+        "_service",
+        "call_sites",
+        "clock",
+        "config",
+        "ended",
+        "evidence",
+        "first_of_name",
+        "handle",
+        "hooks",
+        "kind",
+        "leak_after",
+        "ledgers",
+        "name",
+        "pool_log",
+        "site",
     )  # fmt: skip
 
     def __init__(
@@ -61,12 +75,12 @@ class WatchedPool:
         self.site: Final = frames.here() if call_sites else None
         self.handle: Any = None
         self.ledgers: list[Ledger] = []
-        self.ended = NOTHING
+        self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
         self.first_of_name = False
-        self.alarm: Alarm | None = None
-        self.sightings = Sightings()
-        self.setup = FINE
+        self.pool_log: PoolLog | None = None
+        self.evidence = Evidence()
+        self.config = DEFAULT_CONFIG
         self._groups = groups
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
@@ -81,29 +95,29 @@ class WatchedPool:
         return self.hooks.hosts() if self.hooks is not None else ()
 
     @harmless
-    def look(self) -> None:
+    def check_leaks(self) -> None:
         """Look for connections that are overdue or lost, and let the log say what is new."""
         if self.hooks is not None:
-            self.hooks.look_for_lost()
+            self.hooks.find_abandoned()
         for ledger in list(self.ledgers):
-            ledger.look(self.clock())
-            if self.alarm is not None:
-                self.alarm.tell(ledger)
+            ledger.check_overdue(self.clock())
+            if self.pool_log is not None:
+                self.pool_log.log_events(ledger)
 
     # For its `Watch`
 
     def read(self) -> Reading:
         """Return the sum of all pool objects, those that are gone included."""
-        self.look()
+        self.check_leaks()
         return self._groups.read(self)
 
     def holders(self) -> list[Holder]:
-        self.look()
+        self.check_leaks()
         return self._groups.holders(self)
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what is found in the pools that have the same name and kind."""
-        self.look()
+        self.check_leaks()
         return self._groups.findings(self)
 
     def unwatch(self) -> None:
@@ -114,7 +128,7 @@ class WatchedPool:
 
     # For its adapter
 
-    def new_ledger(self, limits: Limits, info: Info, setup: Setup) -> Ledger:
+    def new_ledger(self, limits: Limits, info: Info, config: PoolConfig) -> Ledger:
         """Return a ledger for a pool object, where other processes see it if they may."""
         facts: dict[str, object] = {}
         if self._folder.shares:
@@ -122,13 +136,15 @@ class WatchedPool:
                 "pool": self.name,
                 "kind": self.kind,
                 "info": info,
-                "setup": setup._asdict(),
+                "setup": config._asdict(),
             }
         segments = self._folder.segments(facts, self._not_shared)
-        return Ledger(limits, self.clock, self.leak_after, segments, self.look, self.call_sites)
+        return Ledger(
+            limits, self.clock, self.leak_after, segments, self.check_leaks, self.call_sites
+        )
 
     def _not_shared(self) -> None:
-        self.sightings.note("not-shared", self.site)
+        self.evidence.add("not-shared", self.site)
 
     def application_name(self) -> str | None:
         """Return what this process calls the connections on the server, if it ought to."""
@@ -143,14 +159,14 @@ class WatchedPool:
     def pool_gone(self, ledger: Ledger) -> None:
         """That pool object was collected; safe to be called by the garbage collector."""
         if ledger.unclosed:
-            self.sightings.note("never-closed", self.site)
+            self.evidence.add("never-closed", self.site)
         ledger.emptied(self.clock())
         self._groups.pool_gone(self, ledger)
 
-    def timed_out(self, now: float) -> None:
+    def log_timeout(self, now: float) -> None:
         """An attempt has timed out, at the clock's `now`; the log may say who has what is out."""
-        if self.alarm is not None:
-            self.alarm.timed_out(list(self.ledgers), now)
+        if self.pool_log is not None:
+            self.pool_log.log_timeout(list(self.ledgers), now)
 
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""

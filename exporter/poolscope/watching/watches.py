@@ -113,14 +113,14 @@ class Watches:
         chosen = adapter.default_name(target) if name is None else name
         if self._folder is None:
             self._folder = Folder.of_environment()
-        service = application_name or os.environ.get(application_names.VARIABLE)
+        service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
         watched = WatchedPool(
             chosen, adapter.KIND, groups, self._clock, leak_after, call_sites, self._folder, service
         )
         groups.add(watched)
         try:
             watched.hooks = adapter.hook(target, watched)
-            watched.setup = watched.hooks.setup
+            watched.config = watched.hooks.config
         except BaseException:
             groups.remove(watched)
             raise

@@ -20,8 +20,8 @@ import aiohttp
 
 from poolscope.adapters import versions
 from poolscope.adapters.aiohttp.connectors import (
+    config_of,
     connector_of,
-    setup_of,
 )
 from poolscope.adapters.aiohttp.hooks import ConnectorHooks, hooks_by_connector
 from poolscope.errors import harmless
@@ -56,7 +56,7 @@ def default_name(target: Any) -> str:
 
 
 def hook(target: Any, watched: WatchedPool) -> ConnectorHooks:
-    return ConnectorHooks(connector_of(target), watched, setup_of(target))
+    return ConnectorHooks(connector_of(target), watched, config_of(target))
 
 
 def trace_config(watch: Callable[[aiohttp.ClientSession], object]) -> aiohttp.TraceConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolscope.callsites.borrower import Who
+from poolscope.callsites.borrower import Borrower
 
 
 class Attempt:
@@ -20,7 +20,7 @@ class Attempt:
     # Most attempts end without any of these, so they are not set for each.
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
-    who: Who | None = None
+    who: Borrower | None = None
 
     @property
     def number(self) -> int:

@@ -13,10 +13,10 @@ import aiohttp
 from poolscope.adapters.aiohttp.connectors import existing, host_of
 from poolscope.adapters.aiohttp.recording import ConnectorRecording
 from poolscope.adapters.aiohttp.tracer import Tracer, WatchedResolver
-from poolscope.adapters.patches import put_over, take_off
+from poolscope.adapters.patches import restore_method, wrap_method
 from poolscope.errors import harmless, report
-from poolscope.ledger.holds import KEPT
-from poolscope.readings.setup import Setup
+from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
 
@@ -25,7 +25,7 @@ from poolscope.watching.watched_pool import WatchedPool
 #     _force_close, TCPConnector._resolver, Connection.protocol, ResponseHandler.close(),
 #     connection_lost(), is_connected(), Connection.__del__() and ClientResponse.__del__(), which
 #     call _release(), the latter by Connection.release()
-PUT_OVER: Final = ("connect", "_release", "_close")
+WRAPPED_METHODS: Final = ("connect", "_release", "_close")
 
 _CONNECTION_DIES: Final = aiohttp.connector.Connection.__del__.__code__
 _CONNECTOR_DIES: Final = aiohttp.BaseConnector.__del__.__code__
@@ -40,13 +40,13 @@ class ConnectorHooks(ConnectorRecording, Hooks):
     """One connector."""
 
     def __init__(
-        self, connector: aiohttp.BaseConnector, watched: WatchedPool, setup: Setup
+        self, connector: aiohttp.BaseConnector, watched: WatchedPool, config: PoolConfig
     ) -> None:
-        super().__init__(connector, watched, setup)
+        super().__init__(connector, watched, config)
         watched.add_pool(self.ledger)
         hooks_by_connector[connector] = self
-        for name in PUT_OVER:
-            put_over(connector, name, getattr(self, f"_over_{name.strip('_')}"))
+        for name in WRAPPED_METHODS:
+            wrap_method(connector, name, getattr(self, f"_wrap_{name.strip('_')}"))
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
         for host, protocol, out in existing(connector):
@@ -57,8 +57,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         connector = self._connector()
         if connector is None:
             return
-        for name in PUT_OVER:
-            take_off(connector, name, self)
+        for name in WRAPPED_METHODS:
+            restore_method(connector, name, self)
         if isinstance(connector, aiohttp.TCPConnector):
             resolver = connector._resolver
             if isinstance(resolver, WatchedResolver) and resolver.hooks is self:
@@ -67,7 +67,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             self._let_go(protocol)
         hooks_by_connector.pop(connector, None)
 
-    def _over_connect(
+    def _wrap_connect(
         self, original: Callable[..., Awaitable[Any]]
     ) -> Callable[..., Awaitable[Any]]:
         clock, ledger, hosts = self.clock, self.ledger, self._hosts
@@ -85,7 +85,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
                 protocol = connection.protocol
                 key = id(protocol)
                 if key in hosts and attempt.queued is None and protocol.is_connected():
-                    attempt.who = ledger.begin(key, attempt.started, KEPT, 2, attempt.who)
+                    attempt.who = ledger.begin(key, attempt.started, ALWAYS_HELD, 2, attempt.who)
                     if attempt.who is not None:
                         self.served(protocol, attempt)
                 else:
@@ -96,7 +96,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
 
         return connect
 
-    def _over_release(self, original: Callable[..., None]) -> Callable[..., None]:
+    def _wrap_release(self, original: Callable[..., None]) -> Callable[..., None]:
         def release(key: Any, protocol: Any, *, should_close: bool = False) -> None:
             if _is_collected(sys._getframe(1)):
                 self.dropped(protocol)
@@ -107,10 +107,10 @@ class ConnectorHooks(ConnectorRecording, Hooks):
 
         return release
 
-    def _over_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def close(*args: Any, **kwargs: Any) -> Any:
             if sys._getframe(1).f_code is _CONNECTOR_DIES:
-                self.watched.sightings.note("never-closed", self.watched.site)
+                self.watched.evidence.add("never-closed", self.watched.site)
             try:
                 return original(*args, **kwargs)
             finally:
@@ -125,7 +125,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         self._busy.ask(host)
         attempt = Tracer(self, host, started)
         if key.is_ssl and key.ssl is False:
-            self.watched.sightings.note_at("tls-not-verified", self.who(attempt)[:2])
+            self.watched.evidence.add_at("tls-not-verified", self.who(attempt)[:2])
         return attempt
 
 

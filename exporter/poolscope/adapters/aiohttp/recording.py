@@ -14,18 +14,18 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.adapters.aiohttp.attempts import Attempt
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_lost
-from poolscope.adapters.patches import put_instead, take_off
-from poolscope.callsites.borrower import Who
+from poolscope.adapters.patches import replace_method, restore_method
+from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless
 from poolscope.ledger import cells
-from poolscope.ledger.holds import KEPT
-from poolscope.readings.hosts import OTHER, BusyHosts, HostReading
+from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
-from poolscope.readings.setup import Setup
 from poolscope.watching.watched_pool import WatchedPool
 
-INSTEAD_OF_PROTOCOL: Final = ("close", "abort", "connection_lost")
+REPLACED_PROTOCOL_METHODS: Final = ("close", "abort", "connection_lost")
 
 
 class ConnectorRecording:
@@ -36,17 +36,17 @@ class ConnectorRecording:
     """
 
     def __init__(
-        self, connector: aiohttp.BaseConnector, watched: WatchedPool, setup: Setup
+        self, connector: aiohttp.BaseConnector, watched: WatchedPool, config: PoolConfig
     ) -> None:
         self.watched: Final = watched
-        self.setup = setup
+        self.config = config
         self.clock: Final = watched.clock
         self.info = Info(type(connector).__name__, "aiohttp", aiohttp.__version__)
         limit = connector.limit or math.inf
         # It keeps idle whatever was opened: its limit is for those that are out.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
-        self.ledger: Final = watched.new_ledger(limits, self.info, setup)
+        self.ledger: Final = watched.new_ledger(limits, self.info, config)
         # Hosts of the connections, and of the attempts that are opening one or waiting.
         self._hosts: dict[Hashable, str] = {}
         self._opening: dict[int, str] = {}
@@ -59,15 +59,15 @@ class ConnectorRecording:
         """Return the connections by host, those that are asked for most first."""
         hosts = dict(self._hosts)
         opened, held = self.ledger.connections()
-        out = Counter(hosts.get(key, OTHER) for key in held)
-        idle = Counter(hosts.get(key, OTHER) for key in opened - held)
+        out = Counter(hosts.get(key, OTHER_HOSTS) for key in held)
+        idle = Counter(hosts.get(key, OTHER_HOSTS) for key in opened - held)
         opening = Counter(list(self._opening.values()))
         waiting = Counter(list(self._waiting.values()))
         busy = self._busy.shown()
         rest = {*out, *idle, *opening, *waiting}.difference(busy)
         return [
             HostReading(
-                host if host in busy else OTHER,
+                host if host in busy else OTHER_HOSTS,
                 out[host],
                 idle[host],
                 opening[host],
@@ -77,13 +77,13 @@ class ConnectorRecording:
         ]
 
     @harmless
-    def look_for_lost(self) -> None:
+    def find_abandoned(self) -> None:
         connector = self._connector()
         for protocol in list(connector._acquired) if connector is not None else ():
             if isinstance(protocol, ResponseHandler) and is_lost(protocol):
                 self.dropped(protocol)
 
-    def who(self, attempt: Attempt) -> Who:
+    def who(self, attempt: Attempt) -> Borrower:
         """Return who asks, which is found out only once."""
         if attempt.who is None:
             attempt.who = self.ledger.ask()
@@ -98,7 +98,7 @@ class ConnectorRecording:
             self._opening.pop(attempt.number, None)
             self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
         who = self.who(attempt)
-        self.ledger.served(key, now, attempt.started, who, KEPT, attempt.queued, reused)
+        self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
         if not protocol.is_connected():
             # It was lost while a tracer of the session's own took its time.
             self.lost(protocol)
@@ -107,7 +107,7 @@ class ConnectorRecording:
     def finished(self, outcome: int, attempt: Attempt) -> None:
         self.ledger.finished(outcome, attempt.seconds, attempt.queued)
         if outcome == cells.TIMEOUT:
-            self.watched.timed_out(self.clock())
+            self.watched.log_timeout(self.clock())
 
     @harmless
     def waiting(self, attempt: Attempt) -> None:
@@ -159,7 +159,7 @@ class ConnectorRecording:
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
-        if self._hosts.get(id(protocol), OTHER) is OTHER:
+        if self._hosts.get(id(protocol), OTHER_HOSTS) is OTHER_HOSTS:
             self._found(protocol, host_of(key))
         if not self.ledger.end(id(protocol), self.clock()):
             self.ledger.returned(id(protocol), self.clock())
@@ -187,7 +187,7 @@ class ConnectorRecording:
 
         Of one that was out then, the host may be known only when it is returned.
         """
-        if host is not OTHER:
+        if host is not OTHER_HOSTS:
             self._busy.ask(host)
         if id(protocol) in self._hosts:
             self._hosts[id(protocol)] = host
@@ -197,13 +197,13 @@ class ConnectorRecording:
     def _keep(self, protocol: Any, host: str) -> None:
         """Know the connection's host, and when it is closed or lost, in use or idle."""
         self._hosts[id(protocol)] = host
-        for name in INSTEAD_OF_PROTOCOL:
+        for name in REPLACED_PROTOCOL_METHODS:
             if hasattr(protocol, name):
-                put_instead(protocol, name, ConnectorRecording._end, self)
+                replace_method(protocol, name, ConnectorRecording._end, self)
 
     def _let_go(self, protocol: Any) -> None:
-        for name in INSTEAD_OF_PROTOCOL:
-            take_off(protocol, name, self)
+        for name in REPLACED_PROTOCOL_METHODS:
+            restore_method(protocol, name, self)
 
     def _end(self, protocol: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from poolscope.callsites.borrower import Who
+    from poolscope.callsites.borrower import Borrower
 
 
 # By task.
-uncertain: dict[int, Uncertain] = {}
+pending_attempts: dict[int, PendingAttempt] = {}
 
 
-class Uncertain:
+class PendingAttempt:
     """
     An attempt that may wait, connect, or fail, and is followed step by step.
 
@@ -22,7 +22,7 @@ class Uncertain:
 
     __slots__ = ("queued", "started", "waiting_since", "who")
 
-    def __init__(self, started: float, who: Who) -> None:
+    def __init__(self, started: float, who: Borrower) -> None:
         self.started = started
         self.who = who
         self.waiting_since: float | None = None

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from poolscope.adapters.asyncpg.attempts import uncertain
+from poolscope.adapters.asyncpg.attempts import pending_attempts
 from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
 
 
-class Unwatched:
+class NullHooks:
     """Stands for the hooks of a pool that has none any more."""
 
     def clock(self) -> float:
@@ -25,24 +25,24 @@ def _ignored(*args: object) -> None:
     """Do nothing with what happens to a pool that is not watched."""
 
 
-_unwatched = Unwatched()
+_null_hooks = NullHooks()
 
 
-def hooks_of(pool: object) -> PoolRecording | Unwatched:
-    return hooks_by_pool_id.get(id(pool), _unwatched)
+def hooks_of(pool: object) -> PoolRecording | NullHooks:
+    return hooks_by_pool_id.get(id(pool), _null_hooks)
 
 
 _attempts = itertools.count()
 
 
-class Holders(list[Any]):
+class HolderList(list[Any]):
     """The holders of a pool that is being opened: each is watched before it connects."""
 
     def __init__(self, hooks: PoolRecording) -> None:
         self._hooks = hooks
 
     def append(self, holder: Any) -> None:
-        self._hooks.put_over_holder(holder)
+        self._hooks.watch_holder(holder)
         super().append(holder)
 
 
@@ -102,7 +102,7 @@ def watched_holder_class(base: Any) -> Any:
 
         def acquire(self) -> Any:
             # Of most attempts it is known already how they end.
-            hooks = hooks_by_pool_id.get(id(self._pool)) if uncertain else None
+            hooks = hooks_by_pool_id.get(id(self._pool)) if pending_attempts else None
             return acquire(self) if hooks is None else hooks.serve(self, acquire)
 
         async def connect(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from poolscope.adapters.asyncpg.classes import Holders, watched_holder_class, watched_pool_class
+from poolscope.adapters.asyncpg.classes import HolderList, watched_holder_class, watched_pool_class
 from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
 from poolscope.errors import harmless
 from poolscope.watching.watched_pool import WatchedPool
@@ -20,7 +20,7 @@ class PoolHooks(PoolRecording):
         hooks_by_pool_id[id(pool)] = self
         pool.__class__ = watched_pool_class(pool.__class__)
         for holder in pool._holders:
-            self.put_over_holder(holder)
+            self.watch_holder(holder)
             if holder.is_connected():
                 self._adopt(holder)
 
@@ -33,10 +33,10 @@ class PoolHooks(PoolRecording):
 
     @harmless
     def expect_holders(self, pool: Any) -> None:
-        pool._holders = Holders(self)
+        pool._holders = HolderList(self)
 
     @harmless
-    def put_over_holder(self, holder: Any) -> None:
+    def watch_holder(self, holder: Any) -> None:
         holder.__class__ = watched_holder_class(holder.__class__)
 
     def _take_off(self, pool: Any) -> None:

@@ -11,13 +11,13 @@ from typing import Any, Final
 import asyncpg
 import asyncpg.pool
 
-from poolscope.adapters.asyncpg.attempts import Uncertain, uncertain
+from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
 from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
-from poolscope.adapters.asyncpg.pools import limits_of, name_connections, ready, setup_of
-from poolscope.callsites.borrower import Who, somebody
+from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
+from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
-from poolscope.ledger.holds import KEPT
+from poolscope.ledger.holds import ALWAYS_HELD
 from poolscope.readings.report import Info
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
@@ -28,7 +28,7 @@ from poolscope.watching.watched_pool import WatchedPool
 #   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
 #     _release(), _release_on_close()
 
-PLAIN: Final = asyncpg.pool.Pool._acquire
+STOCK_ACQUIRE: Final = asyncpg.pool.Pool._acquire
 """What is known of it holds for no other that an application may have."""
 
 # By id: a pool takes no weak reference. An entry goes when the pool is collected.
@@ -46,8 +46,8 @@ class PoolRecording(Hooks):
         self.watched: Final = watched
         self.clock: Final = watched.clock
         self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
-        self.setup = setup_of(pool)
-        self.ledger: Final = watched.new_ledger(limits_of(pool), self.info, self.setup)
+        self.config = config_of(pool)
+        self.ledger: Final = watched.new_ledger(limits_of(pool), self.info, self.config)
         self._pool_id = id(pool)
         # By holder: the connection that it has; whether a caller is being served by it, and
         # whether it had to connect for that.
@@ -62,7 +62,7 @@ class PoolRecording(Hooks):
         """The pool is about to make its holders."""
 
     @abstractmethod
-    def put_over_holder(self, holder: Any) -> None:
+    def watch_holder(self, holder: Any) -> None:
         """Have the holder tell of what happens to it."""
 
     # Callers
@@ -72,14 +72,14 @@ class PoolRecording(Hooks):
         started = self.clock()
         try:
             if (
-                acquire is PLAIN
+                acquire is STOCK_ACQUIRE
                 and pool._initialized
                 and not pool._closing
                 and (timeout is None or timeout > 0.0)
                 and pool._queue._queue
                 and (connection := ready(pool, pool._queue._queue[-1])) is not None
             ):
-                who = self.ledger.begin(id(connection), started, KEPT, 3)
+                who = self.ledger.begin(id(connection), started, ALWAYS_HELD, 3)
                 if who is None:
                     # The caller has it without any wait, and without any error.
                     if timeout is None:
@@ -91,16 +91,16 @@ class PoolRecording(Hooks):
                 self._no_timeout(who)
         except Exception:
             report("PoolHooks.acquire")
-            who = somebody()
-        return self._follow(pool, acquire(pool, timeout), Uncertain(started, who))
+            who = anonymous_borrower()
+        return self._follow(pool, acquire(pool, timeout), PendingAttempt(started, who))
 
-    def _no_timeout(self, who: Who) -> None:
-        self.watched.sightings.note_at("no-acquire-timeout", who[:2])
+    def _no_timeout(self, who: Borrower) -> None:
+        self.watched.evidence.add_at("no-acquire-timeout", who[:2])
 
-    async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: Uncertain) -> Any:
+    async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: PendingAttempt) -> Any:
         """Follow an attempt that may wait, connect, or fail."""
         task = _task()
-        uncertain[task] = attempt
+        pending_attempts[task] = attempt
         self.asked(pool, attempt)
         try:
             return await acquiring
@@ -108,14 +108,14 @@ class PoolRecording(Hooks):
             self.failed(error, attempt)
             raise
         finally:
-            if uncertain.get(task) is attempt:  # it has got no holder
-                del uncertain[task]
+            if pending_attempts.get(task) is attempt:  # it has got no holder
+                del pending_attempts[task]
 
     def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
         """Return what is awaited, at once, until a holder's connection is the caller's."""
         # It is the caller's own task, as asyncpg waits for a time limit without another one.
         # What it does next, as in a callback of its own, is another attempt.
-        attempt = uncertain.pop(_task(), None)
+        attempt = pending_attempts.pop(_task(), None)
         if attempt is None:  # it is certain, and somebody else's is not
             return acquire(holder)
         try:
@@ -125,7 +125,9 @@ class PoolRecording(Hooks):
                 if attempt.queued is not None:
                     self.ledger.waited(attempt.queued)
                     attempt.queued = None
-                left = self.ledger.begin(id(connection), attempt.started, KEPT, 2, attempt.who)
+                left = self.ledger.begin(
+                    id(connection), attempt.started, ALWAYS_HELD, 2, attempt.who
+                )
                 if left is None:
                     return acquire(holder)
         except Exception:
@@ -133,7 +135,7 @@ class PoolRecording(Hooks):
         return self._serve_with_care(holder, acquire(holder), attempt)
 
     async def _serve_with_care(
-        self, holder: Any, acquiring: Awaitable[Any], attempt: Uncertain
+        self, holder: Any, acquiring: Awaitable[Any], attempt: PendingAttempt
     ) -> Any:
         """Follow a holder that may have to connect, or be set up."""
         self.acquiring(holder)
@@ -146,24 +148,24 @@ class PoolRecording(Hooks):
         return proxy
 
     @harmless
-    def asked(self, pool: Any, attempt: Uncertain) -> None:
+    def asked(self, pool: Any, attempt: PendingAttempt) -> None:
         if pool._queue is not None and pool._queue.empty() and not pool._closing:
             attempt.waiting_since = self.clock()
             self.ledger.waiting(id(attempt), attempt.waiting_since)
 
-    def _waits_no_more(self, attempt: Uncertain) -> None:
+    def _waits_no_more(self, attempt: PendingAttempt) -> None:
         if attempt.waiting_since is not None:
             now = self.clock()
             attempt.queued, attempt.waiting_since = now - attempt.waiting_since, None
             self.ledger.stopped_waiting(id(attempt), now)
 
     @harmless
-    def failed(self, error: BaseException, attempt: Uncertain) -> None:
+    def failed(self, error: BaseException, attempt: PendingAttempt) -> None:
         self._waits_no_more(attempt)
         now, outcome = self.clock(), _outcome(error)
         self.ledger.finished(outcome, now - attempt.started, attempt.queued)
         if outcome == cells.TIMEOUT:
-            self.watched.timed_out(now)
+            self.watched.log_timeout(now)
 
     # Holders
 
@@ -178,13 +180,19 @@ class PoolRecording(Hooks):
             self.ledger.taken(id(holder._con), self.clock())
 
     @harmless
-    def acquired(self, holder: Any, attempt: Uncertain) -> None:
+    def acquired(self, holder: Any, attempt: PendingAttempt) -> None:
         self._acquiring.discard(id(holder))
         now = self.clock()
         if holder.is_connected():
             reused = id(holder) not in self._connected
             self.ledger.served(
-                id(holder._con), now, attempt.started, attempt.who, KEPT, attempt.queued, reused
+                id(holder._con),
+                now,
+                attempt.started,
+                attempt.who,
+                ALWAYS_HELD,
+                attempt.queued,
+                reused,
             )
         else:
             # It was closed during `setup`: the caller has a proxy, but no connection.
@@ -255,7 +263,7 @@ class PoolRecording(Hooks):
     # The pool
 
     @harmless
-    def look_for_lost(self) -> None:
+    def find_abandoned(self) -> None:
         for connection in list(self._live):
             if is_lost(connection, self.ledger.who(id(connection))):
                 holder = holder_of(connection)

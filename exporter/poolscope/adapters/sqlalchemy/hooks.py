@@ -10,18 +10,18 @@ from typing import Any, Final
 import sqlalchemy
 from sqlalchemy.pool import Pool
 
-from poolscope.adapters.patches import is_over, put_instead, put_over, take_off
+from poolscope.adapters.patches import is_patched_by, replace_method, restore_method, wrap_method
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.names import namer_of
 from poolscope.adapters.sqlalchemy.pools import (
+    config_of,
     existing_records,
-    setup_of,
 )
 from poolscope.adapters.sqlalchemy.recording import PoolRecording
 from poolscope.errors import harmless, report
-from poolscope.ledger.holds import KEPT
+from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
-from poolscope.readings.setup import Setup
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
 
@@ -30,8 +30,8 @@ from poolscope.watching.watched_pool import WatchedPool
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
 #   _ConnectionRecord.fairy_ref, a weak reference to what the caller has
-PUT_OVER: Final = ("connect", "_do_return_conn")
-INSTEAD: Final = ("recreate", "_invoke_creator", "_close_connection")
+WRAPPED_METHODS: Final = ("connect", "_do_return_conn")
+REPLACED_METHODS: Final = ("recreate", "_invoke_creator", "_close_connection")
 
 hooks_by_pool: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
 _attempts = itertools.count()
@@ -40,7 +40,7 @@ _attempts = itertools.count()
 class EngineHooks(Hooks):
     """The pool of an engine, and the pools that replace it: `dispose` makes a new one."""
 
-    __slots__ = ("_namer", "_watched", "info", "setup")
+    __slots__ = ("_namer", "_watched", "config", "info")
 
     def __init__(self, pool: Pool, watched: WatchedPool) -> None:
         self.info = Info(
@@ -49,9 +49,9 @@ class EngineHooks(Hooks):
             getattr(pool._dialect, "driver", ""),
             sqlalchemy.__version__,
         )
-        self.setup = setup_of(pool)
+        self.config = config_of(pool)
         records.listen()
-        PoolHooks(pool, watched, self.info, self.setup)
+        PoolHooks(pool, watched, self.info, self.config)
         self._watched = watched
         self._namer = namer_of(pool, watched)
 
@@ -70,31 +70,31 @@ class PoolHooks(PoolRecording):
 
     __slots__ = ()
 
-    def __init__(self, pool: Pool, watched: WatchedPool, info: Info, setup: Setup) -> None:
-        super().__init__(pool, watched, info, setup)
+    def __init__(self, pool: Pool, watched: WatchedPool, info: Info, config: PoolConfig) -> None:
+        super().__init__(pool, watched, info, config)
         watched.add_pool(self.ledger)
         hooks_by_pool[pool] = self
-        for name in PUT_OVER:
-            put_over(pool, name, getattr(self, f"_over_{name.strip('_')}"))
-        for name in INSTEAD:
-            put_instead(pool, name, getattr(PoolHooks, f"_{name.strip('_')}"), self)
-        self._queueing.put_over(pool)
+        for name in WRAPPED_METHODS:
+            wrap_method(pool, name, getattr(self, f"_wrap_{name.strip('_')}"))
+        for name in REPLACED_METHODS:
+            replace_method(pool, name, getattr(PoolHooks, f"_{name.strip('_')}"), self)
+        self._wait_tracker.wrap_method(pool)
         if pool._pre_ping or pool.dispatch.checkout:
-            self.see_taken()
+            self.watch_checkout()
         self._adopt(existing_records(pool, scan=watched.first_of_name))
 
     def unhook(self, pool: Pool) -> None:
-        for name in (*PUT_OVER, *INSTEAD, "_do_get"):
-            take_off(pool, name, self)
-        self._queueing.take_off(pool)
+        for name in (*WRAPPED_METHODS, *REPLACED_METHODS, "_do_get"):
+            restore_method(pool, name, self)
+        self._wait_tracker.restore_method(pool)
         hooks_by_pool.pop(pool, None)
         self._closing.clear()
         records.forget(self)
 
     # What is put over the pool's methods
 
-    def _over_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        clock, ledger, waited = self.clock, self.ledger, self._queueing.ended
+    def _wrap_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
+        clock, ledger, waited = self.clock, self.ledger, self._wait_tracker.ended
         pool: Any = self._collected()
         dispatch, silent = pool.dispatch, pool.dispatch.checkout
         of_class = silent.parent_listeners
@@ -103,10 +103,10 @@ class PoolHooks(PoolRecording):
             nonlocal silent, of_class
             if dispatch.checkout is not silent or of_class:
                 silent, of_class = dispatch.checkout, ()
-                self.see_taken()
+                self.watch_checkout()
             started = clock()
-            if started >= ledger.calm_until:
-                self.look_if_due(started)
+            if started >= ledger.fast_until:
+                self.check_if_due(started)
             try:
                 proxied = original()
             except BaseException as error:
@@ -115,18 +115,18 @@ class PoolHooks(PoolRecording):
             try:
                 record = proxied._connection_record
                 if waited or self._opened or record is None:
-                    self.attended(proxied, started)
+                    self.served_after_wait(proxied, started)
                 else:
                     who = ledger.begin(id(record), started, record.fairy_ref)
                     if who is not None:
                         self.served(proxied, started, who)
             except Exception:
-                self.cannot_begin(proxied, started)
+                self.begin_failed(proxied, started)
             return proxied
 
         return connect
 
-    def _over_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _wrap_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
         clock, ledger = self.clock, self.ledger
 
         def do_return_conn(record: Any) -> None:
@@ -176,25 +176,25 @@ class PoolHooks(PoolRecording):
     # What happens to the hooks themselves
 
     @harmless
-    def see_taken(self) -> None:
+    def watch_checkout(self) -> None:
         """
         See when a connection is taken: where it is tested, or listeners get it, before the caller.
 
         Elsewhere the caller has it as soon as it is taken.
         """
         pool = self._collected()
-        if not is_over(pool, "_do_get", self):
-            put_instead(pool, "_do_get", PoolHooks._do_get, self)
+        if not is_patched_by(pool, "_do_get", self):
+            replace_method(pool, "_do_get", PoolHooks._do_get, self)
 
     @harmless
     def replaced(self, pool: Pool) -> None:
         """The pool takes no new callers, the new one does; connections that are out come back."""
         self.watched.follow_fork()
         self.ledger.retired(self.clock())
-        PoolHooks(pool, self.watched, self.info, self.setup).ledger.replace(self.ledger)
+        PoolHooks(pool, self.watched, self.info, self.config).ledger.replace(self.ledger)
 
     def _adopt(self, found: Iterable[Any]) -> None:
         for record in found:
             records.track(record, self)
-            back = record.fairy_ref if record.in_use else KEPT
-            self.ledger.adopted(id(record), self.clock(), record.in_use, back)
+            holder_ref = record.fairy_ref if record.in_use else ALWAYS_HELD
+            self.ledger.adopted(id(record), self.clock(), record.in_use, holder_ref)

@@ -12,12 +12,12 @@ from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.pools import (
     limits_of,
 )
-from poolscope.adapters.sqlalchemy.queues import Queueing, caller
-from poolscope.callsites.borrower import Who, somebody
+from poolscope.adapters.sqlalchemy.queues import WaitTracker, caller
+from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
-from poolscope.readings.setup import Setup
 from poolscope.watching.watched_pool import WatchedPool
 
 
@@ -29,17 +29,24 @@ class PoolRecording:
     """
 
     __slots__ = (
-        "_closing", "_collected", "_opened", "_queueing", "clock", "info", "ledger", "setup",
+        "_closing",
+        "_collected",
+        "_opened",
+        "_wait_tracker",
+        "clock",
+        "config",
+        "info",
+        "ledger",
         "watched",
     )  # fmt: skip
 
-    def __init__(self, pool: Pool, watched: WatchedPool, info: Info, setup: Setup) -> None:
+    def __init__(self, pool: Pool, watched: WatchedPool, info: Info, config: PoolConfig) -> None:
         self.watched: Final = watched
         self.clock: Final = watched.clock
         self.info: Final = info
-        self.setup: Final = setup
-        self.ledger: Final = watched.new_ledger(limits_of(pool), info, setup)
-        self._queueing: Final = Queueing(watched, self.ledger)
+        self.config: Final = config
+        self.ledger: Final = watched.new_ledger(limits_of(pool), info, config)
+        self._wait_tracker: Final = WaitTracker(watched, self.ledger)
         # By caller: of the attempt in flight the record that had to be opened; and the record
         # whose connection is closed next.
         self._opened: dict[int, int] = {}
@@ -47,12 +54,12 @@ class PoolRecording:
         self._collected = weakref.ref(pool, self._on_collected)
 
     @harmless
-    def look_if_due(self, now: float) -> None:
-        self.ledger.look_if_due(now)
+    def check_if_due(self, now: float) -> None:
+        self.ledger.check_if_due(now)
 
-    def attended(self, proxied: Any, started: float) -> None:
+    def served_after_wait(self, proxied: Any, started: float) -> None:
         """An attempt has ended well, for which somebody waited or opened, maybe its own caller."""
-        waited, who, record = self._queueing.ended.pop(caller(), None), None, None
+        waited, who, record = self._wait_tracker.ended.pop(caller(), None), None, None
         if waited is not None:
             self.ledger.waited(waited.seconds)
             who = waited.who
@@ -65,12 +72,12 @@ class PoolRecording:
         if who is not None:
             self.served(proxied, started, who)
 
-    def cannot_begin(self, proxied: Any, started: float) -> None:
+    def begin_failed(self, proxied: Any, started: float) -> None:
         report("PoolHooks.begin")
-        self.served(proxied, started, somebody())
+        self.served(proxied, started, anonymous_borrower())
 
     @harmless
-    def served(self, proxied: Any, started: float, who: Who) -> None:
+    def served(self, proxied: Any, started: float, who: Borrower) -> None:
         now, opened = self.clock(), self._opened.pop(caller(), None)
         record = proxied._connection_record
         if record is None:  # a listener has detached the connection already
@@ -84,7 +91,7 @@ class PoolRecording:
     def failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
         waited, opened = (
-            self._queueing.ended.pop(caller(), None), self._opened.pop(caller(), None),
+            self._wait_tracker.ended.pop(caller(), None), self._opened.pop(caller(), None),
         )  # fmt: skip
         if waited is None:
             self.ledger.ask()
@@ -95,7 +102,7 @@ class PoolRecording:
         queued = waited.seconds if waited is not None else None
         self.ledger.finished(outcome, now - started, queued)
         if outcome == cells.TIMEOUT:
-            self.watched.timed_out(now)
+            self.watched.log_timeout(now)
 
     @harmless
     def taken(self, record: Any) -> None:

@@ -6,7 +6,7 @@ import math
 from typing import Final, NamedTuple
 
 
-class Setup(NamedTuple):
+class PoolConfig(NamedTuple):
     """
     How a pool is set up, as far as rules ask. What does not apply keeps its default, and is fine.
 
@@ -31,5 +31,5 @@ class Setup(NamedTuple):
     verifies_tls: bool = True
 
 
-FINE: Final = Setup()
+DEFAULT_CONFIG: Final = PoolConfig()
 """One in which no rule finds anything."""
