@@ -27,7 +27,7 @@ from poolscope.sites import APPLICATION, OTHER, Function
 from poolscope.tally import Limits
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
-from support.waiting import eventually
+from support.waiting import PATIENCE, eventually
 from support.web import Server
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class TestWhoAsks:
             await pool.fetchval("SELECT pg_sleep(60)")
 
         async def acquire() -> list[str]:
-            async with pool.acquire(timeout=20):
+            async with pool.acquire(timeout=PATIENCE):
                 return sites(watch)
 
         async with asyncpg.create_pool(postgres.dsn, min_size=1, max_size=1) as pool:

@@ -379,7 +379,7 @@ def test_after_a_fork_parent_and_child_have_numbers_of_their_own(
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     child, parent = map(ast.literal_eval, run.stdout.splitlines())
     #        in use, idle, opened, closed, acquired, instances
