@@ -303,7 +303,7 @@ class TestTheGarbageCollector:
 @pytest.mark.parametrize("already", [True, False])
 def test_nothing_is_logged_while_others_wait_for_the_queue(
     engines: Any, watches: Watches, clock: FakeClock, caplog: pytest.LogCaptureFixture,
-    already: bool,
+    request: pytest.FixtureRequest, already: bool,
 ) -> None:  # fmt: skip
     """
     Who has the log's lock may wait for the queue's: a finaliser that gives a connection back runs
@@ -324,6 +324,7 @@ def test_nothing_is_logged_while_others_wait_for_the_queue(
 
     caplog.set_level("INFO")
     caplog.handler.addFilter(note)
+    request.addfinalizer(lambda: caplog.handler.removeFilter(note))  # later tests have it, too
     with engine.connect():
         if already:
             clock.advance(61.0)

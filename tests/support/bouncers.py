@@ -107,7 +107,7 @@ class Relay:
     def __init__(self, server: Path | None = None) -> None:
         self.server = server
         self.silent = server is None
-        self.accepted = self.swallowed = 0
+        self.accepted = self.swallowed = self.serving = 0
         self.clients: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
@@ -116,8 +116,9 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.serving += 1
         self.clients.add(writer)
-        upstream = None
+        upstream = back = None
         try:
             if self.server:
                 answers, upstream = await asyncio.open_unix_connection(self.server)
@@ -128,8 +129,9 @@ class Relay:
             for side in (upstream, writer):
                 if side is not None:
                     side.close()
-            if upstream is not None:
+            if back is not None:
                 await back
+            self.serving -= 1
 
     async def _pump(self, reader: Any, writer: Any) -> None:
         try:
@@ -148,4 +150,4 @@ class Relay:
     async def stop(self) -> None:
         self.listening.close()
         self.hang_up()
-        await eventually(0, lambda: len(self.clients))
+        await eventually(0, lambda: self.serving)
