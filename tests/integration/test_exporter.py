@@ -188,9 +188,11 @@ class TestClientsThatMisbehave:
         process = psutil.Process(exporter.process.pid)
         host, port = exporter.url.removeprefix("http://").split(":")
         # Some say nothing, and stay.
+        fds = process.num_fds() + 50
         silent = [await asyncio.open_connection(host, port) for _ in range(50)]
+        await eventually(fds, process.num_fds)
         limit = b'connpool_limit{kind="sqlalchemy",pool="orders"} 4.0'
-        fds, memory = process.num_fds(), [process.memory_info().rss]
+        memory = [process.memory_info().rss]
         # What each leaves behind would add up. How much memory some thousand need at once is found
         # out as they come: from some time on it is enough for the next.
         while len(memory) < 3 or memory[-1] > memory[-2] + LEFT:
