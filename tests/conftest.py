@@ -16,12 +16,17 @@ import sqlalchemy
 from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
 from poolscope.watch import Watches
+from support import environment
 from support.tools import required
 from support.web import Server
 from support.workers import Worker
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
+
+
+def pytest_configure() -> None:
+    environment.leave_out()
 
 
 @pytest.fixture(scope="session")
