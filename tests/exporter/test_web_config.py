@@ -6,7 +6,6 @@ import os
 import ssl
 from pathlib import Path
 
-import bcrypt
 import pytest
 
 from poolscope.exporter.web_config import (
@@ -20,7 +19,8 @@ from poolscope.exporter.web_config import (
 )
 from support.certificates import Certificate, certificate, needs_openssl, openssl
 
-HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+# Of "secret"; always the same, as it is in the names of tests.
+HASH = "$2b$04$.ckawkGoHtREY1ltySxYdOSalBQRhwFVc99r976QvIEglO1uqG5Di"
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 VERIFY = f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
 
