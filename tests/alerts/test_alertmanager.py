@@ -106,3 +106,18 @@ def test_a_page_holds_back_what_else_there_is_of_the_pool() -> None:
             "equal": ["cluster", "service"],
         },
     ] == config["inhibit_rules"]
+
+
+def test_each_time_is_where_it_belongs() -> None:
+    options = Options(group_wait="20s", group_interval="2m", repeat_page="5h", repeat_ticket="2d")
+    route = yaml.safe_load(files(options)["alertmanager.yml"])["route"]
+    names = ("group_wait", "group_interval", "repeat_interval")
+    assert {
+        "poolscope-nobody": {"group_wait": "20s", "group_interval": "2m", "repeat_interval": "5h"},
+        "poolscope-watchdog": {"group_wait": "0s", "repeat_interval": "2m"},
+        "poolscope-page": {},
+        "poolscope-ticket": {"repeat_interval": "2d"},
+    } == {
+        each["receiver"]: {name: each[name] for name in names if name in each}
+        for each in (*route["routes"][:-1], route)
+    }
