@@ -1,4 +1,4 @@
-"""Each option of `poolscope alerts` and `poolscope dashboards` does what it is there for."""
+"""Each option of `poolscope alerts`, `dashboards` and `exporter` does what it is there for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from poolscope.alerts import write as of_files
 from poolscope.alerts.arguments import DEST
 from poolscope.alerts.thresholds import Thresholds
 from poolscope.cli import main
-from poolscope.commands import alerts, dashboards
+from poolscope.commands import alerts, dashboards, exporter
 from poolscope.commands.arguments import Commands, Parser
 from poolscope.dashboards import options as of_dashboards
 from poolscope.dashboards.write import files
+from poolscope.folder import VARIABLE
+from poolscope.server import logs
+from poolscope.server import main as of_exporter
 
 Words = tuple[str, ...]
 
@@ -54,12 +57,27 @@ DASHBOARDS: Final[dict[Words, dict[str, Any]]] = {
     ("--folder", "Shop"): {"folder": "Shop"},
 }
 
+EXPORTER: Final[dict[Words, dict[str, Any]]] = {
+    ("--web.listen-address", "[::1]:9"): {"host": "::1", "port": 9},
+    ("--web.telemetry-path", "/pools/metrics"): {"metrics_path": "/pools/metrics"},
+    ("--web.config.file", "web.yml"): {"web_config": Path("web.yml")},
+    ("--postgres", "postgres://a", "--postgres", "postgres://b"): {
+        "postgres": ("postgres://a", "postgres://b")
+    },
+    ("--pgbouncer", "postgres://c"): {"pgbouncer": ("postgres://c",)},
+    ("--per-process",): {"per_process": True},
+    ("--log.level", "debug"): {"log_level": "debug"},
+    ("--log.level", "error"): {"log_level": "error"},
+    ("--log.format", "json"): {"log_format": "json"},
+}
+
 
 def parse(add: Callable[[Commands], None], command: str, *words: str) -> dict[str, Any]:
     """Return what the command's options are with these words."""
     parser = Parser(prog="poolscope")
     add(parser.add_subparsers())
-    return vars(parser.parse_args([command, "--out", "there", *words], argparse.Namespace()))
+    where = "--dir" if command == "exporter" else "--out"
+    return vars(parser.parse_args([command, where, "there", *words], argparse.Namespace()))
 
 
 @pytest.mark.parametrize(
@@ -67,8 +85,9 @@ def parse(add: Callable[[Commands], None], command: str, *words: str) -> dict[st
     [
         (alerts.add, "alerts", ALERTS, {"run", "out", "format"}),
         (dashboards.add, "dashboards", DASHBOARDS, {"run", "out"}),
+        (exporter.add, "exporter", EXPORTER, {"run", "dir"}),
     ],
-    ids=["alerts", "dashboards"],
+    ids=["alerts", "dashboards", "exporter"],
 )
 def test_no_option_is_left_out_here(
     add: Callable[[Commands], None], command: str, tried: dict[Words, Any], other: set[str]
@@ -136,3 +155,67 @@ def test_no_option_of_the_alerts_is_without_effect(words: Words) -> None:
 def made(options: of_alerts.Options) -> tuple[Any, Any]:
     """Return the objects for the operator, and Alertmanager's configuration."""
     return of_files.files(options, "operator"), alertmanager.document(options)
+
+
+class TestTheExporter:
+    @pytest.fixture
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        """What the exporter was to do, and how it was to log, instead of doing so."""
+        asked: dict[str, Any] = {}
+
+        def run(options: of_exporter.Options) -> None:
+            asked.update({name: getattr(options, name) for name in options.__slots__})
+
+        def configure(level: str, format_name: str) -> None:
+            asked.update(log_level=level, log_format=format_name)
+
+        monkeypatch.setattr(of_exporter, "run", run)
+        monkeypatch.setattr(logs, "configure", configure)
+        for variable in (VARIABLE, exporter.POSTGRES, exporter.PGBOUNCER):
+            monkeypatch.delenv(variable, raising=False)
+        return asked
+
+    def test_without_options_there_are_the_defaults(self, started: dict[str, Any]) -> None:
+        assert 0 == main(["exporter", "--dir", "there"])
+        assert DEFAULTS == started
+
+    @pytest.mark.parametrize("words", EXPORTER, ids=" ".join)
+    def test_an_option_changes_what_it_is_about(
+        self, started: dict[str, Any], words: Words
+    ) -> None:
+        assert 0 == main(["exporter", "--dir", "there", *words])
+        assert {**DEFAULTS, **EXPORTER[words]} == started
+        assert DEFAULTS != started
+
+    def test_variables_say_what_options_do_not(
+        self, started: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(VARIABLE, "elsewhere")
+        monkeypatch.setenv(exporter.POSTGRES, "postgres://a  postgres://b")
+        monkeypatch.setenv(exporter.PGBOUNCER, "postgres://c")
+        assert 0 == main(["exporter"])
+        of_variables = {
+            "folder": Path("elsewhere"),
+            "postgres": ("postgres://a", "postgres://b"),
+            "pgbouncer": ("postgres://c",),
+        }
+        assert {**DEFAULTS, **of_variables} == started
+        words = ("--postgres", "postgres://x", "--pgbouncer", "postgres://y")
+        assert 0 == main(["exporter", "--dir", "there", *words])
+        of_words = {"postgres": ("postgres://x",), "pgbouncer": ("postgres://y",)}
+        assert {**DEFAULTS, **of_words} == started
+
+
+DEFAULTS: Final[dict[str, Any]] = {
+    "folder": Path("there"),
+    "host": "127.0.0.1",
+    "port": 10464,
+    "metrics_path": "/metrics",
+    "web_config": None,
+    "postgres": (),
+    "pgbouncer": (),
+    "per_process": False,
+    "log_level": "info",
+    "log_format": "text",
+}
+"""Of the exporter, with the folder that tests name."""
