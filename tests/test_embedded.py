@@ -159,12 +159,41 @@ def test_the_parts_are_what_prometheus_client_writes(
     assert ("gzip", str(len(body))) == (headers["Content-Encoding"], headers["Content-Length"])
 
 
-def test_no_part_is_of_the_whole_size(watches: Watches, registry: CollectorRegistry) -> None:
+@pytest.fixture
+def many(watches: Watches, registry: CollectorRegistry) -> list[Any]:
+    """The pools of a registry, many of them."""
     pools = [sqlalchemy.QueuePool(lambda: None) for _ in range(50)]  # type: ignore[arg-type]
     for number, pool in enumerate(pools):
         watches.watch(pool, f"pool-{number}", registry=registry)
+    return pools
+
+
+def test_no_part_is_of_the_whole_size(many: list[Any], registry: CollectorRegistry) -> None:
     sizes = [len(part) for part in rendered(registry, "", "", {}).parts]
     assert max(sizes) < sum(sizes) / 4
+
+
+def test_the_server_writes_the_parts_one_by_one(
+    many: list[Any], registry: CollectorRegistry
+) -> None:
+    server, thread = poolscope.start_http_server(port=0, registry=registry)
+    app: Any = server.get_app()
+    started: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/metrics",
+        "QUERY_STRING": "name[]=connpool_limit&name[]=connpool_waiting",
+        "HTTP_ACCEPT": "application/openmetrics-text",
+        "HTTP_ACCEPT_ENCODING": "gzip",
+    }
+    parts = list(app(environ, lambda *given: started.append(given)))
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    query = {"name[]": ["connpool_limit", "connpool_waiting"]}
+    expected = rendered(registry, "application/openmetrics-text", "gzip", query)
+    assert ([("200 OK", expected.headers)], expected.parts) == (started, parts)
+    assert len(parts) > 1
 
 
 @pytest.mark.parametrize(
