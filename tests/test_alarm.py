@@ -52,6 +52,39 @@ def test_the_line_names_a_few_and_the_record_all(
     assert SHOWN + 3 == len(record.poolscope["holders"])  # type: ignore[attr-defined]  # an extra
 
 
+def test_what_is_without_limit_is_none_in_the_record(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=None)
+    ledger.served("a", clock(), clock(), who("pay"))
+    ledger.abandoned("a", clock())
+    alarm = Alarm("orders", "aiohttp")
+    alarm.tell(ledger)
+    alarm.timed_out([ledger], clock())
+    records: list[Any] = caplog.records
+    whose = {"pool": "orders", "kind": "aiohttp"}
+    site = "shop.py:7 in pay"
+    assert [
+        {
+            **whose,
+            "event": "abandoned",
+            "site": site,
+            "owner": "Task-1",
+            "held_seconds": 0.0,
+            "leak_after": None,
+        },
+        {
+            **whose,
+            "event": "timeout",
+            "in_use": 1,
+            "opening": 0,
+            "waiting": 0,
+            "limit": None,
+            "holders": [{"site": site, "count": 1, "oldest_seconds": 0.0}],
+        },
+    ] == [record.poolscope for record in records]
+
+
 def test_where_nobody_holds_anything_it_says_so(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

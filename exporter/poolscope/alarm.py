@@ -76,7 +76,7 @@ class Alarm:
             "site": site,
             "owner": owner,
             "held_seconds": news.held_seconds,
-            "leak_after": leak_after,
+            "leak_after": _or_none(leak_after),
         }
         log = logger()
         say = log.info if news.event == "recovered" else log.warning
@@ -96,7 +96,7 @@ class Alarm:
             "in_use": int(reading.in_use),
             "opening": int(reading.opening),
             "waiting": int(reading.waiting),
-            "limit": reading.limit,
+            "limit": _or_none(reading.limit),
             "holders": sites,
         }
         logger().warning(
@@ -106,6 +106,11 @@ class Alarm:
             reading.waiting, _in_words(sites),
             extra={"poolscope": facts},
         )  # fmt: skip
+
+
+def _or_none(number: float) -> float | None:
+    """Return None for what has no end: JSON, which many logs are, has no infinity."""
+    return number if number < math.inf else None
 
 
 def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
