@@ -104,7 +104,15 @@ def test_totals_outlive_the_exporter(fleet: Fleet, workers: Any, folder: Path) -
     again.close()
 
 
-@pytest.mark.parametrize("step", ["replace", "unlink"])
+STEPS = {
+    "write": "poolscope.totals.os.fsync",
+    "replace": "poolscope.totals.Path.replace",
+    "remove": "poolscope.fleet.Path.unlink",
+}
+"""What an exporter does when it folds, in that order."""
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_an_exporter_that_dies_while_it_folds_counts_nothing_twice(
     fleet: Fleet, workers: Any, folder: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,17 +124,16 @@ def test_an_exporter_that_dies_while_it_folds_counts_nothing_twice(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        target = (
-            "poolscope.totals.Path.replace" if step == "save" else "poolscope.fleet.Path.unlink"
-        )
-        patched.setattr(target, die)
+        patched.setattr(STEPS[step], die)
         with pytest.raises(KeyboardInterrupt):
             fleet.look()
     fleet.close()
+    assert (step == "remove") == (folder / TOTALS).exists()
+    assert 1 == len(list(folder.glob("*.pool")))
     again = Fleet(folder)
     for _ in range(2):
         assert {"orders": (0, 0, 7, 0, 1)} == numbers(again.look())
-    assert [] == list(folder.glob("*.pool"))
+    assert [] == [*folder.glob("*.pool"), *folder.glob("*.damaged")]
     again.close()
 
 
