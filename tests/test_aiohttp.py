@@ -128,14 +128,24 @@ class TestConnections:
         await eventually(0, lambda: watch.snapshot().idle)
         assert (0, 0, 1) == compare(watch, session)
 
-    async def test_a_response_that_nobody_reads_gives_its_connection_up_when_collected(
+    async def test_a_response_that_nobody_reads_gives_its_connection_back_when_its_body_is_there(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(limit=1)
         watch = watches.watch(session, registry=None)
-        server.go_on.set()
-        response = await session.get(f"{server.url}/later", read_until_eof=False)
-        await response.read()
+        await session.get(f"{server.url}/now")
+        gc.collect()
+        await eventually(0, lambda: watch.snapshot().in_use)
+        assert (0, 1, 1) == compare(watch, session)
+        assert 0 == watch.snapshot().leaks_abandoned
+
+    async def test_a_websocket_leaves_no_connection_behind(
+        self, server: Server, sessions: Any, watches: Watches
+    ) -> None:
+        session = sessions(limit=1)
+        watch = watches.watch(session, registry=None)
+        async with session.get(f"{server.url}/now") as response:
+            await response.read()
         assert (0, 1, 1) == compare(watch, session)
         upgraded = await session.ws_connect(f"{server.url}/socket")
         assert (1, 0, 1) == compare(watch, session)
