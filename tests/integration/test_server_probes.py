@@ -12,7 +12,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from poolscope.server.postgres import APPLICATION, BEGIN, PostgresProbe
+from poolscope.server.postgres import APPLICATION, PostgresProbe
 from poolscope.server.probes import ProbeError, Probes
 from poolscope.servers import ServerConnections, ServerReading
 from support.probing import (
@@ -50,6 +50,14 @@ AGE = """
 SELECT extract(epoch FROM clock_timestamp() - state_change)::float8 FROM pg_stat_activity
 WHERE pid = $1
 """
+
+SETTINGS = """
+SELECT 0 AS limit, 0 AS reserved, current_setting('statement_timeout') AS database,
+    current_setting('transaction_read_only') AS user,
+    current_setting('application_name') AS application,
+    'idle' AS state, 1 AS count, 0.0::float8 AS oldest_seconds
+"""
+"""What the connection of a probe has while it asks, in the shape of what it asks for."""
 
 
 class TestPostgres:
@@ -111,12 +119,11 @@ class TestPostgres:
         assert 0 == await probe._connection.fetchval(count)
 
     async def test_the_server_ends_a_question_that_takes_long(
-        self, postgres: Any, connect: Any
+        self, probe: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        other = await connect(postgres.dsn)
-        await other.execute(BEGIN)
-        names = "statement_timeout", "transaction_read_only"
-        assert ["2500ms", "on"] == [await other.fetchval(f"SHOW {name}") for name in names]
+        monkeypatch.setattr("poolscope.server.postgres.QUERY", SETTINGS)
+        expected = ServerConnections("2500ms", "on", APPLICATION, "idle", 1, 0.0)
+        assert (expected,) == (await probe.ask()).connections
 
     async def test_a_server_that_is_full(self, probe: Any, postgres: Any, connect: Any) -> None:
         await probe.ask()
