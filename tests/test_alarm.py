@@ -36,6 +36,21 @@ def test_holders_are_grouped_by_line_those_with_most_first() -> None:
     ] == by_site(holders)
 
 
+def test_of_lines_with_as_many_the_one_that_has_them_longest_is_first() -> None:
+    holders = [Holder(who(name), age, False) for name, age in (("a", 1.0), ("b", 3.0), ("c", 2.0))]
+    assert [3.0, 2.0, 1.0] == [found["oldest_seconds"] for found in by_site(holders)]
+
+
+def test_it_is_quiet_for_a_minute(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    said = []
+    for seconds in (0.0, 59.5, 0.5, 59.5, 0.5):
+        clock.advance(seconds)
+        alarm.timed_out([ledger], clock())
+        said.append(len(caplog.records))
+    assert [1, 1, 2, 2, 3] == said
+
+
 def test_the_line_names_a_few_and_the_record_all(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
