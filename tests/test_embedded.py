@@ -173,6 +173,21 @@ def test_no_part_is_of_the_whole_size(many: list[Any], registry: CollectorRegist
     assert max(sizes) < sum(sizes) / 4
 
 
+def test_what_is_compressed_is_smaller(many: list[Any], registry: CollectorRegistry) -> None:
+    plain, compressed = (rendered(registry, "", accept, {}).parts for accept in ("", "gzip"))
+    assert sum(map(len, compressed)) < sum(map(len, plain)) / 10
+
+
+async def test_an_app_has_only_the_names_that_are_asked_for(
+    watch: Watch, registry: CollectorRegistry
+) -> None:
+    app = poolscope.make_asgi_app(registry)
+    _, body = await get(app, query=b"name[]=connpool_limit&name[]=connpool_waiting")
+    names = ["connpool_limit", "connpool_waiting"]
+    assert generate_latest(registry.restricted_registry(names)) == body
+    assert b"connpool_limit{" in body
+
+
 def test_the_server_writes_the_parts_one_by_one(
     many: list[Any], registry: CollectorRegistry
 ) -> None:
@@ -241,7 +256,9 @@ class Waiting(Collector):
         return []
 
 
-async def get(app: Any, kind: str = "http", **headers: str) -> tuple[dict[str, str], bytes]:
+async def get(
+    app: Any, kind: str = "http", query: bytes = b"", **headers: str
+) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of the app's answer."""
     sent: list[Any] = []
 
@@ -249,7 +266,7 @@ async def get(app: Any, kind: str = "http", **headers: str) -> tuple[dict[str, s
         sent.append(message)
 
     given = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": kind, "headers": given, "query_string": b""}, None, send)
+    await app({"type": kind, "headers": given, "query_string": query}, None, send)
     start, *parts = sent
     assert (200, False) == (start["status"], parts[-1].get("more_body", False))
     return (
