@@ -82,9 +82,11 @@ class TestPostgres:
     async def test_the_oldest_of_a_state(self, probe: Any, postgres: Any, connect: Any) -> None:
         old, new, other = [await connect(postgres.dsn) for _ in range(3)]
         await old.execute("BEGIN")
-        await new.execute("BEGIN")
         pid = old.get_server_pid()
+        # So old that the new one will not be so old when the probe asks.
+        await asked(lambda: other.fetchval(AGE, pid), lambda age: age > 0.5, True)
         least = await other.fetchval(AGE, pid)
+        await new.execute("BEGIN")
         reading = await probe.ask()
         most = await other.fetchval(AGE, pid)
         (found,) = [found for found in reading.connections if "idle_in_transaction" == found.state]
@@ -92,6 +94,16 @@ class TestPostgres:
         expected = ServerConnections("postgres", "postgres", "orders", found.state, 2, age)
         assert expected == found
         assert 0 < least <= age <= most
+
+    async def test_connections_are_in_the_order_of_their_names(
+        self, probe: Any, postgres: Any, connect: Any
+    ) -> None:
+        for name in ("d", "b", "e", "a", "c"):
+            await connect(postgres.dsn, name)
+        await (await connect(postgres.dsn, "b")).execute("BEGIN")
+        names = [(found.application, found.state) for found in (await probe.ask()).connections]
+        idle = [(name, "idle") for name in "abcde"]
+        assert sorted([*idle, ("b", "idle_in_transaction")]) == names
 
     async def test_the_limit(self, probe: Any, postgres: Any, connect: Any) -> None:
         other = await connect(postgres.dsn)
