@@ -17,7 +17,6 @@ from aiohttp.test_utils import TestServer
 from poolscope.fleet import Fleet, View
 from poolscope.server import application
 from poolscope.server.application import Exporter
-from poolscope.server.pages import HEADERS
 from poolscope.server.probes import Probes
 from support.waiting import eventually
 
@@ -113,6 +112,17 @@ class TestLooking:
         history.note = noted.append
         view, _ = await exporter.look()
         assert [view] == noted
+
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Server": "poolscope",
+}
 
 
 class TestAnswers:
