@@ -291,10 +291,15 @@ class Names(AbstractResolver):
 
 class TestNamesAndHosts:
     async def test_look_ups_are_hits_misses_and_errors(
-        self, server: Server, sessions: Any, watches: Watches
+        self, server: Server, sessions: Any, watches: Watches, clock: FakeClock
     ) -> None:
+        class Slow(Names):
+            async def resolve(self, *args: Any, **kwargs: Any) -> list[Any]:
+                clock.advance(0.5)
+                return await super().resolve(*args, **kwargs)
+
         registry = CollectorRegistry()
-        session = sessions(resolver=Names(), force_close=True)
+        session = sessions(resolver=Slow(), force_close=True)
         watches.watch(session, "names", registry=registry)
         for _ in range(3):
             async with session.get(f"http://good.example:{server.port}/now") as response:
@@ -310,7 +315,7 @@ class TestNamesAndHosts:
 
         results = {name: value("lookups_total", result=name) for name in ("hit", "miss", "error")}
         assert {"hit": 2.0, "miss": 1.0, "error": 2.0} == results
-        assert 3.0 == value("seconds_count")
+        assert (3.0, 1.5) == (value("seconds_count"), value("seconds_sum"))
 
     async def test_the_resolver_is_given_back_and_closed_as_before(
         self, sessions: Any, watches: Watches
