@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
@@ -150,6 +151,18 @@ for level in ("debug", "info", "warning", "error"):
 """
 
 
+FAILING = """
+import logging
+from poolscope.server import logs
+logs.configure("debug", "json")
+logging.getLogger("aiohttp.access").warning("nonsense of a client")
+try:
+    raise ZeroDivisionError("why")
+except ZeroDivisionError:
+    logging.getLogger("poolscope.exporter").exception("cannot")
+"""
+
+
 def said(level: str, format: str) -> list[str]:
     """Return what an exporter with these options writes to stderr."""
     command = [sys.executable, "-c", LOGS, level, format]
@@ -175,3 +188,13 @@ def test_a_log_for_machines_has_the_facts() -> None:
     head, _, rest = line.partition('", ')
     assert head.startswith('{"time": "20')
     assert '"level": "error", "message": "at error", "event": "said"}' == rest
+
+
+def test_a_log_for_machines_has_where_an_error_was_and_nothing_of_each_request() -> None:
+    command = [sys.executable, "-c", FAILING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    entries = [json.loads(line) for line in done.stderr.splitlines()]
+    errors = [entry.pop("error").splitlines() for entry in entries]
+    assert [("error", "cannot")] == [(entry["level"], entry["message"]) for entry in entries]
+    expected = "Traceback (most recent call last):", "ZeroDivisionError: why"
+    assert [expected] == [(lines[0], lines[-1]) for lines in errors]
