@@ -121,3 +121,16 @@ def test_each_time_is_where_it_belongs() -> None:
         each["receiver"]: {name: each[name] for name in names if name in each}
         for each in (*route["routes"][:-1], route)
     }
+
+
+def test_with_a_webhook_each_receiver_has_an_address_below_it() -> None:
+    receivers = yaml.safe_load(files(HOOKED)["alertmanager.yml"])["receivers"]
+    assert {
+        "poolscope-nobody": [],
+        "poolscope-page": ["http://127.0.0.1:9/hook/page"],
+        "poolscope-ticket": ["http://127.0.0.1:9/hook/ticket"],
+        "poolscope-watchdog": ["http://127.0.0.1:9/hook/watchdog"],
+    } == {
+        receiver["name"]: [config["url"] for config in receiver.get("webhook_configs", ())]
+        for receiver in receivers
+    }
