@@ -9,6 +9,7 @@ from typing import Any
 
 import bcrypt
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from poolscope.exporter import auth
 from poolscope.exporter.auth import BasicAuth, BusyError
@@ -187,3 +188,14 @@ class TestManyAtOnce:
         assert 900 == sum(isinstance(outcome, BusyError) for outcome in outcomes)
         assert 1 == checks.most
         assert await door.check(basic("bob", "other"))
+
+
+async def test_who_comes_when_too_many_wait_is_told_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("poolscope.exporter.auth.LONGEST_QUEUE", 0)
+    request = make_mocked_request("GET", "/", headers={"Authorization": basic("ann", "secret")})
+    refusal = await BasicAuth({"ann": hashed("secret")}).refusal(request)
+    assert refusal is not None
+    expected = 503, "503: too many passwords to check\n", "1"
+    assert expected == (refusal.status, refusal.text, refusal.headers["Retry-After"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poolscope.exporter.pgbouncer import PgBouncerProbe, reading_of
-from poolscope.exporter.postgres import PostgresProbe
-from poolscope.exporter.probes import ProbeError, Probes, check, label, reason
+from poolscope.exporter.postgres import BEGIN, PostgresProbe
+from poolscope.exporter.probes import INTERVAL, TIMEOUT, ProbeError, Probes, check, label, reason
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 from support.waiting import eventually
 
@@ -302,6 +303,13 @@ class TestTheLog:
         assert 2 == server.asked
         assert [f"db:5432 does not answer: {type(error).__name__}"] == caplog.messages
         assert "hunter2" not in caplog.text
+
+
+def test_a_server_gives_up_before_the_probe_does_and_that_before_it_is_asked_again() -> None:
+    _, _, given = BEGIN.partition("statement_timeout = ")
+    assert 0 < int(given.strip("'ms")) / 1000 < TIMEOUT < INTERVAL
+    page = Path(__file__).parent.parent / "docs" / "exporter.md"
+    assert f"are asked every {INTERVAL:g} seconds" in " ".join(page.read_text().split())
 
 
 class TestTheEnd:
