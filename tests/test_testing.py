@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import sqlalchemy
 
@@ -9,8 +11,8 @@ from poolscope.testing import FakeClock, Watches, assert_no_connections_out
 
 
 @pytest.fixture
-def engine() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+def engine(sqlite: Callable[[], sqlalchemy.Engine]) -> sqlalchemy.Engine:
+    return sqlite()
 
 
 def test_time_is_the_tests_own(engine: sqlalchemy.Engine) -> None:
