@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nox
 
+nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
@@ -55,3 +56,12 @@ def tests(session: nox.Session, versions: str) -> None:
     ignored = ("-W", "ignore::DeprecationWarning") if chosen else ()
     left_out = [f"--ignore={path}" for path in NEWEST_ONLY] if chosen else []
     session.run("python", "-m", "pytest", *ignored, *left_out, *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """Run the tests that it is given with each Python that is found; `make pythons` gives them."""
+    quiet = ("--quiet", "--disable-pip-version-check", "-c", "constraints.txt")
+    session.install(*quiet, "pip", "hatchling", "editables")
+    session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")
+    session.run("python", "-m", "pytest", *session.posargs)
