@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy
@@ -12,8 +13,8 @@ from poolscope.watching.watches import Watches
 
 
 @pytest.fixture
-def engine() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+def engine(sqlite: Callable[[], sqlalchemy.Engine]) -> sqlalchemy.Engine:
+    return sqlite()
 
 
 def test_time_is_the_tests_own(engine: sqlalchemy.Engine) -> None:

@@ -308,7 +308,7 @@ class TestTheLog:
 def test_a_server_gives_up_before_the_probe_does_and_that_before_it_is_asked_again() -> None:
     _, _, given = BEGIN.partition("statement_timeout = ")
     assert 0 < int(given.strip("'ms")) / 1000 < TIMEOUT < INTERVAL
-    page = Path(__file__).parent.parent / "docs" / "exporter.md"
+    page = Path(__file__).parents[2] / "docs" / "exporter.md"
     assert f"are asked every {INTERVAL:g} seconds" in " ".join(page.read_text().split())
 
 

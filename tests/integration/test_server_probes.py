@@ -133,7 +133,7 @@ class TestPostgres:
     async def test_the_server_ends_a_question_that_takes_long(
         self, probe: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("poolscope.server.postgres.QUERY", SETTINGS)
+        monkeypatch.setattr("poolscope.exporter.postgres.QUERY", SETTINGS)
         expected = ServerConnections("2500ms", "on", APPLICATION, "idle", 1, 0.0)
         assert (expected,) == (await probe.ask()).connections
 

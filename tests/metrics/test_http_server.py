@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,8 +42,8 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def engine() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool, pool_size=3)
+def engine(sqlite: Callable[..., sqlalchemy.Engine]) -> sqlalchemy.Engine:
+    return sqlite(pool_size=3)
 
 
 @pytest.fixture
@@ -232,8 +232,8 @@ def test_what_is_no_scrape_is_answered_as_prometheus_client_does(
     assert answers[0] == answers[1]
 
 
-def test_the_default_registry_is_prometheus_clients_own(address: str) -> None:
-    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+def test_the_default_registry_is_prometheus_clients_own(address: str, sqlite: Any) -> None:
+    engine = sqlite()
     with poolscope.watch(engine, "default registry"):
         server, thread = poolscope.start_http_server(port=0)
         url = f"http://127.0.0.1:{server.server_port}/metrics"
