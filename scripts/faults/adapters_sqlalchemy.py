@@ -1,0 +1,97 @@
+"""Faults in the adapter of sqlalchemy, for `mutate.py`."""
+
+FAULTS = (
+    (
+        "a detached connection stays in use or idle",
+        "adapters/sqlalchemy/recording.py",
+        "if record.dbapi_connection is None:  # detached, invalidated, or never opened",
+        "if False:",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
+    ),
+    (
+        "the event of a close is not listened to",
+        "adapters/sqlalchemy/records.py",
+        '    ("close", _on_close),\n',
+        "",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
+    ),
+    (
+        "the pool that replaces a disposed one is not followed",
+        "adapters/sqlalchemy/hooks.py",
+        'REPLACED_METHODS: Final = ("recreate", ',
+        "REPLACED_METHODS: Final = (",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
+    ),
+    (
+        "a record that is collected keeps its connection open",
+        "adapters/sqlalchemy/records.py",
+        "    _, hooks = tracked.pop(key)\n    hooks.collected(key)\n",
+        "    tracked.pop(key)\n",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy_pools.py",),
+    ),
+    (
+        "connections that were open before the watch are not looked for",
+        "adapters/sqlalchemy/hooks.py",
+        "self._adopt(existing_records(pool, scan=watched.first_of_name))",
+        "pass",
+        ("tests/contract",),
+    ),
+    (
+        "a connection that is opened for an attempt that fails stays",
+        "adapters/sqlalchemy/recording.py",
+        "            self.ledger.closed(opened, now)\n",
+        "            pass\n",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
+    ),
+    (
+        "who waits logs while all others wait for the queue",
+        "adapters/sqlalchemy/queues.py",
+        "self._ledger.ask(key=LOCKED)",
+        "self._ledger.ask()",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy_faults.py",),
+    ),
+    (
+        "who is about to wait tells nothing of what is overdue",
+        "adapters/sqlalchemy/hooks.py",
+        "                self.check_if_due(started)\n",
+        "                pass\n",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy_faults.py",),
+    ),
+    (
+        "a synchronous pool may block the loop",
+        "adapters/sqlalchemy/queues.py",
+        "        self._blocking()\n",
+        "",
+        ("tests/readings/test_findings.py",),
+    ),
+    (
+        "a child that replaces the pool writes into the file of its parent",
+        "adapters/sqlalchemy/hooks.py",
+        "        self.watched.follow_fork()\n",
+        "",
+        (
+            f"{'tests/integration/test_application_servers.py'}::test_children_that_dispose_before_poolscope_knows_of_the_fork",
+        ),
+    ),
+    (
+        "listeners that come later have what is idle",
+        "adapters/sqlalchemy/hooks.py",
+        "            if dispatch.checkout is not silent or of_class:\n",
+        "            if False:\n",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
+    ),
+    (
+        "listeners that there are have what is idle",
+        "adapters/sqlalchemy/hooks.py",
+        "if pool._pre_ping or pool.dispatch.checkout:",
+        "if pool._pre_ping:",
+        ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
+    ),
+    (
+        "who is woken in vain asks again",
+        "adapters/sqlalchemy/queues.py",
+        "self.ended.get(key, NOT_WAITED).who or self._ledger.ask(key=LOCKED)",
+        "self._ledger.ask(key=LOCKED)",
+        ("tests/contract/test_nested.py",),
+    ),
+)

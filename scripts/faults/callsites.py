@@ -1,0 +1,35 @@
+"""Faults in callsites, for `mutate.py`."""
+
+FAULTS = (
+    (
+        "who awaits an async engine is not found",
+        "callsites/frames.py",
+        "    frame: FrameType | None = current.gr_frame if current is not None else None\n",
+        "    frame: FrameType | None = None\n",
+        ("tests/contract",),
+    ),
+    (
+        "an installed application that awaits an async engine is not found",
+        "callsites/frames.py",
+        "            back = _parent(hops)\n",
+        "            pass\n",
+        ("tests/callsites/test_frames.py",),
+    ),
+    (
+        "who runs the loop has asked",
+        "callsites/frames.py",
+        "        if frame is outermost:\n            break\n",
+        "",
+        ("tests/readings/test_holders.py",),
+    ),
+    (
+        "functions with the same text are the same",
+        "callsites/frames.py",
+        "if len(_functions) >= MAX_KNOWN_FUNCTIONS:",
+        (
+            "function = next((f for f in _functions.values() if f.code == code), function)\n"
+            "    if len(_functions) >= MAX_KNOWN_FUNCTIONS:"
+        ),
+        ("tests/callsites/test_frames.py",),
+    ),
+)
