@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _dsns_of_environment(variable: str) -> list[str]:
     """Return what a variable names, with spaces in between; raise ValueError, without a secret."""
-    from poolscope.exporter.probes import check
+    from poolscope.exporter.dsn import check
 
     dsns = os.environ.get(variable, "").split()
     for given in dsns:

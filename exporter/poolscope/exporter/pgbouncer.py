@@ -11,8 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 
+from poolscope.exporter.dsn import label
 from poolscope.exporter.postgres import APPLICATION
-from poolscope.exporter.probes import ProbeError, label
+from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 
 CONSOLE: Final = "pgbouncer"

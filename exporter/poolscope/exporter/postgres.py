@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from poolscope.exporter.probes import ProbeError, label
+from poolscope.exporter.dsn import label
+from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 
 APPLICATION: Final = "poolscope exporter"
