@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import yaml
+from poolscope.exporter.strict_yaml import StrictYamlError, parse, printable_key
 
 T = TypeVar("T")
 
@@ -110,7 +110,11 @@ class WebConfig:
 
 def load(path: Path) -> WebConfig:
     """Read the file, and all files that it names; raises WebConfigError."""
-    top = _Section(path, "", _parsed(path, _read(path, f"{path}")), SECTIONS)
+    try:
+        document = parse(_read(path, f"{path}"))
+    except StrictYamlError as error:
+        raise WebConfigError(f"{path}: {error}") from None
+    top = _Section(path, "", document, SECTIONS)
     tls = _Section(path, "tls_server_config", top.values.get("tls_server_config"), TLS)
     clients, context, files = _tls(tls) if tls.values else (None, None, ())
     http = top.values.get("http_server_config")
@@ -151,7 +155,7 @@ class _Section:
         self.values = {key: value for key, value in values.items() if value is not None}
 
     def at(self, key: str = "") -> str:
-        where = ".".join(part for part in (self.name, _shown(key)) if part)
+        where = ".".join(part for part in (self.name, printable_key(key)) if part)
         return f"{self.path}: {where}" if where else str(self.path)
 
     def wrong(self, key: str, what: str) -> WebConfigError:
@@ -336,50 +340,6 @@ def _read(path: Path, at: str) -> bytes:
         raise WebConfigError(f"{at}: cannot be read: {why}") from error
 
 
-class _Twice(yaml.YAMLError):
-    def __init__(self, key: str, line: int) -> None:
-        super().__init__(f"line {line}: {_shown(key)}: is there twice; leave one of them out")
-
-
-class _Loader(yaml.SafeLoader):
-    """Knows strings, booleans, null, lists, and mappings in which no key comes twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise _Twice(key.value, key.start_mark.line + 1)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# Numbers and dates are nothing that the format has, and nothing that can go wrong here.
-_TAGS: Final = [f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str", "seq", "map")]
-_Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (*_TAGS, None)}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _TAGS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _parsed(path: Path, text: bytes) -> object:
-    """Return what the text means. Messages of PyYAML are not repeated: they cite the text."""
-    try:
-        loader = _Loader(text.decode())
-        return loader.get_single_data()
-    except _Twice as error:
-        raise WebConfigError(f"{path}: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise WebConfigError(f"{path}: is not valid YAML{at}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise WebConfigError(f"{path}: is not a text that YAML allows, in UTF-8") from None
-    except (LookupError, RecursionError):
-        raise WebConfigError(f"{path}: is not valid YAML") from None
-
-
 def _san(kind: str, value: str) -> str:
     """Return a name as Go writes it."""
     if kind != "IP Address":
@@ -388,8 +348,3 @@ def _san(kind: str, value: str) -> str:
         return str(ipaddress.ip_address(value.strip()))
     except ValueError:
         return value
-
-
-def _shown(key: str) -> str:
-    """Return a key, unless it may be something else that has come into its place."""
-    return key if not key or re.fullmatch(r"[\w.@-]{1,64}", key) else "(a key)"
