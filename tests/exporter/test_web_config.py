@@ -7,12 +7,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from poolscope.exporter.web_config import (
-    WebConfig,
-    files,
-    load,
-    ssl_context,
-)
+from poolscope.exporter.web_config import WebConfig, load
 from support.web_configs import refusal, written
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -35,7 +30,7 @@ class TestWithoutTls:
         path = written(tmp_path, text)
         config = load(path)
         assert WebConfig((path,)) == config
-        assert (None, (path,)) == (ssl_context(config), files(config))
+        assert (None, (path,)) == (config.context, config.files)
 
     def test_users(self, tmp_path: Path) -> None:
         text = f"basic_auth_users:\n  ann: {HASH}\n  123: {HASH}\n  Änne Ö: '{HASH}'\n"

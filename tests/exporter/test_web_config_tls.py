@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poolscope.exporter.web_config import SUITES, Clients, files, load, ssl_context
+from poolscope.exporter.web_config import SUITES, Clients, load
 from support.certificates import Certificate, certificate, needs_openssl, openssl
 from support.web_configs import refusal, written
 
@@ -49,9 +49,9 @@ class TestTls:
         monkeypatch.chdir(tmp_path)
         path = written(made, TLS)
         config = load(path)
-        assert (path, made / "server.crt", made / "server.key") == files(config)
+        assert (path, made / "server.crt", made / "server.key") == config.files
         assert Clients() == config.clients
-        context = ssl_context(config)
+        context = config.context
         assert context is not None
         assert (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.CERT_NONE) == (
             context.minimum_version,
@@ -65,18 +65,18 @@ class TestTls:
         authorities = (made / "ca.crt").read_bytes()
         sans = frozenset({"prometheus", "10.0.0.1"})
         assert Clients(ssl.CERT_REQUIRED, authorities, sans) == config.clients
-        assert made / "ca.crt" in files(config)
+        assert made / "ca.crt" in config.files
         path = written(
             made, VERIFY.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
         )
-        context = ssl_context(load(path))
+        context = load(path).context
         assert context is not None
         assert ssl.CERT_OPTIONAL == context.verify_mode
 
     def test_cipher_suites_in_order(self, made: Path) -> None:
         names = list(SUITES)[::-1]
         path = written(made, f"{TLS}  max_version: TLS12\n  cipher_suites: [{', '.join(names)}]\n")
-        context = ssl_context(load(path))
+        context = load(path).context
         assert context is not None
         offered = [suite["name"] for suite in context.get_ciphers()]
         assert list(dict.fromkeys(SUITES[name] for name in names)) == [
@@ -98,7 +98,7 @@ class TestTls:
         ],
     )
     def test_what_else_may_be_there(self, made: Path, line: str) -> None:
-        assert ssl_context(load(written(made, f"{TLS}  {line}\n"))) is not None
+        assert load(written(made, f"{TLS}  {line}\n")).context is not None
 
     @pytest.mark.parametrize(
         ("line", "message"),

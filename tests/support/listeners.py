@@ -66,10 +66,15 @@ class Served:
         await self.runner.setup()
         await self.listener.start(self.runner)
 
-    async def says(self, text: str) -> bool:
+    async def says(self, text: str) -> None:
         """Let the file say this, and have it loaded."""
         self.path.write_text(text)
-        return await self.listener.reload()
+        await self.load()
+
+    async def load(self) -> None:
+        """Look at the files as often as it takes to load those that have changed."""
+        for _ in range(2):
+            await self.listener.look()
 
     async def stop(self) -> None:
         await self.listener.close()

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from poolscope.application_names import shown
 from poolscope.exporter.history import History
@@ -15,19 +15,19 @@ from poolscope.fleet.fleet import Key
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.holders import Hold
-from poolscope.readings.reading import Reading
+from poolscope.readings.reading import GAUGES, SCALARS, Reading
 from poolscope.readings.report import Report
 
-GAUGES = (
-    "in_use", "idle", "opening", "waiting", "limit", "idle_limit", "idle_floor", "overdue",
-    "abandoned", "in_use_peak", "waiting_peak", "oldest_hold_seconds", "oldest_wait_seconds",
-    "instances",
+NOT_SHOWN: Final = frozenset(
+    (
+        "watched_seconds", "most_in_use", "invalidated_hard", "invalidated_soft", "dns_hits",
+        "dns_misses", "dns_errors",
+    )
 )  # fmt: skip
-COUNTERS = (
-    "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
-    "closed", "nested", "leaks_overdue", "leaks_abandoned", "leaks_recovered", "in_use_seconds",
-    "waiting_seconds", "saturated_seconds",
-)  # fmt: skip
+SHOWN_GAUGES: Final = tuple(field for field in Reading._fields[:GAUGES] if field not in NOT_SHOWN)
+SHOWN_COUNTERS: Final = tuple(
+    field for field in Reading._fields[GAUGES:SCALARS] if field not in NOT_SHOWN
+)
 
 
 def document(scrape: Scrape, history: History) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
     processes: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
     for process in view.processes:
         for pool in process.pools:
-            numbers = {"pid": process.pid, **_numbers(pool.reading, GAUGES)}
+            numbers = {"pid": process.pid, **_numbers(pool.reading, SHOWN_GAUGES)}
             processes[pool.pool, pool.kind].append(numbers)
     return {
         "version": view.version,
@@ -87,7 +87,7 @@ def _pool(report: Report, fullest: dict[Key, float]) -> dict[str, Any]:
         "live": report.reading.live,
         "utilization_max": fullest.get((report.pool, report.kind), 0.0),
         "instances_created": report.created,
-        **_numbers(report.reading, GAUGES + COUNTERS),
+        **_numbers(report.reading, SHOWN_GAUGES + SHOWN_COUNTERS),
         "info": [
             {"class": info.cls, "driver": info.driver, "version": info.version}
             for info in report.infos

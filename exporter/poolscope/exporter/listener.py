@@ -14,13 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from poolscope.exporter.auth import BasicAuth
-from poolscope.exporter.web_config import (
-    Clients,
-    WebConfig,
-    files,
-    load,
-    ssl_context,
-)
+from poolscope.exporter.web_config import Clients, WebConfig, load
 
 logger = logging.getLogger("poolscope.exporter")
 
@@ -96,7 +90,7 @@ class Listener:
     def url(self) -> str:
         """Where it is, without a path."""
         host, port = self._socket.getsockname()[:2]
-        scheme = "http" if ssl_context(self._config) is None else "https"
+        scheme = "http" if self._config.context is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def install(self, app: web.Application) -> None:
@@ -121,20 +115,12 @@ class Listener:
             self._site = None
         self._socket.close()
 
-    async def reload(self) -> bool:
-        """Load the files again; return whether that went well. If not, the log has why."""
-        if self._path is None:
-            return True
-        async with self._loading:
-            self._said = None
-            return await self._reload()
-
     async def look(self) -> None:
         """Load the files again if they are others, and the same as at the last look."""
         async with self._loading:
             # One that is being written is not read: an empty file would open the door.
             before = self._seen
-            self._seen = await asyncio.to_thread(_signature, files(self._config))
+            self._seen = await asyncio.to_thread(_signature, self._config.files)
             if self._seen == before != self._loaded:
                 await self._reload()
 
@@ -143,7 +129,7 @@ class Listener:
             await self._tick()
             await self.look()
 
-    async def _reload(self) -> bool:
+    async def _reload(self) -> None:
         try:
             await self._load()
         except Exception as error:
@@ -151,21 +137,20 @@ class Listener:
             if said != self._said:
                 logger.error("kept what was loaded before: %s", error)
             self._said = said
-            return False
-        self._said = None
-        logger.info("loaded %s again", self._path)
-        return True
+        else:
+            self._said = None
+            logger.info("loaded %s again", self._path)
 
     async def _load(self) -> None:
         before, config = self._config, WebConfig()
         seen: Signature = ()
         if self._path is not None:
-            config, seen = await asyncio.to_thread(_settled, self._path, files(before))
+            config, seen = await asyncio.to_thread(_settled, self._path, before.files)
         # What is asked of those who come stands before they can.
         self._adopt(config)
-        if self._site is None or ssl_context(config) is not ssl_context(before):
+        if self._site is None or config.context is not before.context:
             try:
-                await self._serve(ssl_context(config))
+                await self._serve(config.context)
             except BaseException:
                 self._adopt(before)
                 raise
@@ -202,7 +187,7 @@ class Listener:
             response = await self._auth.refusal(request)
         if response is None:
             response = await handler(request)
-        if context is not ssl_context(self._config):
+        if context is not self._config.context:
             response.force_close()  # so that it gets the new certificate
         return response
 
@@ -239,9 +224,9 @@ def _settled(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signatu
     while True:
         seen = _signature(expected)
         config = load(path)
-        if files(config) == expected:
+        if config.files == expected:
             return config, seen
-        expected = files(config)
+        expected = config.files
 
 
 def _signature(paths: tuple[Path, ...]) -> Signature:

@@ -123,16 +123,6 @@ def load(path: Path) -> WebConfig:
     return WebConfig((path, *files), clients, context, headers, users)
 
 
-def ssl_context(config: WebConfig) -> ssl.SSLContext | None:
-    """Return what `load` has made and checked, or None for plain HTTP."""
-    return config.context
-
-
-def files(config: WebConfig) -> tuple[Path, ...]:
-    """Return what to load it again for, when one of them changes: the file, and all it names."""
-    return config.files
-
-
 class _Section:
     """One mapping of the file: all that was given, and the values without those that are null."""
 
