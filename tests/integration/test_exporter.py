@@ -279,7 +279,7 @@ class TestBadArguments:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ((), "name the folder of the processes with --dir or POOLSCOPE_DIR"),
+            ((), "name the folder that the processes write to, with --dir or POOLSCOPE_DIR"),
             (("--web.listen-address", "10464"), "'10464' is not HOST:PORT"),
             (("--web.listen-address", "::1:10464"), "'::1:10464' is not HOST:PORT"),
             (("--web.listen-address", "x:y"), "'y' is not a port"),
