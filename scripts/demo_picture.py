@@ -17,7 +17,7 @@ from poolscope.demo.load import Load
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
 from poolscope.demo.screen import REFRESH, Addresses, Screen
 from poolscope.demo.service import open_pools, serve
-from poolscope.demo.table import WIDE
+from poolscope.demo.table import FULL_WIDTH
 
 SHOWN = 24.0
 """Seconds of history; the bursts of the load come back every 20."""
@@ -25,7 +25,7 @@ SHOWN = 24.0
 
 async def picture(postgres: EmbeddedPostgres) -> str:
     """Return the SVG."""
-    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=WIDE)
+    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=FULL_WIDTH)
     screen = Screen(console)
     # As in the demo, where all callers of the sync pool have a thread to wait in.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
@@ -39,8 +39,8 @@ async def picture(postgres: EmbeddedPostgres) -> str:
         ):
             await asyncio.sleep(REFRESH)
             screen.refresh(poolscope.snapshots(), load.bursts(), None)
-        console.print(screen.page(addresses, poolscope.snapshots(), load.bursts(), None))
-        load.end()
+        console.print(screen.render(addresses, poolscope.snapshots(), load.bursts(), None))
+        load.stop()
         await running
     svg = console.export_svg(title="poolscope demo")
     # The font would be loaded from another host; any monospaced one will do.

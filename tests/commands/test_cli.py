@@ -19,9 +19,9 @@ from rich.console import Console
 import poolscope
 from poolscope import demo
 from poolscope.cli import main
-from poolscope.demo.load import BURST, SWING, Stream
-from poolscope.demo.signals import SIGNALS, Stop
-from poolscope.demo.table import Glyphs, History, pools_table, style_of
+from poolscope.demo.load import BURST_SECONDS, SWING_SECONDS, Stream
+from poolscope.demo.signals import STOP_SIGNALS, Stop
+from poolscope.demo.table import Glyphs, UtilizationHistory, pool_style, pools_table
 from poolscope.metrics import http_server as embedded
 from poolscope.readings.reading import Reading
 from poolscope.readings.snapshot import Snapshot, snapshot_of
@@ -45,7 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 @pytest.fixture
 def signals_restored() -> Iterator[None]:
     """The demo keeps the signals, as its process ends with it; this one goes on."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -147,7 +147,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
 def test_help_and_bad_arguments_need_none_of_the_extra() -> None:
     program = f"""
 import sys
-for name in {demo.NEEDS!r}:
+for name in {demo.REQUIRED_MODULES!r}:
     sys.modules[name] = None
 from poolscope.cli import main
 main(["demo", "--help"])
@@ -159,7 +159,7 @@ main(["demo", "--help"])
     assert "--seconds N" in finished.stdout
 
 
-@pytest.mark.parametrize("name", demo.NEEDS)
+@pytest.mark.parametrize("name", demo.REQUIRED_MODULES)
 def test_a_missing_extra_is_named_with_how_to_get_it(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -229,20 +229,20 @@ def test_stop_remembers_the_first_signal_and_takes_any_that_follow(
     signals_restored: None,
 ) -> None:
     with Stop() as stop:
-        assert not stop.asked
-        for number in (*SIGNALS, *SIGNALS):
+        assert not stop.requested
+        for number in (*STOP_SIGNALS, *STOP_SIGNALS):
             signal.raise_signal(number)
-            assert stop.asked
-    assert {signal.SIG_IGN} == {signal.getsignal(number) for number in SIGNALS}
+            assert stop.requested
+    assert {signal.SIG_IGN} == {signal.getsignal(number) for number in STOP_SIGNALS}
 
 
 def test_under_nohup_the_end_of_the_terminal_stops_nothing(signals_restored: None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Stop() as stop:
         signal.raise_signal(signal.SIGHUP)
-        assert not stop.asked
+        assert not stop.requested
         signal.raise_signal(signal.SIGTERM)
-        assert stop.asked
+        assert stop.requested
 
 
 STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at=1.0)
@@ -253,9 +253,9 @@ STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at
     [
         (0.99, False),
         (1.0, True),
-        (0.99 + BURST, True),
-        (1.0 + BURST, False),
-        (1.0 + SWING, True),
+        (0.99 + BURST_SECONDS, True),
+        (1.0 + BURST_SECONDS, False),
+        (1.0 + SWING_SECONDS, True),
     ],
 )
 def test_a_stream_has_a_burst_once_in_each_swing(seconds: float, expected: bool) -> None:
@@ -264,11 +264,11 @@ def test_a_stream_has_a_burst_once_in_each_swing(seconds: float, expected: bool)
 
 
 def test_between_bursts_a_stream_swings_between_low_and_high() -> None:
-    rates = [STREAM.rate(tenth / 10) for tenth in range(10 * int(SWING))]
+    rates = [STREAM.rate(tenth / 10) for tenth in range(10 * int(SWING_SECONDS))]
     calm = [rate for rate in rates if rate != STREAM.burst]
     assert min(calm) >= STREAM.low
     assert max(calm) == pytest.approx(STREAM.high)
-    assert STREAM.rate(1.0 + SWING / 2) == pytest.approx(STREAM.high)
+    assert STREAM.rate(1.0 + SWING_SECONDS / 2) == pytest.approx(STREAM.high)
 
 
 def pool(**fields: float) -> Snapshot:
@@ -287,7 +287,7 @@ def pool(**fields: float) -> Snapshot:
 def test_the_colour_of_a_pool_is_red_when_callers_wait(
     fields: dict[str, float], expected: str
 ) -> None:
-    assert expected == style_of(pool(**fields))
+    assert expected == pool_style(pool(**fields))
 
 
 def drawn(glyphs: Glyphs, *pools: Snapshot, width: int = 100) -> list[str]:
@@ -344,7 +344,7 @@ def test_a_pool_without_limit_or_callers_has_an_empty_bar() -> None:
 
 
 def test_the_history_ends_with_now() -> None:
-    history = History(Glyphs.for_encoding("ascii"))
+    history = UtilizationHistory(Glyphs.for_encoding("ascii"))
     for in_use in (0.0, 3.0, 6.0):
         history.add([pool(in_use=in_use)])
     console = Console(file=io.StringIO(), width=100)

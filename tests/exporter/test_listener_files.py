@@ -49,16 +49,16 @@ class TestFilesThatBreak:
         for text in ("tls: 1", "tls: 10", "tls: 1"):
             served.path.write_text(text)
             for _ in range(5):
-                await served.listener.look()
+                await served.listener.reload_if_changed()
             assert 1 == len(log.errors())
         served.path.unlink()
         for _ in range(5):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         missing = f"{served.path}: cannot be read: No such file or directory"
         assert [f"kept what was loaded before: {missing}"] == log.errors()
         served.path.write_text(users(bob="other"))
-        await served.listener.look()
-        await served.listener.look()
+        await served.listener.reload_if_changed()
+        await served.listener.reload_if_changed()
         assert 200 == (await get(served, user="bob:other"))[0]
         assert [] == log.errors()
 
@@ -70,13 +70,13 @@ class TestFilesThatBreak:
         context = trusting(certificates)
         shutil.copy(certificates / "renewed.crt", certificates / "server.crt")
         for _ in range(3):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert "server" == await name_of(served, context)
         (error,) = log.errors()
         assert "key_file" in error
         shutil.copy(certificates / "renewed.key", certificates / "server.key")
         for _ in range(3):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert "renewed" == await name_of(served, context)
         assert [] == log.errors()
 
@@ -101,7 +101,7 @@ class TestFilesThatBreak:
         )
         assert 1 == len(served.runner.sites)
         for _ in range(2):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert (200, "here") == await get(served, trusting(certificates))
 
 
@@ -112,22 +112,22 @@ class TestLooking:
         caplog.set_level(logging.INFO, "poolscope.exporter")
         served = await serve(users(ann="secret"))
         for _ in range(5):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert [] == caplog.messages
         served.path.touch()
         for _ in range(5):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert [f"loaded {served.path} again"] == caplog.messages
 
     async def test_a_file_that_is_being_written_is_not_read(self, serve: Serve) -> None:
         served = await serve(users(ann="secret"))
         served.path.write_text("")
-        await served.listener.look()
+        await served.listener.reload_if_changed()
         assert 401 == (await get(served))[0]
         served.path.write_text(users(bob="other"))
-        await served.listener.look()
+        await served.listener.reload_if_changed()
         assert [401, 401] == [(await get(served, user=user))[0] for user in (None, "bob:other")]
-        await served.listener.look()
+        await served.listener.reload_if_changed()
         assert 200 == (await get(served, user="bob:other"))[0]
 
     @needs_openssl
@@ -143,7 +143,7 @@ class TestLooking:
         current.symlink_to("renewed.crt")
         (certificates / "current.key").symlink_to("renewed.key")
         for _ in range(2):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert "renewed" == await name_of(served, trusting(certificates))
 
     async def test_at_each_tick(self, serve: Serve) -> None:
@@ -155,5 +155,5 @@ class TestLooking:
         await eventually(True, lambda: bool(served.listener._config.users))
         assert 401 == (await get(served))[0]
         await served.listener.close()
-        assert served.listener._polling is not None
-        assert served.listener._polling.done()
+        assert served.listener._poll_task is not None
+        assert served.listener._poll_task.done()

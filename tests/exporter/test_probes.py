@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from poolscope.exporter.pgbouncer import reading_of
-from poolscope.exporter.probes import ProbeError, Probes, reason
+from poolscope.exporter.pgbouncer import parse_reading
+from poolscope.exporter.probes import ProbeError, Probes, describe_error
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 from support.waiting import eventually
 
@@ -29,7 +29,7 @@ class TestTheReason:
         ],
     )
     def test_is_one_line_without_a_secret(self, error: Exception, expected: str) -> None:
-        assert expected == reason(error)
+        assert expected == describe_error(error)
 
 
 class Fake:
@@ -41,7 +41,7 @@ class Fake:
         self.hangs = False
         self.asked = self.given_up = self.terminated = 0
 
-    def nothing(self) -> str:
+    def down_reading(self) -> str:
         return f"{self.label} is down"
 
     async def ask(self) -> str:
@@ -259,7 +259,7 @@ class TestAPgBouncer:
         lists = [{"list": "used_clients", "items": "6"}, {"list": "dns_names", "items": "1"}]
         config = [{"key": "max_client_conn", "value": "100", "default": "1", "odd": ""}]
         expected = BouncerReading("db:6432", True, client_limit=100, clients=6, pools=(pool,))
-        assert expected == reading_of("db:6432", [{"database": "pgbouncer"}, row], lists, config)
+        assert expected == parse_reading("db:6432", [{"database": "pgbouncer"}, row], lists, config)
 
     def test_that_says_nothing_is_up(self) -> None:
-        assert BouncerReading("db:6432", up=True) == reading_of("db:6432", [], [], [])
+        assert BouncerReading("db:6432", up=True) == parse_reading("db:6432", [], [], [])

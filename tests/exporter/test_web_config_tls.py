@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poolscope.exporter.web_config import SUITES, Clients, load
+from poolscope.exporter.web_config import TLS12_SUITES, ClientPolicy, load
 from support.certificates import Certificate, certificate, needs_openssl, openssl
 from support.web_configs import refusal, written
 
@@ -50,7 +50,7 @@ class TestTls:
         path = written(made, TLS)
         config = load(path)
         assert (path, made / "server.crt", made / "server.key") == config.files
-        assert Clients() == config.clients
+        assert ClientPolicy() == config.client_policy
         context = config.context
         assert context is not None
         assert (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.CERT_NONE) == (
@@ -64,7 +64,7 @@ class TestTls:
         config = load(path)
         authorities = (made / "ca.crt").read_bytes()
         sans = frozenset({"prometheus", "10.0.0.1"})
-        assert Clients(ssl.CERT_REQUIRED, authorities, sans) == config.clients
+        assert ClientPolicy(ssl.CERT_REQUIRED, authorities, sans) == config.client_policy
         assert made / "ca.crt" in config.files
         path = written(
             made, VERIFY.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
@@ -74,12 +74,12 @@ class TestTls:
         assert ssl.CERT_OPTIONAL == context.verify_mode
 
     def test_cipher_suites_in_order(self, made: Path) -> None:
-        names = list(SUITES)[::-1]
+        names = list(TLS12_SUITES)[::-1]
         path = written(made, f"{TLS}  max_version: TLS12\n  cipher_suites: [{', '.join(names)}]\n")
         context = load(path).context
         assert context is not None
         offered = [suite["name"] for suite in context.get_ciphers()]
-        assert list(dict.fromkeys(SUITES[name] for name in names)) == [
+        assert list(dict.fromkeys(TLS12_SUITES[name] for name in names)) == [
             name for name in offered if not name.startswith("TLS_")
         ]
 
@@ -232,8 +232,8 @@ class TestNamesOfClients:
     )
     def test_one_of_them_is_enough(self, name: tuple[str, str], allowed: bool) -> None:
         sans = {"prometheus", "ops@example.org", "spiffe://a/b", "10.0.0.1", "fd00::1"}
-        clients = Clients(ssl.CERT_REQUIRED, b"", frozenset(sans))
-        assert allowed == clients.allow({"subjectAltName": (("DNS", "other"), name)})
-        assert not clients.allow({})
-        assert not clients.allow(None)
-        assert Clients().allow(None)
+        policy = ClientPolicy(ssl.CERT_REQUIRED, b"", frozenset(sans))
+        assert allowed == policy.allows({"subjectAltName": (("DNS", "other"), name)})
+        assert not policy.allows({})
+        assert not policy.allows(None)
+        assert ClientPolicy().allows(None)

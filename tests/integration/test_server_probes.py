@@ -12,7 +12,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from poolscope.exporter.postgres import APPLICATION, BEGIN, PostgresProbe
+from poolscope.exporter.postgres import APPLICATION_NAME, BEGIN_READ_ONLY, PostgresProbe
 from poolscope.exporter.probes import ProbeError, Probes
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 from support.probing import (
@@ -103,10 +103,10 @@ class TestPostgres:
         self, probe: Any, postgres: Any, connect: Any
     ) -> None:
         for _ in range(3):
-            assert {} == states(await probe.ask(), APPLICATION)
+            assert {} == states(await probe.ask(), APPLICATION_NAME)
         other = await connect(postgres.dsn)
         query = "SELECT state FROM pg_stat_activity WHERE application_name = $1"
-        assert ["idle"] == [row["state"] for row in await other.fetch(query, APPLICATION)]
+        assert ["idle"] == [row["state"] for row in await other.fetch(query, APPLICATION_NAME)]
         count = "SELECT count(*) FROM pg_prepared_statements"
         assert 0 == await probe._connection.fetchval(count)
 
@@ -114,7 +114,7 @@ class TestPostgres:
         self, postgres: Any, connect: Any
     ) -> None:
         other = await connect(postgres.dsn)
-        await other.execute(BEGIN)
+        await other.execute(BEGIN_READ_ONLY)
         names = "statement_timeout", "transaction_read_only"
         assert ["2500ms", "on"] == [await other.fetchval(f"SHOW {name}") for name in names]
 

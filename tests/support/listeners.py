@@ -74,7 +74,7 @@ class Served:
     async def load(self) -> None:
         """Look at the files as often as it takes to load those that have changed."""
         for _ in range(2):
-            await self.listener.look()
+            await self.listener.reload_if_changed()
 
     async def stop(self) -> None:
         await self.listener.close()

@@ -11,8 +11,8 @@ from typing import Any, Final
 from poolscope.commands.arguments import Commands, complain, dsn, listen_address
 from poolscope.fleet.folder import VARIABLE, FolderError
 
-POSTGRES: Final = "POOLSCOPE_POSTGRES"
-PGBOUNCER: Final = "POOLSCOPE_PGBOUNCER"
+POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
+PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
 """Environment variables with the DSNs of the servers that the exporter asks."""
 
 RESERVED_PATHS: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         complain("exporter", f"{error.name} is missing; pip install 'poolscope[exporter]'")
         return 1
-    logs.configure(options.log_level, options.log_format)
+    logs.configure_logging(options.log_level, options.log_format)
     host, port = options.listen_address
     try:
         main.run(
@@ -44,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
                 port=port,
                 metrics_path=options.telemetry_path,
                 web_config=options.web_config,
-                postgres=tuple(options.postgres or _dsns_of_environment(POSTGRES)),
-                pgbouncer=tuple(options.pgbouncer or _dsns_of_environment(PGBOUNCER)),
+                postgres=tuple(options.postgres or _dsns_of_environment(POSTGRES_VARIABLE)),
+                pgbouncer=tuple(options.pgbouncer or _dsns_of_environment(PGBOUNCER_VARIABLE)),
                 per_process=options.per_process,
             )
         )
@@ -154,7 +154,7 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "type": dsn,
             "action": "append",
             "metavar": "DSN",
-            "help": ASKED_SERVER.format("a PostgreSQL server", POSTGRES),
+            "help": ASKED_SERVER.format("a PostgreSQL server", POSTGRES_VARIABLE),
         },
     ),
     (
@@ -163,7 +163,7 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "type": dsn,
             "action": "append",
             "metavar": "DSN",
-            "help": ASKED_SERVER.format("a PgBouncer", PGBOUNCER),
+            "help": ASKED_SERVER.format("a PgBouncer", PGBOUNCER_VARIABLE),
         },
     ),
     (

@@ -12,7 +12,7 @@ from typing import Final
 from poolscope.demo.signals import Stop
 
 # Modules, as they are imported; greenlet is what an AsyncEngine cannot do without.
-NEEDS: Final = (
+REQUIRED_MODULES: Final = (
     "aiohttp",
     "asyncpg",
     "greenlet",
@@ -37,19 +37,19 @@ def run(seconds: float | None, port: int, addr: str, postgres: str | None = None
     Raises DemoError. The signals stay the demo's own, as the process is expected to end with it.
     """
     with Stop() as stop:
-        _check_needs()
+        _check_required_modules()
         try:
             from poolscope.demo import main
         except ImportError as error:
-            raise DemoError(_hint(str(error))) from error
+            raise DemoError(_missing_message(str(error))) from error
         return main.run(stop, seconds, port, addr, postgres)
 
 
-def _check_needs() -> None:
-    missing = [name for name in NEEDS if find_spec(name) is None]
+def _check_required_modules() -> None:
+    missing = [name for name in REQUIRED_MODULES if find_spec(name) is None]
     if missing:
-        raise DemoError(_hint(f"no module {', '.join(missing)}"))
+        raise DemoError(_missing_message(f"no module {', '.join(missing)}"))
 
 
-def _hint(what: str) -> str:
+def _missing_message(what: str) -> str:
     return f"something that it needs is not installed ({what}): pip install 'poolscope[demo]'"

@@ -18,7 +18,7 @@ class Postgres(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class GivenPostgres:
+class ExternalPostgres:
     """A server by its DSN, `postgresql://...`."""
 
     dsn: str

@@ -11,13 +11,13 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-SWING: Final = 20.0
+SWING_SECONDS: Final = 20.0
 """Seconds from one high tide to the next, and from one burst of a stream to its next."""
 
-BURST: Final = 2.0
+BURST_SECONDS: Final = 2.0
 """Seconds that a burst lasts."""
 
-TICK: Final = 0.02
+TICK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Stream:
 
     low, high, burst: requests per second at low tide, at high tide and in a burst.
     burst_at: seconds from the beginning of each swing to its burst.
-    most: requests on their way at once; those beyond are not sent.
+    max_in_flight: requests on their way at once; those beyond are not sent.
     """
 
     pool: str
@@ -37,18 +37,18 @@ class Stream:
     high: float
     burst: float
     burst_at: float
-    most: int = 48
+    max_in_flight: int = 48
 
     def in_burst(self, seconds: float) -> bool:
         """Whether a burst is on, `seconds` after the load began."""
-        return self.burst_at <= seconds % SWING < self.burst_at + BURST
+        return self.burst_at <= seconds % SWING_SECONDS < self.burst_at + BURST_SECONDS
 
     def rate(self, seconds: float) -> float:
         """Return the requests per second, `seconds` after the load began."""
         if self.in_burst(seconds):
             return self.burst
         # Each stream has its high tide half a swing after its burst.
-        tide = math.sin((seconds - self.burst_at) * math.tau / SWING - math.tau / 4)
+        tide = math.sin((seconds - self.burst_at) * math.tau / SWING_SECONDS - math.tau / 4)
         return self.low + (self.high - self.low) * (1 + tide) / 2
 
 
@@ -67,17 +67,17 @@ class Load:
     def __init__(self, service: str, streams: Sequence[Stream] = STREAMS) -> None:
         self._service = URL(service)
         self._streams = streams
-        self._ended = False
+        self._stopped = False
         self._seconds = 0.0
-        self._on_their_way = dict.fromkeys(streams, 0)
+        self._in_flight = dict.fromkeys(streams, 0)
 
     def bursts(self) -> list[str]:
         """Return the names of the pools that a burst is on now."""
         return [s.pool for s in self._streams if s.in_burst(self._seconds)]
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Send no more; `run` returns when all that were sent are answered."""
-        self._ended = True
+        self._stopped = True
 
     async def run(self) -> None:
         """Send requests until `end` is called."""
@@ -88,17 +88,17 @@ class Load:
         ):
             clock = asyncio.get_running_loop().time
             began, owed = clock(), dict.fromkeys(self._streams, 0.0)
-            while not self._ended:
+            while not self._stopped:
                 now = clock() - began
                 passed, self._seconds = now - self._seconds, now
                 for stream in self._streams:
                     owed[stream] += stream.rate(now) * passed
                     due = int(owed[stream])
                     owed[stream] -= due
-                    for _ in range(min(due, stream.most - self._on_their_way[stream])):
-                        self._on_their_way[stream] += 1
+                    for _ in range(min(due, stream.max_in_flight - self._in_flight[stream])):
+                        self._in_flight[stream] += 1
                         requests.create_task(self._send(session, stream))
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(TICK_SECONDS)
 
     async def _send(self, session: aiohttp.ClientSession, stream: Stream) -> None:
         try:
@@ -108,4 +108,4 @@ class Load:
             # One caller that gives up, like those who get a 503; the metrics tell of both.
             pass
         finally:
-            self._on_their_way[stream] -= 1
+            self._in_flight[stream] -= 1

@@ -8,25 +8,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-KEPT: Final = 6
+KEPT_LINES: Final = 6
 """Lines, the last ones."""
 
 
-class Keeping(logging.Handler):
+class TailHandler(logging.Handler):
     """Keeps the last lines."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: deque[str] = deque(maxlen=KEPT)
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
 
 
 @contextmanager
-def kept_log() -> Iterator[Sequence[str]]:
+def capture_log() -> Iterator[Sequence[str]]:
     """Keep what is logged from going anywhere else; yields the lines."""
-    logger, handler = logging.getLogger("poolscope"), Keeping()
+    logger, handler = logging.getLogger("poolscope"), TailHandler()
     propagated = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False

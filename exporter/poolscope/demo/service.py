@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 import poolscope
 from poolscope.demo.external_postgres import Postgres
 
-PATIENCE: Final = 0.5
+POOL_TIMEOUT: Final = 0.5
 """Seconds that a caller waits for a connection, in each of the pools."""
 
 ORDER_TOTAL: Final = 25
@@ -64,7 +64,7 @@ class Pools:
 POOLS: Final = web.AppKey("pools", Pools)
 
 
-async def prepare(postgres: Postgres) -> None:
+async def create_tables(postgres: Postgres) -> None:
     """Make the tables, if they are not there."""
     connection = await asyncpg.connect(postgres.dsn)
     try:
@@ -81,14 +81,14 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
             postgres.sqlalchemy_url("psycopg"),
             pool_size=4,
             max_overflow=2,
-            pool_timeout=PATIENCE,
+            pool_timeout=POOL_TIMEOUT,
         )
         stack.callback(orders.dispose)
         billing = create_async_engine(
             postgres.sqlalchemy_url("asyncpg"),
             pool_size=3,
             max_overflow=2,
-            pool_timeout=PATIENCE,
+            pool_timeout=POOL_TIMEOUT,
         )
         stack.push_async_callback(billing.dispose)
         reports = await stack.enter_async_context(
@@ -97,7 +97,7 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
         upstream = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=8),
-                timeout=aiohttp.ClientTimeout(total=5, connect=PATIENCE),
+                timeout=aiohttp.ClientTimeout(total=5, connect=POOL_TIMEOUT),
             )
         )
         pools = Pools(orders, billing, reports, upstream)
@@ -109,7 +109,7 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
 @asynccontextmanager
 async def serve(pools: Pools) -> AsyncIterator[str]:
     """Serve on a free port of the loopback interface, and return the address."""
-    app = web.Application(middlewares=[_saturated])
+    app = web.Application(middlewares=[_answer_pool_timeouts])
     app[POOLS] = pools
     app.add_routes(
         [
@@ -132,7 +132,7 @@ async def serve(pools: Pools) -> AsyncIterator[str]:
 
 
 @web.middleware
-async def _saturated(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_pool_timeouts(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer 503 if no connection came free in time, as a good service does."""
     try:
         return await handler(request)
@@ -172,7 +172,7 @@ async def open_invoices(request: web.Request) -> web.Response:
 
 async def daily_report(request: web.Request) -> web.Response:
     """asyncpg."""
-    async with request.app[POOLS].reports.acquire(timeout=PATIENCE) as connection:
+    async with request.app[POOLS].reports.acquire(timeout=POOL_TIMEOUT) as connection:
         total = await connection.fetchval(DAILY_REPORT)
     return web.json_response({"total": total})
 

@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Final, Self
 
 # Where there is no SIGHUP, no terminal can go away.
-SIGNALS: Final = tuple(
+STOP_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
@@ -21,12 +21,12 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __enter__(self) -> Self:
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             if not _ignored_by_nohup(number):
-                signal.signal(number, self._ask)
+                signal.signal(number, self._request)
         return self
 
     def __exit__(
@@ -35,11 +35,11 @@ class Stop:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
 
 
 def _ignored_by_nohup(number: signal.Signals) -> bool:

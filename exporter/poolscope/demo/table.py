@@ -13,12 +13,12 @@ from rich.text import Text
 
 from poolscope import Snapshot
 
-BAR: Final = 8
+BAR_WIDTH: Final = 8
 
-HISTORY: Final = 80
+HISTORY_WIDTH: Final = 80
 """Refreshes that are shown of the past, one character each, if there is room."""
 
-WIDE: Final = 100
+FULL_WIDTH: Final = 100
 """Columns that it takes to show everything."""
 
 
@@ -37,17 +37,17 @@ class Glyphs:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table; `spare` is one that a narrow terminal does without."""
+    """A column of the table; `optional` is one that a narrow terminal does without."""
 
     title: str
     cell: Callable[[Snapshot, Glyphs], Text]
     justify: Literal["left", "right"] = "right"
-    spare: bool = False
+    optional: bool = False
 
 
-def pools_table(snapshots: Sequence[Snapshot], glyphs: Glyphs, width: int = WIDE) -> Table:
+def pools_table(snapshots: Sequence[Snapshot], glyphs: Glyphs, width: int = FULL_WIDTH) -> Table:
     """Return one row for each pool, in less than 100 columns, or in 80 if `width` is less."""
-    columns = [column for column in COLUMNS if width >= WIDE or not column.spare]
+    columns = [column for column in COLUMNS if width >= FULL_WIDTH or not column.optional]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column.title, no_wrap=True, justify=column.justify)
@@ -56,7 +56,7 @@ def pools_table(snapshots: Sequence[Snapshot], glyphs: Glyphs, width: int = WIDE
     return table
 
 
-def style_of(pool: Snapshot) -> str:
+def pool_style(pool: Snapshot) -> str:
     """Return red if callers wait, yellow if the next one will or nearly will, else green."""
     if pool.waiting:
         return "red"
@@ -64,8 +64,8 @@ def style_of(pool: Snapshot) -> str:
 
 
 def _bar(pool: Snapshot, glyphs: Glyphs) -> str:
-    full = round(BAR * utilization(pool))
-    return glyphs.full * full + glyphs.empty * (BAR - full)
+    full = round(BAR_WIDTH * utilization(pool))
+    return glyphs.full * full + glyphs.empty * (BAR_WIDTH - full)
 
 
 def utilization(pool: Snapshot) -> float:
@@ -95,13 +95,15 @@ def _number(field: str, style: str = "") -> Callable[[Snapshot, Glyphs], Text]:
 COLUMNS: Final = (
     Column("pool", lambda pool, _: Text(pool.name, "bold"), "left"),
     Column("kind", lambda pool, _: Text(pool.kind, "dim"), "left"),
-    Column("", lambda pool, glyphs: Text(_bar(pool, glyphs), style_of(pool)), "left", spare=True),
-    Column("in\nuse", lambda pool, _: Text(f"{pool.in_use}/{pool.limit:g}", style_of(pool))),
+    Column(
+        "", lambda pool, glyphs: Text(_bar(pool, glyphs), pool_style(pool)), "left", optional=True
+    ),
+    Column("in\nuse", lambda pool, _: Text(f"{pool.in_use}/{pool.limit:g}", pool_style(pool))),
     Column("idle", _number("idle")),
     Column("wait", _number("waiting", "bold red")),
     Column("peak", _number("in_use_peak")),
     Column("acquired", _number("acquired")),
-    Column("waited", _number("waited", "yellow"), spare=True),
+    Column("waited", _number("waited", "yellow"), optional=True),
     Column("timed\nout", _number("timed_out", "red")),
     Column("reused", lambda pool, _: Text(_share(pool.reused, pool.acquired))),
     Column("hold\nms", lambda pool, _: Text(_mean(pool.in_use_seconds, pool.acquired))),
@@ -110,11 +112,11 @@ COLUMNS: Final = (
 
 
 @dataclass
-class History:
+class UtilizationHistory:
     """How full the pools were at the last refreshes, as a line of small bars for each."""
 
     glyphs: Glyphs
-    width: int = HISTORY
+    width: int = HISTORY_WIDTH
     _bars: dict[str, deque[tuple[str, str]]] = field(default_factory=dict)
 
     def add(self, snapshots: Iterable[Snapshot]) -> None:
@@ -122,7 +124,7 @@ class History:
         highest = len(self.glyphs.steps) - 1
         for pool in snapshots:
             bars = self._bars.setdefault(pool.name, deque(maxlen=self.width))
-            bars.append((self.glyphs.steps[round(highest * utilization(pool))], style_of(pool)))
+            bars.append((self.glyphs.steps[round(highest * utilization(pool))], pool_style(pool)))
 
     def table(self) -> Table:
         """Return one row for each pool, now at the right."""

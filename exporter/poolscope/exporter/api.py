@@ -50,7 +50,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
                 **_pool(report, view.fullest),
                 "holders": [_hold(hold) for hold in holds[report.pool, report.kind]],
                 "processes": processes[report.pool, report.kind],
-                "history": history.of((report.pool, report.kind)),
+                "history": history.columns((report.pool, report.kind)),
                 "servers": _seen_by_servers(report.pool, scrape.servers),
             }
             for report in view.reports

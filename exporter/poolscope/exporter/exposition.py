@@ -13,7 +13,7 @@ from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 from poolscope.watching.collector import collected, metric_of
 
 
-class _Exposed:
+class _ScrapeRegistry:
     """Stands in the place of a registry, for one scrape."""
 
     def __init__(self, scrape: Scrape) -> None:
@@ -37,4 +37,4 @@ class _Exposed:
 def expose(scrape: Scrape, accept: str) -> tuple[bytes, str]:
     """Return the metrics and their content type, of those that the header `accept` allows."""
     encode, content_type = choose_encoder(accept)
-    return encode(_Exposed(scrape)), content_type
+    return encode(_ScrapeRegistry(scrape)), content_type

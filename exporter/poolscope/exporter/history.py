@@ -11,8 +11,8 @@ from typing import Final
 from poolscope.fleet.fleet import Key, View
 from poolscope.ledger.state import Clock
 
-LASTS: Final = 600.0
-EVERY: Final = 4.0
+HISTORY_SECONDS: Final = 600.0
+SAMPLE_INTERVAL: Final = 4.0
 """Seconds: how far back it goes, and how far apart what it keeps is at least."""
 
 
@@ -45,11 +45,11 @@ class History:
         self._clock = clock
         self._samples: deque[_Sample] = deque()
 
-    def note(self, view: View) -> None:
+    def record(self, view: View) -> None:
         """Keep what this look has seen, if it is time to."""
         now = self._clock()
         last = self._samples[-1] if self._samples else None
-        if last is not None and now - last.at < EVERY:
+        if last is not None and now - last.at < SAMPLE_INTERVAL:
             return
         sums: dict[Key, Three] = {}
         changes: dict[Key, Three] = {}
@@ -63,10 +63,10 @@ class History:
             else:
                 changes[key] = reading.in_use, reading.waiting, 0.0
         self._samples.append(_Sample(now, sums, changes))
-        while now - self._samples[0].at > LASTS:
+        while now - self._samples[0].at > HISTORY_SECONDS:
             self._samples.popleft()
 
-    def of(self, key: Key) -> dict[str, list[float]]:
+    def columns(self, key: Key) -> dict[str, list[float]]:
         """Return columns, the oldest first; `seconds_ago` is when each interval has ended."""
         now = self._clock()
         # A copy, as looks are taken in another thread.

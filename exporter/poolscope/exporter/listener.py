@@ -14,14 +14,14 @@ from typing import Final
 from aiohttp import web
 
 from poolscope.exporter.auth import BasicAuth
-from poolscope.exporter.web_config import Clients, WebConfig, load
+from poolscope.exporter.web_config import ClientPolicy, WebConfig, load
 
 logger = logging.getLogger("poolscope.exporter")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Signature = tuple[tuple[int, ...] | None, ...]
 
-BACKLOG: Final = 128
+LISTEN_BACKLOG: Final = 128
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -31,13 +31,13 @@ def bind(host: str, port: int) -> socket.socket:
     addresses = sorted({(family, address) for family, _, _, _, address in found})
     for family, address in addresses[:-1]:
         try:
-            return _bound(family, address)
+            return _bind_address(family, address)
         except OSError:
             continue  # the last one says why
-    return _bound(*addresses[-1])
+    return _bind_address(*addresses[-1])
 
 
-def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+def _bind_address(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,14 +45,14 @@ def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.setblocking(False)
         bound.bind(address)
-        bound.listen(BACKLOG)
+        bound.listen(LISTEN_BACKLOG)
     except BaseException:
         bound.close()
         raise
     return bound
 
 
-async def _a_second() -> None:
+async def _wait_one_second() -> None:
     await asyncio.sleep(1.0)
 
 
@@ -68,23 +68,23 @@ class Listener:
         self,
         bound: socket.socket,
         path: Path | None = None,
-        tick: Callable[[], Awaitable[object]] = _a_second,
+        tick: Callable[[], Awaitable[object]] = _wait_one_second,
     ) -> None:
         self._socket = bound
         self._path = path
         self._tick = tick
         self._config = WebConfig()
         self._auth = BasicAuth()
-        self._clients: weakref.WeakKeyDictionary[SSLContext, Clients | None] = (
+        self._policies: weakref.WeakKeyDictionary[SSLContext, ClientPolicy | None] = (
             weakref.WeakKeyDictionary()
         )
         self._runner: web.BaseRunner | None = None
         self._site: _Site | None = None
-        self._polling: asyncio.Task[None] | None = None
-        self._loading = asyncio.Lock()
-        self._loaded: Signature = ()
-        self._seen: Signature = ()
-        self._said: tuple[Signature, str] | None = None
+        self._poll_task: asyncio.Task[None] | None = None
+        self._load_lock = asyncio.Lock()
+        self._loaded_signature: Signature = ()
+        self._seen_signature: Signature = ()
+        self._last_error: tuple[Signature, str] | None = None
 
     @property
     def url(self) -> str:
@@ -95,7 +95,7 @@ class Listener:
 
     def install(self, app: web.Application) -> None:
         """Let nobody reach the application who may not; before it is set up."""
-        app.middlewares.append(self._guard)
+        app.middlewares.append(self._check_access)
         app.on_response_prepare.append(self._add_headers)
 
     async def start(self, runner: web.AppRunner) -> None:
@@ -103,64 +103,64 @@ class Listener:
         self._runner = runner
         await self._load()
         if self._path is not None:
-            self._polling = asyncio.create_task(self._poll())
+            self._poll_task = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
         """Listen no more; whoever is connected stays so until the runner ends."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+        if self._poll_task is not None:
+            self._poll_task.cancel()
+            await asyncio.gather(self._poll_task, return_exceptions=True)
         if self._site is not None:
             await self._site.stop()
             self._site = None
         self._socket.close()
 
-    async def look(self) -> None:
+    async def reload_if_changed(self) -> None:
         """Load the files again if they are others, and the same as at the last look."""
-        async with self._loading:
+        async with self._load_lock:
             # One that is being written is not read: an empty file would open the door.
-            before = self._seen
-            self._seen = await asyncio.to_thread(_signature, self._config.files)
-            if self._seen == before != self._loaded:
+            before = self._seen_signature
+            self._seen_signature = await asyncio.to_thread(_signature, self._config.files)
+            if self._seen_signature == before != self._loaded_signature:
                 await self._reload()
 
     async def _poll(self) -> None:
         while True:
             await self._tick()
-            await self.look()
+            await self.reload_if_changed()
 
     async def _reload(self) -> None:
         try:
             await self._load()
         except Exception as error:
-            said = self._seen, str(error)
-            if said != self._said:
+            said = self._seen_signature, str(error)
+            if said != self._last_error:
                 logger.error("kept what was loaded before: %s", error)
-            self._said = said
+            self._last_error = said
         else:
-            self._said = None
+            self._last_error = None
             logger.info("loaded %s again", self._path)
 
     async def _load(self) -> None:
         before, config = self._config, WebConfig()
         seen: Signature = ()
         if self._path is not None:
-            config, seen = await asyncio.to_thread(_settled, self._path, before.files)
+            config, seen = await asyncio.to_thread(_load_stable, self._path, before.files)
         # What is asked of those who come stands before they can.
-        self._adopt(config)
+        self._apply(config)
         if self._site is None or config.context is not before.context:
             try:
                 await self._serve(config.context)
             except BaseException:
-                self._adopt(before)
+                self._apply(before)
                 raise
-        self._loaded = self._seen = seen
+        self._loaded_signature = self._seen_signature = seen
 
-    def _adopt(self, config: WebConfig) -> None:
+    def _apply(self, config: WebConfig) -> None:
         self._config = config
-        self._auth.use(config.users)
+        self._auth.set_users(config.users)
         if config.context is not None:
-            self._clients[config.context] = config.clients
+            self._policies[config.context] = config.client_policy
 
     async def _serve(self, context: SSLContext | None) -> None:
         if self._runner is None:
@@ -172,19 +172,19 @@ class Listener:
             await before.stop()
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         context = request.get_extra_info("sslcontext")
-        clients = self._clients.get(context) if context is not None else None
+        policy = self._policies.get(context) if context is not None else None
         response: web.StreamResponse | None
-        if clients != self._config.clients:
+        if policy != self._config.client_policy:
             # It was connected when others were let in.
             text = "421: the configuration has changed; connect again\n"
             response = web.Response(status=421, text=text)
-        elif clients is not None and not clients.allow(request.get_extra_info("peercert")):
+        elif policy is not None and not policy.allows(request.get_extra_info("peercert")):
             text = "403: no name of the certificate is among client_allowed_sans\n"
             response = web.Response(status=403, text=text)
         else:
-            response = await self._auth.refusal(request)
+            response = await self._auth.check_request(request)
         if response is None:
             response = await handler(request)
         if context is not self._config.context:
@@ -202,7 +202,7 @@ class _Site:
         self, runner: web.BaseRunner, own: socket.socket, context: SSLContext | None
     ) -> None:
         self._socket = own
-        self._site = web.SockSite(runner, own, ssl_context=context, backlog=BACKLOG)
+        self._site = web.SockSite(runner, own, ssl_context=context, backlog=LISTEN_BACKLOG)
 
     async def start(self) -> None:
         try:
@@ -219,7 +219,7 @@ class _Site:
         self._socket.close()
 
 
-def _settled(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
+def _load_stable(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
     """Load the file; the signature is older than that, so that no change goes unnoticed."""
     while True:
         seen = _signature(expected)
@@ -230,10 +230,10 @@ def _settled(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signatu
 
 
 def _signature(paths: tuple[Path, ...]) -> Signature:
-    return tuple(_stamp(path) for path in paths)
+    return tuple(_file_signature(path) for path in paths)
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _file_signature(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:

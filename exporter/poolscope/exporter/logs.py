@@ -7,22 +7,22 @@ import logging
 from datetime import UTC, datetime
 
 
-class Text(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """One line: the time, the level, the message; and, of an error, where it was."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - its base's
-        return _time(record)
+        return _timestamp(record)
 
 
-class Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object on each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": _time(record),
+            "time": _timestamp(record),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             **getattr(record, "poolscope", {}),
@@ -32,17 +32,17 @@ class Json(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-FORMATS = {"text": Text, "json": Json}
+FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
 
 
-def configure(level: str, format_name: str) -> None:
+def configure_logging(level: str, format_name: str) -> None:
     """Let the log go to stderr."""
     handler = logging.StreamHandler()
-    handler.setFormatter(FORMATS[format_name]())
+    handler.setFormatter(FORMATTERS[format_name]())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # It logs each request, and whatever nonsense clients send.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
 
 
-def _time(record: logging.LogRecord) -> str:
+def _timestamp(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

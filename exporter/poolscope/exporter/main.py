@@ -22,7 +22,7 @@ from poolscope.fleet.fleet import Fleet
 
 logger = logging.getLogger("poolscope.exporter")
 
-LARGEST_LINE: Final = 8190
+MAX_LINE_BYTES: Final = 8190
 """Bytes of a request's line, and of one of its headers."""
 
 
@@ -71,16 +71,16 @@ async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[A
         raise ServerError(
             f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
         ) from error
-    app = exporter.application(options.metrics_path)
+    app = exporter.make_application(options.metrics_path)
     listener.install(app)
     runner = web.AppRunner(
         app,
         access_log=None,
-        max_line_size=LARGEST_LINE,
-        max_field_size=LARGEST_LINE,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
         shutdown_timeout=2.0,
     )
-    looking = asyncio.create_task(exporter.keep_looking())
+    refreshing = asyncio.create_task(exporter.refresh_repeatedly())
     try:
         await runner.setup()
         await listener.start(runner)
@@ -92,7 +92,7 @@ async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[A
     except WebConfigError as error:
         raise ServerError(str(error)) from error
     finally:
-        looking.cancel()
+        refreshing.cancel()
         await listener.close()
         await asyncio.gather(*(each.close() for each in probes))
         await runner.cleanup()

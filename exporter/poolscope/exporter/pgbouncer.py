@@ -12,11 +12,11 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 
 from poolscope.exporter.dsn import label
-from poolscope.exporter.postgres import APPLICATION
+from poolscope.exporter.postgres import APPLICATION_NAME
 from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 
-CONSOLE: Final = "pgbouncer"
+ADMIN_DATABASE: Final = "pgbouncer"
 """The database that is no database: who connects to it can ask about the others."""
 
 Row = dict[str, str]
@@ -41,30 +41,33 @@ class PgBouncerProbe:
             # Its message repeats what it does not like.
             raise ValueError("not a DSN: libpq does not accept it") from None
 
-    def nothing(self) -> BouncerReading:
+    def down_reading(self) -> BouncerReading:
         return BouncerReading(self.label)
 
     async def ask(self) -> BouncerReading:
         """Raises ProbeError with what PgBouncer or libpq says, OSError, or an error of psycopg."""
         try:
-            console = await self._connected()
-            pools = await _show(console, "POOLS")
-            lists = await _show(console, "LISTS")
-            config = await _show(console, "CONFIG")
+            console = await self._open_console()
+            pools = await _run_show(console, "POOLS")
+            lists = await _run_show(console, "LISTS")
+            config = await _run_show(console, "CONFIG")
         except psycopg.OperationalError as error:
             self.terminate()
             raise ProbeError(str(error)) from error
         except BaseException:
             self.terminate()
             raise
-        return reading_of(self.label, pools, lists, config)
+        return parse_reading(self.label, pools, lists, config)
 
-    async def _connected(self) -> PGconn:
-        if self._connection is None or not _alive(self._connection.pgconn):
+    async def _open_console(self) -> PGconn:
+        if self._connection is None or not _is_alive(self._connection.pgconn):
             self.terminate()
             try:
                 self._connection = await psycopg.AsyncConnection.connect(
-                    self._dsn, autocommit=True, dbname=CONSOLE, application_name=APPLICATION
+                    self._dsn,
+                    autocommit=True,
+                    dbname=ADMIN_DATABASE,
+                    application_name=APPLICATION_NAME,
                 )
             except BaseException as error:
                 # The socket of an attempt that is given up is open for as long as these are there.
@@ -78,7 +81,7 @@ class PgBouncerProbe:
             connection.pgconn.finish()
 
 
-def _alive(console: PGconn) -> bool:
+def _is_alive(console: PGconn) -> bool:
     """Tell whether the other side has not hung up; that is read, not noticed."""
     try:
         console.consume_input()
@@ -87,7 +90,7 @@ def _alive(console: PGconn) -> bool:
     return console.status == ConnStatus.OK
 
 
-async def _show(console: PGconn, what: str) -> list[Row]:
+async def _run_show(console: PGconn, what: str) -> list[Row]:
     """
     Return the rows of `SHOW what`.
 
@@ -98,7 +101,7 @@ async def _show(console: PGconn, what: str) -> list[Row]:
     rows: list[Row] = []
     while True:
         while console.is_busy():
-            await _readable(console.socket)
+            await _wait_until_readable(console.socket)
             console.consume_input()
         result = console.get_result()
         if result is None:
@@ -115,7 +118,7 @@ async def _show(console: PGconn, what: str) -> list[Row]:
         ]
 
 
-async def _readable(socket: int) -> None:
+async def _wait_until_readable(socket: int) -> None:
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(socket, readable.set)
@@ -125,41 +128,42 @@ async def _readable(socket: int) -> None:
         loop.remove_reader(socket)
 
 
-def reading_of(
+def parse_reading(
     server: str, pools: list[Row], lists: list[Row], config: list[Row]
 ) -> BouncerReading:
     """Return what these rows of the console say; what a version has not is 0."""
-    used = {row.get("list"): _number(row.get("items")) for row in lists}
+    used = {row.get("list"): _parse_number(row.get("items")) for row in lists}
     settings = {row.get("key"): row.get("value") for row in config}
     return BouncerReading(
         server,
         up=True,
-        client_limit=_number(settings.get("max_client_conn")),
-        pool_size=_number(settings.get("default_pool_size")),
+        client_limit=_parse_number(settings.get("max_client_conn")),
+        pool_size=_parse_number(settings.get("default_pool_size")),
         clients=used.get("used_clients", 0),
         servers=used.get("used_servers", 0),
-        pools=tuple(_pool(row) for row in pools if row.get("database") != CONSOLE),
+        pools=tuple(_parse_pool(row) for row in pools if row.get("database") != ADMIN_DATABASE),
     )
 
 
-def _pool(row: Row) -> BouncerPool:
+def _parse_pool(row: Row) -> BouncerPool:
     return BouncerPool(
         database=row.get("database", ""),
         user=row.get("user", ""),
-        clients=_side(row, "cl_"),
-        servers=_side(row, "sv_"),
-        oldest_wait_seconds=_number(row.get("maxwait")) + _number(row.get("maxwait_us")) / 1e6,
+        clients=_parse_side(row, "cl_"),
+        servers=_parse_side(row, "sv_"),
+        oldest_wait_seconds=_parse_number(row.get("maxwait"))
+        + _parse_number(row.get("maxwait_us")) / 1e6,
     )
 
 
-def _side(row: Row, prefix: str) -> dict[str, int]:
+def _parse_side(row: Row, prefix: str) -> dict[str, int]:
     """Return all that a row has of one side, whatever the version calls it."""
     return {
-        name.removeprefix(prefix): _number(value)
+        name.removeprefix(prefix): _parse_number(value)
         for name, value in row.items()
         if name.startswith(prefix)
     }
 
 
-def _number(text: str | None) -> int:
+def _parse_number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() else 0

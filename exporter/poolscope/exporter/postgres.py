@@ -10,11 +10,11 @@ from poolscope.exporter.dsn import label
 from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 
-APPLICATION: Final = "poolscope exporter"
+APPLICATION_NAME: Final = "poolscope exporter"
 
 # In a transaction, as a PgBouncer may give each statement outside of one to another server, and
 # takes no statement_timeout when a client connects.
-BEGIN: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '2500ms'"
+BEGIN_READ_ONLY: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '2500ms'"
 
 # Who may not see the sessions of others (no pg_monitor) is not told their state, and neither that
 # they are of clients. Those have a database and a user, which most of the server's own have not.
@@ -57,14 +57,14 @@ class PostgresProbe:
         self._dsn = dsn
         self._connection: Any = None
 
-    def nothing(self) -> ServerReading:
+    def down_reading(self) -> ServerReading:
         return ServerReading(self.label)
 
     async def ask(self) -> ServerReading:
         """Raises ProbeError with what the server says, OSError, or an error of asyncpg."""
         try:
-            connection = await self._connected()
-            await connection.execute(BEGIN)
+            connection = await self._open_connection()
+            await connection.execute(BEGIN_READ_ONLY)
             rows = await connection.fetch(QUERY)
             await connection.execute("COMMIT")
         except asyncpg.PostgresError as error:
@@ -74,14 +74,14 @@ class PostgresProbe:
             # Also of one that is cancelled: asyncpg would go on, and ask the server to cancel.
             self.terminate()
             raise
-        return _reading(self.label, rows)
+        return _parse_rows(self.label, rows)
 
-    async def _connected(self) -> Any:
+    async def _open_connection(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
                 self._dsn,
                 statement_cache_size=0,
-                server_settings={"application_name": APPLICATION},
+                server_settings={"application_name": APPLICATION_NAME},
             )
         return self._connection
 
@@ -91,7 +91,7 @@ class PostgresProbe:
             connection.terminate()
 
 
-def _reading(server: str, rows: list[Any]) -> ServerReading:
+def _parse_rows(server: str, rows: list[Any]) -> ServerReading:
     fields = "database", "user", "application", "state", "count", "oldest_seconds"
     return ServerReading(
         server,

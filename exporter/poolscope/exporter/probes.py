@@ -12,12 +12,12 @@ logger = logging.getLogger("poolscope.exporter")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-INTERVAL: Final = 5.0
-TIMEOUT: Final = 3.0
-CLOSING: Final = 1.0
+PROBE_INTERVAL: Final = 5.0
+PROBE_TIMEOUT: Final = 3.0
+CLOSE_TIMEOUT: Final = 1.0
 """Seconds after which a probe that does not end is left alone."""
 
-LONGEST_REASON: Final = 300
+MAX_REASON_LENGTH: Final = 300
 
 
 class ProbeError(Exception):
@@ -34,7 +34,7 @@ class Probe(Protocol[R_co]):
     @property
     def label(self) -> str: ...
 
-    def nothing(self) -> R_co:
+    def down_reading(self) -> R_co:
         """Return the reading of a server that did not answer."""
 
     async def ask(self) -> R_co:
@@ -56,8 +56,8 @@ class Probes(Generic[R]):
     def __init__(
         self,
         probes: Sequence[Probe[R]],
-        interval: float = INTERVAL,
-        timeout: float = TIMEOUT,
+        interval: float = PROBE_INTERVAL,
+        timeout: float = PROBE_TIMEOUT,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Raise ValueError if two probes have one label."""
@@ -69,7 +69,7 @@ class Probes(Generic[R]):
         self._interval = interval
         self._timeout = timeout
         self._pause = pause
-        self._readings = {label: probe.nothing() for label, probe in self._probes.items()}
+        self._readings = {label: probe.down_reading() for label, probe in self._probes.items()}
         self._failing: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -79,28 +79,30 @@ class Probes(Generic[R]):
 
     def start(self) -> None:
         """Begin to ask, in tasks of the running loop."""
-        self._tasks = [asyncio.create_task(self._repeat(probe)) for probe in self._probes.values()]
+        self._tasks = [
+            asyncio.create_task(self._ask_repeatedly(probe)) for probe in self._probes.values()
+        ]
 
     async def close(self) -> None:
-        """Ask no more, and drop all connections; takes no longer than `CLOSING`."""
+        """Ask no more, and drop all connections; takes no longer than `CLOSE_TIMEOUT`."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=CLOSING)
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         for probe in self._probes.values():
             probe.terminate()
         # Transports close their sockets in the next round of the loop.
         await asyncio.sleep(0)
 
-    async def _repeat(self, probe: Probe[R]) -> None:
+    async def _ask_repeatedly(self, probe: Probe[R]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + self._interval
-            await self._once(probe)
+            await self._ask_once(probe)
             await self._pause(max(0.0, due - loop.time()))
 
-    async def _once(self, probe: Probe[R]) -> None:
+    async def _ask_once(self, probe: Probe[R]) -> None:
         try:
             async with asyncio.timeout(self._timeout) as limit:
                 reading = await probe.ask()
@@ -109,21 +111,21 @@ class Probes(Generic[R]):
             if task is None or task.cancelling():
                 raise
             # A library has cancelled something of its own, which must not end the task.
-            self._failed(probe, "CancelledError")
+            self._record_failure(probe, "CancelledError")
         except Exception as error:
             late = f"no answer within {self._timeout:g} s"
-            self._failed(probe, late if limit.expired() else reason(error))
+            self._record_failure(probe, late if limit.expired() else describe_error(error))
         else:
-            self._answered(probe, reading)
+            self._record_answer(probe, reading)
 
-    def _failed(self, probe: Probe[R], why: str) -> None:
-        self._readings[probe.label] = probe.nothing()
+    def _record_failure(self, probe: Probe[R], why: str) -> None:
+        self._readings[probe.label] = probe.down_reading()
         if probe.label not in self._failing:
             self._failing.add(probe.label)
             extra = {"event": "server-down", "server": probe.label, "reason": why}
             logger.warning("%s does not answer: %s", probe.label, why, extra={"poolscope": extra})
 
-    def _answered(self, probe: Probe[R], reading: R) -> None:
+    def _record_answer(self, probe: Probe[R], reading: R) -> None:
         self._readings[probe.label] = reading
         if probe.label in self._failing:
             self._failing.remove(probe.label)
@@ -131,7 +133,7 @@ class Probes(Generic[R]):
             logger.info("%s answers again", probe.label, extra={"poolscope": extra})
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """
     Return in one line why there was no answer.
 
@@ -144,4 +146,4 @@ def reason(error: Exception) -> str:
         text = error.strerror or str(error)
     else:
         text = ""
-    return " ".join(text.split())[:LONGEST_REASON] or type(error).__name__
+    return " ".join(text.split())[:MAX_REASON_LENGTH] or type(error).__name__

@@ -16,12 +16,12 @@ from poolscope.exporter.strict_yaml import StrictYamlError, parse, printable_key
 T = TypeVar("T")
 
 SECTIONS: Final = ("tls_server_config", "http_server_config", "basic_auth_users")
-TLS: Final = (
+TLS_KEYS: Final = (
     "cert_file", "key_file", "client_auth_type", "client_ca_file", "client_allowed_sans",
     "min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites",
     "curve_preferences",
 )  # fmt: skip
-HEADERS: Final[dict[str, tuple[str, ...]]] = {
+ALLOWED_HEADERS: Final[dict[str, tuple[str, ...]]] = {
     "Content-Security-Policy": (),
     "Strict-Transport-Security": (),
     "X-Content-Type-Options": ("nosniff",),
@@ -30,7 +30,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Those that the toolkit allows, with their values where these are limited."""
 
-REFUSED: Final = {
+REFUSED_KEYS: Final = {
     "rate_limit": "is not supported; leave it out",
     "tls_server_config.cert": "cannot be in this file; name its file with cert_file",
     "tls_server_config.key": "cannot be in this file; name its file with key_file",
@@ -41,12 +41,12 @@ CLIENT_AUTH: Final = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-UNVERIFIED: Final = {
+VERIFYING_ALTERNATIVES: Final = {
     "RequestClientCert": "VerifyClientCertIfGiven",
     "RequireAnyClientCert": "RequireAndVerifyClientCert",
     "RequireClientCert": "RequireAndVerifyClientCert",
 }
-VERSIONS: Final = {
+TLS_VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,
     "TLS11": ssl.TLSVersion.TLSv1_1,
     "TLS12": ssl.TLSVersion.TLSv1_2,
@@ -58,12 +58,12 @@ CURVES: Final = {
     "CurveP521": "secp521r1",
     "X25519": "X25519",
 }
-SUITES_13: Final = (
+TLS13_SUITES: Final = (
     "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
 )  # fmt: skip
 """They are always on; neither Python nor Go can choose among them."""
 
-SUITES: Final = {
+TLS12_SUITES: Final = {
     f"TLS_ECDHE_{key}_WITH_{name}": f"ECDHE-{key}-{openssl}"
     for key in ("ECDSA", "RSA")
     for name, openssl in {
@@ -75,8 +75,8 @@ SUITES: Final = {
         "CHACHA20_POLY1305_SHA256": "CHACHA20-POLY1305",
     }.items()
 }
-OLD_SUITES: Final = "ECDHE+AES:ECDHE+CHACHA20:!aNULL"
-BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+LEGACY_SUITES: Final = "ECDHE+AES:ECDHE+CHACHA20:!aNULL"
+BCRYPT_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 
 class WebConfigError(Exception):
@@ -84,25 +84,27 @@ class WebConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class ClientPolicy:
     """Which clients may connect: `authorities` is what client_ca_file holds."""
 
-    auth: ssl.VerifyMode = ssl.CERT_NONE
+    verify_mode: ssl.VerifyMode = ssl.CERT_NONE
     authorities: bytes = b""
     allowed_sans: frozenset[str] = frozenset()
 
-    def allow(self, peercert: Mapping[str, Any] | None) -> bool:
+    def allows(self, peercert: Mapping[str, Any] | None) -> bool:
         """Whether a verified certificate, as ssl describes it, has one of the names."""
         names = (peercert or {}).get("subjectAltName", ())
-        return not self.allowed_sans or any(_san(*name) in self.allowed_sans for name in names)
+        return not self.allowed_sans or any(
+            _normalized_san(*name) in self.allowed_sans for name in names
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """What a file says. Without clients and context it is plain HTTP; users have bcrypt hashes."""
+    """What a file says. Without a policy and context it is plain HTTP; users have bcrypt hashes."""
 
     files: tuple[Path, ...] = ()
-    clients: Clients | None = None
+    client_policy: ClientPolicy | None = None
     context: ssl.SSLContext | None = field(default=None, compare=False, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -111,16 +113,16 @@ class WebConfig:
 def load(path: Path) -> WebConfig:
     """Read the file, and all files that it names; raises WebConfigError."""
     try:
-        document = parse(_read(path, f"{path}"))
+        document = parse(_read_file(path, f"{path}"))
     except StrictYamlError as error:
         raise WebConfigError(f"{path}: {error}") from None
     top = _Section(path, "", document, SECTIONS)
-    tls = _Section(path, "tls_server_config", top.values.get("tls_server_config"), TLS)
-    clients, context, files = _tls(tls) if tls.values else (None, None, ())
+    tls = _Section(path, "tls_server_config", top.values.get("tls_server_config"), TLS_KEYS)
+    policy, context, files = _load_tls(tls) if tls.values else (None, None, ())
     http = top.values.get("http_server_config")
-    headers = _headers(_Section(path, "http_server_config", http, ("http2", "headers")))
-    users = _users(_Section(path, "basic_auth_users", top.values.get("basic_auth_users")))
-    return WebConfig((path, *files), clients, context, headers, users)
+    headers = _parse_headers(_Section(path, "http_server_config", http, ("http2", "headers")))
+    users = _parse_users(_Section(path, "basic_auth_users", top.values.get("basic_auth_users")))
+    return WebConfig((path, *files), policy, context, headers, users)
 
 
 class _Section:
@@ -133,63 +135,65 @@ class _Section:
         if values is None:
             values = {}
         if not isinstance(values, dict):
-            raise WebConfigError(f"{self.at()}: must be a mapping of keys to values")
+            raise WebConfigError(f"{self.location()}: must be a mapping of keys to values")
         for key in values:
             if not isinstance(key, str):
-                raise WebConfigError(f"{self.at()}: its keys are strings; put quotes around them")
-            if (refusal := REFUSED.get(f"{name}.{key}" if name else key)) is not None:
-                raise self.wrong(key, refusal)
+                raise WebConfigError(
+                    f"{self.location()}: its keys are strings; put quotes around them"
+                )
+            if (refusal := REFUSED_KEYS.get(f"{name}.{key}" if name else key)) is not None:
+                raise self.error(key, refusal)
             if known is not None and key not in known:
-                raise self.wrong(key, f"unknown key; known are {', '.join(known)}")
+                raise self.error(key, f"unknown key; known are {', '.join(known)}")
         self.given = values
         self.values = {key: value for key, value in values.items() if value is not None}
 
-    def at(self, key: str = "") -> str:
+    def location(self, key: str = "") -> str:
         where = ".".join(part for part in (self.name, printable_key(key)) if part)
         return f"{self.path}: {where}" if where else str(self.path)
 
-    def wrong(self, key: str, what: str) -> WebConfigError:
-        return WebConfigError(f"{self.at(key)}: {what}")
+    def error(self, key: str, what: str) -> WebConfigError:
+        return WebConfigError(f"{self.location(key)}: {what}")
 
     def text(self, key: str) -> str | None:
         value = self.values.get(key)
         if value is not None and not isinstance(value, str):
             quotes = "; put quotes around it" if isinstance(value, bool) else ""
-            raise self.wrong(key, f"must be a string{quotes}")
+            raise self.error(key, f"must be a string{quotes}")
         return value
 
     def texts(self, key: str) -> list[str]:
         values = self.values.get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise self.wrong(key, "must be a list of strings")
+            raise self.error(key, "must be a list of strings")
         return values
 
     def flag(self, key: str) -> bool:
         value = self.values.get(key, True)
         if not isinstance(value, bool):
-            raise self.wrong(key, "must be true or false")
+            raise self.error(key, "must be true or false")
         return value
 
     def choice(self, key: str, choices: Mapping[str, T], default: str) -> T:
-        return self.chosen(key, choices, self.text(key) or default)
+        return self.lookup(key, choices, self.text(key) or default)
 
-    def chosen(self, key: str, choices: Mapping[str, T], value: str) -> T:
+    def lookup(self, key: str, choices: Mapping[str, T], value: str) -> T:
         if value not in choices:
-            raise self.wrong(key, f"{value!r} is not one of {', '.join(choices)}")
+            raise self.error(key, f"{value!r} is not one of {', '.join(choices)}")
         return choices[value]
 
     def file(self, key: str) -> tuple[Path, bytes]:
         """Return where a file is and what it holds."""
         name = self.text(key)
         if not name:
-            raise self.wrong(key, "is missing; name a file in PEM format")
+            raise self.error(key, "is missing; name a file in PEM format")
         path = self.path.parent / name
-        return path, _read(path, f"{self.at(key)}: {path}")
+        return path, _read_file(path, f"{self.location(key)}: {path}")
 
 
-def _tls(section: _Section) -> tuple[Clients, ssl.SSLContext, tuple[Path, ...]]:
+def _load_tls(section: _Section) -> tuple[ClientPolicy, ssl.SSLContext, tuple[Path, ...]]:
     (cert, _), (key, _) = section.file("cert_file"), section.file("key_file")
-    authority, clients = _clients(section)
+    authority, policy = _load_client_policy(section)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_versions(context, section)
     _set_suites(context, section)
@@ -198,42 +202,42 @@ def _tls(section: _Section) -> tuple[Clients, ssl.SSLContext, tuple[Path, ...]]:
     if authority is not None:
         # As in Go, whoever is in the file is trusted, be it an intermediate.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_mode = clients.auth
+        context.verify_mode = policy.verify_mode
         try:
             context.load_verify_locations(authority)
         except (OSError, ValueError) as error:
             what = f"{authority}: holds no certificates in PEM format"
-            raise section.wrong("client_ca_file", what) from error
-    return clients, context, (cert, key, *([] if authority is None else [authority]))
+            raise section.error("client_ca_file", what) from error
+    return policy, context, (cert, key, *([] if authority is None else [authority]))
 
 
-def _clients(section: _Section) -> tuple[Path | None, Clients]:
+def _load_client_policy(section: _Section) -> tuple[Path | None, ClientPolicy]:
     kind = section.text("client_auth_type") or "NoClientCert"
-    if kind in UNVERIFIED:
-        what = f"{kind} does not verify, which is not supported; use {UNVERIFIED[kind]}"
-        raise section.wrong("client_auth_type", what)
-    auth = section.chosen("client_auth_type", CLIENT_AUTH, kind)
+    if kind in VERIFYING_ALTERNATIVES:
+        what = f"{kind} does not verify, which is not supported; use {VERIFYING_ALTERNATIVES[kind]}"
+        raise section.error("client_auth_type", what)
+    auth = section.lookup("client_auth_type", CLIENT_AUTH, kind)
     sans = section.texts("client_allowed_sans")
     if "client_allowed_sans" in section.values:
         if auth != ssl.CERT_REQUIRED:
             needs = "needs client_auth_type: RequireAndVerifyClientCert"
-            raise section.wrong("client_allowed_sans", needs)
+            raise section.error("client_allowed_sans", needs)
         if not sans:
-            raise section.wrong("client_allowed_sans", "must name at least one")
+            raise section.error("client_allowed_sans", "must name at least one")
     if auth == ssl.CERT_NONE:
         if "client_ca_file" in section.values:
             needs = "needs client_auth_type: RequireAndVerifyClientCert or VerifyClientCertIfGiven"
-            raise section.wrong("client_ca_file", needs)
-        return None, Clients()
+            raise section.error("client_ca_file", needs)
+        return None, ClientPolicy()
     path, authorities = section.file("client_ca_file")
-    return path, Clients(auth, authorities, frozenset(sans))
+    return path, ClientPolicy(auth, authorities, frozenset(sans))
 
 
 def _set_versions(context: ssl.SSLContext, section: _Section) -> None:
-    least = section.choice("min_version", VERSIONS, "TLS12")
-    most = section.choice("max_version", VERSIONS, "TLS13")
+    least = section.choice("min_version", TLS_VERSIONS, "TLS12")
+    most = section.choice("max_version", TLS_VERSIONS, "TLS13")
     if least > most:
-        raise section.wrong("min_version", "must not be above max_version")
+        raise section.error("min_version", "must not be above max_version")
     with warnings.catch_warnings():
         # Python deprecates 1.0 and 1.1; who names them in the file wants them.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -241,15 +245,15 @@ def _set_versions(context: ssl.SSLContext, section: _Section) -> None:
 
 
 def _set_suites(context: ssl.SSLContext, section: _Section) -> None:
-    every = {**SUITES, **dict.fromkeys(SUITES_13, "")}
+    every = {**TLS12_SUITES, **dict.fromkeys(TLS13_SUITES, "")}
     names = section.texts("cipher_suites")
-    suites = ":".join(filter(None, (section.chosen("cipher_suites", every, n) for n in names)))
+    suites = ":".join(filter(None, (section.lookup("cipher_suites", every, n) for n in names)))
     if names and not suites and context.minimum_version != ssl.TLSVersion.TLSv1_3:
         what = "names suites of TLS 1.3 only; add some of TLS 1.2, or set min_version: TLS13"
-        raise section.wrong("cipher_suites", what)
+        raise section.error("cipher_suites", what)
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
         # OpenSSL does not speak 1.0 and 1.1 above this level of security.
-        context.set_ciphers(f"{suites or OLD_SUITES}:@SECLEVEL=0")
+        context.set_ciphers(f"{suites or LEGACY_SUITES}:@SECLEVEL=0")
     elif suites:
         context.set_ciphers(suites)
     if not section.flag("prefer_server_cipher_suites"):
@@ -258,19 +262,19 @@ def _set_suites(context: ssl.SSLContext, section: _Section) -> None:
 
 def _set_curve(context: ssl.SSLContext, section: _Section) -> None:
     key = "curve_preferences"
-    curves = [section.chosen(key, CURVES, name) for name in section.texts(key)]
+    curves = [section.lookup(key, CURVES, name) for name in section.texts(key)]
     if len(curves) > 1:
-        raise section.wrong(key, "only one curve is supported; name one, or leave it out")
+        raise section.error(key, "only one curve is supported; name one, or leave it out")
     for curve in curves:
         context.set_ecdh_curve(curve)
 
 
-class _Encrypted(Exception):  # noqa: N818 - it is a password that is asked for
+class _EncryptedKeyError(Exception):
     pass
 
 
-def _no_password() -> str:
-    raise _Encrypted
+def _refuse_password() -> str:
+    raise _EncryptedKeyError
 
 
 def _load_chain(context: ssl.SSLContext, section: _Section, cert: Path, key: Path) -> None:
@@ -278,49 +282,49 @@ def _load_chain(context: ssl.SSLContext, section: _Section, cert: Path, key: Pat
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cert)
     except (OSError, ValueError) as error:
         what = f"{cert}: holds no certificate in PEM format"
-        raise section.wrong("cert_file", what) from error
+        raise section.error("cert_file", what) from error
     try:
-        context.load_cert_chain(cert, key, _no_password)
-    except _Encrypted:
+        context.load_cert_chain(cert, key, _refuse_password)
+    except _EncryptedKeyError:
         what = f"{key}: is encrypted; it must be without a password"
-        raise section.wrong("key_file", what) from None
+        raise section.error("key_file", what) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or ""
         if reason.endswith(("_MISMATCH", "NO_CERTIFICATE_ASSIGNED")):
             what = f"{key}: is not the key of the certificate in {cert}"
         elif "TOO_" in reason:
             what = f"{cert}: OpenSSL refuses it: {reason.replace('_', ' ').lower()}"
-            raise section.wrong("cert_file", what) from error
+            raise section.error("cert_file", what) from error
         else:
             what = f"{key}: holds no private key in PEM format"
-        raise section.wrong("key_file", what) from error
+        raise section.error("key_file", what) from error
 
 
-def _headers(section: _Section) -> dict[str, str]:
+def _parse_headers(section: _Section) -> dict[str, str]:
     section.flag("http2")  # whatever it says, HTTP/1.1 is what is served
     given = _Section(
-        section.path, f"{section.name}.headers", section.values.get("headers"), HEADERS
+        section.path, f"{section.name}.headers", section.values.get("headers"), ALLOWED_HEADERS
     )
     headers = {name: given.text(name) or "" for name in given.values}
     for name, value in headers.items():
-        if value and HEADERS[name]:
-            given.chosen(name, dict.fromkeys(HEADERS[name]), value)
+        if value and ALLOWED_HEADERS[name]:
+            given.lookup(name, dict.fromkeys(ALLOWED_HEADERS[name]), value)
         if not value.isprintable() or not value.isascii():
-            raise given.wrong(name, "must be one line of ASCII")
+            raise given.error(name, "must be one line of ASCII")
     return {name: value for name, value in headers.items() if value}
 
 
-def _users(section: _Section) -> dict[str, str]:
+def _parse_users(section: _Section) -> dict[str, str]:
     # One without a value is wrong too: without users, everybody may enter.
     for user, hashed in section.given.items():
         if ":" in user:
-            raise section.wrong(user, "a user's name cannot have a colon")
-        if not isinstance(hashed, str) or not BCRYPT.fullmatch(hashed):
-            raise section.wrong(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
+            raise section.error(user, "a user's name cannot have a colon")
+        if not isinstance(hashed, str) or not BCRYPT_HASH.fullmatch(hashed):
+            raise section.error(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
     return section.given
 
 
-def _read(path: Path, at: str) -> bytes:
+def _read_file(path: Path, at: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise WebConfigError(f"{at}: must be a file")
@@ -330,7 +334,7 @@ def _read(path: Path, at: str) -> bytes:
         raise WebConfigError(f"{at}: cannot be read: {why}") from error
 
 
-def _san(kind: str, value: str) -> str:
+def _normalized_san(kind: str, value: str) -> str:
     """Return a name as Go writes it."""
     if kind != "IP Address":
         return value
