@@ -169,8 +169,7 @@ def test_a_missing_extra_is_named_with_how_to_get_it(
     monkeypatch.setitem(sys.modules, name, None)
     assert main(["demo"]) == 1
     expected = (
-        f"poolscope demo: something that it needs is not installed (no module {name}): "
-        "pip install 'poolscope[demo]'\n"
+        f"poolscope demo: a library is missing (no module {name}); pip install 'poolscope[demo]'\n"
     )
     assert ("", expected) == capsys.readouterr()
 

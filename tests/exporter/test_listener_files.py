@@ -40,7 +40,9 @@ class TestFilesThatBreak:
         served = await serve(users(ann="secret"))
         await served.says("tls: 1")
         (error,) = log.errors()
-        assert error.startswith(f"kept what was loaded before: {served.path}: tls: unknown key")
+        assert error.startswith(
+            f"cannot reload, keeping the old configuration: {served.path}: tls: unknown key"
+        )
         assert 200 == (await get(served, user="ann:secret"))[0]
         assert 401 == (await get(served))[0]
 
@@ -55,7 +57,7 @@ class TestFilesThatBreak:
         for _ in range(5):
             await served.listener.reload_if_changed()
         missing = f"{served.path}: cannot be read: No such file or directory"
-        assert [f"kept what was loaded before: {missing}"] == log.errors()
+        assert [f"cannot reload, keeping the old configuration: {missing}"] == log.errors()
         served.path.write_text(users(bob="other"))
         await served.listener.reload_if_changed()
         await served.listener.reload_if_changed()
@@ -94,7 +96,7 @@ class TestFilesThatBreak:
         with monkeypatch.context() as patch:
             patch.setattr(web.SockSite, "start", fail)
             await served.says(tls())
-        assert ["kept what was loaded before: no more files"] == log.errors()
+        assert ["cannot reload, keeping the old configuration: no more files"] == log.errors()
         assert (401, 200) == (
             (await get(served))[0],
             (await get(served, user="ann:secret"))[0],
@@ -117,7 +119,7 @@ class TestLooking:
         served.path.touch()
         for _ in range(5):
             await served.listener.reload_if_changed()
-        assert [f"loaded {served.path} again"] == caplog.messages
+        assert [f"reloaded {served.path}"] == caplog.messages
 
     async def test_a_file_that_is_being_written_is_not_read(self, serve: Serve) -> None:
         served = await serve(users(ann="secret"))

@@ -138,7 +138,7 @@ class TestReadings:
         assert ("db:5432 says 3",) == probes.readings()
 
     def test_are_of_servers_with_names_of_their_own(self) -> None:
-        with pytest.raises(ValueError, match=r"\Adb:5432 is named twice\Z"):
+        with pytest.raises(ValueError, match=r"\Adb:5432 is given twice\Z"):
             Probes([Fake("other:1"), Fake(), Fake()])
 
 

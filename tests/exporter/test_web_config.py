@@ -67,18 +67,18 @@ class TestWhatIsNotInTheFormat:
             ("- a", ": must be a mapping of keys to values"),
             ("tls", ": must be a mapping of keys to values"),
             ("tls_server_config: 1", ": tls_server_config: must be a mapping of keys to values"),
-            ("yes: 1", ": its keys are strings; put quotes around them"),
+            ("yes: 1", ": keys must be strings; put quotes around them"),
             (
                 "tls_config: {}",
                 (
-                    ": tls_config: unknown key; known are tls_server_config, http_server_config, "
+                    ": tls_config: unknown key; use one of tls_server_config, http_server_config, "
                     "basic_auth_users"
                 ),
             ),
-            ("rate_limit: {}", ": rate_limit: is not supported; leave it out"),
+            ("rate_limit: {}", ": rate_limit: is not supported; remove it"),
             (
                 "http_server_config: {http3: true}",
-                ": http_server_config.http3: unknown key; known are http2, headers",
+                ": http_server_config.http3: unknown key; use one of http2, headers",
             ),
             (
                 "http_server_config: {http2: 'no'}",
@@ -87,7 +87,7 @@ class TestWhatIsNotInTheFormat:
             (
                 "http_server_config: {headers: {Server: x}}",
                 (
-                    ": http_server_config.headers.Server: unknown key; known are "
+                    ": http_server_config.headers.Server: unknown key; use one of "
                     "Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, "
                     "X-Frame-Options, X-XSS-Protection"
                 ),
@@ -117,15 +117,15 @@ class TestWhatIsNotInTheFormat:
             (f"basic_auth_users: {{'{HASH}': ann}}", f": basic_auth_users.(a key): {NOT_BCRYPT}"),
             (
                 f"basic_auth_users: {{'a:b': '{HASH}'}}",
-                ": basic_auth_users.(a key): a user's name cannot have a colon",
+                ": basic_auth_users.(a key): the name of a user must not have a colon",
             ),
             (
                 f"basic_auth_users: {{no: '{HASH}'}}",
-                ": basic_auth_users: its keys are strings; put quotes around them",
+                ": basic_auth_users: keys must be strings; put quotes around them",
             ),
             (
                 f"basic_auth_users:\n  ann: '{HASH}'\n  ann: '{HASH}'\n",
-                ": line 3: ann: is there twice; leave one of them out",
+                ": line 3: ann: appears twice; remove one of them",
             ),
             ("basic_auth_users: {ann: *hunter2}", " is not valid YAML in line 1, column 25"),
             ("basic_auth_users: {ann: !hunter2 x}", " is not valid YAML in line 1, column 25"),
@@ -134,11 +134,11 @@ class TestWhatIsNotInTheFormat:
             ("[" * 2000, " is not valid YAML"),
             ("a: !!bool hunter2", " is not valid YAML"),
             ("? [a]\n: b", " is not valid YAML in line 1, column 3"),
-            (b"a: \xff", " is not a text that YAML allows, in UTF-8"),
-            (b"a: \x00", " is not a text that YAML allows, in UTF-8"),
+            (b"a: \xff", " is not UTF-8 text that YAML allows"),
+            (b"a: \x00", " is not UTF-8 text that YAML allows"),
             (
                 "tls_server_config: {certfile: x}",
-                f": tls_server_config.certfile: unknown key; known are {KNOWN}",
+                f": tls_server_config.certfile: unknown key; use one of {KNOWN}",
             ),
             (
                 "tls_server_config: {min_version: TLS12}",
@@ -150,7 +150,7 @@ class TestWhatIsNotInTheFormat:
             ),
             (
                 "tls_server_config: {key: x}",
-                ": tls_server_config.key: cannot be in this file; name its file with key_file",
+                ": tls_server_config.key: must be in a file; name it with key_file",
             ),
         ],
     )
@@ -162,4 +162,4 @@ class TestWhatIsNotInTheFormat:
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         path = tmp_path / "none.yml"
         assert f"{path}: cannot be read: No such file or directory" == refusal(path)
-        assert f"{tmp_path}: must be a file" == refusal(tmp_path)
+        assert f"{tmp_path}: must be a regular file" == refusal(tmp_path)

@@ -121,15 +121,15 @@ class TestTls:
             (
                 "client_auth_type: RequireAnyClientCert",
                 (
-                    "client_auth_type: RequireAnyClientCert does not verify, which is not "
-                    "supported; use RequireAndVerifyClientCert"
+                    "client_auth_type: RequireAnyClientCert does not verify certificates and "
+                    "is not supported; use RequireAndVerifyClientCert"
                 ),
             ),
             (
                 "client_auth_type: RequestClientCert",
                 (
-                    "client_auth_type: RequestClientCert does not verify, which is not supported; "
-                    "use VerifyClientCertIfGiven"
+                    "client_auth_type: RequestClientCert does not verify certificates and is "
+                    "not supported; use VerifyClientCertIfGiven"
                 ),
             ),
             (
@@ -151,13 +151,13 @@ class TestTls:
             (
                 "cipher_suites: [TLS_AES_128_GCM_SHA256]",
                 (
-                    "cipher_suites: names suites of TLS 1.3 only; add some of TLS 1.2, or set "
+                    "cipher_suites: has only suites of TLS 1.3; add suites of TLS 1.2, or set "
                     "min_version: TLS13"
                 ),
             ),
             (
                 "curve_preferences: [X25519, CurveP256]",
-                "curve_preferences: only one curve is supported; name one, or leave it out",
+                "curve_preferences: only one curve is supported; name one, or remove the key",
             ),
             (
                 "curve_preferences: [secp256k1]",
@@ -179,7 +179,7 @@ class TestTls:
 
     def test_a_list_of_names_that_has_none(self, made: Path) -> None:
         path = written(made, f"{VERIFY}  client_allowed_sans: []\n")
-        message = "tls_server_config.client_allowed_sans: must name at least one"
+        message = "tls_server_config.client_allowed_sans: must have at least one name"
         assert f"{path}: {message}" == refusal(path)
 
     @pytest.mark.parametrize(
@@ -188,21 +188,21 @@ class TestTls:
             ("server.crt none", "cert_file: {none}: cannot be read: No such file or directory"),
             ("server.key none", "key_file: {none}: cannot be read: No such file or directory"),
             ("ca.crt none", "client_ca_file: {none}: cannot be read: No such file or directory"),
-            ("server.key folder", "key_file: {folder}: must be a file"),
-            ("server.key fifo", "key_file: {fifo}: must be a file"),
-            ('server.crt "\\0"', "cert_file: {\0}: cannot be read: no such path is possible"),
-            ("server.crt rubbish", "cert_file: {rubbish}: holds no certificate in PEM format"),
-            ("server.key rubbish", "key_file: {rubbish}: holds no private key in PEM format"),
-            ("ca.crt rubbish", "client_ca_file: {rubbish}: holds no certificates in PEM format"),
+            ("server.key folder", "key_file: {folder}: must be a regular file"),
+            ("server.key fifo", "key_file: {fifo}: must be a regular file"),
+            ('server.crt "\\0"', "cert_file: {\0}: cannot be read: not a valid path"),
+            ("server.crt rubbish", "cert_file: {rubbish}: has no certificate in PEM format"),
+            ("server.key rubbish", "key_file: {rubbish}: has no private key in PEM format"),
+            ("ca.crt rubbish", "client_ca_file: {rubbish}: has no certificates in PEM format"),
             ("server.key other.key", f"key_file: {{other.key}}: {OTHERS}"),
             ("server.key rsa.key", f"key_file: {{rsa.key}}: {OTHERS}"),
             (
                 "server.key locked",
-                "key_file: {locked}: is encrypted; it must be without a password",
+                "key_file: {locked}: is encrypted; remove its password",
             ),
             (
                 "server.crt weak.crt",
-                "cert_file: {weak.crt}: OpenSSL refuses it: ee key too small",
+                "cert_file: {weak.crt}: OpenSSL rejects it: ee key too small",
             ),
         ],
     )

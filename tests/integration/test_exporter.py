@@ -308,7 +308,7 @@ class TestBadArguments:
     def test_a_server_that_is_named_twice(self, tmp_path: Path) -> None:
         twice = ("--postgres", "postgres://a@db", "--postgres", "postgres://b@db")
         code, text = run("--dir", str(tmp_path / "pools"), *twice)
-        assert (2, "poolscope exporter: db:5432 is named twice\n") == (code, text)
+        assert (2, "poolscope exporter: db:5432 is given twice\n") == (code, text)
 
     def test_a_web_config_that_is_none(self, tmp_path: Path) -> None:
         file = tmp_path / "web.yml"

@@ -105,8 +105,8 @@ DESCRIPTION: Final = (
 )
 
 ASKED_SERVER: Final = (
-    "{} to ask as well, such as postgresql://exporter@db:5432/postgres; may be given several times "
-    "(default: the DSNs in {}, separated by spaces, which keeps passwords out of process lists)"
+    "{} to ask as well, such as {}; may be given several times (default: the DSNs in {}, separated "
+    "by spaces, which keeps passwords out of process lists)"
 )
 
 OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
@@ -125,7 +125,7 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "type": listen_address,
             "metavar": "HOST:PORT",
             "default": "127.0.0.1:10464",
-            "help": "the address to listen at; port 0 is any free port (default: %(default)s)",
+            "help": "the address to listen on; port 0 is any free port (default: %(default)s)",
         },
     ),
     (
@@ -154,7 +154,9 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "type": dsn,
             "action": "append",
             "metavar": "DSN",
-            "help": ASKED_SERVER.format("a PostgreSQL server", POSTGRES_VARIABLE),
+            "help": ASKED_SERVER.format(
+                "a PostgreSQL server", "postgresql://exporter@db:5432/postgres", POSTGRES_VARIABLE
+            ),
         },
     ),
     (
@@ -163,7 +165,9 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "type": dsn,
             "action": "append",
             "metavar": "DSN",
-            "help": ASKED_SERVER.format("a PgBouncer", PGBOUNCER_VARIABLE),
+            "help": ASKED_SERVER.format(
+                "a PgBouncer", "postgresql://stats@db:6432/pgbouncer", PGBOUNCER_VARIABLE
+            ),
         },
     ),
     (

@@ -1,7 +1,7 @@
 """
 `poolscope demo`: a web service with pools of every kind, under load, and their metrics.
 
-Importing it needs none of the libraries of the extra; running it does.
+This module imports no library of the extra `demo`; only running the demo needs them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from poolscope.demo.signals import Stop
 
-# Modules, as they are imported; greenlet is what an AsyncEngine cannot do without.
+# Names of modules; an AsyncEngine needs greenlet.
 REQUIRED_MODULES: Final = (
     "aiohttp",
     "asyncpg",
@@ -24,17 +24,17 @@ REQUIRED_MODULES: Final = (
 
 
 class DemoError(Exception):
-    """The demo cannot run; the message says why, in one line."""
+    """The demo cannot run. The message is one line that says why."""
 
 
 def run(seconds: float | None, port: int, addr: str, postgres: str | None = None) -> int:
     """
     Run the demo for `seconds`, or until SIGINT or SIGTERM, and return the exit code.
 
-    port, addr: where the metrics are served; port 0 is any that is free.
-    postgres: the DSN of a server, in the place of one of its own.
+    port, addr: where the metrics are served; port 0 is any free port.
+    postgres: the DSN of a server to use instead of an embedded one.
 
-    Raises DemoError. The signals stay the demo's own, as the process is expected to end with it.
+    Raises DemoError. The signal handlers are not restored: the process is expected to end.
     """
     with Stop() as stop:
         _check_required_modules()
@@ -52,4 +52,4 @@ def _check_required_modules() -> None:
 
 
 def _missing_message(what: str) -> str:
-    return f"something that it needs is not installed ({what}): pip install 'poolscope[demo]'"
+    return f"a library is missing ({what}); pip install 'poolscope[demo]'"

@@ -1,4 +1,4 @@
-"""The load: callers whose number swings, and who at times are more than a pool can serve."""
+"""The load: requests whose rate rises and falls, with bursts that exhaust a pool."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import aiohttp
 from yarl import URL
 
 SWING_SECONDS: Final = 20.0
-"""Seconds from one high tide to the next, and from one burst of a stream to its next."""
+"""Seconds from one peak of the rate to the next, and from one burst to the next."""
 
 BURST_SECONDS: Final = 2.0
-"""Seconds that a burst lasts."""
+"""Length of a burst, in seconds."""
 
 TICK_SECONDS: Final = 0.02
+"""Seconds between two moments at which requests are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
     """
-    Requests of one kind.
+    Requests to one path.
 
-    low, high, burst: requests per second at low tide, at high tide and in a burst.
-    burst_at: seconds from the beginning of each swing to its burst.
-    max_in_flight: requests on their way at once; those beyond are not sent.
+    low, high, burst: requests per second at the lowest rate, at the highest and in a burst.
+    burst_at: seconds from the start of each swing to its burst.
+    max_in_flight: requests that may be unanswered at once; further ones are not sent.
     """
 
     pool: str
@@ -40,19 +41,19 @@ class Stream:
     max_in_flight: int = 48
 
     def in_burst(self, seconds: float) -> bool:
-        """Whether a burst is on, `seconds` after the load began."""
+        """Return whether there is a burst, `seconds` after the load began."""
         return self.burst_at <= seconds % SWING_SECONDS < self.burst_at + BURST_SECONDS
 
     def rate(self, seconds: float) -> float:
         """Return the requests per second, `seconds` after the load began."""
         if self.in_burst(seconds):
             return self.burst
-        # Each stream has its high tide half a swing after its burst.
-        tide = math.sin((seconds - self.burst_at) * math.tau / SWING_SECONDS - math.tau / 4)
-        return self.low + (self.high - self.low) * (1 + tide) / 2
+        # Each stream has its highest rate half a swing after its burst.
+        level = math.sin((seconds - self.burst_at) * math.tau / SWING_SECONDS - math.tau / 4)
+        return self.low + (self.high - self.low) * (1 + level) / 2
 
 
-# The bursts ask for about twice of what the pool can serve.
+# Each burst asks for about twice as much as the pool can serve.
 STREAMS: Final = (
     Stream("orders", "POST", "orders", low=8, high=45, burst=120, burst_at=1.0),
     Stream("billing", "GET", "invoices", low=8, high=45, burst=120, burst_at=9.0),
@@ -62,7 +63,7 @@ STREAMS: Final = (
 
 
 class Load:
-    """Sends the streams to the service until it is told to end."""
+    """Sends the streams to the service until it is told to stop."""
 
     def __init__(self, service: str, streams: Sequence[Stream] = STREAMS) -> None:
         self._service = URL(service)
@@ -72,15 +73,15 @@ class Load:
         self._in_flight = dict.fromkeys(streams, 0)
 
     def bursts(self) -> list[str]:
-        """Return the names of the pools that a burst is on now."""
+        """Return the names of the pools that have a burst now."""
         return [s.pool for s in self._streams if s.in_burst(self._seconds)]
 
     def stop(self) -> None:
-        """Send no more; `run` returns when all that were sent are answered."""
+        """Send no more requests; `run` returns when all are answered."""
         self._stopped = True
 
     async def run(self) -> None:
-        """Send requests until `end` is called."""
+        """Send requests until `stop` is called."""
         connector = aiohttp.TCPConnector(limit=0)
         async with (
             aiohttp.ClientSession(connector=connector) as session,
@@ -105,7 +106,7 @@ class Load:
             async with session.request(stream.method, self._service / stream.path) as response:
                 await response.read()
         except aiohttp.ClientError:
-            # One caller that gives up, like those who get a 503; the metrics tell of both.
+            # A failed request is part of the show, like a 503: the metrics count both.
             pass
         finally:
             self._in_flight[stream] -= 1

@@ -1,4 +1,4 @@
-"""What poolscope logs while the demo runs, kept for when the terminal is free again."""
+"""Keeps what poolscope logs during the demo, to print it when the screen is free again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Final
 
 KEPT_LINES: Final = 6
-"""Lines, the last ones."""
+"""Number of lines that are kept, the last ones."""
 
 
 class TailHandler(logging.Handler):
-    """Keeps the last lines."""
+    """A logging handler that keeps the last lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class TailHandler(logging.Handler):
 
 @contextmanager
 def capture_log() -> Iterator[Sequence[str]]:
-    """Keep what is logged from going anywhere else; yields the lines."""
+    """Keep what is logged instead of printing it; yield the lines."""
     logger, handler = logging.getLogger("poolscope"), TailHandler()
     propagated = logger.propagate
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Puts the parts together, and takes them apart again in the opposite order."""
+"""Starts the parts of the demo, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from poolscope.demo.signals import Stop
 def run(
     stop: Stop, seconds: float | None, port: int, addr: str, postgres: str | None = None
 ) -> int:
-    """Run the demo until it is over or `stop` is asked for, and return the exit code."""
+    """Run the demo until its time is over or a stop is requested; return the exit code."""
     with metrics_server(port, addr) as metrics, capture_log() as log:
         asyncio.run(_run(stop, seconds, metrics, log, postgres))
     return 0
@@ -32,7 +32,7 @@ def run(
 
 @contextmanager
 def metrics_server(port: int, addr: str) -> Iterator[str]:
-    """Serve the metrics, and return the address."""
+    """Serve the metrics, and yield their URL."""
     try:
         server, thread = poolscope.start_http_server(port, addr)
     except OSError as error:
@@ -49,7 +49,7 @@ def metrics_server(port: int, addr: str) -> Iterator[str]:
 async def _run(
     stop: Stop, seconds: float | None, metrics: str, log: Sequence[str], given: str | None
 ) -> None:
-    # Enough threads for all the callers that wait for a sync pool at the same time.
+    # One thread for each request in flight, as each may block on a synchronous pool.
     threads = ThreadPoolExecutor(sum(stream.max_in_flight for stream in STREAMS))
     asyncio.get_running_loop().set_default_executor(threads)
     screen = Screen()
@@ -70,7 +70,7 @@ async def _run(
 
 @asynccontextmanager
 async def _postgres(given: str | None) -> AsyncIterator[Postgres]:
-    """Start and stop PostgreSQL in a thread, as both take a moment; or use the one that is."""
+    """Yield the server with this DSN, or start an embedded one, and stop it, in a thread."""
     if given is not None:
         yield ExternalPostgres(given)
         return
@@ -106,5 +106,5 @@ async def _show(
             if left is not None and left <= 0:
                 return
             screen.refresh(poolscope.snapshots(), load.bursts(), left)
-            # A signal is noticed when this is over.
+            # A signal takes effect after this pause.
             await asyncio.sleep(REFRESH if left is None else min(REFRESH, left))

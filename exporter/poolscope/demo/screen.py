@@ -1,4 +1,4 @@
-"""The terminal: a summary that refreshes, or plain lines where nobody watches."""
+"""The output: a summary that refreshes in a terminal, or plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ REFRESH: Final = 0.25
 """Seconds from one refresh to the next."""
 
 LABEL_COLUMNS: Final = 12
-"""Columns beside the history."""
+"""Columns of the terminal that the names beside the history take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where to look."""
+    """URLs of the service and of its metrics."""
 
     service: str
     metrics: str
 
 
 class Screen:
-    """What the demo says on stdout. `console` is for tests."""
+    """Prints to stdout, or to `console` in tests."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
@@ -48,7 +48,7 @@ class Screen:
 
     @contextmanager
     def live(self, addresses: Addresses, seconds: float | None) -> Iterator[None]:
-        """Show the addresses, and in a terminal also what `refresh` is given, until the end."""
+        """Show the addresses; in a terminal, also show what `refresh` draws until the end."""
         self._addresses = addresses
         if not self._interactive:
             self._console.print(_header(addresses), _stop_line(seconds), sep="\n", soft_wrap=True)
@@ -60,7 +60,7 @@ class Screen:
     def refresh(
         self, snapshots: Sequence[Snapshot], bursts: Sequence[str], left: float | None
     ) -> None:
-        """Draw the pools as they are now; `left` is how many seconds are."""
+        """Draw the pools as they are now; `left` is the number of seconds that remain."""
         self._history.add(snapshots)
         if self._live is not None:
             page = self.render(self._addresses, snapshots, bursts, left)
@@ -73,7 +73,7 @@ class Screen:
         bursts: Sequence[str],
         left: float | None,
     ) -> RenderableType:
-        """Return what a terminal shows."""
+        """Return the page that a terminal shows."""
         return Group(
             _header(addresses),
             _stop_line(left),
@@ -81,7 +81,7 @@ class Screen:
             self._pools(snapshots),
             Text(),
             Text(
-                f"In use of the limit, the last {self._history.width * REFRESH:.0f} seconds; "
+                f"Share of the limit in use, last {self._history.width * REFRESH:.0f} seconds; "
                 "red: callers wait",
                 "dim",
             ),
@@ -91,11 +91,11 @@ class Screen:
         )
 
     def print_summary(self, snapshots: Sequence[Snapshot], log: Sequence[str]) -> None:
-        """Print the pools as they ended, and what the log said meanwhile."""
-        self._console.print(Text("\nThe pools when all requests were answered", "bold"))
+        """Print the final state of the pools, and the lines that were logged."""
+        self._console.print(Text("\nThe pools after all requests were answered", "bold"))
         self._console.print(self._pools(snapshots))
         if log:
-            self._console.print(Text("\nWhat the log said when callers gave up", "bold"))
+            self._console.print(Text("\nLast lines of the log", "bold"))
             for line in log:
                 self._console.print(Text(line), soft_wrap=True)
 
@@ -112,10 +112,12 @@ def _header(addresses: Addresses) -> Text:
 def _stop_line(left: float | None) -> Text:
     if left is None:
         return Text.assemble(("stop     ", "dim"), "Ctrl-C")
-    return Text.assemble(("stop     ", "dim"), f"Ctrl-C, or by itself in {left:.0f} s")
+    return Text.assemble(("stop     ", "dim"), f"Ctrl-C, or automatically in {left:.0f} s")
 
 
 def _load_line(bursts: Sequence[str]) -> Text:
     if not bursts:
-        return Text("load: swings, and brings each pool to its limit in turn", "dim")
-    return Text(f"load: a burst on {' and '.join(bursts)}, more than the pool can serve", "red")
+        return Text("load: rises and falls, and exhausts each pool in turn", "dim")
+    return Text(
+        f"load: a burst of requests for {' and '.join(bursts)}, more than the pool can serve", "red"
+    )

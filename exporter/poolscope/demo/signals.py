@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""Signals that request a stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Final, Self
 
-# Where there is no SIGHUP, no terminal can go away.
+# Windows has no SIGHUP.
 STOP_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -14,10 +14,10 @@ STOP_SIGNALS: Final = tuple(
 
 class Stop:
     """
-    Whether a signal has asked the process to stop; asking again changes nothing.
+    Records whether a signal has requested a stop; further signals change nothing.
 
-    As a context manager it takes the signals, and has them ignored from its end on: one that
-    comes while the interpreter shuts down shall not turn an orderly end into another.
+    As a context manager it handles the signals, and ignores them after its end: a signal during
+    the shutdown of the interpreter must not turn success into a failure.
     """
 
     def __init__(self) -> None:

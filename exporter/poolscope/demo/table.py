@@ -1,4 +1,4 @@
-"""What the numbers of the pools look like on a terminal."""
+"""Draws the numbers of the pools for a terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from poolscope import Snapshot
 BAR_WIDTH: Final = 8
 
 HISTORY_WIDTH: Final = 80
-"""Refreshes that are shown of the past, one character each, if there is room."""
+"""Refreshes that the history shows, one character each, if the terminal is wide enough."""
 
 FULL_WIDTH: Final = 100
-"""Columns that it takes to show everything."""
+"""Width of a terminal that shows every column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """The characters that bars are made of, in what the terminal can show."""
+    """The characters of bars, as far as the encoding of the terminal has them."""
 
     full: str = "█"
     empty: str = "░"
@@ -37,7 +37,7 @@ class Glyphs:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table; `optional` is one that a narrow terminal does without."""
+    """A column of the table; a narrow terminal does not show `optional` ones."""
 
     title: str
     cell: Callable[[Snapshot, Glyphs], Text]
@@ -46,7 +46,7 @@ class Column:
 
 
 def pools_table(snapshots: Sequence[Snapshot], glyphs: Glyphs, width: int = FULL_WIDTH) -> Table:
-    """Return one row for each pool, in less than 100 columns, or in 80 if `width` is less."""
+    """Return a table with a row per pool, 100 columns wide, or 80 if `width` is less than 100."""
     columns = [column for column in COLUMNS if width >= FULL_WIDTH or not column.optional]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
@@ -57,7 +57,7 @@ def pools_table(snapshots: Sequence[Snapshot], glyphs: Glyphs, width: int = FULL
 
 
 def pool_style(pool: Snapshot) -> str:
-    """Return red if callers wait, yellow if the next one will or nearly will, else green."""
+    """Return red if callers wait, yellow from 80 % in use on, else green."""
     if pool.waiting:
         return "red"
     return "yellow" if pool.in_use >= 0.8 * pool.limit else "green"
@@ -69,7 +69,7 @@ def _bar(pool: Snapshot, glyphs: Glyphs) -> str:
 
 
 def utilization(pool: Snapshot) -> float:
-    """Return what is in use of the limit: 0 to 1, and 0 where there is no limit."""
+    """Return the share of the limit that is in use, from 0 to 1; 0 without a limit."""
     return min(1.0, pool.in_use / pool.limit) if pool.limit else 0.0
 
 
@@ -78,12 +78,12 @@ def _share(part: int, whole: int) -> str:
 
 
 def _mean(seconds: float, count: int) -> str:
-    """Return the milliseconds of one."""
+    """Return the mean in milliseconds."""
     return f"{1000 * seconds / count:.0f}" if count else ""
 
 
 def _number(field: str, style: str = "") -> Callable[[Snapshot, Glyphs], Text]:
-    """Return the cell of a number, which has the style if it is not 0."""
+    """Return a function that makes the cell of a number; the style applies unless it is 0."""
 
     def cell(pool: Snapshot, _: Glyphs) -> Text:
         value: int = getattr(pool, field)
@@ -113,21 +113,21 @@ COLUMNS: Final = (
 
 @dataclass
 class UtilizationHistory:
-    """How full the pools were at the last refreshes, as a line of small bars for each."""
+    """The utilization of each pool at the last refreshes, as a line of small bars."""
 
     glyphs: Glyphs
     width: int = HISTORY_WIDTH
     _bars: dict[str, deque[tuple[str, str]]] = field(default_factory=dict)
 
     def add(self, snapshots: Iterable[Snapshot]) -> None:
-        """Note what is now."""
+        """Add the current utilization of the pools."""
         highest = len(self.glyphs.steps) - 1
         for pool in snapshots:
             bars = self._bars.setdefault(pool.name, deque(maxlen=self.width))
             bars.append((self.glyphs.steps[round(highest * utilization(pool))], pool_style(pool)))
 
     def table(self) -> Table:
-        """Return one row for each pool, now at the right."""
+        """Return a table with a row per pool, the latest refresh on the right."""
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, width=self.width)

@@ -1,4 +1,4 @@
-"""The endpoints of the exporter."""
+"""The HTTP endpoints of the exporter."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ R = TypeVar("R")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 IDLE_SCAN_INTERVAL: Final = 5.0
-"""Seconds between looks when nobody asks, so that there is a past to show, and so that what a
-process had when it was killed is known to the second."""
+"""
+Seconds between two readings of the folder when no request comes.
+
+They fill the history of the live page, and they record the last numbers of a process before it is
+killed.
+"""
 
 
 class Exporter:
     """
-    Answers requests. All that ask while the fleet is looked at get to see that one look.
+    Answers requests. Requests that arrive while the folder is being read share that reading.
 
-    servers, bouncers: what is asked besides; their last answers are shown.
-    per_process: whether there are metrics of each process, too.
+    servers, bouncers: the probes of database servers; their last answers are served.
+    per_process: whether to serve metrics of each process as well.
     """
 
     def __init__(
@@ -49,13 +53,15 @@ class Exporter:
         self._servers = servers
         self._bouncers = bouncers
         self._per_process = per_process
-        # Of its own: name servers that hang may fill the loop's with questions of probes.
+        # Not the loop's default executor: probes resolve host names there, and a name server that
+        # hangs can occupy all of its threads.
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
         self._refreshing: asyncio.Future[tuple[View, float]] | None = None
         self.ready = False
 
     def make_application(self, metrics_path: str = "/metrics") -> web.Application:
+        """Return the application; `metrics_path` is where it serves the metrics."""
         app = web.Application(middlewares=[error_responses])
         pages.add_pages(app, metrics_path)
         app.router.add_get(metrics_path, self.serve_metrics)
@@ -65,7 +71,7 @@ class Exporter:
         return app
 
     async def refresh_repeatedly(self) -> None:
-        """Look again and again, until it is cancelled."""
+        """Read the folder at intervals, until this task is cancelled."""
         while True:
             try:
                 await self.refresh()
@@ -74,16 +80,16 @@ class Exporter:
             await asyncio.sleep(IDLE_SCAN_INTERVAL)
 
     async def scrape(self) -> Scrape:
-        """Return a view of the fleet, and what the servers said last."""
+        """Return a view of the fleet, with the last answers of the servers."""
         view, seconds = await self.refresh()
         servers, bouncers = self._servers.readings(), self._bouncers.readings()
         return Scrape(view, seconds, servers, bouncers, self._per_process)
 
     async def refresh(self) -> tuple[View, float]:
-        """Return a view of the fleet, and the seconds that it took."""
+        """Return a view of the fleet, and how many seconds it took to read it."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.ensure_future(self._run_in_thread(self._read_fleet))
-        # One who gives up must not take the look away from the others.
+        # Shielded: a client that disconnects must not cancel the reading that others wait for.
         return await asyncio.shield(self._refreshing)
 
     def _read_fleet(self) -> tuple[View, float]:
@@ -112,7 +118,7 @@ class Exporter:
 
     async def serve_ready(self, _: web.Request) -> web.Response:
         if not self.ready:
-            return web.Response(status=503, text="The folder was not read yet.\n")
+            return web.Response(status=503, text="Not ready: the folder has not been read yet.\n")
         return web.Response(text="Ready.\n")
 
 
@@ -122,7 +128,7 @@ async def _serve_healthy(_: web.Request) -> web.Response:
 
 @web.middleware
 async def error_responses(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer in one line whatever goes wrong, and never with what went wrong inside."""
+    """Turn every error into a response of one line, which reveals no internals."""
     try:
         response = await handler(request)
     except web.HTTPException as error:
@@ -131,6 +137,6 @@ async def error_responses(request: web.Request, handler: Handler) -> web.StreamR
             response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     except Exception:
         logger.exception("cannot answer %s %s", request.method, request.path)
-        response = web.Response(status=500, text="500: the exporter's log has the reason\n")
+        response = web.Response(status=500, text="500: see the log of the exporter\n")
     response.headers.update(pages.SECURITY_HEADERS)
     return response

@@ -1,4 +1,4 @@
-"""Basic authentication: passwords against bcrypt hashes, which are meant to take long."""
+"""Basic authentication against bcrypt hashes, which are slow by design."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import bcrypt
 from aiohttp import web
 
 MAX_PENDING_CHECKS: Final = 100
-"""Checks that wait for their turn or are under way; whoever comes then is turned away."""
+"""Checks that run or are queued; further requests are answered with status 503."""
 
 MAX_CACHED_OUTCOMES: Final = 1000
-"""Outcomes of either kind."""
+"""Of accepted passwords, and again of rejected ones."""
 
 BCRYPT_MAX_BYTES: Final = 72
-"""Bytes of a password that bcrypt looks at."""
+"""bcrypt ignores what comes after these bytes of a password, or refuses it."""
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="poolscope"'}
 
 
 class BusyError(Exception):
-    """Too many checks wait already."""
+    """Too many checks are queued already."""
 
 
 class BasicAuth:
     """
-    Answers whether a header has the name and the password of a user.
+    Checks the names and passwords of clients.
 
-    Outcomes are remembered under a key that says nothing about the password. Those that are right
-    have room of their own, so that guessing does not push them out.
+    Outcomes are cached under a key that does not reveal the password. Accepted passwords have a
+    cache of their own, so that somebody who guesses cannot push them out.
     """
 
     def __init__(self, users: Mapping[str, str] | None = None) -> None:
@@ -48,24 +48,25 @@ class BasicAuth:
         self.set_users(users or {})
 
     def set_users(self, users: Mapping[str, str]) -> None:
-        """Know these from now on: bcrypt hashes by name. Without any, everybody may enter."""
+        """Replace the users, a bcrypt hash by name; without users every request is allowed."""
         self._users = {name.encode(): hashed.encode() for name, hashed in users.items()}
-        # Nobody has it. It costs what the others cost, so that time does not tell who is known.
+        # Unknown names are checked against this hash, which no password has. It is as slow as the
+        # slowest of the real ones, so that the time of an answer does not reveal which names exist.
         cost = max((hashed[4:6] for hashed in self._users.values()), default=b"10")
         self._dummy_hash = b"$2b$" + cost + b"$" + b"." * 53
 
     async def check_request(self, request: web.Request) -> web.Response | None:
-        """Return what to answer to one who may not enter."""
+        """Return the response that rejects the request, or None if it is allowed."""
         try:
             if not self._users or await self.check_header(request.headers.get("Authorization", "")):
                 return None
         except BusyError:
-            text = "503: too many passwords to check\n"
+            text = "503: too many passwords are being checked; try again\n"
             return web.Response(status=503, text=text, headers={"Retry-After": "1"})
         return web.Response(status=401, text="401: Unauthorized\n", headers=CHALLENGE)
 
     async def check_header(self, header: str) -> bool:
-        """Return whether an Authorization header is right; raises BusyError."""
+        """Return whether an Authorization header is accepted; raises BusyError."""
         credentials = _parse_credentials(header)
         if credentials is None:
             return False
@@ -83,7 +84,7 @@ class BasicAuth:
             self._pending_checks[key] = asyncio.create_task(
                 self._check_password(key, password, against, hashed is not None)
             )
-        # One who gives up must not take the outcome away from others.
+        # Shielded: a client that disconnects must not cancel the check that others wait for.
         return await asyncio.shield(self._pending_checks[key])
 
     async def _check_password(
@@ -103,7 +104,7 @@ class BasicAuth:
 
 
 def _parse_credentials(header: str) -> tuple[bytes, bytes] | None:
-    """Return name and password, or None if that is not what the header has."""
+    """Return the name and the password in a header, or None if it is malformed."""
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -117,5 +118,5 @@ def _parse_credentials(header: str) -> tuple[bytes, bytes] | None:
 def _matches(password: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(password, hashed)
-    except ValueError:  # what this version of bcrypt does not take
+    except ValueError:  # this version of bcrypt refuses the password or the hash
         return False

@@ -1,4 +1,4 @@
-"""The exporter's socket, and what the web config file wants of those who come."""
+"""The exporter's listening socket, with TLS and authentication from the web config file."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ LISTEN_BACKLOG: Final = 128
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; 0 is any port that is free. Raises OSError."""
+    """Return a listening socket; port 0 means any free port. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # Of a name that has addresses of both families, most clients try the older one too.
+    # IPv4 sorts first. Clients of a name that has addresses of both families try IPv4 as well.
     addresses = sorted({(family, address) for family, _, _, _, address in found})
     for family, address in addresses[:-1]:
         try:
             return _bind_address(family, address)
         except OSError:
-            continue  # the last one says why
+            continue  # the error of the last address is raised
     return _bind_address(*addresses[-1])
 
 
@@ -58,10 +58,12 @@ async def _wait_one_second() -> None:
 
 class Listener:
     """
-    Serves on one socket, under what the file at `path` says, and whatever it says later.
+    Serves an application on one socket, as the web config file at `path` says.
 
-    The socket listens as long as this is open: while one site makes room for the next, whoever
-    comes waits in its queue. `tick` returns each time that the files are to be looked at.
+    The file is loaded again when it changes. The socket keeps listening while one site replaces
+    another: clients that connect meanwhile wait in its queue, and none is refused.
+
+    tick: returns when it is time to check the files for changes.
     """
 
     def __init__(
@@ -88,25 +90,25 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where it is, without a path."""
+        """The address that clients use, without a path."""
         host, port = self._socket.getsockname()[:2]
         scheme = "http" if self._config.context is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def install(self, app: web.Application) -> None:
-        """Let nobody reach the application who may not; before it is set up."""
+        """Install the authentication middleware; call this before the application is set up."""
         app.middlewares.append(self._check_access)
         app.on_response_prepare.append(self._add_headers)
 
     async def start(self, runner: web.AppRunner) -> None:
-        """Serve it, which is set up; raises WebConfigError or OSError."""
+        """Serve the application of a runner that is set up; raises WebConfigError or OSError."""
         self._runner = runner
         await self._load()
         if self._path is not None:
             self._poll_task = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
-        """Listen no more; whoever is connected stays so until the runner ends."""
+        """Stop listening. Open connections stay until the runner is cleaned up."""
         if self._poll_task is not None:
             self._poll_task.cancel()
             await asyncio.gather(self._poll_task, return_exceptions=True)
@@ -116,9 +118,10 @@ class Listener:
         self._socket.close()
 
     async def reload_if_changed(self) -> None:
-        """Load the files again if they are others, and the same as at the last look."""
+        """Load the files again if they have changed, and have been stable since the last call."""
         async with self._load_lock:
-            # One that is being written is not read: an empty file would open the door.
+            # A file that is still being written must not be loaded: an empty one has no passwords,
+            # and would let everybody in.
             before = self._seen_signature
             self._seen_signature = await asyncio.to_thread(_signature, self._config.files)
             if self._seen_signature == before != self._loaded_signature:
@@ -135,18 +138,18 @@ class Listener:
         except Exception as error:
             said = self._seen_signature, str(error)
             if said != self._last_error:
-                logger.error("kept what was loaded before: %s", error)
+                logger.error("cannot reload, keeping the old configuration: %s", error)
             self._last_error = said
         else:
             self._last_error = None
-            logger.info("loaded %s again", self._path)
+            logger.info("reloaded %s", self._path)
 
     async def _load(self) -> None:
         before, config = self._config, WebConfig()
         seen: Signature = ()
         if self._path is not None:
             config, seen = await asyncio.to_thread(_load_stable, self._path, before.files)
-        # What is asked of those who come stands before they can.
+        # The new rules must be in force before the new site accepts its first client.
         self._apply(config)
         if self._site is None or config.context is not before.context:
             try:
@@ -164,7 +167,7 @@ class Listener:
 
     async def _serve(self, context: SSLContext | None) -> None:
         if self._runner is None:
-            raise RuntimeError("it was not started")
+            raise RuntimeError("call start() first")
         site = _Site(self._runner, self._socket.dup(), context)
         await site.start()
         before, self._site = self._site, site
@@ -177,18 +180,18 @@ class Listener:
         policy = self._policies.get(context) if context is not None else None
         response: web.StreamResponse | None
         if policy != self._config.client_policy:
-            # It was connected when others were let in.
-            text = "421: the configuration has changed; connect again\n"
+            # This client connected under other rules, which may have let it in too easily.
+            text = "421: the configuration has changed; open a new connection\n"
             response = web.Response(status=421, text=text)
         elif policy is not None and not policy.allows(request.get_extra_info("peercert")):
-            text = "403: no name of the certificate is among client_allowed_sans\n"
+            text = "403: client_allowed_sans has no name of this certificate\n"
             response = web.Response(status=403, text=text)
         else:
             response = await self._auth.check_request(request)
         if response is None:
             response = await handler(request)
         if context is not self._config.context:
-            response.force_close()  # so that it gets the new certificate
+            response.force_close()  # the next connection gets the new certificate
         return response
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
@@ -196,7 +199,7 @@ class Listener:
 
 
 class _Site:
-    """One way to serve the socket, of which it has a duplicate of its own."""
+    """Serves with one TLS context, on a duplicate of the socket."""
 
     def __init__(
         self, runner: web.BaseRunner, own: socket.socket, context: SSLContext | None
@@ -212,7 +215,8 @@ class _Site:
             raise
 
     async def stop(self) -> None:
-        # asyncio drops what it has accepted but not begun to serve when a server is closed.
+        # When a server closes, asyncio drops connections that it has accepted but not yet served.
+        # So accept no more, and let one iteration of the loop serve those.
         asyncio.get_running_loop().remove_reader(self._socket)
         await asyncio.sleep(0)
         await self._site.stop()
@@ -220,7 +224,11 @@ class _Site:
 
 
 def _load_stable(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
-    """Load the file; the signature is older than that, so that no change goes unnoticed."""
+    """
+    Load the file, and return the signature of it and of the files that it names.
+
+    The signature is taken before they are read, so that a change in between is noticed later.
+    """
     while True:
         seen = _signature(expected)
         config = load(path)

@@ -1,4 +1,4 @@
-"""What the exporter writes to stderr: lines for people, or for machines."""
+"""The log of the exporter, on stderr: text for people, or JSON for machines."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 
 class TextFormatter(logging.Formatter):
-    """One line: the time, the level, the message; and, of an error, where it was."""
+    """One line with time, level and message, followed by the traceback of an error."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - its base's
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the base class names it
         return _timestamp(record)
 
 
@@ -36,11 +36,11 @@ FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
 
 
 def configure_logging(level: str, format_name: str) -> None:
-    """Let the log go to stderr."""
+    """Send the log to stderr, in this format, from this level on."""
     handler = logging.StreamHandler()
     handler.setFormatter(FORMATTERS[format_name]())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # It logs each request, and whatever nonsense clients send.
+    # aiohttp would log every malformed request of a client.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
 
 

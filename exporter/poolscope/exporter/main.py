@@ -1,4 +1,4 @@
-"""The command `poolscope exporter`: from its options to a server, and to its end."""
+"""Runs the exporter: starts the server and the probes, and stops them again."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from poolscope.fleet.fleet import Fleet
 logger = logging.getLogger("poolscope.exporter")
 
 MAX_LINE_BYTES: Final = 8190
-"""Bytes of a request's line, and of one of its headers."""
+"""The longest request line, and the longest header of a request, in bytes."""
 
 
 class ServerError(Exception):
-    """The exporter cannot start; the message says why."""
+    """The exporter cannot start. The message is one line that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was told."""
+    """The options of the command."""
 
     folder: Path
     host: str
@@ -48,7 +48,8 @@ def run(options: Options) -> None:
     """
     Serve until SIGTERM or SIGINT.
 
-    Raises FolderError or ServerError if it cannot, and ValueError if one of the DSNs is none.
+    Raises FolderError or ServerError if the exporter cannot start, and ValueError if a DSN is
+    malformed or names a server for the second time.
     """
     servers = Probes([PostgresProbe(dsn) for dsn in options.postgres])
     bouncers = Probes([PgBouncerProbe(dsn) for dsn in options.pgbouncer])

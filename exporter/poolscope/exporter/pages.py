@@ -1,4 +1,4 @@
-"""The pages that people look at, and what goes with them: small files beside this module."""
+"""The HTML pages of the exporter and their assets: small files in the folder `page`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SECURITY_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Server": "poolscope",
 }
-"""Of every answer. Nothing but what this server has is loaded, and nothing in a page is run."""
+"""Headers of every response. Pages load only files of this server, and no inline script runs."""
 
 
 def add_pages(app: web.Application, metrics_path: str) -> None:
-    """Add the landing page, the live page and their assets."""
+    """Add the landing page, the live page and their assets to an application."""
     landing = Template(_read("index.html")).substitute(
         version=poolscope.__version__, metrics=html.escape(metrics_path)
     )

@@ -1,4 +1,4 @@
-"""What a PgBouncer says of its pools."""
+"""Asks a PgBouncer for its pools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 
 ADMIN_DATABASE: Final = "pgbouncer"
-"""The database that is no database: who connects to it can ask about the others."""
+"""The virtual database of the admin console, which answers SHOW commands."""
 
 Row = dict[str, str]
 
@@ -26,26 +26,26 @@ class PgBouncerProbe:
     """
     Asks a PgBouncer, from version 1.12 on, over its admin console.
 
-    The console knows only the simple query protocol, which asyncpg has no rows for. It keeps its
-    connection, so that it gets an answer of one that accepts no more clients.
+    The console speaks only the simple query protocol, in which asyncpg cannot fetch rows; hence
+    psycopg. The connection stays open, so that a PgBouncer that accepts no new clients answers.
     """
 
     def __init__(self, dsn: str) -> None:
-        """Raise ValueError, without the DSN in it, if it is none."""
+        """Raise ValueError if the DSN is malformed; the message does not repeat it."""
         self.label = label(dsn)
         self._dsn = dsn
         self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         try:
             conninfo_to_dict(dsn)
         except psycopg.Error:
-            # Its message repeats what it does not like.
+            # The message of libpq repeats the part that it rejects.
             raise ValueError("not a DSN: libpq does not accept it") from None
 
     def down_reading(self) -> BouncerReading:
         return BouncerReading(self.label)
 
     async def ask(self) -> BouncerReading:
-        """Raises ProbeError with what PgBouncer or libpq says, OSError, or an error of psycopg."""
+        """Raises ProbeError with the message of PgBouncer or libpq, OSError, or a psycopg error."""
         try:
             console = await self._open_console()
             pools = await _run_show(console, "POOLS")
@@ -70,7 +70,7 @@ class PgBouncerProbe:
                     application_name=APPLICATION_NAME,
                 )
             except BaseException as error:
-                # The socket of an attempt that is given up is open for as long as these are there.
+                # These frames keep the socket of an abandoned attempt open.
                 clear_frames(error.__traceback__)
                 raise
         return self._connection.pgconn
@@ -82,7 +82,7 @@ class PgBouncerProbe:
 
 
 def _is_alive(console: PGconn) -> bool:
-    """Tell whether the other side has not hung up; that is read, not noticed."""
+    """Return whether the connection is open; libpq notices its end only when it reads."""
     try:
         console.consume_input()
     except psycopg.OperationalError:
@@ -94,8 +94,9 @@ async def _run_show(console: PGconn, what: str) -> list[Row]:
     """
     Return the rows of `SHOW what`.
 
-    Not by a cursor: one that is cancelled waits until a new connection has cancelled the query,
-    which a server that hangs never accepts, and before psycopg 3.2 stops the loop meanwhile.
+    This does not use a cursor of psycopg: when that is cancelled, it opens a new connection to
+    cancel the query, which a server that hangs never accepts; before psycopg 3.2 it also blocks the
+    event loop.
     """
     console.send_query(f"SHOW {what}".encode())
     rows: list[Row] = []
@@ -131,7 +132,7 @@ async def _wait_until_readable(socket: int) -> None:
 def parse_reading(
     server: str, pools: list[Row], lists: list[Row], config: list[Row]
 ) -> BouncerReading:
-    """Return what these rows of the console say; what a version has not is 0."""
+    """Return the reading of these rows; numbers that the PgBouncer's version lacks are 0."""
     used = {row.get("list"): _parse_number(row.get("items")) for row in lists}
     settings = {row.get("key"): row.get("value") for row in config}
     return BouncerReading(
@@ -157,7 +158,7 @@ def _parse_pool(row: Row) -> BouncerPool:
 
 
 def _parse_side(row: Row, prefix: str) -> dict[str, int]:
-    """Return all that a row has of one side, whatever the version calls it."""
+    """Return the number of connections by state; versions of PgBouncer have different states."""
     return {
         name.removeprefix(prefix): _parse_number(value)
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""Asking servers in the background, so that one that is down or slow delays nobody."""
+"""Asks servers in the background, so that a server that is down or slow delays no scrape."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ R_co = TypeVar("R_co", covariant=True)
 PROBE_INTERVAL: Final = 5.0
 PROBE_TIMEOUT: Final = 3.0
 CLOSE_TIMEOUT: Final = 1.0
-"""Seconds after which a probe that does not end is left alone."""
+"""Seconds to wait for tasks that were cancelled."""
 
 MAX_REASON_LENGTH: Final = 300
 
 
 class ProbeError(Exception):
-    """There is no answer; the message is the server's or says why, and has no secret."""
+    """The server refused to answer. The message says why, and has no secret in it."""
 
 
 class Probe(Protocol[R_co]):
     """
-    Asks one server, over a connection that it keeps.
+    Asks one server, over a connection that stays open.
 
-    label: the server's name.
+    label: the name of the server, `host:port`.
     """
 
     @property
     def label(self) -> str: ...
 
     def down_reading(self) -> R_co:
-        """Return the reading of a server that did not answer."""
+        """Return the reading that says that the server did not answer."""
 
     async def ask(self) -> R_co:
-        """Return what the server says; whatever it raises, it has no connection any more then."""
+        """Return the answer. If this raises anything, the connection is already dropped."""
 
     def terminate(self) -> None:
-        """Drop the connection at once, without a word that could be waited for."""
+        """Drop the connection at once, without waiting for the server."""
 
 
 class Probes(Generic[R]):
     """
-    Asks each of these servers over and over, and has the last answer of each.
+    Asks each server at intervals, and keeps the last answer of each.
 
     interval: seconds from one question to the next.
-    timeout: seconds for an answer, connecting included.
-    pause: for tests, what waits for some seconds.
+    timeout: seconds to wait for an answer, including the time to connect.
+    pause: waits for a number of seconds; tests replace it.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Probes(Generic[R]):
         timeout: float = PROBE_TIMEOUT,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Raise ValueError if two probes have one label."""
+        """Raise ValueError if two probes have the same label."""
         self._probes = {probe.label: probe for probe in probes}
         if len(self._probes) < len(probes):
             labels = [probe.label for probe in probes]
             twice = next(label for label in labels if labels.count(label) > 1)
-            raise ValueError(f"{twice} is named twice")
+            raise ValueError(f"{twice} is given twice")
         self._interval = interval
         self._timeout = timeout
         self._pause = pause
@@ -74,17 +74,17 @@ class Probes(Generic[R]):
         self._tasks: list[asyncio.Task[None]] = []
 
     def readings(self) -> tuple[R, ...]:
-        """Return the last answer of each, or only its name if it gave none; never wait."""
+        """Return the last reading of each server, without waiting."""
         return tuple(self._readings.values())
 
     def start(self) -> None:
-        """Begin to ask, in tasks of the running loop."""
+        """Start a task of the running loop for each server."""
         self._tasks = [
             asyncio.create_task(self._ask_repeatedly(probe)) for probe in self._probes.values()
         ]
 
     async def close(self) -> None:
-        """Ask no more, and drop all connections; takes no longer than `CLOSE_TIMEOUT`."""
+        """Stop asking, and drop all connections; this takes no longer than `CLOSE_TIMEOUT`."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -92,7 +92,7 @@ class Probes(Generic[R]):
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         for probe in self._probes.values():
             probe.terminate()
-        # Transports close their sockets in the next round of the loop.
+        # Transports close their sockets in the next iteration of the loop.
         await asyncio.sleep(0)
 
     async def _ask_repeatedly(self, probe: Probe[R]) -> None:
@@ -110,7 +110,7 @@ class Probes(Generic[R]):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # A library has cancelled something of its own, which must not end the task.
+            # A library cancelled something of its own; that must not end this task.
             self._record_failure(probe, "CancelledError")
         except Exception as error:
             late = f"no answer within {self._timeout:g} s"
@@ -137,12 +137,12 @@ def describe_error(error: Exception) -> str:
     """
     Return in one line why there was no answer.
 
-    What other errors say may have parts of the DSN in it, so that of them it is only the class.
+    Messages of other errors may repeat parts of the DSN; only the names of their classes are safe.
     """
     if isinstance(error, ProbeError):
         text = str(error)
     elif isinstance(error, OSError):
-        # Without strerror it is asyncio's, with the addresses that it has tried.
+        # An error without strerror is asyncio's, and lists the addresses that were tried.
         text = error.strerror or str(error)
     else:
         text = ""

@@ -1,4 +1,4 @@
-"""YAML of which little can go wrong: strings, booleans, null, lists and mappings."""
+"""A subset of YAML: strings, booleans, null, lists, and mappings without duplicate keys."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import yaml
 
 
 class StrictYamlError(yaml.YAMLError):
-    """The text is refused; the message is one line that cites nothing of the text."""
+    """The text is rejected. The message is one line, and has no value of the text in it."""
 
 
 class DuplicateKeyError(StrictYamlError):
     """A mapping has the same key twice."""
 
     def __init__(self, key: str, line: int) -> None:
-        super().__init__(
-            f"line {line}: {printable_key(key)}: is there twice; leave one of them out"
-        )
+        super().__init__(f"line {line}: {printable_key(key)}: appears twice; remove one of them")
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows strings, booleans, null, lists, and mappings in which no key comes twice."""
+    """Rejects duplicate keys, and every type that is not in `_TAGS`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -34,7 +32,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# Numbers and dates are nothing that the format has, and nothing that can go wrong here.
+# The format has no numbers and no dates, so that 123 or 2026-01-01 is a string.
 _TAGS: Final = [f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str", "seq", "map")]
 _Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (*_TAGS, None)}
 _Loader.yaml_implicit_resolvers = {
@@ -59,11 +57,11 @@ def parse(text: bytes) -> object:
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise StrictYamlError(f"is not valid YAML{at}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise StrictYamlError("is not a text that YAML allows, in UTF-8") from None
+        raise StrictYamlError("is not UTF-8 text that YAML allows") from None
     except (LookupError, RecursionError):
         raise StrictYamlError("is not valid YAML") from None
 
 
 def printable_key(key: str) -> str:
-    """Return a key, unless it may be something else that has come into its place."""
+    """Return a key, or a placeholder if it may be a secret in the wrong place."""
     return key if not key or re.fullmatch(r"[\w.@-]{1,64}", key) else "(a key)"

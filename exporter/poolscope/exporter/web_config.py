@@ -1,4 +1,4 @@
-"""The file of `--web.config.file`, in the format of Prometheus' exporter toolkit."""
+"""Reads the file of `--web.config.file`, in the format of the Prometheus exporter toolkit."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ALLOWED_HEADERS: Final[dict[str, tuple[str, ...]]] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-"""Those that the toolkit allows, with their values where these are limited."""
+"""The headers that the toolkit allows, with the allowed values where these are limited."""
 
 REFUSED_KEYS: Final = {
-    "rate_limit": "is not supported; leave it out",
-    "tls_server_config.cert": "cannot be in this file; name its file with cert_file",
-    "tls_server_config.key": "cannot be in this file; name its file with key_file",
-    "tls_server_config.client_ca": "cannot be in this file; name its file with client_ca_file",
+    "rate_limit": "is not supported; remove it",
+    "tls_server_config.cert": "must be in a file; name it with cert_file",
+    "tls_server_config.key": "must be in a file; name it with key_file",
+    "tls_server_config.client_ca": "must be in a file; name it with client_ca_file",
 }
 CLIENT_AUTH: Final = {
     "NoClientCert": ssl.CERT_NONE,
@@ -61,7 +61,7 @@ CURVES: Final = {
 TLS13_SUITES: Final = (
     "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
 )  # fmt: skip
-"""They are always on; neither Python nor Go can choose among them."""
+"""These are always on: neither Python nor Go can choose among them."""
 
 TLS12_SUITES: Final = {
     f"TLS_ECDHE_{key}_WITH_{name}": f"ECDHE-{key}-{openssl}"
@@ -80,19 +80,19 @@ BCRYPT_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0
 
 
 class WebConfigError(Exception):
-    """The file cannot be used; the message is one line, without any secret."""
+    """The file cannot be used. The message is one line, and has no secret in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientPolicy:
-    """Which clients may connect: `authorities` is what client_ca_file holds."""
+    """Which clients may connect; `authorities` is the content of client_ca_file."""
 
     verify_mode: ssl.VerifyMode = ssl.CERT_NONE
     authorities: bytes = b""
     allowed_sans: frozenset[str] = frozenset()
 
     def allows(self, peercert: Mapping[str, Any] | None) -> bool:
-        """Whether a verified certificate, as ssl describes it, has one of the names."""
+        """Return whether a verified certificate, as `ssl` describes it, has an allowed name."""
         names = (peercert or {}).get("subjectAltName", ())
         return not self.allowed_sans or any(
             _normalized_san(*name) in self.allowed_sans for name in names
@@ -101,7 +101,13 @@ class ClientPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """What a file says. Without a policy and context it is plain HTTP; users have bcrypt hashes."""
+    """
+    The content of a file that was checked.
+
+    files: the file itself, and all files that it names.
+    client_policy, context: None for plain HTTP.
+    users: a bcrypt hash by name.
+    """
 
     files: tuple[Path, ...] = ()
     client_policy: ClientPolicy | None = None
@@ -111,7 +117,7 @@ class WebConfig:
 
 
 def load(path: Path) -> WebConfig:
-    """Read the file, and all files that it names; raises WebConfigError."""
+    """Read the file and all files that it names; raises WebConfigError."""
     try:
         document = parse(_read_file(path, f"{path}"))
     except StrictYamlError as error:
@@ -126,7 +132,7 @@ def load(path: Path) -> WebConfig:
 
 
 class _Section:
-    """One mapping of the file: all that was given, and the values without those that are null."""
+    """One mapping of the file: `given` has all its keys, `values` those that are not null."""
 
     def __init__(
         self, path: Path, name: str, values: object, known: Collection[str] | None = None
@@ -139,12 +145,12 @@ class _Section:
         for key in values:
             if not isinstance(key, str):
                 raise WebConfigError(
-                    f"{self.location()}: its keys are strings; put quotes around them"
+                    f"{self.location()}: keys must be strings; put quotes around them"
                 )
             if (refusal := REFUSED_KEYS.get(f"{name}.{key}" if name else key)) is not None:
                 raise self.error(key, refusal)
             if known is not None and key not in known:
-                raise self.error(key, f"unknown key; known are {', '.join(known)}")
+                raise self.error(key, f"unknown key; use one of {', '.join(known)}")
         self.given = values
         self.values = {key: value for key, value in values.items() if value is not None}
 
@@ -183,7 +189,7 @@ class _Section:
         return choices[value]
 
     def file(self, key: str) -> tuple[Path, bytes]:
-        """Return where a file is and what it holds."""
+        """Return the path and the content of a file that the section names."""
         name = self.text(key)
         if not name:
             raise self.error(key, "is missing; name a file in PEM format")
@@ -200,13 +206,13 @@ def _load_tls(section: _Section) -> tuple[ClientPolicy, ssl.SSLContext, tuple[Pa
     _set_curve(context, section)
     _load_chain(context, section, cert, key)
     if authority is not None:
-        # As in Go, whoever is in the file is trusted, be it an intermediate.
+        # As in Go, every certificate in the file is trusted, also an intermediate one.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_mode = policy.verify_mode
         try:
             context.load_verify_locations(authority)
         except (OSError, ValueError) as error:
-            what = f"{authority}: holds no certificates in PEM format"
+            what = f"{authority}: has no certificates in PEM format"
             raise section.error("client_ca_file", what) from error
     return policy, context, (cert, key, *([] if authority is None else [authority]))
 
@@ -214,7 +220,8 @@ def _load_tls(section: _Section) -> tuple[ClientPolicy, ssl.SSLContext, tuple[Pa
 def _load_client_policy(section: _Section) -> tuple[Path | None, ClientPolicy]:
     kind = section.text("client_auth_type") or "NoClientCert"
     if kind in VERIFYING_ALTERNATIVES:
-        what = f"{kind} does not verify, which is not supported; use {VERIFYING_ALTERNATIVES[kind]}"
+        use = VERIFYING_ALTERNATIVES[kind]
+        what = f"{kind} does not verify certificates and is not supported; use {use}"
         raise section.error("client_auth_type", what)
     auth = section.lookup("client_auth_type", CLIENT_AUTH, kind)
     sans = section.texts("client_allowed_sans")
@@ -223,7 +230,7 @@ def _load_client_policy(section: _Section) -> tuple[Path | None, ClientPolicy]:
             needs = "needs client_auth_type: RequireAndVerifyClientCert"
             raise section.error("client_allowed_sans", needs)
         if not sans:
-            raise section.error("client_allowed_sans", "must name at least one")
+            raise section.error("client_allowed_sans", "must have at least one name")
     if auth == ssl.CERT_NONE:
         if "client_ca_file" in section.values:
             needs = "needs client_auth_type: RequireAndVerifyClientCert or VerifyClientCertIfGiven"
@@ -239,7 +246,7 @@ def _set_versions(context: ssl.SSLContext, section: _Section) -> None:
     if least > most:
         raise section.error("min_version", "must not be above max_version")
     with warnings.catch_warnings():
-        # Python deprecates 1.0 and 1.1; who names them in the file wants them.
+        # Python deprecates TLS 1.0 and 1.1; a file that names them asks for them.
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version, context.maximum_version = least, most
 
@@ -249,10 +256,10 @@ def _set_suites(context: ssl.SSLContext, section: _Section) -> None:
     names = section.texts("cipher_suites")
     suites = ":".join(filter(None, (section.lookup("cipher_suites", every, n) for n in names)))
     if names and not suites and context.minimum_version != ssl.TLSVersion.TLSv1_3:
-        what = "names suites of TLS 1.3 only; add some of TLS 1.2, or set min_version: TLS13"
+        what = "has only suites of TLS 1.3; add suites of TLS 1.2, or set min_version: TLS13"
         raise section.error("cipher_suites", what)
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
-        # OpenSSL does not speak 1.0 and 1.1 above this level of security.
+        # Above this security level OpenSSL does not speak TLS 1.0 and 1.1.
         context.set_ciphers(f"{suites or LEGACY_SUITES}:@SECLEVEL=0")
     elif suites:
         context.set_ciphers(suites)
@@ -264,7 +271,7 @@ def _set_curve(context: ssl.SSLContext, section: _Section) -> None:
     key = "curve_preferences"
     curves = [section.lookup(key, CURVES, name) for name in section.texts(key)]
     if len(curves) > 1:
-        raise section.error(key, "only one curve is supported; name one, or leave it out")
+        raise section.error(key, "only one curve is supported; name one, or remove the key")
     for curve in curves:
         context.set_ecdh_curve(curve)
 
@@ -281,27 +288,27 @@ def _load_chain(context: ssl.SSLContext, section: _Section, cert: Path, key: Pat
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cert)
     except (OSError, ValueError) as error:
-        what = f"{cert}: holds no certificate in PEM format"
+        what = f"{cert}: has no certificate in PEM format"
         raise section.error("cert_file", what) from error
     try:
         context.load_cert_chain(cert, key, _refuse_password)
     except _EncryptedKeyError:
-        what = f"{key}: is encrypted; it must be without a password"
+        what = f"{key}: is encrypted; remove its password"
         raise section.error("key_file", what) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or ""
         if reason.endswith(("_MISMATCH", "NO_CERTIFICATE_ASSIGNED")):
             what = f"{key}: is not the key of the certificate in {cert}"
         elif "TOO_" in reason:
-            what = f"{cert}: OpenSSL refuses it: {reason.replace('_', ' ').lower()}"
+            what = f"{cert}: OpenSSL rejects it: {reason.replace('_', ' ').lower()}"
             raise section.error("cert_file", what) from error
         else:
-            what = f"{key}: holds no private key in PEM format"
+            what = f"{key}: has no private key in PEM format"
         raise section.error("key_file", what) from error
 
 
 def _parse_headers(section: _Section) -> dict[str, str]:
-    section.flag("http2")  # whatever it says, HTTP/1.1 is what is served
+    section.flag("http2")  # checked and ignored: only HTTP/1.1 is served
     given = _Section(
         section.path, f"{section.name}.headers", section.values.get("headers"), ALLOWED_HEADERS
     )
@@ -315,10 +322,10 @@ def _parse_headers(section: _Section) -> dict[str, str]:
 
 
 def _parse_users(section: _Section) -> dict[str, str]:
-    # One without a value is wrong too: without users, everybody may enter.
+    # A user without a hash is an error: without users, every request would be allowed.
     for user, hashed in section.given.items():
         if ":" in user:
-            raise section.error(user, "a user's name cannot have a colon")
+            raise section.error(user, "the name of a user must not have a colon")
         if not isinstance(hashed, str) or not BCRYPT_HASH.fullmatch(hashed):
             raise section.error(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
     return section.given
@@ -327,10 +334,10 @@ def _parse_users(section: _Section) -> dict[str, str]:
 def _read_file(path: Path, at: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise WebConfigError(f"{at}: must be a file")
+            raise WebConfigError(f"{at}: must be a regular file")
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no such path is possible"
+        why = getattr(error, "strerror", None) or "not a valid path"
         raise WebConfigError(f"{at}: cannot be read: {why}") from error
 
 
