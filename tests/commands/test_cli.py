@@ -1,4 +1,4 @@
-"""The command line: arguments, exit codes, and one clear line for what is wrong."""
+"""The command line: arguments, exit codes, and errors of one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Calls = list[tuple[float | None, int, str, str | None]]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """What the demo was asked for, instead of running it."""
+    """The arguments of each call of the demo, which does not run."""
     made: Calls = []
 
     def run(seconds: float | None, port: int, addr: str, postgres: str | None) -> int:
@@ -44,7 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 @pytest.fixture
 def signals_restored() -> Iterator[None]:
-    """The demo keeps the signals, as its process ends with it; this one goes on."""
+    """Restores the signal handlers, which the demo does not do."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
@@ -101,7 +101,7 @@ def test_bad_arguments_are_one_line_and_exit_2(
         (["demo", "--sec", "3"], "unrecognized arguments: --sec 3"),
     ],
 )
-def test_what_no_command_takes_is_one_line_too(
+def test_arguments_that_no_command_takes_are_one_line_too(
     arguments: list[str], expected: str, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exited:
@@ -144,7 +144,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"poolscope {poolscope.__version__}\n"
 
 
-def test_help_and_bad_arguments_need_none_of_the_extra() -> None:
+def test_help_needs_no_library_of_the_extra() -> None:
     program = f"""
 import sys
 for name in {demo.REQUIRED_MODULES!r}:
@@ -197,7 +197,7 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(
     )
 
 
-def test_a_postgres_that_does_not_start_is_one_line_and_nothing_listens_any_more(
+def test_a_postgres_that_does_not_start_is_one_line_and_the_metrics_server_is_closed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     signals_restored: None,
@@ -224,7 +224,7 @@ def test_a_postgres_that_does_not_start_is_one_line_and_nothing_listens_any_more
     assert server.socket.fileno() == -1
 
 
-def test_stop_remembers_the_first_signal_and_takes_any_that_follow(
+def test_stop_records_the_first_signal_and_ignores_further_ones(
     signals_restored: None,
 ) -> None:
     with Stop() as stop:
@@ -235,7 +235,7 @@ def test_stop_remembers_the_first_signal_and_takes_any_that_follow(
     assert {signal.SIG_IGN} == {signal.getsignal(number) for number in STOP_SIGNALS}
 
 
-def test_under_nohup_the_end_of_the_terminal_stops_nothing(signals_restored: None) -> None:
+def test_under_nohup_a_hangup_does_not_stop_the_demo(signals_restored: None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Stop() as stop:
         signal.raise_signal(signal.SIGHUP)
@@ -271,7 +271,7 @@ def test_between_bursts_a_stream_swings_between_low_and_high() -> None:
 
 
 def pool(**fields: float) -> Snapshot:
-    return snapshot_of("orders", "sqlalchemy", Reading(limit=6.0, **fields))  # type: ignore[arg-type] # mypy takes the numbers for histograms
+    return snapshot_of("orders", "sqlalchemy", Reading(limit=6.0, **fields))  # type: ignore[arg-type] # mypy checks them against the histograms as well
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def drawn(glyphs: Glyphs, *pools: Snapshot, width: int = 100) -> list[str]:
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_a_row_tells_the_numbers_of_its_pool() -> None:
+def test_a_row_has_the_numbers_of_its_pool() -> None:
     shown = pool(
         in_use=3.0,
         idle=1.0,

@@ -1,4 +1,4 @@
-"""Names of servers out of their DSNs, without secrets."""
+"""DSNs are checked, and servers named, without revealing a secret."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BAD = [
     "postgresql://me:hunter2@db/orders?host=other",
     "postgresql://me:hunter2@db/orders?port=5433",
     "postgresql://me:hunter2@db\n/orders",
-    # What is not encoded moves the places at which the parts end.
+    # Characters that are not percent-encoded change where the parts of the URL end.
     "postgresql://me:p@hunter2@db/orders",
     "postgresql://me:1/hunter2@db/orders",
     "postgresql://me:1?hunter2@db/orders",
@@ -65,15 +65,17 @@ BAD = [
 ]
 
 
-class TestTheLabel:
+class TestLabel:
     @pytest.mark.parametrize(("dsn", "expected"), GOOD)
-    def test_is_where_the_server_is_and_nothing_else(self, dsn: str, expected: str) -> None:
+    def test_it_is_the_address_of_the_server_and_nothing_else(
+        self, dsn: str, expected: str
+    ) -> None:
         assert expected == label(dsn)
         check(dsn)
         assert expected == PostgresProbe(dsn).label
         assert expected == PgBouncerProbe(dsn).label
 
-    def test_knows_the_defaults_that_the_libraries_know(
+    def test_it_uses_the_default_host_and_port_of_the_environment(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PGHOST", "one,two")
@@ -85,10 +87,10 @@ class TestTheLabel:
         )
 
 
-class TestWhatIsNoDsn:
+class TestMalformedDsn:
     @pytest.mark.parametrize("dsn", BAD)
     @pytest.mark.parametrize("do", [label, check, PostgresProbe, PgBouncerProbe])
-    def test_is_refused_in_one_line_that_does_not_repeat_it(
+    def test_the_error_is_one_line_that_does_not_repeat_it(
         self, do: Callable[[str], object], dsn: str
     ) -> None:
         with pytest.raises(ValueError, match=r"\Anot a DSN: .+\Z") as refused:
@@ -96,7 +98,7 @@ class TestWhatIsNoDsn:
         assert "hunter2" not in str(refused.value)
         assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
-    def test_is_for_a_pgbouncer_what_libpq_takes_for_none(self) -> None:
+    def test_a_dsn_that_libpq_rejects_is_rejected_for_a_pgbouncer(self) -> None:
         dsn = "postgresql://me:hunter2%@db/orders"
         check(dsn)
         with pytest.raises(ValueError, match=r"\Anot a DSN: libpq does not accept it\Z"):

@@ -1,4 +1,4 @@
-"""The files of a listener: broken ones, and when they are looked at."""
+"""The files of a listener: malformed ones, and when they are loaded again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["certificates", "get", "made", "name_of", "serve", "tls", "trusting",
 
 
 class Log:
-    """What the exporter has said, by its level."""
+    """The error messages of the exporter."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.caplog = caplog
@@ -35,10 +35,10 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
     return Log(caplog)
 
 
-class TestFilesThatBreak:
-    async def test_what_was_loaded_before_is_kept(self, serve: Serve, log: Log) -> None:
+class TestMalformedFiles:
+    async def test_the_old_configuration_is_kept(self, serve: Serve, log: Log) -> None:
         served = await serve(users(ann="secret"))
-        await served.says("tls: 1")
+        await served.write("tls: 1")
         (error,) = log.errors()
         assert error.startswith(
             f"cannot reload, keeping the old configuration: {served.path}: tls: unknown key"
@@ -46,7 +46,7 @@ class TestFilesThatBreak:
         assert 200 == (await get(served, user="ann:secret"))[0]
         assert 401 == (await get(served))[0]
 
-    async def test_each_is_told_of_once(self, serve: Serve, log: Log) -> None:
+    async def test_each_error_is_logged_once(self, serve: Serve, log: Log) -> None:
         served = await serve(users(ann="secret"))
         for text in ("tls: 1", "tls: 10", "tls: 1"):
             served.path.write_text(text)
@@ -65,7 +65,7 @@ class TestFilesThatBreak:
         assert [] == log.errors()
 
     @needs_openssl
-    async def test_a_key_that_comes_later_than_its_certificate(
+    async def test_a_key_that_is_replaced_after_its_certificate(
         self, serve: Serve, certificates: Path, log: Log
     ) -> None:
         served = await serve(tls())
@@ -95,7 +95,7 @@ class TestFilesThatBreak:
 
         with monkeypatch.context() as patch:
             patch.setattr(web.SockSite, "start", fail)
-            await served.says(tls())
+            await served.write(tls())
         assert ["cannot reload, keeping the old configuration: no more files"] == log.errors()
         assert (401, 200) == (
             (await get(served))[0],
@@ -107,8 +107,8 @@ class TestFilesThatBreak:
         assert (200, "here") == await get(served, trusting(certificates))
 
 
-class TestLooking:
-    async def test_files_that_are_the_same_are_not_loaded(
+class TestReload:
+    async def test_unchanged_files_are_not_loaded(
         self, serve: Serve, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "poolscope.exporter")
@@ -133,7 +133,7 @@ class TestLooking:
         assert 200 == (await get(served, user="bob:other"))[0]
 
     @needs_openssl
-    async def test_links_are_followed(self, serve: Serve, certificates: Path) -> None:
+    async def test_symbolic_links_are_followed(self, serve: Serve, certificates: Path) -> None:
         current = certificates / "current"
         current.symlink_to("server.crt")
         (certificates / "current.key").symlink_to("server.key")
@@ -148,7 +148,7 @@ class TestLooking:
             await served.listener.reload_if_changed()
         assert "renewed" == await name_of(served, trusting(certificates))
 
-    async def test_at_each_tick(self, serve: Serve) -> None:
+    async def test_files_are_checked_at_each_tick(self, serve: Serve) -> None:
         ticks: asyncio.Queue[None] = asyncio.Queue()
         served = await serve("", ticks.get)
         served.path.write_text(users(ann="secret"))

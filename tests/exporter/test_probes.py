@@ -1,4 +1,4 @@
-"""Servers are asked in the background, and what they say is understood."""
+"""Servers are asked in the background, and their answers are parsed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poolscope.readings.database_servers import BouncerPool, BouncerReading
 from support.waiting import eventually
 
 
-class TestTheReason:
+class TestReason:
     @pytest.mark.parametrize(
         ("error", "expected"),
         [
@@ -28,18 +28,18 @@ class TestTheReason:
             (ValueError("invalid port: hunter2"), "ValueError"),
         ],
     )
-    def test_is_one_line_without_a_secret(self, error: Exception, expected: str) -> None:
+    def test_it_is_one_line_without_a_secret(self, error: Exception, expected: str) -> None:
         assert expected == describe_error(error)
 
 
-class Fake:
-    """A server that does what it is told."""
+class FakeProbe:
+    """A probe that does what a test says."""
 
     def __init__(self, label: str = "db:5432") -> None:
         self.label = label
         self.raises: BaseException | None = None
         self.hangs = False
-        self.asked = self.given_up = self.terminated = 0
+        self.asked = self.abandoned = self.terminated = 0
 
     def down_reading(self) -> str:
         return f"{self.label} is down"
@@ -50,7 +50,7 @@ class Fake:
             try:
                 await asyncio.Event().wait()
             finally:
-                self.given_up += 1
+                self.abandoned += 1
         if self.raises:
             raise self.raises
         return f"{self.label} says {self.asked}"
@@ -60,7 +60,7 @@ class Fake:
 
 
 class Pauses:
-    """Pauses that last until they are told to end."""
+    """Pauses that last until `round` is called."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []
@@ -71,7 +71,7 @@ class Pauses:
         await self._ended.acquire()
 
     async def round(self) -> None:
-        """End one pause, and let all be done until the next."""
+        """End one pause, and wait for the next one to begin."""
         count = len(self.begun)
         self._ended.release()
         await eventually(count + 1, lambda: len(self.begun))
@@ -84,10 +84,10 @@ def pauses() -> Pauses:
 
 @pytest.fixture
 async def start(pauses: Pauses) -> AsyncIterator[Any]:
-    """Starts probes of these servers, and closes them."""
+    """Returns a function that starts probes; they are closed at the end."""
     made = []
 
-    def start(*servers: Fake, **options: Any) -> Probes[str]:
+    def start(*servers: FakeProbe, **options: Any) -> Probes[str]:
         probes = Probes(servers, pause=pauses, **options)
         made.append(probes)
         probes.start()
@@ -107,27 +107,31 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, Any]]:
 
 
 class TestReadings:
-    async def test_are_there_before_the_first_answer(self, start: Any) -> None:
-        probes = start(Fake())
+    async def test_they_exist_before_the_first_answer(self, start: Any) -> None:
+        probes = start(FakeProbe())
         assert ("db:5432 is down",) == probes.readings()
 
-    async def test_are_of_the_last_answer(self, start: Any, pauses: Pauses) -> None:
-        probes = start(Fake())
+    async def test_they_are_the_last_answers(self, start: Any, pauses: Pauses) -> None:
+        probes = start(FakeProbe())
         await eventually(("db:5432 says 1",), probes.readings)
         await pauses.round()
         assert ("db:5432 says 2",) == probes.readings()
 
-    async def test_do_not_wait_for_one_that_hangs(self, start: Any, pauses: Pauses) -> None:
-        slow, fast = Fake("slow:1"), Fake("fast:1")
+    async def test_they_do_not_wait_for_a_server_that_hangs(
+        self, start: Any, pauses: Pauses
+    ) -> None:
+        slow, fast = FakeProbe("slow:1"), FakeProbe("fast:1")
         slow.hangs = True
         probes = start(slow, fast, timeout=1000.0)
         for answers in (1, 2, 3):
             await eventually(("slow:1 is down", f"fast:1 says {answers}"), probes.readings)
             await pauses.round()
-        assert (1, 0) == (slow.asked, slow.given_up)
+        assert (1, 0) == (slow.asked, slow.abandoned)
 
-    async def test_end_with_a_failure_and_begin_again(self, start: Any, pauses: Pauses) -> None:
-        server = Fake()
+    async def test_a_failure_replaces_the_answer_until_the_next_one(
+        self, start: Any, pauses: Pauses
+    ) -> None:
+        server = FakeProbe()
         probes = start(server)
         await eventually(("db:5432 says 1",), probes.readings)
         server.raises = ProbeError("shutting down")
@@ -137,43 +141,43 @@ class TestReadings:
         await pauses.round()
         assert ("db:5432 says 3",) == probes.readings()
 
-    def test_are_of_servers_with_names_of_their_own(self) -> None:
+    def test_two_probes_of_one_server_are_an_error(self) -> None:
         with pytest.raises(ValueError, match=r"\Adb:5432 is given twice\Z"):
-            Probes([Fake("other:1"), Fake(), Fake()])
+            Probes([FakeProbe("other:1"), FakeProbe(), FakeProbe()])
 
 
-class TestAServerThatHangs:
-    async def test_is_given_up_in_time(self, start: Any, pauses: Pauses, caplog: Any) -> None:
-        server = Fake()
+class TestHangingServer:
+    async def test_it_times_out(self, start: Any, pauses: Pauses, caplog: Any) -> None:
+        server = FakeProbe()
         server.hangs = True
         probes = start(server, timeout=0.01)
         await eventually(1, lambda: len(pauses.begun))
-        assert (1, ("db:5432 is down",)) == (server.given_up, probes.readings())
+        assert (1, ("db:5432 is down",)) == (server.abandoned, probes.readings())
         assert ["db:5432 does not answer: no answer within 0.01 s"] == caplog.messages
         server.hangs = False
         await pauses.round()
         assert ("db:5432 says 2",) == probes.readings()
 
 
-class TestThePause:
-    async def test_is_what_is_left_of_the_interval(self, start: Any, pauses: Pauses) -> None:
-        start(Fake(), interval=1000.0)
+class TestPause:
+    async def test_it_is_the_rest_of_the_interval(self, start: Any, pauses: Pauses) -> None:
+        start(FakeProbe(), interval=1000.0)
         await eventually(1, lambda: len(pauses.begun))
         assert 0.0 < pauses.begun[0] <= 1000.0
 
-    async def test_is_none_after_an_answer_that_took_long(self, start: Any, pauses: Pauses) -> None:
-        server = Fake()
+    async def test_there_is_none_after_a_slow_answer(self, start: Any, pauses: Pauses) -> None:
+        server = FakeProbe()
         server.hangs = True
         start(server, interval=0.001, timeout=0.01)
         await eventually([0.0], lambda: pauses.begun)
 
 
-class TestTheLog:
-    async def test_has_a_line_when_a_server_begins_to_fail_and_one_when_it_answers_again(
+class TestLog:
+    async def test_it_says_once_that_a_server_fails_and_once_that_it_answers_again(
         self, start: Any, pauses: Pauses, caplog: Any
     ) -> None:
         caplog.set_level(logging.INFO, "poolscope.exporter")
-        server = Fake()
+        server = FakeProbe()
         start(server)
         await eventually(1, lambda: len(pauses.begun))
         assert [] == lines(caplog)
@@ -198,10 +202,10 @@ class TestTheLog:
     @pytest.mark.parametrize(
         "error", [ValueError("hunter2"), asyncio.CancelledError("hunter2"), KeyError("hunter2")]
     )
-    async def test_has_only_the_class_of_an_error_that_may_repeat_a_secret(
+    async def test_it_names_only_the_class_of_an_error_that_may_repeat_a_secret(
         self, start: Any, pauses: Pauses, caplog: Any, error: BaseException
     ) -> None:
-        server = Fake()
+        server = FakeProbe()
         server.raises = error
         start(server)
         await eventually(1, lambda: len(pauses.begun))
@@ -211,23 +215,23 @@ class TestTheLog:
         assert "hunter2" not in caplog.text
 
 
-class TestTheEnd:
-    async def test_is_at_once_whatever_servers_do(
+class TestClose:
+    async def test_it_does_not_wait_for_servers(
         self, start: Any, pauses: Pauses, caplog: Any
     ) -> None:
-        slow, fast = Fake("slow:1"), Fake("fast:1")
+        slow, fast = FakeProbe("slow:1"), FakeProbe("fast:1")
         slow.hangs = True
         probes = start(slow, fast, timeout=1000.0)
         await eventually((1, 1), lambda: (slow.asked, len(pauses.begun)))
         before = asyncio.all_tasks()
         await probes.close()
         assert 2 == len(before - asyncio.all_tasks())
-        assert (1, 1, 1) == (slow.given_up, slow.terminated, fast.terminated)
+        assert (1, 1, 1) == (slow.abandoned, slow.terminated, fast.terminated)
         assert [] == caplog.messages
         await probes.close()
 
-    async def test_needs_no_beginning(self) -> None:
-        server = Fake()
+    async def test_it_needs_no_start(self) -> None:
+        server = FakeProbe()
         await Probes([server]).close()
         assert (0, 1) == (server.asked, server.terminated)
 
@@ -238,7 +242,7 @@ NEW = {**OLD, "cl_active_cancel_req": "5", "sv_being_canceled": "6", "maxwait_us
 NEW |= {"cl_odd": "", "load_balance_hosts": "round-robin"}
 
 
-class TestAPgBouncer:
+class TestPgBouncer:
     @pytest.mark.parametrize(
         ("row", "clients", "servers", "wait"),
         [
@@ -246,7 +250,7 @@ class TestAPgBouncer:
             (NEW, {"active_cancel_req": 5, "odd": 0}, {"being_canceled": 6}, 4.25),
         ],
     )
-    def test_of_any_version_is_understood(
+    def test_answers_of_every_version_are_parsed(
         self, row: dict[str, str], clients: Any, servers: Any, wait: float
     ) -> None:
         pool = BouncerPool(
@@ -261,5 +265,5 @@ class TestAPgBouncer:
         expected = BouncerReading("db:6432", True, client_limit=100, clients=6, pools=(pool,))
         assert expected == parse_reading("db:6432", [{"database": "pgbouncer"}, row], lists, config)
 
-    def test_that_says_nothing_is_up(self) -> None:
+    def test_empty_answers_mean_that_it_is_up(self) -> None:
         assert BouncerReading("db:6432", up=True) == parse_reading("db:6432", [], [], [])

@@ -1,4 +1,4 @@
-"""The web config file: what it may say, and the one line about anything else."""
+"""The web config file: what it may contain, and the one-line error for anything else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TestWithoutTls:
             "tls_server_config:\n  min_version:\n",
         ],
     )
-    def test_nothing_is_asked_for(self, tmp_path: Path, text: str) -> None:
+    def test_an_empty_file_requires_nothing(self, tmp_path: Path, text: str) -> None:
         path = written(tmp_path, text)
         config = load(path)
         assert WebConfig((path,)) == config
@@ -60,7 +60,7 @@ KNOWN = (
 NOT_BCRYPT = 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes'
 
 
-class TestWhatIsNotInTheFormat:
+class TestMalformedFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -154,12 +154,12 @@ class TestWhatIsNotInTheFormat:
             ),
         ],
     )
-    def test_is_told_in_one_line(self, tmp_path: Path, text: str | bytes, message: str) -> None:
+    def test_the_error_is_one_line(self, tmp_path: Path, text: str | bytes, message: str) -> None:
         path = written(tmp_path, text)
         separator = "" if message.startswith(":") else ":"
         assert f"{path}{separator}{message}" == refusal(path)
 
-    def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         path = tmp_path / "none.yml"
         assert f"{path}: cannot be read: No such file or directory" == refusal(path)
         assert f"{tmp_path}: must be a regular file" == refusal(tmp_path)

@@ -1,4 +1,4 @@
-"""The section of the web config file about TLS, and names of clients."""
+"""The TLS section of the web config file, and the names of clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHERS = "is not the key of the certificate in {server.crt}"
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with certificates of every kind."""
+    """A folder with valid and invalid certificates and keys."""
     folder = tmp_path_factory.mktemp("certificates")
     server = certificate(folder, "server")
     certificate(folder, "ca")
@@ -97,7 +97,7 @@ class TestTls:
             "client_ca_file:",
         ],
     )
-    def test_what_else_may_be_there(self, made: Path, line: str) -> None:
+    def test_other_valid_settings(self, made: Path, line: str) -> None:
         assert load(written(made, f"{TLS}  {line}\n")).context is not None
 
     @pytest.mark.parametrize(
@@ -168,16 +168,16 @@ class TestTls:
             ),
         ],
     )
-    def test_what_may_not(self, made: Path, line: str, message: str) -> None:
+    def test_invalid_settings(self, made: Path, line: str, message: str) -> None:
         path = written(made, f"{TLS}  {line}\n")
         assert f"{path}: tls_server_config.{message}" == refusal(path)
 
-    def test_suites_that_go_does_not_have(self, made: Path) -> None:
+    def test_a_suite_name_that_go_does_not_know(self, made: Path) -> None:
         path = written(made, f"{TLS}  cipher_suites: [AES128-SHA]\n")
         start = f"{path}: tls_server_config.cipher_suites: 'AES128-SHA' is not one of TLS_ECDHE_"
         assert refusal(path).startswith(start)
 
-    def test_a_list_of_names_that_has_none(self, made: Path) -> None:
+    def test_an_empty_list_of_names(self, made: Path) -> None:
         path = written(made, f"{VERIFY}  client_allowed_sans: []\n")
         message = "tls_server_config.client_allowed_sans: must have at least one name"
         assert f"{path}: {message}" == refusal(path)
@@ -206,13 +206,13 @@ class TestTls:
             ),
         ],
     )
-    def test_files_that_are_wrong(self, made: Path, change: str, message: str) -> None:
+    def test_invalid_files(self, made: Path, change: str, message: str) -> None:
         name, other = change.split()
         path = written(made, VERIFY.replace(name, other))
         expected = message.replace("{", f"{made}/").replace("}", "")
         actual = refusal(path)
         if "too small" in message and "weak.crt: OpenSSL" not in actual:
-            pytest.skip("OpenSSL takes it")
+            pytest.skip("this OpenSSL accepts it")
         assert f"{path}: tls_server_config.{expected}" == actual
 
 
@@ -230,7 +230,7 @@ class TestNamesOfClients:
             (("IP Address", "<invalid>"), False),
         ],
     )
-    def test_one_of_them_is_enough(self, name: tuple[str, str], allowed: bool) -> None:
+    def test_one_allowed_name_is_enough(self, name: tuple[str, str], allowed: bool) -> None:
         sans = {"prometheus", "ops@example.org", "spiffe://a/b", "10.0.0.1", "fd00::1"}
         policy = ClientPolicy(ssl.CERT_REQUIRED, b"", frozenset(sans))
         assert allowed == policy.allows({"subjectAltName": (("DNS", "other"), name)})
