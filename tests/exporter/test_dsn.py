@@ -17,7 +17,7 @@ def no_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-GOOD = [
+VALID_DSNS = [
     ("postgresql://db", "db:5432"),
     ("postgres://db:6432/orders", "db:6432"),
     ("postgresql://me:hunter2@db/orders?application_name=hunter2", "db:5432"),
@@ -38,7 +38,7 @@ GOOD = [
     ("postgresql://me:hunter2@:5433/orders", "localhost:5433"),
 ]
 
-BAD = [
+MALFORMED_DSNS = [
     "",
     "hunter2",
     "host=db password=hunter2",
@@ -66,7 +66,7 @@ BAD = [
 
 
 class TestLabel:
-    @pytest.mark.parametrize(("dsn", "expected"), GOOD)
+    @pytest.mark.parametrize(("dsn", "expected"), VALID_DSNS)
     def test_it_is_the_address_of_the_server_and_nothing_else(
         self, dsn: str, expected: str
     ) -> None:
@@ -88,7 +88,7 @@ class TestLabel:
 
 
 class TestMalformedDsn:
-    @pytest.mark.parametrize("dsn", BAD)
+    @pytest.mark.parametrize("dsn", MALFORMED_DSNS)
     @pytest.mark.parametrize("do", [label, check, PostgresProbe, PgBouncerProbe])
     def test_the_error_is_one_line_that_does_not_repeat_it(
         self, do: Callable[[str], object], dsn: str

@@ -236,18 +236,24 @@ class TestClose:
         assert (0, 1) == (server.asked, server.terminated)
 
 
-OLD = {"database": "orders", "user": "me", "cl_active": "3", "cl_waiting": "2", "sv_active": "1"}
-OLD |= {"sv_idle": "0", "maxwait": "4", "pool_mode": "session"}
-NEW = {**OLD, "cl_active_cancel_req": "5", "sv_being_canceled": "6", "maxwait_us": "250000"}
-NEW |= {"cl_odd": "", "load_balance_hosts": "round-robin"}
+OLD_ROW = {
+    "database": "orders",
+    "user": "me",
+    "cl_active": "3",
+    "cl_waiting": "2",
+    "sv_active": "1",
+}
+OLD_ROW |= {"sv_idle": "0", "maxwait": "4", "pool_mode": "session"}
+NEW_ROW = {**OLD_ROW, "cl_active_cancel_req": "5", "sv_being_canceled": "6", "maxwait_us": "250000"}
+NEW_ROW |= {"cl_odd": "", "load_balance_hosts": "round-robin"}
 
 
 class TestPgBouncer:
     @pytest.mark.parametrize(
         ("row", "clients", "servers", "wait"),
         [
-            (OLD, {}, {}, 4.0),
-            (NEW, {"active_cancel_req": 5, "odd": 0}, {"being_canceled": 6}, 4.25),
+            (OLD_ROW, {}, {}, 4.0),
+            (NEW_ROW, {"active_cancel_req": 5, "odd": 0}, {"being_canceled": 6}, 4.25),
         ],
     )
     def test_answers_of_every_version_are_parsed(

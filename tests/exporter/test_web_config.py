@@ -53,7 +53,7 @@ class TestWithoutTls:
         assert WebConfig((path,), headers=headers) == load(path)
 
 
-KNOWN = (
+TLS_KEYS = (
     "cert_file, key_file, client_auth_type, client_ca_file, client_allowed_sans, min_version, "
     "max_version, cipher_suites, prefer_server_cipher_suites, curve_preferences"
 )
@@ -138,7 +138,7 @@ class TestMalformedFile:
             (b"a: \x00", " is not UTF-8 text that YAML allows"),
             (
                 "tls_server_config: {certfile: x}",
-                f": tls_server_config.certfile: unknown key; use one of {KNOWN}",
+                f": tls_server_config.certfile: unknown key; use one of {TLS_KEYS}",
             ),
             (
                 "tls_server_config: {min_version: TLS12}",

@@ -14,7 +14,7 @@ from support.web_configs import refusal, written
 
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 VERIFY = f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
-OTHERS = "is not the key of the certificate in {server.crt}"
+NOT_ITS_KEY = "is not the key of the certificate in {server.crt}"
 
 
 @pytest.fixture(scope="session")
@@ -194,8 +194,8 @@ class TestTls:
             ("server.crt rubbish", "cert_file: {rubbish}: has no certificate in PEM format"),
             ("server.key rubbish", "key_file: {rubbish}: has no private key in PEM format"),
             ("ca.crt rubbish", "client_ca_file: {rubbish}: has no certificates in PEM format"),
-            ("server.key other.key", f"key_file: {{other.key}}: {OTHERS}"),
-            ("server.key rsa.key", f"key_file: {{rsa.key}}: {OTHERS}"),
+            ("server.key other.key", f"key_file: {{other.key}}: {NOT_ITS_KEY}"),
+            ("server.key rsa.key", f"key_file: {{rsa.key}}: {NOT_ITS_KEY}"),
             (
                 "server.key locked",
                 "key_file: {locked}: is encrypted; remove its password",

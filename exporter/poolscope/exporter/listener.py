@@ -136,10 +136,10 @@ class Listener:
         try:
             await self._load()
         except Exception as error:
-            said = self._seen_signature, str(error)
-            if said != self._last_error:
+            failure = self._seen_signature, str(error)
+            if failure != self._last_error:
                 logger.error("cannot reload, keeping the old configuration: %s", error)
-            self._last_error = said
+            self._last_error = failure
         else:
             self._last_error = None
             logger.info("reloaded %s", self._path)

@@ -46,6 +46,8 @@ VERIFYING_ALTERNATIVES: Final = {
     "RequireAnyClientCert": "RequireAndVerifyClientCert",
     "RequireClientCert": "RequireAndVerifyClientCert",
 }
+"""For each mode that does not verify certificates, the mode to use instead."""
+
 TLS_VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,
     "TLS11": ssl.TLSVersion.TLSv1_1,
@@ -241,14 +243,14 @@ def _load_client_policy(section: _Section) -> tuple[Path | None, ClientPolicy]:
 
 
 def _set_versions(context: ssl.SSLContext, section: _Section) -> None:
-    least = section.choice("min_version", TLS_VERSIONS, "TLS12")
-    most = section.choice("max_version", TLS_VERSIONS, "TLS13")
-    if least > most:
+    lowest = section.choice("min_version", TLS_VERSIONS, "TLS12")
+    highest = section.choice("max_version", TLS_VERSIONS, "TLS13")
+    if lowest > highest:
         raise section.error("min_version", "must not be above max_version")
     with warnings.catch_warnings():
         # Python deprecates TLS 1.0 and 1.1; a file that names them asks for them.
         warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version, context.maximum_version = least, most
+        context.minimum_version, context.maximum_version = lowest, highest
 
 
 def _set_suites(context: ssl.SSLContext, section: _Section) -> None:
