@@ -16,7 +16,7 @@ import poolscope
 from poolscope.demo.load import Load
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
 from poolscope.demo.screen import REFRESH, Addresses, Screen
-from poolscope.demo.service import open_pools, serve
+from poolscope.demo.service import create_tables, open_pools, serve
 from poolscope.demo.table import FULL_WIDTH
 
 SHOWN_SECONDS = 24.0
@@ -29,6 +29,7 @@ async def picture(postgres: EmbeddedPostgres) -> str:
     screen = Screen(console)
     # As in the demo: a thread for each caller that waits for the synchronous pool.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
+    await create_tables(postgres)
     async with open_pools(postgres) as pools, serve(pools) as service:
         load = Load(service)
         running = asyncio.create_task(load.run())
