@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
 	@echo "make test      all tests, against real servers"
-	@echo "make check     ruff (format and lint) and mypy --strict"
+	@echo "make check     ruff (format and lint), the layers of imports, and mypy --strict"
 	@echo "make format    let ruff put the code into shape"
 	@echo "make soak      do random things to every kind of pool, 200,000 of each (SOAK=...)"
 	@echo "make mutate    show that the tests notice deliberate faults"
@@ -44,6 +44,7 @@ test: $(READY)
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: $(READY)

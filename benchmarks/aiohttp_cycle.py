@@ -15,7 +15,7 @@ from aiohttp import web
 from benchmarks import open_telemetry
 from benchmarks.harness import Timings, Variant, async_cycles, interleave_async, with_loop, work
 from poolscope.fleet.folder import Folder
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 
 async def serve(tell: Connection) -> None:

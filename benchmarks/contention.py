@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 from benchmarks.harness import with_loop, work
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.fleet.folder import Folder
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 SIZE: Final = 5
 CALLERS: Final = 200

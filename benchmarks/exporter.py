@@ -25,7 +25,7 @@ def measure(processes: int, seconds: float) -> dict[str, Any]:
         children = [fork(folder) for _ in range(processes)]
 
         def scrape() -> bytes:
-            return expose(Scrape(fleet.look(), 0.0), "")[0]
+            return expose(Scrape(fleet.scan(), 0.0, "1.2.3"), "")[0]
 
         try:
             text = scrape()

@@ -18,16 +18,16 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
-from poolscope.ledger.holds import KEPT
+from poolscope.ledger.holds import ALWAYS_HELD
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Who
+from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
 
 POOLS: Final = 20
 SCRAPES: Final = 20
@@ -42,13 +42,13 @@ def use(folder: Path) -> list[Ledger]:
             "pool": f"pool-{number}",
             "kind": "sqlalchemy",
             "info": ("QueuePool", "psycopg", "2.1.9"),
-            "setup": Setup(limit=10.0)._asdict(),
+            "setup": PoolConfig(limit=10.0)._asdict(),
         }
         segments = shared.segments(facts, lambda: sys.exit("it cannot be shared"))
         ledger = Ledger(Limits(10, 5, 0), time.monotonic, 60.0, segments)
         for key in range(5):
             function = Function(None, APPLICATION, "shop.py", f"f{key}", f"shop:f{key}")
-            who, now = Who(function, key, key, f"Task-{key}"), time.monotonic()
+            who, now = Borrower(function, key, key, f"Task-{key}"), time.monotonic()
             ledger.served(key, now, now - 0.001, who, reused=False)
         ledger.returned(0, time.monotonic())
         ledgers.append(ledger)
@@ -67,7 +67,7 @@ def fork(folder: Path) -> Child:
             for ledger in ledgers:
                 for _ in range(3):
                     asked = time.monotonic()
-                    ledger.begin(0, asked, KEPT, 2, Who(None, 0, "task", "Task-0"))
+                    ledger.begin(0, asked, ALWAYS_HELD, 2, Borrower(None, 0, "task", "Task-0"))
                     ledger.end(0, time.monotonic())
     # What the child has, so that nobody waits for one that has failed.
     os.close(told[0])
@@ -111,8 +111,8 @@ def seconds_of_a_scrape(processes: int, busy: bool) -> float:
                 for child in children if busy else ():
                     child.use()
                 started = time.process_time()
-                view = fleet.look()
-                expose(Scrape(view, 0.0), "")
+                view = fleet.scan()
+                expose(Scrape(view, 0.0, "1.2.3"), "")
                 times.append(time.process_time() - started)
             if sum(report.reading.in_use for report in view.reports) != processes * POOLS * 4:
                 sys.exit("the scrape is not complete")

@@ -19,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 from benchmarks.harness import work
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.fleet.folder import Folder
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 POOL_SIZE: Final = 20
 

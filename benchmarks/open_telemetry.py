@@ -33,11 +33,11 @@ def instrument_engine(engine: Any) -> tuple[Callable[[], None], Callable[[], Non
     def put_on() -> None:
         cls.connect = wrapped
 
-    def take_off() -> None:
+    def restore_method() -> None:
         cls.connect = wrapped.__wrapped__
 
-    take_off()
-    return put_on, take_off
+    restore_method()
+    return put_on, restore_method
 
 
 def instrument_asyncpg() -> tuple[Callable[[], None], Callable[[], None]]:

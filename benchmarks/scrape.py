@@ -31,7 +31,7 @@ from benchmarks.harness import Timings, Variant, interleave, repeated, work
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.fleet.folder import Folder
 from poolscope.metrics.pool_families import FAMILIES
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 TICK_SECONDS: Final = 0.001
 

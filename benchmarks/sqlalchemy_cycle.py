@@ -33,7 +33,7 @@ from benchmarks.harness import (
     work,
 )
 from poolscope.fleet.folder import Folder
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 THREADS: Final = 8
 

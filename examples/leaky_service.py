@@ -22,7 +22,8 @@ import sqlalchemy
 from aiohttp import web
 
 from poolscope import Watch
-from poolscope.testing import FakeClock, Watches
+from poolscope.testing import FakeClock
+from poolscope.watching.watches import Watches
 
 clock = FakeClock()
 watches = Watches(clock)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
-from poolscope.metrics.pool_families import FAMILIES, POOL_LABELS, Family
+from poolscope.metrics.family import POOL_LABELS, Family
+from poolscope.metrics.pool_families import FAMILIES
 
 HEAD = """\
 # Metrics
@@ -38,7 +41,7 @@ What `poolscope exporter` serves besides; see [Many processes](exporter.md).
 """
 
 
-def row(family: Family) -> str:
+def row(family: Family[Any]) -> str:
     further = [f"`{label}`" for label in family.labels if label not in POOL_LABELS]
     labels = ", ".join(further) if family.labels else "no labels at all"
     return f"| `{family.name}` | {family.type} | {labels} | {family.help} |\n"

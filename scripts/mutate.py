@@ -36,7 +36,7 @@ class Fault:
 FAULTS = (
     Fault(
         "a detached connection stays in use or idle",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/recording.py",
         "if record.dbapi_connection is None:  # detached, invalidated, or never opened",
         "if False:",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
@@ -50,7 +50,7 @@ FAULTS = (
     ),
     Fault(
         "the pool that replaces a disposed one is not followed",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         'INSTEAD: Final = ("recreate", ',
         "INSTEAD: Final = (",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
@@ -64,28 +64,28 @@ FAULTS = (
     ),
     Fault(
         "connections that were open before the watch are not looked for",
-        "adapters/sqlalchemy/__init__.py",
-        "self._adopt(existing_records(pool, scan=watch.first_of_name))",
+        "adapters/sqlalchemy/hooks.py",
+        "self._adopt(existing_records(pool, scan=watched.first_of_name))",
         "pass",
         (ANY_POOL,),
     ),
     Fault(
         "a connection that is opened for an attempt that fails stays",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/recording.py",
         "            self.ledger.closed(opened, now)\n",
         "            pass\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     Fault(
         "a second close of one connection counts",
-        "ledger/ledger.py",
+        "ledger/events.py",
         "        if key not in self._open:\n            return\n        self._advance(now)\n",
         "        self._advance(now)\n",
         ("tests/ledger/test_ledger.py",),
     ),
     Fault(
         "a caller that was cancelled waits for ever",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         "        self._waits_no_more(attempt)\n        now, outcome = ",
         "        now, outcome = ",
         (ANY_POOL,),
@@ -99,28 +99,28 @@ FAULTS = (
     ),
     Fault(
         "connections of a pool's start are not counted",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/hooks.py",
         "        pool._holders = Holders(self)\n",
         "        pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
     ),
     Fault(
         "a connection that is being set up is idle",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         "            self.ledger.taken(id(holder._con), self.clock())\n",
         "            pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
     ),
     Fault(
         "a request that gives up waits for ever",
-        "adapters/aiohttp/__init__.py",
+        "adapters/aiohttp/recording.py",
         "        self.stopped_waiting(attempt)\n        now = self.clock()\n",
         "        now = self.clock()\n",
         (ANY_POOL,),
     ),
     Fault(
         "a connection that the server closes stays idle",
-        "adapters/aiohttp/__init__.py",
+        "adapters/aiohttp/recording.py",
         'INSTEAD_OF_PROTOCOL: Final = ("close", "abort", "connection_lost")',
         'INSTEAD_OF_PROTOCOL: Final = ("close", "abort")',
         ("tests/adapters/aiohttp/test_aiohttp.py",),
@@ -191,8 +191,8 @@ FAULTS = (
     Fault(
         "who adds a pool waits for a scrape to end",
         "watching/groups.py",
-        "        courtesy.let_others_run()\n        for watch in list(group.watches):\n"
-        "            watch.look()\n        with self._lock:\n",
+        "        courtesy.let_others_run()\n        for member in list(group.members):\n"
+        "            member.look()\n        with self._lock:\n",
         "        with self._lock:\n            courtesy.let_others_run()\n",
         ("tests/test_pacing.py",),
     ),
@@ -240,7 +240,7 @@ FAULTS = (
     ),
     Fault(
         "who is about to wait tells nothing of what is overdue",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "                self.look_if_due(started)\n",
         "                pass\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy_faults.py",),
@@ -283,14 +283,14 @@ FAULTS = (
     ),
     Fault(
         "what is dropped before it is counted is not named",
-        "ledger/ledger.py",
+        "ledger/events.py",
         "        self._coming[key] = back\n",
         "",
         ("tests/ledger/test_ledger.py",),
     ),
     Fault(
         "a connection whose caller is cancelled while it is returned is lost",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         " and not is_being_released(holder)",
         "",
         ("tests/adapters/asyncpg/test_asyncpg_lost.py",),
@@ -332,7 +332,7 @@ FAULTS = (
     ),
     Fault(
         "a pool that is dropped with open connections was closed",
-        "watching/watch.py",
+        "watching/watched_pool.py",
         "        if ledger.unclosed:\n",
         "        if False:\n",
         ("tests/readings/test_findings.py",),
@@ -346,7 +346,7 @@ FAULTS = (
     ),
     Fault(
         "what is found goes with the pool",
-        "metrics/pool_families.py",
+        "metrics/family.py",
         "    stays: bool = True\n",
         "    stays: bool = False\n",
         ("tests/readings/test_findings.py",),
@@ -374,7 +374,7 @@ FAULTS = (
     ),
     Fault(
         "who holds what is not in the file",
-        "ledger/segment.py",
+        "fleet/segment_file.py",
         "        OWNER.pack_into(self._owners, start, _bytes(owner))\n",
         "",
         ("tests/fleet/test_segment_file.py",),
@@ -409,8 +409,8 @@ FAULTS = (
     ),
     Fault(
         "a child that replaces the pool writes into the file of its parent",
-        "adapters/sqlalchemy/__init__.py",
-        "        self.watch.follow_fork()\n",
+        "adapters/sqlalchemy/hooks.py",
+        "        self.watched.follow_fork()\n",
         "",
         (f"{SERVERS}::test_children_that_dispose_before_poolscope_knows_of_the_fork",),
     ),
@@ -430,21 +430,21 @@ FAULTS = (
     ),
     Fault(
         "listeners that come later have what is idle",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "            if dispatch.checkout is not silent or of_class:\n",
         "            if False:\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     Fault(
         "listeners that there are have what is idle",
-        "adapters/sqlalchemy/__init__.py",
+        "adapters/sqlalchemy/hooks.py",
         "if pool._pre_ping or pool.dispatch.checkout:",
         "if pool._pre_ping:",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     Fault(
         "what is asked in a callback is the attempt that the callback is of",
-        "adapters/asyncpg/__init__.py",
+        "adapters/asyncpg/recording.py",
         "attempt = uncertain.pop(_task(), None)",
         "attempt = uncertain.get(_task())",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
@@ -500,7 +500,7 @@ FAULTS = (
     ),
     Fault(
         "what ends while somebody reads is nowhere",
-        "ledger/readable.py",
+        "ledger/state.py",
         "if not self.holds.ended:\n                break",
         "if True:\n                break",
         ("tests/ledger/test_hot_path.py",),

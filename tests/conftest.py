@@ -17,7 +17,7 @@ import sqlalchemy
 
 from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.web import Server
 from support.workers import Worker
 

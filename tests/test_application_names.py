@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from poolscope import application_names as applications
 from poolscope.application_names import Application, application_name, parse, shown
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 OWN = f"shop:orders:{os.getpid()}"
 QUERY = "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()"
@@ -56,7 +56,7 @@ class TestEngines:
     def test_the_environment_names_the_service(
         self, engines: Any, watches: Watches, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(applications.VARIABLE, "shop")
+        monkeypatch.setenv(applications.APPLICATION_NAME_VARIABLE, "shop")
         engine = engines()
         watches.watch(engine, "orders", registry=None)
         assert OWN == name_of(engine)

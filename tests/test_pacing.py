@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import choose_encoder
 from sqlalchemy.pool import QueuePool
 
-from poolscope import pacing as courtesy
+from poolscope import pacing as pacer
+from poolscope.metrics import samples as samples_of
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
 from poolscope.metrics.rendering import rendered
 from poolscope.readings.report import Report
-from poolscope.watching import collector
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
 
 POOLS = 50
@@ -43,8 +43,8 @@ def registry(watches: Watches) -> CollectorRegistry:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return what is filled with pauses, as if each look at the clock came a second later."""
     made: list[float] = []
-    monkeypatch.setattr(courtesy, "perf_counter", partial(next, count(1.0)))
-    monkeypatch.setattr(courtesy, "sleep", made.append)
+    monkeypatch.setattr(pacer, "perf_counter", partial(next, count(1.0)))
+    monkeypatch.setattr(pacer, "sleep", made.append)
     return made
 
 
@@ -53,15 +53,15 @@ def test_others_may_run_before_each_pool_and_each_sample(
 ) -> None:
     samples = generate_latest(registry).count(b"\nconnpool_")
     assert samples > POOLS
-    pieces = -(-POOLS // collector.IN_A_PIECE)
+    pieces = -(-POOLS // samples_of.IN_A_PIECE)
     own = 1  # of internal errors, which is there at once
-    assert [courtesy.PAUSE] * (POOLS + samples - own + pieces) == pauses
+    assert [pacer.PAUSE_SECONDS] * (POOLS + samples - own + pieces) == pauses
 
 
 def test_a_scrape_makes_no_pauses_where_it_is_short(
     registry: CollectorRegistry, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courtesy, "perf_counter", partial(next, repeat(0.0)))
+    monkeypatch.setattr(pacer, "perf_counter", partial(next, repeat(0.0)))
     generate_latest(registry)
     assert not pauses
 
@@ -81,7 +81,7 @@ def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
         added: list[QueuePool] = []
         scrape = iter(registry.collect())
         with monkeypatch.context() as patched:
-            patched.setattr(courtesy.Courtesy, "let_others_run", add)
+            patched.setattr(pacer.Pacer, "yield_gil", add)
             families = [next(scrape)]
         families += scrape
     assert POOLS == len(added)
@@ -92,7 +92,7 @@ def test_who_adds_a_pool_does_not_wait_for_a_scrape_to_end(
 def test_others_may_run_between_letting_go_of_some_reports_and_of_more(
     registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "IN_A_PIECE", 20)
+    monkeypatch.setattr(samples_of, "IN_A_PIECE", 20)
     left: list[int] = []
 
     def count_reports(_: object) -> None:
@@ -100,7 +100,7 @@ def test_others_may_run_between_letting_go_of_some_reports_and_of_more(
 
     for family in registry.collect():
         if family.name == INTERNAL_ERRORS.name.removesuffix("_total"):
-            monkeypatch.setattr(courtesy.Courtesy, "let_others_run", count_reports)
+            monkeypatch.setattr(pacer.Pacer, "yield_gil", count_reports)
     assert [40, 20, 0] == left
 
 
@@ -110,6 +110,6 @@ def test_a_text_in_pieces_is_that_of_all_at_once(
     registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, size: int, accept: str
 ) -> None:
     whole = choose_encoder(accept)[0](registry)
-    monkeypatch.setattr(collector, "IN_A_PIECE", size)
+    monkeypatch.setattr(samples_of, "IN_A_PIECE", size)
     parts = rendered(registry, accept, "", {}).parts
     assert whole == b"".join(parts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import sqlalchemy
 
-from poolscope.testing import FakeClock, Watches, assert_no_connections_out
+from poolscope.testing import FakeClock, assert_no_connections_out
+from poolscope.watching.watches import Watches
 
 
 @pytest.fixture

@@ -9,36 +9,60 @@ Connection pools of SQLAlchemy, asyncpg and aiohttp, as Prometheus metrics that 
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Hold
 from poolscope.readings.snapshot import Snapshot
-from poolscope.watching.watch import Watch, default
+from poolscope.watching.watch import Watch
+from poolscope.watching.watches import default as _default
+
+if TYPE_CHECKING:
+    from aiohttp import TraceConfig
 
 __all__ = [
     "Finding",
     "Hold",
     "Snapshot",
     "Watch",
+    "findings",
     "holders",
     "make_asgi_app",
     "snapshots",
     "start_http_server",
+    "trace_config",
     "watch",
 ]
 
 __version__ = "0.1.0"
 
-watch = default.watch
-snapshots = default.snapshots
-holders = default.holders
+watch = _default.watch
+snapshots = _default.snapshots
+holders = _default.holders
+findings = _default.findings
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import an adapter, and with it its library, when it is first named."""
-    if name in ("aiohttp", "asyncpg", "sqlalchemy"):
-        return importlib.import_module(f"poolscope.adapters.{name}")
-    raise AttributeError(f"module 'poolscope' has no attribute {name!r}")
+def trace_config(
+    name: str | None = None,
+    *,
+    leak_after: float | None = 60.0,
+    call_sites: bool = True,
+    registry: CollectorRegistry | None = REGISTRY,
+) -> TraceConfig:
+    """
+    Return an aiohttp TraceConfig that watches its session from the first request on.
+
+    It is for sessions that are built where `poolscope.watch(session)` cannot be called:
+    `ClientSession(trace_configs=[poolscope.trace_config("payments")])`. The options are those of
+    `poolscope.watch`. Raises ImportError if aiohttp is not installed.
+    """
+    from poolscope.adapters import aiohttp
+
+    return aiohttp.trace_config(
+        lambda session: watch(
+            session, name, leak_after=leak_after, call_sites=call_sites, registry=registry
+        )
+    )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
-VARIABLE: Final = "POOLSCOPE_APPLICATION_NAME"
+APPLICATION_NAME_VARIABLE: Final = "POOLSCOPE_APPLICATION_NAME"
 
-LONGEST: Final = 63
-LONGEST_POOL: Final = 40
+MAX_NAME_BYTES: Final = 63
+MAX_POOL_BYTES: Final = 40
 
 
 class Application(NamedTuple):
@@ -26,13 +26,13 @@ class Application(NamedTuple):
 
 def shown(pool: str) -> str:
     """Return what a server shows of a pool's name."""
-    return _plain(pool)[:LONGEST_POOL]
+    return _plain(pool)[:MAX_POOL_BYTES]
 
 
 def application_name(service: str, pool: str) -> str:
     """Return what this process calls its connections of that pool."""
     rest = f":{shown(pool)}:{os.getpid()}"
-    return _plain(service).replace(":", "_")[: LONGEST - len(rest)] + rest
+    return _plain(service).replace(":", "_")[: MAX_NAME_BYTES - len(rest)] + rest
 
 
 def parse(name: str) -> Application | None:

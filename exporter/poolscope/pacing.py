@@ -10,21 +10,21 @@ from __future__ import annotations
 from time import perf_counter, sleep
 from typing import Final
 
-EACH: Final = 0.001
+PAUSE_EVERY: Final = 0.001
 """Seconds between pauses, and what a sample or the reading of a pool takes."""
 
-PAUSE: Final = 0.00015
+PAUSE_SECONDS: Final = 0.00015
 """Seconds: as long as it takes another thread to wake up, or this one would be before it again."""
 
 
-class Courtesy:
+class Pacer:
     """Of one thread that has something to do for long; to be asked while it holds no lock."""
 
     def __init__(self) -> None:
         self._since = perf_counter()
 
-    def let_others_run(self) -> None:
+    def yield_gil(self) -> None:
         """Make a pause, if the last one was some time ago."""
-        if perf_counter() - self._since >= EACH:
-            sleep(PAUSE)
+        if perf_counter() - self._since >= PAUSE_EVERY:
+            sleep(PAUSE_SECONDS)
             self._since = perf_counter()

@@ -13,7 +13,8 @@ For tests of your own: a clock that you move, and what must be so when a test is
 from __future__ import annotations
 
 import poolscope
-from poolscope.watching.watch import Watch, Watches
+from poolscope.watching.watch import Watch
+from poolscope.watching.watches import Watches
 
 __all__ = ["FakeClock", "Watches", "assert_no_connections_out"]
 
@@ -54,7 +55,7 @@ def assert_no_connections_out(*watches: Watch) -> None:
     ]
     lines += [
         f"{hold.pool} ({hold.kind}): held for {hold.held_seconds:.3g} s by "
-        f"{hold.owner or 'somebody'}, from {hold.site or 'a line that is not known'}"
+        f"{hold.owner or 'anonymous_borrower'}, from {hold.site or 'a line that is not known'}"
         for hold in (holds if watches else poolscope.holders())
     ]
     if lines:

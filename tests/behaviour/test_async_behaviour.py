@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres

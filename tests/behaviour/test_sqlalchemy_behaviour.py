@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event, exc, pool
 from sqlalchemy.engine.default import DefaultDialect
 
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 EVENTS = (
     "first_connect", "connect", "checkout", "checkin", "reset", "invalidate", "soft_invalidate",

@@ -20,7 +20,7 @@ import sqlalchemy
 from poolscope.callsites import frames as sites
 from poolscope.callsites.frames import here
 from poolscope.errors import ErrorLog
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 
 def line_of(function: Callable[..., Any], offset: int = 1) -> int:
@@ -71,7 +71,7 @@ def test_without_any_application_there_is_no_site(monkeypatch: pytest.MonkeyPatc
 def test_code_that_is_made_all_the_time_costs_bounded_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sites, "REMEMBERED", 3)
+    monkeypatch.setattr(sites, "MAX_KNOWN_FUNCTIONS", 3)
     monkeypatch.setattr(sites, "_functions", {})
     for _ in range(10):
         eval(compile("here()", "made.py", "eval"))  # noqa: S307
@@ -225,8 +225,8 @@ class TestOddCode:
         names: dict[str, Any] = {"here": here, "__name__": "m" * 5000}
         exec(f"def {name}():\n    return here()", names)  # noqa: S102 - ours
         site = names[name]()
-        assert len(str(site)) < 3 * sites.LONGEST
-        assert len(site.function.label) == sites.LONGEST
+        assert len(str(site)) < 3 * sites.MAX_LABEL_LENGTH
+        assert len(site.function.label) == sites.MAX_LABEL_LENGTH
 
     def test_a_library_that_calls_itself_very_often(self) -> None:
         names: dict[str, Any] = {"__name__": "sqlalchemy.orm", "here": here}

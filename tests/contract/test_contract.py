@@ -13,7 +13,7 @@ from poolscope import Snapshot, Watch
 from poolscope.errors import ErrorLog
 from poolscope.ledger.ledger import Ledger
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 

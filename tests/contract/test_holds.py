@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from contract.pools import PoolUnderTest
 from poolscope import Hold, Watch
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 # Each asks for a connection in a method of its own.
 ASKS = {"SyncEngine": "SyncEngine._connect", "BarePool": "SyncEngine._connect"}

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from contract.pools import AsyncEngine, AsyncpgPool, PoolUnderTest, Session
 from poolscope import Watch
 from poolscope.demo.postgres import EmbeddedPostgres
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 POOLS: Final = (AsyncEngine, AsyncpgPool, Session)
 
@@ -110,7 +110,7 @@ from pathlib import Path
 from contract import pools
 from contract.test_loops_and_forks import numbers, use
 from poolscope.demo.postgres import EmbeddedPostgres
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 cls, postgres, watches = getattr(pools, sys.argv[1]), EmbeddedPostgres(Path(sys.argv[2])), Watches()
 parents, pool = asyncio.new_event_loop(), cls()

@@ -15,7 +15,7 @@ import pytest
 from contract.pools import PoolUnderTest
 from poolscope import Watch
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 PAIRS: Final = int(os.environ.get("POOLSCOPE_PAIRS", "300"))

@@ -11,7 +11,7 @@ import pytest
 
 from contract.pools import PoolUnderTest
 from poolscope import Watch
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 

@@ -11,7 +11,7 @@ from contract.pools import PoolUnderTest
 from poolscope import Watch
 from poolscope.errors import ErrorLog
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from poolscope.fleet.commitments import Commitment, commitments, pools_of
+from poolscope.fleet.commitments import commitments, pools_of
 from poolscope.readings.database_servers import ServerConnections, ServerReading
+from poolscope.readings.findings import Commitment
 
 
 def server(*names: str, limit: int = 100) -> ServerReading:

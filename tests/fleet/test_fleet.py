@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from poolscope.fleet.fleet import Fleet, View, utilisation
+from poolscope.fleet.fleet import Fleet, FleetView, utilization
 from poolscope.fleet.folder import FolderError
 from poolscope.fleet.totals import TOTALS, Totals
 from poolscope.readings.reading import Reading
@@ -27,7 +27,7 @@ def fleet(folder: Path) -> Iterator[Fleet]:
     fleet.close()
 
 
-def numbers(view: View) -> dict[str, tuple[float, ...]]:
+def numbers(view: FleetView) -> dict[str, tuple[float, ...]]:
     """Return by pool: in use, idle, acquired, instances, pools ever made."""
     return {
         report.pool: (
@@ -42,7 +42,7 @@ def numbers(view: View) -> dict[str, tuple[float, ...]]:
 
 
 def test_an_empty_folder(fleet: Fleet) -> None:
-    assert View((), (), {}, 0, 0) == fleet.look()
+    assert FleetView((), (), {}, 0, 0) == fleet.scan()
 
 
 def test_processes_of_one_name_are_added_up(fleet: Fleet, workers: Any) -> None:
@@ -50,7 +50,7 @@ def test_processes_of_one_name_are_added_up(fleet: Fleet, workers: Any) -> None:
     first.tell("take", "take", "take")
     second.tell("use 5", "take")
     other.tell("use 1")
-    view = fleet.look()
+    view = fleet.scan()
     assert {"orders": (4, 0, 9, 2, 2), "billing": (0, 1, 1, 1, 1)} == numbers(view)
     assert {("orders", "sqlalchemy"): 0.75, ("billing", "sqlalchemy"): 0.0} == view.fullest
     assert {first.pid, second.pid, other.pid} == {process.pid for process in view.processes}
@@ -61,11 +61,11 @@ def test_who_holds_what_in_which_process(fleet: Fleet, workers: Any) -> None:
     first, second = workers(), workers()
     first.tell("take")
     second.tell("take", "lose")
-    holds = fleet.look().holds
+    holds = fleet.scan().holds
     assert [first.pid, second.pid] == [hold.pid for hold in holds]
     assert {"MainThread"} == {hold.owner for hold in holds}
     assert all(str(hold.site).startswith("worker.py:") for hold in holds)
-    (report,) = fleet.look().reports
+    (report,) = fleet.scan().reports
     assert [("worker:take", 2.0)] == [(site.site, site.in_use) for site in report.sites]
     assert ["abandoned", "nested-acquire"] == sorted(f.rule for f in report.findings)
     assert 1 == report.reading.leaks_abandoned
@@ -78,10 +78,10 @@ def test_of_a_process_that_is_gone_the_counters_stay(
     gone, lives = workers(), workers()
     gone.tell("use 7", "take")
     lives.tell("use 2", "take")
-    assert {"orders": (2, 0, 11, 2, 2)} == numbers(fleet.look())
+    assert {"orders": (2, 0, 11, 2, 2)} == numbers(fleet.scan())
     getattr(gone, how)()
     for _ in range(2):
-        view = fleet.look()
+        view = fleet.scan()
         assert {"orders": (1, 0, 11, 1, 2)} == numbers(view)
         assert ([lives.pid], 1) == ([process.pid for process in view.processes], view.gone)
     assert [str(lives.pid)] == [path.name.partition("-")[0] for path in folder.glob("*.pool")]
@@ -92,13 +92,13 @@ def test_of_a_process_that_is_gone_the_counters_stay(
 def test_totals_outlive_the_exporter(fleet: Fleet, workers: Any, folder: Path) -> None:
     worker = workers()
     worker.tell("use 7", "take")
-    before = fleet.look()
+    before = fleet.scan()
     worker.kill()
-    fleet.look()
+    fleet.scan()
     fleet.close()
     again = Fleet(folder)
-    (report,) = again.look().reports
-    assert {"orders": (0, 0, 8, 0, 1)} == numbers(again.look())
+    (report,) = again.scan().reports
+    assert {"orders": (0, 0, 8, 0, 1)} == numbers(again.scan())
     assert report.reading.hold_seconds == before.reports[0].reading.hold_seconds
     assert report.sites[0].in_use_seconds > 0
     again.close()
@@ -123,11 +123,11 @@ def test_an_exporter_that_dies_while_it_folds_counts_nothing_twice(
         )
         patched.setattr(target, die)
         with pytest.raises(KeyboardInterrupt):
-            fleet.look()
+            fleet.scan()
     fleet.close()
     again = Fleet(folder)
     for _ in range(2):
-        assert {"orders": (0, 0, 7, 0, 1)} == numbers(again.look())
+        assert {"orders": (0, 0, 7, 0, 1)} == numbers(again.scan())
     assert [] == list(folder.glob("*.pool"))
     again.close()
 
@@ -145,9 +145,9 @@ def test_totals_that_cannot_be_written_are_counted_all_the_same(
     with monkeypatch.context() as patched:
         patched.setattr("poolscope.fleet.totals.os.fsync", full)
         for _ in range(2):
-            assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.look())
+            assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.scan())
     assert 1 == len(list(folder.glob("*.pool")))
-    assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.look())
+    assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.scan())
     assert [] == list(folder.glob("*.pool"))
 
 
@@ -162,7 +162,7 @@ def test_a_process_that_is_stopped_still_shows_what_it_holds(fleet: Fleet, worke
     worker = workers()
     worker.tell("take", "take")
     os.kill(worker.pid, signal.SIGSTOP)
-    view = fleet.look()
+    view = fleet.scan()
     assert {"orders": (2, 0, 2, 1, 1)} == numbers(view)
     assert [worker.pid] * 2 == [hold.pid for hold in view.holds]
     os.kill(worker.pid, signal.SIGCONT)
@@ -174,13 +174,13 @@ def test_after_a_fork_there_are_two_processes(fleet: Fleet, workers: Any) -> Non
     child = parent.tell("fork")
     assert child != parent.pid
     parent.tell("use 2")
-    view = fleet.look()
+    view = fleet.scan()
     # The child has the parent's record of what is out, but not the connection: that is nobody's.
     pools = {process.pid: process.pools for process in view.processes}
     assert {parent.pid, child} == set(pools)
     assert [4.0, 2.0] == [pools[pid][0].reading.acquired for pid in (parent.pid, child)]
     parent.end()
-    assert {"orders": (0, 0, 6, 0, 2)} == numbers(fleet.look())
+    assert {"orders": (0, 0, 6, 0, 2)} == numbers(fleet.scan())
 
 
 OTHER_NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
@@ -198,11 +198,11 @@ def test_processes_of_other_containers_live_and_die(fleet: Fleet, workers: Any) 
     inside, other = workers(within=OTHER_NAMESPACES), workers(within=OTHER_NAMESPACES)
     # Each is the first process of its namespace.
     assert (1, 1) == (inside.tell("take"), other.tell("use 2"))
-    view = fleet.look()
+    view = fleet.scan()
     assert {"orders": (1, 1, 3, 2, 2)} == numbers(view)
     assert ([1, 1], [1]) == ([p.pid for p in view.processes], [hold.pid for hold in view.holds])
     inside.kill()
-    assert {"orders": (0, 1, 3, 1, 2)} == numbers(fleet.look())
+    assert {"orders": (0, 1, 3, 1, 2)} == numbers(fleet.scan())
 
 
 PROGRAM = """
@@ -236,7 +236,7 @@ def test_multiprocessing(fleet: Fleet, folder: Path, tmp_path: Path, method: str
     command = [sys.executable, str(program), str(WORKER.parent), method]
     environment = {**os.environ, "POOLSCOPE_DIR": str(folder)}
     subprocess.run(command, env=environment, check=True, timeout=60)
-    view = fleet.look()
+    view = fleet.scan()
     assert {"jobs": (0, 0, 60, 0, 3)} == numbers(view)
     assert (3, 0, []) == (view.gone, view.bad, list(folder.glob("*.pool")))
 
@@ -273,18 +273,18 @@ def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
     (folder / "2-nobody.process").write_text("a note of somebody else")
     os.mkfifo(folder / f"2-{'0' * 32}.process")
     for _ in range(2):
-        view = fleet.look()
+        view = fleet.scan()
         assert ({"orders": (1, 0, 1, 1, 1)}, 8) == (numbers(view), view.bad)
     assert {*odd, "2-nobody.process"} <= {path.name for path in folder.iterdir()}
     worker.kill()
     for _ in range(2):
-        assert {"orders": (0, 0, 1, 0, 1)} == numbers(fleet.look())
+        assert {"orders": (0, 0, 1, 0, 1)} == numbers(fleet.scan())
     # What cannot be removed stays, and is in nobody's way.
     assert (folder / f"{name}.81.pool").is_dir()
 
 
 def test_utilisation_is_a_share() -> None:
-    assert 0.0 == utilisation([Reading().values()])
-    assert 0.0 == utilisation([Reading(in_use=3, limit=float("inf")).values()])
+    assert 0.0 == utilization([Reading().values()])
+    assert 0.0 == utilization([Reading(in_use=3, limit=float("inf")).values()])
     busy = Reading(in_use=3, opening=1, limit=4)
-    assert 0.5 == utilisation([busy.values(), Reading(limit=4).values()])
+    assert 0.5 == utilization([busy.values(), Reading(limit=4).values()])

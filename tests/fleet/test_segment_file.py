@@ -15,30 +15,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolscope import Hold
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.exporter import api
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
-from poolscope.fleet.fleet import ProcessView, View
-from poolscope.fleet.folder import MOST_FILES, Folder, FolderError, check
+from poolscope.fleet.fleet import FleetView, ProcessView
+from poolscope.fleet.folder import MAX_FILES_PER_PROCESS, Folder, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
+from poolscope.fleet.segment_file import HEAD, OWNER_BYTES, TEXT_BYTES
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.segment import HEAD, OWNER_BYTES, TEXT_BYTES
-from poolscope.ledger.state import Limits
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.readings.findings import Case, Setup, findings_of
-from poolscope.readings.holders import SharedSites, Who
+from poolscope.readings.findings import PoolEvidence, findings_of
+from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading, add, count_of
 from poolscope.readings.report import Info, Report
+from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
 
 FACTS: dict[str, Any] = {
     "pool": "orders",
     "kind": "asyncpg",
     "info": ("Pool", "asyncpg", "0.32.0"),
-    "setup": Setup(limit=3.0, pings=False)._asdict(),
+    "setup": PoolConfig(limit=3.0, pings=False)._asdict(),
 }
 
 
@@ -46,8 +48,8 @@ START = 4096
 """Where the cells of its file begin."""
 
 
-def who(name: str, owner: str = "Task-1") -> Who:
-    return Who(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7, owner, owner)
+def who(name: str, owner: str = "Task-1") -> Borrower:
+    return Borrower(Function(None, APPLICATION, "shop.py", name, f"shop:{name}"), 7, owner, owner)
 
 
 def unshared() -> None:
@@ -78,8 +80,8 @@ def busy(ledger: Ledger, clock: FakeClock) -> Ledger:
     ledger.abandoned("a", clock())
     ledger.waiting("x", clock())
     ledger.finished(cells.TIMEOUT, 1.0, 1.0)
-    ledger.sightings.note("never-closed", None)
-    ledger.sightings.note("nested-acquire", who("pay").site)
+    ledger.evidence.add("never-closed", None)
+    ledger.evidence.add("nested-acquire", who("pay").site)
     clock.advance(1.5)
     return ledger
 
@@ -87,9 +89,9 @@ def busy(ledger: Ledger, clock: FakeClock) -> Ledger:
 def test_a_reader_knows_what_the_ledger_knows(busy: Ledger, folder: Path, clock: FakeClock) -> None:
     view = PoolFile(file_of(folder), 42).read(clock())
     assert ("orders", "asyncpg") == (view.pool, view.kind)
-    assert (Info("Pool", "asyncpg", "0.32.0"), Setup(limit=3.0, pings=False)) == (
+    assert (Info("Pool", "asyncpg", "0.32.0"), PoolConfig(limit=3.0, pings=False)) == (
         view.info,
-        view.setup,
+        view.config,
     )
     assert busy.read() == view.reading
     assert busy.sites() == list(view.sites())
@@ -305,7 +307,7 @@ def test_a_name_that_is_no_text(folder: Path, clock: FakeClock) -> None:
 
 def show(view: PoolView) -> None:
     """Make of it all that the exporter serves."""
-    cases = [Case(view.setup, view.reading, 1, view.seen)]
+    cases = [PoolEvidence(view.config, view.reading, 1, view.seen)]
     report = Report(
         view.pool,
         view.kind,
@@ -315,10 +317,10 @@ def show(view: PoolView) -> None:
         sites=SharedSites().added(view.sites()),
         findings=findings_of(view.pool, view.kind, cases),
     )
-    whole = View((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)
-    text, _ = expose(Scrape(whole, 0.0), "")
+    whole = FleetView((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)
+    text, _ = expose(Scrape(whole, 0.0, "1.2.3"), "")
     assert b"NaN" not in text
-    json.dumps(api.document(Scrape(whole, 0.0), History()), allow_nan=False).encode()
+    json.dumps(api.document(Scrape(whole, 0.0, "1.2.3"), History()), allow_nan=False).encode()
 
 
 class TestTheFolder:
@@ -391,9 +393,9 @@ class TestTheFolder:
         self, folder: Path, failures: list[None], clock: FakeClock
     ) -> None:
         segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
-        for _ in range(MOST_FILES + 3):
+        for _ in range(MAX_FILES_PER_PROCESS + 3):
             Ledger(Limits(3, 3, 0), clock, 5.0, segments)
-        assert MOST_FILES == len(list(folder.glob("*.pool")))
+        assert MAX_FILES_PER_PROCESS == len(list(folder.glob("*.pool")))
         assert 3 == len(failures)
 
     def test_without_one_nothing_is_written(

@@ -287,7 +287,10 @@ class TestBadArguments:
             (("--web.telemetry-path", "/-/ready"), "'/-/ready' is taken"),
             (("--log.level", "loud"), "invalid choice: 'loud'"),
             (("--postgres", "secret@db"), "--postgres: not a DSN: it does not begin with"),
-            (("--dir", "x", "--pgbouncer", "postgres://a?%"), "--pgbouncer: not a DSN: what follows"),
+            (
+                ("--dir", "x", "--pgbouncer", "postgres://a?%"),
+                "--pgbouncer: not a DSN: what follows",
+            ),
         ],
     )
     def test_one_line_and_2(self, arguments: tuple[str, ...], message: str) -> None:

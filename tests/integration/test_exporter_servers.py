@@ -13,7 +13,7 @@ import sqlalchemy
 from playwright.async_api import expect
 
 from poolscope.fleet.folder import Folder
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.browsers import opened_tab
 from support.exporters import ExporterProcess
 from support.waiting import eventually

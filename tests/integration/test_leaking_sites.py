@@ -20,7 +20,7 @@ import uvloop
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from poolscope import Watch
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.web import Server
 
 if TYPE_CHECKING:

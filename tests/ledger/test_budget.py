@@ -24,8 +24,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
 from poolscope.fleet.folder import Folder
-from poolscope.ledger.holds import MOST_ENDED
-from poolscope.watching.watch import Watches
+from poolscope.ledger.holds import MAX_FINISHED
+from poolscope.watching.watches import Watches
 from support.web import Server
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ BUDGET: Final[dict[str, float]] = json.loads(
     (Path(__file__).parent / "expected" / "bytecodes.json").read_text()
 )
 OURS: Final = str(Path(poolscope.__file__).parent)
-CYCLES: Final = 10 * MOST_ENDED
+CYCLES: Final = 10 * MAX_FINISHED
 
 Cycle = Callable[[], object]
 AsyncCycle = Callable[[], Awaitable[object]]

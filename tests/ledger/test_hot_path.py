@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger.cells import Cells
-from poolscope.ledger.holds import KEPT, MOST_ENDED, Holds
+from poolscope.ledger.holds import ALWAYS_HELD, MAX_FINISHED, Holds
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Who
+from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading, count_of
 from poolscope.testing import FakeClock
 
@@ -26,7 +26,7 @@ FACTS: dict[str, Any] = {
     "pool": "orders",
     "kind": "asyncpg",
     "info": ("Pool", "asyncpg", "0.32.0"),
-    "setup": Setup()._asdict(),
+    "setup": PoolConfig()._asdict(),
 }
 PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
 CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")
@@ -54,19 +54,19 @@ def ledger(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> 
     return ledger
 
 
-def asks(function: Function, asker: str) -> Who:
-    return Who(function, 7, asker, f"Task-{asker}")
+def asks(function: Function, borrower_key: str) -> Borrower:
+    return Borrower(function, 7, borrower_key, f"Task-{borrower_key}")
 
 
-def quickly(ledger: Ledger, key: str, asked: float, who: Who) -> None:
-    assert ledger.begin(key, asked, KEPT, 2, who) is None
+def quickly(ledger: Ledger, key: str, asked: float, who: Borrower) -> None:
+    assert ledger.begin(key, asked, ALWAYS_HELD, 2, who) is None
 
 
-def carefully(ledger: Ledger, key: str, asked: float, who: Who) -> None:
+def carefully(ledger: Ledger, key: str, asked: float, who: Borrower) -> None:
     ledger.served(key, ledger.clock(), asked, who)
 
 
-Begin = Callable[[Ledger, str, float, Who], None]
+Begin = Callable[[Ledger, str, float, Borrower], None]
 
 
 def day(ledger: Ledger, clock: FakeClock, begin: Begin, end: Callable[[str, float], Any]) -> None:
@@ -107,8 +107,8 @@ def test_it_is_counted_as_what_is_done_with_care(ledger: Ledger, clock: FakeCloc
 
 def test_it_makes_a_peak(ledger: Ledger, clock: FakeClock) -> None:
     before = ledger.read()
-    for key, asker in (("a", "1"), ("b", "2")):
-        quickly(ledger, key, clock(), asks(PAY, asker))
+    for key, borrower_key in (("a", "1"), ("b", "2")):
+        quickly(ledger, key, clock(), asks(PAY, borrower_key))
     for key in "ab":
         assert ledger.end(key, clock())
     after = ledger.read()
@@ -122,7 +122,7 @@ def test_another_process_sees_it_at_every_step(tmp_path: Path, clock: FakeClock)
     file = PoolFile(path, 42)
     ledger.served("a", clock(), clock(), asks(PAY, "1"))
     ledger.returned("a", clock())
-    for _ in range(3 * MOST_ENDED):
+    for _ in range(3 * MAX_FINISHED):
         quickly(ledger, "a", clock(), asks(PAY, "1"))
         clock.advance(0.5)
         # In this order: to read here makes numbers of what has ended.
@@ -160,10 +160,10 @@ def test_whenever_a_process_is_killed_each_hold_is_there_once(
     for function in (PAY, CART):
         ledger.served("a", clock(), clock(), asks(function, "1"))
         ledger.returned("a", clock())
-    for turn in range(MOST_ENDED):
+    for turn in range(MAX_FINISHED):
         quickly(ledger, "a", clock() - 0.25 * turn, asks((PAY, CART)[turn % 2], "1"))
         clock.advance(0.125 * turn)
-        if turn == MOST_ENDED - 1:
+        if turn == MAX_FINISHED - 1:
             ledger.holds._cells = ledger._segment.cells = watched
         assert ledger.end("a", clock())
     copy = tmp_path / "copy"
@@ -172,7 +172,7 @@ def test_whenever_a_process_is_killed_each_hold_is_there_once(
         copy.write_bytes(state)
         view = PoolFile(copy, 42).read(clock(), clock())
         seen.append((view.values, view.sites(), view.holds()))
-    assert len(states) == 5 + 2 * MOST_ENDED
+    assert len(states) == 5 + 2 * MAX_FINISHED
     assert [seen[-1]] * len(seen) == seen
     assert ledger.read() == Reading.of(seen[-1][0])
 
@@ -186,10 +186,10 @@ def test_what_is_not_ordinary_is_left_alone(clock: FakeClock, tmp_path: Path, sh
     clock.advance(1.0)
     before = ledger.read()
     now = clock()
-    assert ledger.begin("new", now, KEPT, 2, asks(PAY, "2"))
-    assert ledger.begin("a", now, KEPT, 2, asks(PAY, "2"))
-    assert ledger.begin("b", now, KEPT, 2, asks(PAY, "2"))
-    assert ledger.begin("c", now, KEPT, 2, who), "who has one already is counted with care"
+    assert ledger.begin("new", now, ALWAYS_HELD, 2, asks(PAY, "2"))
+    assert ledger.begin("a", now, ALWAYS_HELD, 2, asks(PAY, "2"))
+    assert ledger.begin("b", now, ALWAYS_HELD, 2, asks(PAY, "2"))
+    assert ledger.begin("c", now, ALWAYS_HELD, 2, who), "who has one already is counted with care"
     assert not ledger.end("b", now), "nobody has it yet"
     assert not ledger.end("c", now)
     assert before == ledger.read()
@@ -232,8 +232,8 @@ def test_what_ends_while_somebody_reads_is_there_once(
     ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread may run between any two steps of who reads."""
-    for key, asker in (("a", "1"), ("b", "2")):
-        quickly(ledger, key, clock(), asks(PAY, asker))
+    for key, borrower_key in (("a", "1"), ("b", "2")):
+        quickly(ledger, key, clock(), asks(PAY, borrower_key))
     clock.advance(1.0)
     before, sites = ledger.read(), ledger.sites()
 
@@ -259,11 +259,11 @@ def test_what_ends_while_somebody_reads_is_there_once(
 
 def test_only_a_few_are_noted_before_they_are_numbers(ledger: Ledger, clock: FakeClock) -> None:
     noted = []
-    for _ in range(3 * MOST_ENDED):
+    for _ in range(3 * MAX_FINISHED):
         quickly(ledger, "a", clock(), asks(PAY, "1"))
         assert ledger.end("a", clock())
         noted.append(len(ledger.holds.ended))
-    assert MOST_ENDED - 1 == max(noted)
+    assert MAX_FINISHED - 1 == max(noted)
 
 
 def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> None:
@@ -278,7 +278,7 @@ def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> Non
         start.wait()
         for _ in range(rounds):
             now, who = clock(), asks(PAY, str(number))
-            if ledger.begin(number, now, KEPT, 2, who) is not None:
+            if ledger.begin(number, now, ALWAYS_HELD, 2, who) is not None:
                 ledger.served(number, now, now, who)
             if not ledger.end(number, now):
                 ledger.returned(number, now)
@@ -292,7 +292,7 @@ def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> Non
         thread.join()
     reading = ledger.read()
     assert threads * rounds == reading.acquired == count_of(reading.hold_seconds)
-    assert (0, {}) == (reading.in_use, ledger.holds.askers)
+    assert (0, {}) == (reading.in_use, ledger.holds.holds_by_borrower)
     acquired = [reading.acquired for reading in readings]
     assert sorted(acquired) == acquired, "no counter falls"
 
@@ -301,22 +301,22 @@ def test_who_has_several_has_one_less_with_each(ledger: Ledger, clock: FakeClock
     who = asks(PAY, "1")
     quickly(ledger, "a", clock(), who)
     for key in "bc":
-        ledger.served(key, clock(), clock(), Who(*who))
+        ledger.served(key, clock(), clock(), Borrower(*who))
     for key, left in (("a", {"1": 2}), ("b", {"1": 1}), ("c", {})):
         assert ledger.end(key, clock())
-        assert left == ledger.holds.askers
+        assert left == ledger.holds.holds_by_borrower
 
 
 def test_nothing_overtakes_what_is_not_applied_yet(ledger: Ledger, clock: FakeClock) -> None:
-    with ledger.patiently():  # another thread has the lock
+    with ledger.reading_lock():  # another thread has the lock
         ledger.served("a", clock(), clock(), asks(PAY, "1"))
         assert not ledger.end("a", clock())
         ledger.returned("a", clock())
-        assert ledger.begin("a", clock(), KEPT, 2, asks(CART, "2"))
+        assert ledger.begin("a", clock(), ALWAYS_HELD, 2, asks(CART, "2"))
         ledger.served("a", clock(), clock(), asks(CART, "2"))
     assert ["Task-2"] == [holder.who.owner for holder in ledger.holders() if holder.who]
     clock.advance(1.0)
-    with ledger.patiently():
+    with ledger.reading_lock():
         ledger.returned("a", clock())
         assert not ledger.end("a", clock())
     assert (0, 1.0) == (ledger.read().in_use, ledger.read().in_use_seconds)
@@ -325,7 +325,7 @@ def test_nothing_overtakes_what_is_not_applied_yet(ledger: Ledger, clock: FakeCl
 def test_after_a_fork_nothing_is_ordinary_until_something_was_done(clock: FakeClock) -> None:
     ledger = ledger_of(clock)
     ledger.forked()
-    assert ledger.begin("a", clock(), KEPT, 2, asks(PAY, "1"))
+    assert ledger.begin("a", clock(), ALWAYS_HELD, 2, asks(PAY, "1"))
     ledger.served("a", clock(), clock(), asks(PAY, "1"))
     ledger.returned("a", clock())
     quickly(ledger, "a", clock(), asks(PAY, "1"))

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells
-from poolscope.ledger.holds import KEPT
+from poolscope.ledger.holds import ALWAYS_HELD
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import MAX_HOLD_SLOTS, Limits
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, HOLD_BUCKETS
-from poolscope.readings.holders import NOBODY, Who
+from poolscope.ledger.state import MAX_HOLD_SLOTS
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
+from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Histogram, Reading, count_of
 from poolscope.readings.reading import total as added
 from poolscope.testing import FakeClock
@@ -136,8 +137,8 @@ def test_a_slot_that_is_taken_at_once_was_never_free(ledger: Ledger, clock: Fake
     clock.advance(2.0)
     assert ledger.end("a", clock())
     clock.advance(0.5)
-    who = Who(None, 0, "other", "Task-1")
-    assert ledger.begin("a", clock(), KEPT, 2, who) is None
+    who = Borrower(None, 0, "other", "Task-1")
+    assert ledger.begin("a", clock(), ALWAYS_HELD, 2, who) is None
     assert 2.5 == ledger.read().saturated_seconds
     ledger.stopped_waiting("caller", clock())
     clock.advance(1.0)
@@ -313,8 +314,8 @@ def test_who_returns_it_while_others_are_counted_may_let_go_of_it_at_once(
     ledger: Ledger, clock: FakeClock
 ) -> None:
     there: list[int] = [1]
-    with ledger.patiently():  # another thread has the lock
-        ledger.served("a", clock(), clock(), back=lambda: there[0] if there else None)
+    with ledger.reading_lock():  # another thread has the lock
+        ledger.served("a", clock(), clock(), holder_ref=lambda: there[0] if there else None)
         ledger.returned("a", clock())
         there.clear()
     assert (1, 0, 0) == (
@@ -329,10 +330,16 @@ def test_who_drops_it_while_others_are_counted_is_named(
 ) -> None:
     """Another thread makes numbers just now, and the one before has returned the connection."""
     there: list[int] = [1]
-    drops: tuple[Any, ...] = "a", clock(), clock(), NOBODY, lambda: there[0] if there else None
+    drops: tuple[Any, ...] = (
+        "a",
+        clock(),
+        clock(),
+        UNKNOWN_BORROWER,
+        lambda: there[0] if there else None,
+    )
     if served_before:
         ledger.served(*drops)
-    with ledger.patiently():
+    with ledger.reading_lock():
         if not served_before:
             ledger.served("a", clock(), clock())
             ledger.returned("a", clock())
@@ -357,8 +364,8 @@ def test_who_has_it_by_the_time_that_it_is_closed_has_not_dropped_it(
         return None
 
     between: list[int] = []
-    ledger.served("a", clock(), clock(), back=let_go)
-    with ledger.patiently():  # another thread has the lock
+    ledger.served("a", clock(), clock(), holder_ref=let_go)
+    with ledger.reading_lock():  # another thread has the lock
         ledger.closed("a", clock())
     assert between
     assert (2, 0) == (count_of(ledger.read().hold_seconds), ledger.read().leaks_abandoned)

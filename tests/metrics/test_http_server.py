@@ -31,7 +31,8 @@ from prometheus_client.registry import Collector
 
 import poolscope
 from poolscope.metrics.rendering import rendered
-from poolscope.watching.watch import Watch, Watches
+from poolscope.watching.watch import Watch
+from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
 
 

@@ -16,13 +16,20 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import pool as pools_of_sqlalchemy
 
 from poolscope import Finding, Watch
-from poolscope.adapters.aiohttp.connectors import setup_of as setup_of_session
-from poolscope.adapters.sqlalchemy.pools import setup_of
-from poolscope.fleet.commitments import Commitment
-from poolscope.readings.findings import RULES, SEVERITIES, WATCHED, Case, Setup, findings_of
+from poolscope.adapters.aiohttp.connectors import config_of as setup_of_session
+from poolscope.adapters.sqlalchemy.pools import config_of
+from poolscope.readings.findings import (
+    RULES,
+    SEVERITIES,
+    WATCHED,
+    Commitment,
+    PoolEvidence,
+    findings_of,
+)
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.web import Server
 
 if TYPE_CHECKING:
@@ -30,19 +37,19 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
 
-FINE = Case(Setup(), Reading(), 1, {})
+DEFAULT_CONFIG = PoolEvidence(PoolConfig(), Reading(), 1, {})
 
 
-def case(setup: Setup | None = None, created: int = 1, **reading: Any) -> Case:
-    return Case(setup or Setup(), Reading(**reading), created, {})
+def case(config: PoolConfig | None = None, created: int = 1, **reading: Any) -> PoolEvidence:
+    return PoolEvidence(config or PoolConfig(), Reading(**reading), created, {})
 
 
-def found(*cases: Case) -> list[str]:
+def found(*cases: PoolEvidence) -> list[str]:
     return [finding.rule for finding in findings_of("orders", "asyncpg", cases)]
 
 
 # Of each rule that compares, what is just not found, and what just is.
-BOUNDARIES: dict[str, tuple[Case, Case]] = {
+BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
     "pool-per-request": (
         case(created=19, acquired=19),
         case(created=20, acquired=199, reused=199),
@@ -56,30 +63,36 @@ BOUNDARIES: dict[str, tuple[Case, Case]] = {
         case(watched_seconds=3600, acquired=100, reused=100, limit=10, most_in_use=2),
         case(watched_seconds=3600, acquired=100, reused=100, limit=10, most_in_use=1),
     ),
-    "oversized": (case(Setup(database=True, limit=50)), case(Setup(database=True, limit=51))),
+    "oversized": (
+        case(PoolConfig(database=True, limit=50)),
+        case(PoolConfig(database=True, limit=51)),
+    ),
     "stale-connections": (
-        case(Setup(database=True, pings=False, recycle=1800)),
-        case(Setup(database=True, pings=False, recycle=1801)),
+        case(PoolConfig(database=True, pings=False, recycle=1800)),
+        case(PoolConfig(database=True, pings=False, recycle=1801)),
     ),
-    "unlimited": (case(Setup(bounded=False, limit=math.inf)), case(Setup(limit=math.inf))),
-    "no-total-timeout": (FINE, case(Setup(total_timeout=math.inf))),
-    "no-connect-timeout": (FINE, case(Setup(connect_timeout=math.inf))),
-    "no-keepalive": (FINE, case(Setup(keeps_alive=False))),
-    "no-limit-per-host": (FINE, case(Setup(limited_per_host=False))),
-    "no-dns-cache": (FINE, case(Setup(caches_dns=False))),
-    "tls-not-verified": (FINE, case(Setup(verifies_tls=False))),
+    "unlimited": (
+        case(PoolConfig(bounded=False, limit=math.inf)),
+        case(PoolConfig(limit=math.inf)),
+    ),
+    "no-total-timeout": (DEFAULT_CONFIG, case(PoolConfig(total_timeout=math.inf))),
+    "no-connect-timeout": (DEFAULT_CONFIG, case(PoolConfig(connect_timeout=math.inf))),
+    "no-keepalive": (DEFAULT_CONFIG, case(PoolConfig(keeps_alive=False))),
+    "no-limit-per-host": (DEFAULT_CONFIG, case(PoolConfig(limited_per_host=False))),
+    "no-dns-cache": (DEFAULT_CONFIG, case(PoolConfig(caches_dns=False))),
+    "tls-not-verified": (DEFAULT_CONFIG, case(PoolConfig(verifies_tls=False))),
     "overcommitted": (
-        FINE._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
-        FINE._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
+        DEFAULT_CONFIG._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
+        DEFAULT_CONFIG._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
     ),
-    "null-pool": (FINE, case(Setup(pooled=False))),
+    "null-pool": (DEFAULT_CONFIG, case(PoolConfig(pooled=False))),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_broken_or_it_is_not(rule: str) -> None:
-    seen = Case(Setup(), Reading(), 1, {rule: ("shop.py:7 in pay",)})
-    fine, broken = BOUNDARIES.get(rule, (FINE, seen))
+    seen = PoolEvidence(PoolConfig(), Reading(), 1, {rule: ("shop.py:7 in pay",)})
+    fine, broken = BOUNDARIES.get(rule, (DEFAULT_CONFIG, seen))
     assert ([], [rule]) == (found(fine), found(broken))
 
 
@@ -88,25 +101,25 @@ def test_a_rule_is_broken_or_it_is_not(rule: str) -> None:
     [
         case(created=20, acquired=200, reused=200),  # shards, each of which is used
         case(acquired=99),
-        case(Setup(pooled=False, database=True), acquired=100),
+        case(PoolConfig(pooled=False, database=True), acquired=100),
         case(watched_seconds=299, saturated_seconds=299, waited=1, instances=1),
         case(watched_seconds=300, saturated_seconds=60, waited=1, instances=2),
         case(watched_seconds=300, saturated_seconds=300, instances=1),  # full, but nobody waits
         case(watched_seconds=3599, acquired=100, reused=100, limit=10, most_in_use=1),
         case(watched_seconds=3600, acquired=100, reused=100, limit=9, most_in_use=1),
         case(watched_seconds=3600, acquired=100, reused=100, limit=math.inf, most_in_use=1),
-        case(Setup(limit=1000)),
-        case(Setup(database=True, pings=True)),
+        case(PoolConfig(limit=1000)),
+        case(PoolConfig(database=True, pings=True)),
     ],
 )
-def test_what_looks_like_a_mistake_but_is_none(fine: Case) -> None:
+def test_what_looks_like_a_mistake_but_is_none(fine: PoolEvidence) -> None:
     assert [] == [rule for rule in found(fine) if rule != "null-pool"]
 
 
 def test_findings_are_sorted_by_severity_and_each_is_there_once() -> None:
-    setup = Setup(limit=math.inf, caches_dns=False, verifies_tls=False)
+    config = PoolConfig(limit=math.inf, caches_dns=False, verifies_tls=False)
     seen = {WATCHED: ("shop.py:3 in main",), "tls-not-verified": ("shop.py:9 in ask",)}
-    worse = Case(setup, Reading(), 1, seen)
+    worse = PoolEvidence(config, Reading(), 1, seen)
     findings = findings_of("orders", "aiohttp", [worse, worse])
     assert [
         ("tls-not-verified", "critical", ("shop.py:9 in ask",)),
@@ -158,13 +171,13 @@ class TestHowPoolsAreSetUp:
     )
     def test_an_engine(self, options: dict[str, Any], rules: list[str], engines: Any) -> None:
         engine = engines(**options)
-        assert rules == found(case(setup_of(engine.pool)))
+        assert rules == found(case(config_of(engine.pool)))
 
     def test_a_file_is_no_server(self) -> None:
         engine = sqlalchemy.create_engine(
             "sqlite:///:memory:", poolclass=pools_of_sqlalchemy.QueuePool
         )
-        assert [] == found(case(setup_of(engine.pool)))
+        assert [] == found(case(config_of(engine.pool)))
 
     @pytest.mark.parametrize(
         ("options", "rules"),

@@ -19,14 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 import poolscope
-from poolscope.callsites.frames import APPLICATION, OTHER, Function
-from poolscope.ledger.cells import SHOWN_SITES
-from poolscope.ledger.holds import REMEMBERED_FUNCTIONS
+from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import APPLICATION, OTHER_SITES, SHOWN_SITES, Function
+from poolscope.ledger.holds import MAX_FUNCTION_CELLS
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
-from poolscope.readings.holders import SharedSites, SiteReading, Who
+from poolscope.readings.limits import Limits
+from poolscope.readings.sites import SharedSites, SiteReading
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 from support.web import Server
 
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
 
 
-def who(label: str) -> Who:
-    return Who(Function(None, APPLICATION, "shop.py", label, label), 1, "asker", "MainThread")
+def who(label: str) -> Borrower:
+    return Borrower(
+        Function(None, APPLICATION, "shop.py", label, label), 1, "borrower_key", "MainThread"
+    )
 
 
 class TestSums:
@@ -63,18 +65,18 @@ class TestSums:
         for number in range(SHOWN_SITES + 3):
             ledger.returned(number, clock())
         named = [SiteReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
-        assert [*named, SiteReading(OTHER, 2, 10.0, 2)] == ledger.sites()
+        assert [*named, SiteReading(OTHER_SITES, 2, 10.0, 2)] == ledger.sites()
 
     def test_functions_that_are_made_all_the_time_cost_bounded_memory(
         self, ledger: Ledger, clock: FakeClock
     ) -> None:
-        for number in range(REMEMBERED_FUNCTIONS + 10):
+        for number in range(MAX_FUNCTION_CELLS + 10):
             ledger.served("a", clock(), clock(), who(f"f{number % 2}"))
             clock.advance(1.0)
             ledger.returned("a", clock())
-        half = (REMEMBERED_FUNCTIONS + 10) / 2
+        half = (MAX_FUNCTION_CELLS + 10) / 2
         assert [SiteReading("f0", 0, half, 0), SiteReading("f1", 0, half, 0)] == ledger.sites()
-        assert len(ledger.holds.site_cells) <= REMEMBERED_FUNCTIONS + 2
+        assert len(ledger.holds.site_cells) <= MAX_FUNCTION_CELLS + 2
 
 
 class TestPoolsOfOneName:
@@ -88,10 +90,10 @@ class TestPoolsOfOneName:
     def test_a_name_once_shown_is_shown_for_ever(self) -> None:
         shared = SharedSites()
         shared.added([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
-        later = (SiteReading("f00", 1, 2.0, 0), SiteReading(OTHER, 1, 7.0, 0))
+        later = (SiteReading("f00", 1, 2.0, 0), SiteReading(OTHER_SITES, 1, 7.0, 0))
         assert later == shared.added([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
         shared.ended([SiteReading("a", 1, 7.0, 0)])
-        assert (SiteReading(OTHER, 0, 7.0, 0),) == shared.added([])
+        assert (SiteReading(OTHER_SITES, 0, 7.0, 0),) == shared.added([])
 
 
 class TestTheLedger:

@@ -137,7 +137,7 @@ class AiohttpMachine(PoolMachine):
             assert set() == left
             assert [] == [message for message in self.problems if "Unclosed" not in message]
             for watch, reading in self.past:
-                assert reading == watch._groups.read(watch)
+                assert reading == watch._pool._groups.read(watch._pool)
 
     async def _stop(self) -> set[Any]:
         """Leave nothing behind; return the tasks that are left nevertheless."""
@@ -194,7 +194,7 @@ class AiohttpMachine(PoolMachine):
         self._hosts_add_up(reading)
 
     def _hosts_add_up(self, reading: Reading) -> None:
-        by_host = self.watch.hosts()
+        by_host = self.watch._pool.hosts()
         assert (reading.in_use, reading.idle, reading.opening, reading.waiting) == (
             sum(host.in_use for host in by_host),
             sum(host.idle for host in by_host),

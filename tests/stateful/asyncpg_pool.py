@@ -60,7 +60,7 @@ PARAMETERS: Final = frozenset(inspect.signature(asyncpg.create_pool).parameters)
 CALLBACKS: Final = PARAMETERS & {"connect", "init", "setup", "reset"}
 
 COUNT: Final = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = %s"
-NOBODY: Final = "postgres://u@127.0.0.1:1/d"
+UNKNOWN_BORROWER: Final = "postgres://u@127.0.0.1:1/d"
 OUTCOMES: Final = ("acquired", "timed_out", "cancelled", "failed")
 
 _names: Final = (f"machine-{os.getpid()}-{number}" for number in itertools.count(1))
@@ -256,7 +256,7 @@ class PoolOfAsyncpg(PoolMachine):
     def _accept(self, accepts: bool) -> None:
         """Let the server accept new connections from now on, or refuse them."""
         self.pool.set_connect_args(
-            self.postgres.dsn if accepts else NOBODY,
+            self.postgres.dsn if accepts else UNKNOWN_BORROWER,
             server_settings={"application_name": self.name},
         )
 

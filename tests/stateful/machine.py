@@ -22,7 +22,7 @@ from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.errors import internal_errors
 from poolscope.readings.reading import Reading, count_of
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 
 COUNTERS: Final = (
     "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
@@ -108,8 +108,8 @@ class PoolMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def reading(self) -> Reading:
-        self.watch.look()
-        return self.watch._groups.read(self.watch)
+        self.watch._pool.check_leaks()
+        return self.watch._pool._groups.read(self.watch._pool)
 
     def most_lost(self) -> float:
         """Return how many connections there can be at most that nobody could return."""
@@ -173,7 +173,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert sum(holder.abandoned for holder in holders) == reading.abandoned
         assert reading.abandoned <= reading.leaks_abandoned <= self.most_lost()
         assert reading.leaks_recovered + reading.overdue <= reading.leaks_overdue
-        sites = [site for ledger in self.watch.ledgers for site in ledger.sites()]
+        sites = [site for ledger in self.watch._pool.ledgers for site in ledger.sites()]
         named = sum(holder.site is not None for holder in holders)
         assert sum(site.in_use for site in sites) == named
         assert sum(site.overdue for site in sites) <= reading.overdue

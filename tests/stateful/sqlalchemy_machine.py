@@ -18,7 +18,7 @@ from stateful.sqlalchemy_sides import Background, Gate, Held, until
 
 OLDER: Final = 2 * A_DAY
 
-KEPT: Final = getattr(base, "_strong_ref_connection_records", {})
+ALWAYS_HELD: Final = getattr(base, "_strong_ref_connection_records", {})
 """By what callers have, the records that SQLAlchemy 2.0 keeps for it, also after it is detached:
 even those that a pool has dropped since."""
 
@@ -34,9 +34,9 @@ class Machine(Known):
     def a_second_passes(self) -> None:
         # The law of the base for each pool by itself: what is still out of a pool that was
         # replaced takes no slot of the pool that has replaced it.
-        before = [ledger.read() for ledger in self.watch.ledgers]
+        before = [ledger.read() for ledger in self.watch._pool.ledgers]
         self.clock.advance(1.0)
-        after = [ledger.read() for ledger in self.watch.ledgers]
+        after = [ledger.read() for ledger in self.watch._pool.ledgers]
         for was, now in zip(before, after, strict=True):
             saturated = was.in_use + was.opening >= was.limit > 0
             assert was.in_use_seconds + was.in_use == now.in_use_seconds
@@ -102,7 +102,7 @@ class Machine(Known):
     def _detach(self, held: Held) -> None:
         proxied = held.proxied()
         self.side.run(held.connection.detach)
-        KEPT.pop(weakref.ref(proxied), None)
+        ALWAYS_HELD.pop(weakref.ref(proxied), None)
         self.detached.append(proxied)
         self.held.remove(held)
 

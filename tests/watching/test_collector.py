@@ -9,23 +9,27 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
 from poolscope.metrics.pool_families import FAMILIES
-from poolscope.readings.findings import Case, Setup, findings_of
-from poolscope.readings.holders import SharedSites, Who
-from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, busiest
-from poolscope.readings.report import HostReading, Info, Report
+from poolscope.metrics.samples import collected
+from poolscope.readings.findings import PoolEvidence, findings_of
+from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, HostReading, busiest
+from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
+from poolscope.readings.report import Info, Report
+from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
-from poolscope.watching.collector import PoolCollector, collected
+from poolscope.watching.collector import PoolCollector
 from poolscope.watching.groups import Groups
+from poolscope.watching.watched_pool import WatchedPool
 
 EXPECTED = Path(__file__).parent / "expected"
 
 
-class Fixed(PoolCollector):
+class Fixed(PoolCollector[WatchedPool]):
     """Collects reports that are given."""
 
     def __init__(self, *reports: Report) -> None:
@@ -41,7 +45,7 @@ def text(clock: FakeClock) -> str:
     """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
     ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
     function = Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay")
-    who = Who(function, 7, "asker", "Task-1")
+    who = Borrower(function, 7, "borrower_key", "Task-1")
     ledger.opening(1, clock())
     ledger.opened(1, "a", clock(), 0.02, True)
     ledger.served("a", clock(), clock() - 2**-5, who, reused=False)
@@ -69,7 +73,9 @@ def text(clock: FakeClock) -> str:
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
         sites=SharedSites().added(ledger.sites()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
-        findings=findings_of("", "", [Case(Setup(limit=math.inf), ledger.read(), 1, {})]),
+        findings=findings_of(
+            "", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), 1, {})]
+        ),
     )
     ledger.invalidated(False)
     ledger.invalidated(True)
@@ -104,7 +110,7 @@ def test_every_family_has_a_sample(text: str) -> None:
 
 
 def test_registering_does_not_collect(monkeypatch: pytest.MonkeyPatch) -> None:
-    collector = PoolCollector(Groups())
+    collector = PoolCollector(Groups[WatchedPool]())
     monkeypatch.setattr(collector, "collect", pytest.fail)
     CollectorRegistry().register(collector)
     assert len(FAMILIES) == len(list(collector.describe()))

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.demo import service
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.state import Limits
-from poolscope.readings.holders import Holder, Who
+from poolscope.readings.holders import Holder
+from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
-from poolscope.watching.pool_log import SHOWN, Alarm, by_site
+from poolscope.watching.pool_log import SHOWN, PoolLog, by_site
 
 
-def who(name: str) -> Who:
+def who(name: str) -> Borrower:
     function = Function(None, APPLICATION, "shop.py", name, f"shop:{name}")
-    return Who(function, 7, "asker", "Task-1")
+    return Borrower(function, 7, "borrower_key", "Task-1")
 
 
 def test_holders_are_grouped_by_line_those_with_most_first() -> None:
@@ -42,7 +43,7 @@ def test_the_line_names_a_few_and_the_record_all(
     ledger = Ledger(Limits(math.inf, 1, 0), clock)
     for number in range(SHOWN + 3):
         ledger.served(number, clock(), clock(), who(f"f{number}"))
-    Alarm("orders", "asyncpg").timed_out([ledger], clock())
+    PoolLog("orders", "asyncpg").log_timeout([ledger], clock())
     (record,) = caplog.records
     assert record.getMessage().startswith(
         "pool 'orders' (asyncpg): an attempt to get a connection timed out; 8 of inf in use, "
@@ -55,25 +56,25 @@ def test_the_line_names_a_few_and_the_record_all(
 def test_where_nobody_holds_anything_it_says_so(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Alarm("orders", "asyncpg").timed_out([Ledger(Limits(1, 1, 0), clock)], clock())
+    PoolLog("orders", "asyncpg").log_timeout([Ledger(Limits(1, 1, 0), clock)], clock())
     assert caplog.records[0].getMessage().endswith("0 waiting; held by nobody")
 
 
 def test_who_comes_while_another_logs_goes_on(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
-    with alarm._free:
-        alarm.timed_out([ledger], clock())
+    pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    with pool_log._free:
+        pool_log.log_timeout([ledger], clock())
     assert [] == caplog.records
-    alarm.timed_out([ledger], clock())
+    pool_log.log_timeout([ledger], clock())
     assert 1 == len(caplog.records)
 
 
 def test_two_that_come_at_the_same_time_are_one_line(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alarm, ledger = Alarm("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
 
     class Overtaken:
         """A lock that another gets, and gives back, just before."""
@@ -83,30 +84,30 @@ def test_two_that_come_at_the_same_time_are_one_line(
             self.lock = lock
 
         def overtake(self, blocking: bool) -> bool:
-            alarm._free = self.lock
-            alarm.timed_out([ledger], clock())
+            pool_log._free = self.lock
+            pool_log.log_timeout([ledger], clock())
             return bool(self.lock.acquire(blocking))
 
-    overtaken: Any = Overtaken(alarm._free)
+    overtaken: Any = Overtaken(pool_log._free)
     overtaken.acquire = overtaken.overtake
-    alarm._free = overtaken
-    alarm.timed_out([ledger], clock())
+    pool_log._free = overtaken
+    pool_log.log_timeout([ledger], clock())
     assert 1 == len(caplog.records)
-    assert not alarm._free.locked()
+    assert not pool_log._free.locked()
 
 
 def test_the_line_in_the_readme_is_what_it_looks_like(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
-    asks = Who(function, line_of("with engine.begin()"), "asker", "Task-1")
+    asks = Borrower(function, line_of("with engine.begin()"), "borrower_key", "Task-1")
     ledger = Ledger(Limits(6, 6, 0), clock)
     for number in range(6):
         ledger.served(number, clock(), clock(), asks)
     for number in range(41):
         ledger.waiting(number, clock())
     clock.advance(0.1)
-    Alarm("orders", "sqlalchemy").timed_out([ledger], clock())
+    PoolLog("orders", "sqlalchemy").log_timeout([ledger], clock())
     readme = Path(__file__).parents[2] / "README.md"
     assert f"\n{caplog.records[0].getMessage()}\n" in readme.read_text()
 

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
 from poolscope.adapters import versions
-from poolscope.adapters.sqlalchemy import _watched
-from poolscope.watching.watch import Watches
+from poolscope.adapters.sqlalchemy.hooks import hooks_by_pool
+from poolscope.watching.watches import Watches
 
 
 def sqlite() -> sqlalchemy.Engine:
@@ -237,7 +237,9 @@ class TestOneWatchForOnePool:
     async def test_a_session_is_its_connector(self, watches: Watches) -> None:
         async with aiohttp.ClientSession() as session:
             watch = watches.watch(session, registry=None)
-            assert watch is watches.watch(session.connector)
+            connector = session.connector
+            assert connector is not None
+            assert watch is watches.watch(connector)
 
     def test_after_unwatch_it_can_be_watched_under_another_name(self, watches: Watches) -> None:
         engine = sqlite()
@@ -331,8 +333,8 @@ class TestEnds:
         assert before == self.shape(engine)
         assert b"connpool" not in generate_latest(registry)
         # The listeners are every pool's, and go with the last watch there is.
-        assert bool(_watched) == bool(engine.pool.dispatch.close)
-        assert bool(_watched) == bool(engine.pool.dispatch.invalidate)
+        assert bool(hooks_by_pool) == bool(engine.pool.dispatch.close)
+        assert bool(hooks_by_pool) == bool(engine.pool.dispatch.invalidate)
         watch.unwatch()  # again, which does nothing
         engine.dispose()
         assert before == self.shape(engine)
@@ -345,7 +347,7 @@ class TestEnds:
         engine = sqlite()
         calls = []
 
-        def put_over(pool: Any) -> Callable[[], Any]:
+        def wrap_method(pool: Any) -> Callable[[], Any]:
             original = pool.connect
 
             def connect() -> Any:
@@ -355,9 +357,9 @@ class TestEnds:
             pool.connect = connect
             return connect
 
-        inner = put_over(engine.pool)
+        inner = wrap_method(engine.pool)
         watch = watches.watch(engine, registry=None)
-        outer = put_over(engine.pool)
+        outer = wrap_method(engine.pool)
         watch.unwatch()
         assert engine.pool.connect is outer
         engine.connect().close()

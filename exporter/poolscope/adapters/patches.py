@@ -13,7 +13,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 
-def put_over(target: object, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> None:
+def wrap_method(target: object, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> None:
     """
     Put `wrap(original)` over the method `name` of this one object.
 
@@ -23,12 +23,12 @@ def put_over(target: object, name: str, wrap: Callable[[Any], Callable[..., Any]
     setattr(target, name, wrap(getattr(target, name)))
 
 
-class Over:
+class MethodPatch:
     """
     What is called in the place of a method, or what `covered` it: `instead`, with the owner, the
     object and the original before the arguments of the call.
 
-    It takes a fifth of the memory of what `put_over` makes, and more time.
+    It takes a fifth of the memory of what `wrap_method` makes, and more time.
     """
 
     __slots__ = ("covered", "instead", "name", "owner", "target")
@@ -53,17 +53,17 @@ class Over:
         return self.instead(self.owner, self.target, self.original, *args, **kwargs)
 
 
-def put_instead(target: object, name: str, instead: Callable[..., Any], owner: object) -> None:
-    """Have `instead` called in the place of a method that is seldom called; see `Over`."""
-    setattr(target, name, Over(target, name, instead, owner))
+def replace_method(target: object, name: str, instead: Callable[..., Any], owner: object) -> None:
+    """Have `instead` called in the place of a method that is seldom called; see `MethodPatch`."""
+    setattr(target, name, MethodPatch(target, name, instead, owner))
 
 
-def is_over(target: object, name: str, owner: object) -> bool:
+def is_patched_by(target: object, name: str, owner: object) -> bool:
     """Whether `owner` has put something over the method `name`, and nobody else has since."""
     return _owner_and_original(getattr(target, name, None))[0] is owner
 
 
-def take_off(target: object, name: str, owner: object) -> None:
+def restore_method(target: object, name: str, owner: object) -> None:
     """
     Take off what `owner` has put over the method `name`.
 
@@ -89,7 +89,7 @@ def _is_of_type(method: object, target: object, name: str) -> bool:
 
 def _owner_and_original(over: object) -> tuple[object, Any]:
     """Return whose something is that lies over a method, and what it covers; or None for both."""
-    if isinstance(over, Over):
+    if isinstance(over, MethodPatch):
         return over.owner, over.original
     return _variable(over, "self"), _variable(over, "original")
 

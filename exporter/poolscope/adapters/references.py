@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-COUNTED: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+COUNTS_ARE_EXACT: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Whether the number is exact at any moment; not where threads run without a common lock."""
 
 

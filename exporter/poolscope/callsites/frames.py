@@ -15,19 +15,22 @@ from pathlib import Path, PurePath
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-OTHER: Final = "other"
+OTHER_SITES: Final = "other"
+
+SHOWN_SITES: Final = 50
+"""Functions of a pool that are told apart; the first ones that ask."""
 
 APPLICATION: Final = 0
 INSTALLED: Final = 1
 NEVER: Final = 2
 
-POOLS: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
+POOL_LIBRARIES: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
 """Packages that pass a request for a connection on, and never make one."""
 
-REMEMBERED: Final = 10_000
+MAX_KNOWN_FUNCTIONS: Final = 10_000
 """Functions that are known by their code; more there only are where code is made all the time."""
 
-LONGEST: Final = 120
+MAX_LABEL_LENGTH: Final = 120
 """Characters of a path, and of a function's name."""
 
 _AWAITS: Final = 0x80 | 0x200
@@ -176,7 +179,7 @@ def know(frame: FrameType) -> Function:
         label=_short(f"{module}:{code.co_qualname}"),
         awaits=bool(code.co_flags & _AWAITS),
     )
-    if len(_functions) >= REMEMBERED:
+    if len(_functions) >= MAX_KNOWN_FUNCTIONS:
         _functions.clear()
     _functions[id(code)] = function
     return function
@@ -184,7 +187,7 @@ def know(frame: FrameType) -> Function:
 
 def _short(text: str) -> str:
     """Return the end of what is too long to be read, or to be a label."""
-    return text if len(text) <= LONGEST else f"...{text[3 - LONGEST :]}"
+    return text if len(text) <= MAX_LABEL_LENGTH else f"...{text[3 - MAX_LABEL_LENGTH :]}"
 
 
 def _path_of(path: str, module: str) -> str:
@@ -204,7 +207,7 @@ def _rank(path: str) -> int:
     if path.startswith((_OWN, "<frozen ")):
         return NEVER
     if package := _PACKAGES.search(path):
-        return NEVER if package.group(1) in POOLS else INSTALLED
+        return NEVER if package.group(1) in POOL_LIBRARIES else INSTALLED
     if path.startswith(_PYTHONS):
         return NEVER
     # Commands of installed packages, as gunicorn and uvicorn, are in the folder of Python itself.

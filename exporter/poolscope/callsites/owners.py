@@ -13,7 +13,7 @@ from typing import Any, Final
 from poolscope.callsites.frames import Place, find
 
 
-class Errand:
+class ThreadJob:
     """
     What a thread is about: all that it does, or, where it works for others, one job.
 
@@ -30,18 +30,18 @@ class Errand:
         self.name: Final = threading.current_thread().name
 
 
-errand: Final[ContextVar[Errand | None]] = ContextVar("poolscope_errand", default=None)
+current_job: Final[ContextVar[ThreadJob | None]] = ContextVar("poolscope_errand", default=None)
 """Its context's; one that was copied to this thread brings along another's."""
 
 
-def new_errand() -> Errand:
+def new_job() -> ThreadJob:
     """Begin a new errand of this thread and context."""
-    new = Errand(get_ident())
-    errand.set(new)
+    new = ThreadJob(get_ident())
+    current_job.set(new)
     return new
 
 
-def place_of_asker(frame: FrameType | None) -> Place:
+def place_of_caller(frame: FrameType | None) -> Place:
     """Return where somebody asks, found from the frame outwards."""
     task = current_task() if asyncio._get_running_loop() is not None else None
     return find(frame, outermost(task))

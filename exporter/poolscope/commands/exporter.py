@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.commands.arguments import Commands, complain, dsn, listen_address
-from poolscope.fleet.folder import VARIABLE, FolderError
+from poolscope.fleet.folder import DIR_VARIABLE, FolderError
 
 POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     if folder is None:
         complain(
             "exporter",
-            f"name the folder that the processes write to, with --dir or {VARIABLE} "
+            f"name the folder that the processes write to, with --dir or {DIR_VARIABLE} "
             "(see poolscope exporter --help)",
         )
         return 2
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _folder_of_environment() -> Path | None:
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(DIR_VARIABLE)
     return Path(given) if given else None
 
 
@@ -99,9 +99,9 @@ def _metrics_path(text: str) -> str:
 
 
 DESCRIPTION: Final = (
-    f"Serves the metrics of all processes that have {VARIABLE} set to one folder. Processes that "
-    "hang are included, and the counters of processes that have ended are kept. Run one exporter "
-    "for each folder, as the same user as the processes."
+    f"Serves the metrics of all processes that have {DIR_VARIABLE} set to one folder. Processes "
+    "that hang are included, and the counters of processes that have ended are kept. Run one "
+    "exporter for each folder, as the same user as the processes."
 )
 
 ASKED_SERVER: Final = (
@@ -115,7 +115,7 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         {
             "type": Path,
             "metavar": "DIR",
-            "help": f"the folder that the processes write to (default: that of {VARIABLE})",
+            "help": f"the folder that the processes write to (default: that of {DIR_VARIABLE})",
         },
     ),
     (

@@ -44,7 +44,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
             numbers = {"pid": process.pid, **_numbers(pool.reading, JSON_GAUGES)}
             processes[pool.pool, pool.kind].append(numbers)
     return {
-        "version": view.version,
+        "version": scrape.version,
         "processes": {"live": len(view.processes), "gone": view.gone},
         "bad_segments": view.bad,
         "pools": [

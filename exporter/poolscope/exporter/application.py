@@ -11,11 +11,12 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+import poolscope
 from poolscope.exporter import api, pages
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
 from poolscope.exporter.probes import Probes
-from poolscope.fleet.fleet import Fleet, View
+from poolscope.fleet.fleet import Fleet, FleetView
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import BouncerReading, ServerReading
 
@@ -57,7 +58,7 @@ class Exporter:
         # hangs can occupy all of its threads.
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
-        self._refreshing: asyncio.Future[tuple[View, float]] | None = None
+        self._refreshing: asyncio.Future[tuple[FleetView, float]] | None = None
         self.ready = False
 
     def make_application(self, metrics_path: str = "/metrics") -> web.Application:
@@ -83,18 +84,18 @@ class Exporter:
         """Return a view of the fleet, with the last answers of the servers."""
         view, seconds = await self.refresh()
         servers, bouncers = self._servers.readings(), self._bouncers.readings()
-        return Scrape(view, seconds, servers, bouncers, self._per_process)
+        return Scrape(view, seconds, poolscope.__version__, servers, bouncers, self._per_process)
 
-    async def refresh(self) -> tuple[View, float]:
+    async def refresh(self) -> tuple[FleetView, float]:
         """Return a view of the fleet, and how many seconds it took to read it."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.ensure_future(self._run_in_thread(self._read_fleet))
         # Shielded: a client that disconnects must not cancel the reading that others wait for.
         return await asyncio.shield(self._refreshing)
 
-    def _read_fleet(self) -> tuple[View, float]:
+    def _read_fleet(self) -> tuple[FleetView, float]:
         started = time.perf_counter()
-        view = self._fleet.look(self._servers.readings())
+        view = self._fleet.scan(self._servers.readings())
         self._history.record(view)
         self.ready = True
         return view, time.perf_counter() - started

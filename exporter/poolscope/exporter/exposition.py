@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.samples import Sample
 
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES, Scrape
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
-from poolscope.watching.collector import collected, metric_of
+from poolscope.metrics.samples import collected, metric_of, samples_of
 
 
 class _ScrapeRegistry:
@@ -27,8 +26,7 @@ class _ScrapeRegistry:
         for own in EXPORTER_FAMILIES:
             metric = metric_of(own)
             for values, value in own.samples(self._scrape):
-                labels = dict(zip(own.labels, values, strict=True))
-                metric.samples.append(Sample(own.name, labels, value))
+                metric.samples += samples_of(own, values, value)
             # A family without samples is left out, with its description.
             if metric.samples:
                 yield metric

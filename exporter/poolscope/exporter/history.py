@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from poolscope.fleet.fleet import Key, View
-from poolscope.ledger.state import Clock
+from poolscope.fleet.fleet import FleetView, Key
+from poolscope.readings.limits import Clock
 
 HISTORY_SECONDS: Final = 600.0
 """How far back the history goes."""
@@ -54,7 +54,7 @@ class History:
         self._clock = clock
         self._samples: deque[_Sample] = deque()
 
-    def record(self, view: View) -> None:
+    def record(self, view: FleetView) -> None:
         """Take a sample of a view, if the last one is old enough."""
         now = self._clock()
         last = self._samples[-1] if self._samples else None

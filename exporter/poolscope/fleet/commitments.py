@@ -5,24 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from poolscope import application_names as applications
 from poolscope.readings.database_servers import ServerReading
-
-
-class Commitment(NamedTuple):
-    """
-    What pools may ask of one server.
-
-    server: its name.
-    accepts: how many connections it accepts from ordinary users.
-    promised: the limits of all pools that have connections to it, added up.
-    """
-
-    server: str
-    accepts: int
-    promised: float
+from poolscope.readings.findings import Commitment
 
 
 def pools_of(server: ServerReading) -> Counter[str]:

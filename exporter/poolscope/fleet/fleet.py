@@ -21,22 +21,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-import poolscope
-from poolscope.fleet.commitments import Commitment, commitments
+from poolscope.fleet.commitments import commitments
 from poolscope.fleet.folder import POOL, PROCESS, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
-from poolscope.fleet.segment_reader import Opened, PoolFile
+from poolscope.fleet.segment_reader import OwnRegularFile, PoolFile
 from poolscope.fleet.totals import TOTALS, Totals
-from poolscope.ledger.state import Clock
 from poolscope.readings.database_servers import ServerReading
-from poolscope.readings.findings import Case, findings_of
-from poolscope.readings.holders import Hold, SharedSites, longest_first
-from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Reading, Rising, add
+from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
+from poolscope.readings.holders import Hold, longest_first
+from poolscope.readings.limits import Clock
+from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, add
 from poolscope.readings.report import Report
+from poolscope.readings.sites import SharedSites
 
 LOCK: Final = "exporter.lock"
 
-MOST_FOLDED: Final = 100
+MAX_PROCESSES_PER_SCAN: Final = 100
 """Processes that are folded in one look, with a descriptor each; the next ones in the next."""
 
 logger = logging.getLogger("poolscope.exporter")
@@ -55,7 +55,7 @@ class ProcessView:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FleetView:
     """
     What there is at one moment.
 
@@ -64,7 +64,6 @@ class View:
         the fullest single process; 0 to 1.
     gone: how many processes there were and are no more.
     bad: files that are not what they should be.
-    version: that of the exporter.
     """
 
     reports: tuple[Report, ...]
@@ -72,7 +71,6 @@ class View:
     fullest: dict[Key, float]
     gone: int
     bad: int
-    version: str = poolscope.__version__
 
     @property
     def holds(self) -> list[Hold]:
@@ -92,11 +90,11 @@ class Fleet:
         check(folder)
         self._folder = folder
         self._clock = clock
-        self._lock: int | None = _be_the_only_one(folder / LOCK)
+        self._lock: int | None = _lock_folder(folder / LOCK)
         self._totals = Totals.load(folder / TOTALS)
         self._known: dict[str, PoolFile] = {}
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
-        self._rising: defaultdict[Key, Rising] = defaultdict(Rising)
+        self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
         for key, total in self._totals.pools.items():
             self._sites[key].ended(total.sites())
 
@@ -106,9 +104,9 @@ class Fleet:
         if lock is not None:
             os.close(lock)
 
-    def look(self, servers: Sequence[ServerReading] = ()) -> View:
+    def scan(self, servers: Sequence[ServerReading] = ()) -> FleetView:
         """
-        Read all processes, and fold those that are gone, the first `MOST_FOLDED` of them.
+        Read all processes, and fold those that are gone, at most `MAX_PROCESSES_PER_SCAN` of them.
 
         servers: what database servers said last, for what is promised to them.
         """
@@ -126,7 +124,7 @@ class Fleet:
                         bad += wrong
                         if seen is None:
                             live.append(ProcessView(_pid_of(name), tuple(read)))
-                        elif len(gone) < MOST_FOLDED:
+                        elif len(gone) < MAX_PROCESSES_PER_SCAN:
                             gone[name] = read
                             claims.push(claim.pop_all())
                         elif name not in self._totals.folded:
@@ -203,7 +201,7 @@ class Fleet:
         unfolded: list[PoolView],
         bad: int,
         servers: Sequence[ServerReading],
-    ) -> View:
+    ) -> FleetView:
         pools: defaultdict[Key, list[PoolView]] = defaultdict(list)
         fullest: dict[Key, float] = {}
         for process in live:
@@ -213,14 +211,14 @@ class Fleet:
                 pools[key].append(view)
                 shares.setdefault(key, []).append(view.values)
             for key, rows in shares.items():
-                fullest[key] = max(fullest.get(key, 0.0), utilisation(rows))
+                fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
         gone: defaultdict[Key, list[list[float]]] = defaultdict(list)
         for view in unfolded:
             gone[view.pool, view.kind].append(view.reading.ended().values())
         keys = sorted({*pools, *gone, *self._totals.pools})
         sums = {key: self._sum(key, pools[key], gone[key]) for key in keys}
         promised = commitments(servers, _limits_of_databases(pools))
-        return View(
+        return FleetView(
             reports=tuple(
                 self._report(key, pools[key], *sums[key], promised.get(key[0], ())) for key in keys
             ),
@@ -238,7 +236,7 @@ class Fleet:
         if total is not None:
             rows.append(total.reading.values())
             created += total.created
-        return Reading.of(self._rising[key].raised(add(rows))), created
+        return Reading.of(self._monotonic[key].clamp(add(rows))), created
 
     def _report(
         self,
@@ -249,14 +247,16 @@ class Fleet:
         promised: Sequence[Commitment],
     ) -> Report:
         # Most processes are alike, and would only be found to be so again.
-        unlike = {view.likeness: view for view in views}.values()
-        cases = [Case(view.setup, reading, created, view.seen, promised) for view in unlike]
+        by_config = {view.config_id: view for view in views}.values()
+        cases = [
+            PoolEvidence(view.config, reading, created, view.seen, promised) for view in by_config
+        ]
         return Report(
             pool=key[0],
             kind=key[1],
             reading=reading,
             created=created,
-            infos=tuple(sorted({view.info for view in unlike})),
+            infos=tuple(sorted({view.info for view in by_config})),
             sites=self._sites[key].added(chain.from_iterable(view.each_site() for view in views)),
             findings=findings_of(*key, cases),
         )
@@ -267,12 +267,12 @@ def _limits_of_databases(pools: Mapping[Key, list[PoolView]]) -> dict[str, float
     limits: defaultdict[str, float] = defaultdict(float)
     for (name, _), views in pools.items():
         for view in views:
-            if view.setup.database:
+            if view.config.database:
                 limits[name] += view.values[LIMIT]
     return dict(limits)
 
 
-def utilisation(rows: Sequence[Sequence[float]]) -> float:
+def utilization(rows: Sequence[Sequence[float]]) -> float:
     """
     Return which share of the connections that pools allow is in use or being opened; 0 to 1.
 
@@ -299,7 +299,7 @@ def _last_seen(path: Path, now: float) -> Iterator[float | None]:
     One that has ended is ours meanwhile. The time of the file tells, in seconds of
     `time.monotonic`, so that an exporter that begins anew knows it too; 0 stands for never.
     """
-    with Opened(str(path), os.O_RDWR) as (file, _):
+    with OwnRegularFile(str(path), os.O_RDWR) as (file, _):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
@@ -311,7 +311,7 @@ def _last_seen(path: Path, now: float) -> Iterator[float | None]:
             yield seen if seen <= now else 0.0
 
 
-def _be_the_only_one(path: Path) -> int:
+def _lock_folder(path: Path) -> int:
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

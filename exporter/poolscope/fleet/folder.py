@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.errors import logger
-from poolscope.ledger.segment import FileSegment, Segment, Segments
+from poolscope.fleet.segment_file import FileSegment
+from poolscope.ledger.segment import Segment, Segments
 
 try:
     import fcntl
@@ -27,12 +28,12 @@ except ImportError:  # Windows
 else:
     CAN_MAP = hasattr(os, "posix_fallocate")
 
-VARIABLE: Final = "POOLSCOPE_DIR"
+DIR_VARIABLE: Final = "POOLSCOPE_DIR"
 
 PROCESS: Final = ".process"
 POOL: Final = ".pool"
 
-MOST_FILES: Final = 100
+MAX_FILES_PER_PROCESS: Final = 100
 """Of one process, each with a descriptor. One that makes more makes a pool for each request."""
 
 
@@ -78,7 +79,7 @@ class Folder:
 
     @classmethod
     def of_environment(cls) -> Folder:
-        given = os.environ.get(VARIABLE)
+        given = os.environ.get(DIR_VARIABLE)
         return cls(Path(given) if given else None)
 
     @property
@@ -108,7 +109,7 @@ class Folder:
         if self._process != os.getpid():  # it has begun, or it is the child of a fork
             self._name = _enter(folder)
             self._process, self._made = os.getpid(), 0
-        if self._made == MOST_FILES:
+        if self._made == MAX_FILES_PER_PROCESS:
             raise FolderError(f"{self._made} pools of this process are there already")
         self._made += 1
         return folder / f"{self._name}.{self._made}{POOL}"
@@ -118,7 +119,7 @@ class Folder:
         if not self._failed:
             logger().warning(
                 "%s cannot be used, an exporter does not see all pools: %s",
-                VARIABLE,
+                DIR_VARIABLE,
                 error,
                 extra={"poolscope": {"event": "not-shared", "folder": str(folder)}},
             )

@@ -8,24 +8,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from poolscope.fleet.segment_file import OWNER_BYTES
 from poolscope.ledger import cells as c
-from poolscope.ledger.segment import OWNER_BYTES
-from poolscope.readings.findings import Setup
-from poolscope.readings.holders import Hold, SiteReading
+from poolscope.readings.holders import Hold
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
 from poolscope.readings.report import Info
+from poolscope.readings.sites import SiteReading
 
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
 """All cells before those of functions, waits and holds; and those of a hold."""
 
-_COLUMNS: Final = tuple(c.FIRST_SITE + more for more in (0, c.SITE_MORE, c.SITE_MORE_SINCE))
+_COLUMNS: Final = tuple(c.FIRST_SITE + more for more in (0, c.SITE_OVERFLOW, c.SITE_OVERFLOW_SINCE))
 
-NOTHING: Final = [0.0, 0.0, 0.0, 0.0]
+NO_SITE_VALUES: Final = [0.0, 0.0, 0.0, 0.0]
 
 SiteValues = tuple[str, float, float, float, float]
 
-Function = tuple[float, float, float, float]
+SiteRow = tuple[float, float, float, float]
 """The number of its name, its seconds, and of its holds without a slot how many, and their sum."""
 
 Slot = tuple[int, float, float, float, float, float, float]
@@ -36,11 +37,11 @@ class BadFileError(Exception):
     """It is no file of a pool, or of another version, or damaged."""
 
 
-class Cells(NamedTuple):
+class ParsedSegment(NamedTuple):
     """
     What cells say that make sense, and that does not depend on the moment of reading.
 
-    The first ones, up to `more_waits`, are those of `cells.values`.
+    The first ones, up to `overflow_waits`, are those of `cells.values`.
     """
 
     numbers: list[float]
@@ -48,36 +49,36 @@ class Cells(NamedTuple):
     holds: list[float]
     asked: list[float]
     waits: list[float]
-    more_out: tuple[float, float]
-    more_waits: tuple[float, float]
-    functions: list[Function]
+    overflow_holds: tuple[float, float]
+    overflow_waits: tuple[float, float]
+    functions: list[SiteRow]
     slots: list[Slot]
     owners: bytes
 
 
-def parsed(data: bytes, owners: int) -> Cells:
+def parsed(data: bytes, owners: int) -> ParsedSegment:
     """Return what is in the cells, which owners follow at that place; raises BadFileError."""
     cells: memoryview[float] = memoryview(data)[:owners].cast("d")
-    if cells[c.FOLDING]:
+    if cells[c.JOURNAL_LENGTH]:
         cells = _folded(cells)
     numbers = list(NUMBERS.unpack_from(cells))
     if not _make_sense(numbers):
         raise BadFileError("its numbers make no sense")
     known, found = functions(cells), slots(cells)
-    held = numbers[c.OF_NOBODY] + sum([seconds for _, seconds, _, _ in known])
+    held = numbers[c.UNKNOWN_SITE_SECONDS] + sum([seconds for _, seconds, _, _ in known])
     for _, since, asked, ended, _, _, _ in found:
         if ended:  # it is in no other cell yet
             c.ACQUIRE_SECONDS.observe(numbers, since - asked)
-            c.HOLD_SECONDS.count(numbers, ended - since)
+            c.HOLD_SECONDS.observe_count(numbers, ended - since)
             held += ended - since
-    return Cells(
+    return ParsedSegment(
         numbers,
         held,
         [slot[1] for slot in found if not slot[3]],
         [slot[2] for slot in found if not slot[3]],
         waits(cells) if numbers[c.WAITING] else [],
-        (numbers[c.MORE_OUT], numbers[c.MORE_OUT_SINCE]),
-        (numbers[c.MORE_WAITS], numbers[c.MORE_WAITS_SINCE]),
+        (numbers[c.OVERFLOW_HOLDS], numbers[c.OVERFLOW_HOLDS_SINCE]),
+        (numbers[c.OVERFLOW_WAITS], numbers[c.OVERFLOW_WAITS_SINCE]),
         known,
         found,
         data[owners:],
@@ -86,13 +87,13 @@ def parsed(data: bytes, owners: int) -> Cells:
 
 def _folded(cells: memoryview[float]) -> memoryview[float]:
     """Return the cells as they are when all are set that are to be."""
-    number = cells[c.FOLDING]
-    if not 1.0 <= number <= 1 + c.MOST_FOLDED:
+    number = cells[c.JOURNAL_LENGTH]
+    if not 1.0 <= number <= 1 + c.FOLD_BATCH:
         raise BadFileError("its numbers make no sense")
-    between = c.FIRST_HOLD - c.MOST_FOLDED
+    between = c.FIRST_HOLD - c.FOLD_BATCH
     copy = memoryview(bytearray(cells)).cast("d")
-    copy[c.FOLDING] = 0.0
-    copy[c.FOLDED] = cells[c.FIRST_FOLD : between]
+    copy[c.JOURNAL_LENGTH] = 0.0
+    copy[c.JOURNALED_CELLS] = cells[c.FIRST_JOURNAL : between]
     for slot in cells[between : between + int(number) - 1].tolist():
         if not c.FIRST_HOLD <= slot < len(copy) - c.HOLD_ENDED:
             raise BadFileError("its numbers make no sense")
@@ -102,8 +103,8 @@ def _folded(cells: memoryview[float]) -> memoryview[float]:
 
 def _make_sense(numbers: list[float]) -> bool:
     """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
-    counted = numbers[c.TEXTS :]
-    limit, idle_limit, idle_floor, leak_after = numbers[c.LIMIT : c.TEXTS]
+    counted = numbers[c.TEXT_COUNT :]
+    limit, idle_limit, idle_floor, leak_after = numbers[c.LIMIT : c.TEXT_COUNT]
     limited = limit >= 0.0 and idle_limit >= 0.0 and idle_floor >= 0.0
     retired = limit != limit and idle_limit != idle_limit and idle_floor != idle_floor
     return (
@@ -129,12 +130,12 @@ def slots(cells: memoryview[float]) -> list[Slot]:
         )
         if since
         and 0.0 < since < math.inf
-        and (0.0 <= asked <= since or (asked == c.COUNTED and not ended))
+        and (0.0 <= asked <= since or (asked == c.ALREADY_COUNTED and not ended))
         and (not ended or since <= ended < math.inf)
     ]
 
 
-def functions(cells: memoryview[float]) -> list[Function]:
+def functions(cells: memoryview[float]) -> list[SiteRow]:
     """Return the functions that there are, as far as they make sense."""
     labels = cells[c.FIRST_LABEL : c.FIRST_LABEL + c.SITES].tolist()
     number = labels.index(0) if 0 in labels else c.SITES  # they come one after the other
@@ -148,7 +149,7 @@ def functions(cells: memoryview[float]) -> list[Function]:
 
 def waits(cells: memoryview[float]) -> list[float]:
     """Return when each wait began that has a cell."""
-    starts = cells[c.FIRST_WAIT : c.FIRST_FOLD].tolist()
+    starts = cells[c.FIRST_WAIT : c.FIRST_JOURNAL].tolist()
     return [since for since in starts if 0.0 < since < math.inf]
 
 
@@ -165,13 +166,13 @@ class PoolView:
     pool: str
     kind: str
     info: Info
-    setup: Setup
+    config: PoolConfig
     values: list[float]
     seen: dict[str, tuple[str, ...]]
-    likeness: int
+    config_id: int
     _pid: int
     _now: float
-    _cells: Cells
+    _cells: ParsedSegment
     _texts: list[str]
 
     @property
@@ -191,7 +192,7 @@ class PoolView:
         out, now, texts = self._by_function(), self._now, self._texts
         for number, seconds, more, more_since in self._cells.functions:
             if number <= len(texts):
-                in_use, held, late, lost = out.get(number, NOTHING)
+                in_use, held, late, lost = out.get(number, NO_SITE_VALUES)
                 if more:
                     held += max(0.0, more * now - more_since)
                 yield texts[int(number) - 1], in_use + more, seconds + held, late, lost

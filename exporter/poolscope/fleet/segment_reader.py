@@ -14,24 +14,31 @@ import time
 from pathlib import Path
 from typing import Final
 
-from poolscope.fleet.pool_view import BadFileError, Cells, PoolView, parsed
+from poolscope.fleet.pool_view import BadFileError, ParsedSegment, PoolView, parsed
+from poolscope.fleet.segment_file import (
+    HEAD,
+    LENGTH,
+    MAGIC,
+    OWNER_BYTES,
+    SEGMENT_VERSION,
+    TEXT_BYTES,
+)
 from poolscope.ledger import cells as c
-from poolscope.ledger.segment import HEAD, LENGTH, MAGIC, OWNER_BYTES, TEXT_BYTES, VERSION
-from poolscope.readings.findings import Setup
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 
 LARGEST: Final = 16 * 2**20
-TRIES: Final = 50
-PAUSE: Final = 0.0001
+READ_TRIES: Final = 50
+RETRY_PAUSE: Final = 0.0001
 """
 How often, after how many seconds, a file that is changing is read again.
 """
 
 
-SEQUENCE: Final = struct.Struct("d")
+SEQUENCE_CELL: Final = struct.Struct("d")
 """The first cell."""
 
-likenesses: dict[tuple[object, ...], int] = {}
+config_ids: dict[tuple[object, ...], int] = {}
 """Numbers of what pools have in common; as many as there are ways to set them up and use them."""
 
 
@@ -47,18 +54,18 @@ class PoolFile:
         self._pid = pid
         self._texts: list[str] = []
         self._seen: dict[str, tuple[str, ...]] = {}
-        self._likeness = 0
+        self._config_id = 0
         # What was read last, of one moment; and what was made something of.
         self._whole = self._data = b""
-        self._parsed: Cells
-        with Opened(self._path) as (file, size):
+        self._parsed: ParsedSegment
+        with OwnRegularFile(self._path) as (file, size):
             head = os.pread(file, HEAD.size, 0)
             if len(head) < HEAD.size:
                 raise BadFileError("it is too short")
             magic, version, scalars, self._slots, self._start, self._size, length = HEAD.unpack(
                 head
             )
-            if (magic, version, scalars) != (MAGIC, VERSION, c.SCALARS):
+            if (magic, version, scalars) != (MAGIC, SEGMENT_VERSION, c.SCALARS):
                 raise BadFileError("it is of another version, or of something else")
             self._owners = self._start + 8 * c.size(self._slots)
             self._end = self._owners + OWNER_BYTES * self._slots
@@ -71,7 +78,7 @@ class PoolFile:
             facts = json.loads(about)
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
             self.info = Info(*map(_name, _list(facts["info"])))
-            self.setup = _setup(facts["setup"])
+            self.config = _config(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadFileError("what it says of its pool makes no sense") from error
 
@@ -82,27 +89,29 @@ class PoolFile:
         seen: of a process that is gone, when it was last seen alive; None: it lives. What it held
             is counted up to then, and not for as long as nobody looked.
         """
-        with Opened(self._path) as (file, size):
+        with OwnRegularFile(self._path) as (file, size):
             if size != self._size:
                 raise BadFileError("it has another size than it had")
             data = self._read(file, seen is None)
             if data is not self._data:  # else nothing has happened
                 self._parsed, self._data = parsed(data, self._owners - self._start), data
             cells = self._parsed
-            if cells.numbers[c.TEXTS] != len(self._texts):
-                self._texts = _texts(os.pread(file, TEXT_BYTES, self._end), cells.numbers[c.TEXTS])
+            if cells.numbers[c.TEXT_COUNT] != len(self._texts):
+                self._texts = _texts(
+                    os.pread(file, TEXT_BYTES, self._end), cells.numbers[c.TEXT_COUNT]
+                )
                 self._seen = _seen(self._texts)
-                self._likeness = 0
+                self._config_id = 0
         if seen is not None:
             now = seen
         return PoolView(
             pool=self.pool,
             kind=self.kind,
             info=self.info,
-            setup=self.setup,
-            values=c.values(now, *cells[:7]),
+            config=self.config,
+            values=c.reading_values(now, *cells[:7]),
             seen=self._seen,
-            likeness=self._likeness or self._compare(),
+            config_id=self._config_id or self._compare(),
             _pid=self._pid,
             _now=now,
             _cells=cells,
@@ -111,9 +120,9 @@ class PoolFile:
 
     def _compare(self) -> int:
         # Found once for each file, so that thousands of them are quickly told apart.
-        like = (self.setup, self.info, *sorted(self._seen.items()))
-        self._likeness = likenesses.setdefault(like, len(likenesses) + 1)
-        return self._likeness
+        like = (self.config, self.info, *sorted(self._seen.items()))
+        self._config_id = config_ids.setdefault(like, len(config_ids) + 1)
+        return self._config_id
 
     def _read(self, file: int, alive: bool) -> bytes:
         """
@@ -122,15 +131,15 @@ class PoolFile:
         A process that lives and is in the middle of a change for long, as it does not get to run,
         is taken as it was last time: what ends just now would be there twice, and then once again.
         """
-        for _ in range(TRIES):
+        for _ in range(READ_TRIES):
             data = os.pread(file, self._end - self._start, self._start)
             if data == self._whole:
                 return self._whole
-            sequence = os.pread(file, SEQUENCE.size, self._start)
-            if data.startswith(sequence) and SEQUENCE.unpack(sequence)[0] % 2 == 0:
+            sequence = os.pread(file, SEQUENCE_CELL.size, self._start)
+            if data.startswith(sequence) and SEQUENCE_CELL.unpack(sequence)[0] % 2 == 0:
                 self._whole = data
                 return data
-            time.sleep(PAUSE)
+            time.sleep(RETRY_PAUSE)
         return self._whole if alive and self._whole else data
 
 
@@ -146,13 +155,13 @@ def _name(given: object) -> str:
     return given.encode(errors="replace").decode()
 
 
-def _setup(given: dict[str, object]) -> Setup:
-    setup = Setup(**given)  # type: ignore[arg-type] # checked below
-    for name, default in Setup._field_defaults.items():
-        value = getattr(setup, name)
+def _config(given: dict[str, object]) -> PoolConfig:
+    config = PoolConfig(**given)  # type: ignore[arg-type] # checked below
+    for name, default in PoolConfig._field_defaults.items():
+        value = getattr(config, name)
         if isinstance(value, bool) != isinstance(default, bool) or not value >= 0:
             raise ValueError(name)
-    return setup
+    return config
 
 
 def _seen(texts: list[str]) -> dict[str, tuple[str, ...]]:
@@ -174,7 +183,7 @@ def _texts(data: bytes, count: float) -> list[str]:
     return texts
 
 
-class Opened:
+class OwnRegularFile:
     """A regular file of this user, and nothing else, opened without ever waiting for it."""
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.fleet.pool_view import PoolView
-from poolscope.readings.holders import SiteReading
 from poolscope.readings.reading import Reading, total
+from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
-VERSION: Final = 1
+TOTALS_VERSION: Final = 1
 
 logger = logging.getLogger("poolscope.exporter")
 
@@ -63,7 +63,7 @@ class Totals:
         """Replace the file; raises OSError, and leaves what there was."""
         hidden = path.with_name(f".{path.name}")
         document = {
-            "version": VERSION,
+            "version": TOTALS_VERSION,
             "processes": self.processes,
             "folded": sorted(self.folded),
             "pools": [
@@ -92,7 +92,7 @@ class Totals:
             return cls()
         try:
             document = json.loads(text)
-            if document["version"] != VERSION:
+            if document["version"] != TOTALS_VERSION:
                 raise ValueError(document["version"])
             pools = {(entry["pool"], entry["kind"]): _total(entry) for entry in document["pools"]}
             return cls(pools, int(document["processes"]), frozenset(document["folded"]))

@@ -13,7 +13,8 @@ from collections.abc import MutableSequence, Sequence
 from operator import sub
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
+from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 from poolscope.readings.reading import GAUGES
 
 if TYPE_CHECKING:
@@ -27,25 +28,25 @@ PEAK_WINDOW: Final = 60.0
 
 # fmt: off
 (
-    SEQUENCE,                                                         # odd: it changes
-    LIMIT, IDLE_LIMIT, IDLE_FLOOR,                                    # NaN: takes no new callers
-    LEAK_AFTER,                                                       # inf: nothing is overdue
-    # What follows is never infinite, NaN, or less than 0.0.
-    TEXTS,                                                            # names that are written
-    FOLDING,                                                          # cells are to be set
-    OPENING, WAITING,                                                 # how many, now
-    SINCE,                                                            # clock: first change
-    SATURATED_SINCE,                                                  # clock, or 0.0: it is not
-    MORE_OUT, MORE_OUT_SINCE, MORE_WAITS, MORE_WAITS_SINCE,           # without a slot: how many,
-                                                                      # and the sum of the clocks
-    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,                # sums of what has ended
-    OF_NOBODY,                                                        # seconds held, site unknown
+    SEQUENCE,                                    # odd while a writer changes the cells
+    LIMIT, IDLE_LIMIT, IDLE_FLOOR,               # NaN: the pool takes no new callers
+    LEAK_AFTER,                                  # inf: no hold is ever overdue
+    # What follows is never infinite, NaN, or below 0.0.
+    TEXT_COUNT,                                  # texts that are written
+    JOURNAL_LENGTH,                              # 0.0, or 1 + slots that the journal frees
+    OPENING, WAITING,                            # how many, now
+    SINCE,                                       # clock of the first change
+    SATURATED_SINCE,                             # clock, or 0.0 while a slot is free
+    # Holds and waits that have no slot: how many, and the sum of the clocks when they began.
+    OVERFLOW_HOLDS, OVERFLOW_HOLDS_SINCE, OVERFLOW_WAITS, OVERFLOW_WAITS_SINCE,
+    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,   # sums of what has ended
+    UNKNOWN_SITE_SECONDS,                        # connection-seconds of holds without a site
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
-    TIMEOUT, CANCELLED, ERROR,                                        # of all acquires, those
-    WAITED, NEW,                                                      # NEW: opened for the attempt
+    TIMEOUT, CANCELLED, ERROR,                   # attempts that ended so
+    WAITED, NEW,                                 # NEW: attempts that opened a connection
     # From here to INVALIDATED_SOFT, and in the histograms, the order is that of a Reading.
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
-    WAS_OVERDUE, RECOVERED,                                           # holds that have ended
+    WAS_OVERDUE, RECOVERED,                      # holds that have ended
     ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
@@ -58,7 +59,7 @@ OK: Final = NEW
 
 PEAKS: Final = slice(WINDOW, WAITING_PEAK_BEFORE + 1)
 
-COUNTED: Final = -math.inf
+ALREADY_COUNTED: Final = -math.inf
 """Instead of when an attempt began: it is in the cells already."""
 
 TAKEN: Final = -math.inf
@@ -79,10 +80,12 @@ class HistogramCells:
         self.end: Final = self.sum + 1
 
     def observe(self, cells: MutableSequence[float] | memoryview[float], seconds: float) -> None:
-        self.count(cells, seconds)
+        self.observe_count(cells, seconds)
         cells[self.sum] += seconds
 
-    def count(self, cells: MutableSequence[float] | memoryview[float], seconds: float) -> None:
+    def observe_count(
+        self, cells: MutableSequence[float] | memoryview[float], seconds: float
+    ) -> None:
         cells[self.start + bisect_left(self.bounds, seconds)] += 1
 
 
@@ -92,8 +95,6 @@ OPEN_SECONDS: Final = HistogramCells(QUEUE_SECONDS.end, OPEN_BUCKETS)
 HOLD_SECONDS: Final = HistogramCells(OPEN_SECONDS.end, HOLD_BUCKETS)
 DNS_SECONDS: Final = HistogramCells(HOLD_SECONDS.end, DNS_BUCKETS)
 
-SHOWN_SITES: Final = 50
-"""Functions of a pool that are told apart; the first ones that ask."""
 
 FIRST_SITE: Final = DNS_SECONDS.end
 SITES: Final = SHOWN_SITES + 1
@@ -103,8 +104,8 @@ FIRST_LABEL: Final = FIRST_SITE + SITES
 """Up to here all segments may have cells; the rest is for readers in other processes."""
 
 SITE_LABEL: Final = SITES
-SITE_MORE: Final = 2 * SITES
-SITE_MORE_SINCE: Final = 3 * SITES
+SITE_OVERFLOW: Final = 2 * SITES
+SITE_OVERFLOW_SINCE: Final = 3 * SITES
 """
 How much further on there is more of a function: the number of its name, and of the holds without a
 slot how many, and the sum of the clocks when they began.
@@ -115,19 +116,19 @@ FIRST_WAIT: Final = FIRST_SITE + 4 * SITES
 WAIT_SLOTS: Final = 64
 """Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
 
-FIRST_FOLD: Final = FIRST_WAIT + WAIT_SLOTS
-FOLDED: Final = slice(OF_NOBODY, FIRST_LABEL)
+FIRST_JOURNAL: Final = FIRST_WAIT + WAIT_SLOTS
+JOURNALED_CELLS: Final = slice(UNKNOWN_SITE_SECONDS, FIRST_LABEL)
 """What changes when numbers are made of holds that have ended, and what lies in between."""
 
-MOST_FOLDED: Final = 32
-FOLD_CELLS: Final = FOLDED.stop - FOLDED.start + MOST_FOLDED
+FOLD_BATCH: Final = 32
+JOURNAL_CELLS: Final = JOURNALED_CELLS.stop - JOURNALED_CELLS.start + FOLD_BATCH
 """
-What is to be set when so many holds are made numbers of, for a reader who finds that going on, or
-left as it was by a process that was killed: all of `FOLDED`, then slots that are to be free. In
-`FOLDING` is one more than there are slots.
+A redo journal of one batch, for a reader that finds the batch half written, by a writer that is
+still at it or was killed: the new values of `JOURNALED_CELLS`, then the hold slots to be freed.
+`JOURNAL_LENGTH` has one more than there are slots, or 0.0 if nothing is to be redone.
 """
 
-FIRST_HOLD: Final = FIRST_FOLD + FOLD_CELLS
+FIRST_HOLD: Final = FIRST_JOURNAL + JOURNAL_CELLS
 HOLD_CELLS: Final = 6
 HOLD_ASKED: Final = 1
 HOLD_ENDED: Final = 2
@@ -160,40 +161,40 @@ def peak(cells: Sequence[float], current: int, value: float, now: float) -> floa
     return value
 
 
-def values(
+def reading_values(
     now: float,
     cells: Sequence[float],
     held: float,
     holds: Sequence[float],
     asked: Sequence[float],
     waits: Sequence[float],
-    more_out: tuple[float, float] = (0.0, 0.0),
-    more_waits: tuple[float, float] = (0.0, 0.0),
+    overflow_holds: tuple[float, float] = (0.0, 0.0),
+    overflow_waits: tuple[float, float] = (0.0, 0.0),
 ) -> list[float]:
     """
-    Return `Reading.values` of a pool at the clock's `now`, in seconds of `time.monotonic`.
+    Return `Reading.reading_values` of a pool at the clock's `now`, in seconds of `time.monotonic`.
 
     cells: those before `FIRST_SITE`; further ones are not looked at.
     held: seconds of all holds that have ended.
-    holds, asked: when each hold began; when each was asked for, or `COUNTED`.
+    holds, asked: when each hold began; when each was asked for, or `ALREADY_COUNTED`.
     waits: when each began.
     more_out, more_waits: how many more there are, and the sum of the clocks when they began.
 
     What lasts is added to the sums of what has ended, so that two readings without any event in
     between differ by just the time that passed.
     """
-    in_use, oldest, overdue, lasting = len(holds) + more_out[0], 0.0, 0, 0.0
+    in_use, oldest, overdue, lasting = len(holds) + overflow_holds[0], 0.0, 0, 0.0
     acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
     if holds:
         oldest, lasting = max(0.0, now - min(holds)), _lasted(now, len(holds), sum(holds))
         if oldest > cells[LEAK_AFTER]:
             overdue = sum([now - since > cells[LEAK_AFTER] for since in holds])
         acquires = _with(acquires, list(map(sub, holds, asked)))
-    if more_out[0]:
-        lasting += _lasted(now, *more_out)
+    if overflow_holds[0]:
+        lasting += _lasted(now, *overflow_holds)
     waiting = cells[WAITING_SECONDS]
     if cells[WAITING]:
-        waiting += _lasted(now, len(waits), sum(waits)) + _lasted(now, *more_waits)
+        waiting += _lasted(now, len(waits), sum(waits)) + _lasted(now, *overflow_waits)
     ended = cells[TIMEOUT], cells[CANCELLED], cells[ERROR]
     acquired = max(0.0, sum(acquires[:-1]) - sum(ended))
     return [

@@ -8,43 +8,50 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable
 from typing import Final, Literal, NamedTuple
 
-from poolscope.callsites.frames import OTHER, Function
+from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
+from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.segment import Segment
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, HOLD_BUCKETS
-from poolscope.readings.holders import NOBODY, Holder, SiteReading, Who
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
+from poolscope.readings.holders import Holder
+from poolscope.readings.sites import SiteReading
 
-MOST_ENDED: Final = c.MOST_FOLDED
+MAX_FINISHED: Final = c.FOLD_BATCH
 """Holds that have ended and are only noted; then they are made into numbers, all at once."""
 
-KEPT_NEWS: Final = 1000
+MAX_LEAK_EVENTS: Final = 1000
 """What waits to be said in the log; more than that is only counted."""
 
-REMEMBERED_FUNCTIONS: Final = 1000
+MAX_FUNCTION_CELLS: Final = 1000
 """Whose cells are known; of more, as where code is made all the time, they are found again."""
 
-Back = Callable[[], object]
+HolderRef = Callable[[], object]
 
-KEPT: Final[Back] = int
+ALWAYS_HELD: Final[HolderRef] = int
 """Says that somebody has it, whoever that is: where no reference tells whether anybody does."""
 
-UNUSUAL: Final[Back] = type(None)
+SLOW_RELEASE: Final[HolderRef] = type(None)
 """Has the end of a hold looked at with care."""
 
-Hold = tuple[float, float, Who, Back, int]
+OpenHold = tuple[float, float, Borrower, HolderRef, int]
 """
-What is out: since when, or `cells.TAKEN`; when it was asked for, or taken, or `cells.COUNTED`; with
-whom, a tuple that no other hold has; what returns None once nobody can return it; the first cell
-of its slot, 0 if it has none.
+A connection in use:
+
+    since       clock when the caller got it, or `cells.TAKEN` while it is being set up
+    asked       clock when the caller asked (while it is being set up: when it was taken), or
+                `cells.ALREADY_COUNTED`
+    borrower    a tuple that no other hold has
+    holder_ref  returns None once nobody is left who could return the connection
+    slot        first cell of the hold's slot, or 0 if it has none
 
 A plain tuple, as the hot path makes one for each use of a connection.
 """
 
 
-Ended = tuple[Hashable, Who, float, float, int]
+FinishedHold = tuple[Hashable, Borrower, float, float, int]
 """What was out: its key, with whom, seconds until the caller had it, and since then, its slot."""
 
-_FIRST: Final = c.FOLDED.start
+_FIRST: Final = c.JOURNALED_CELLS.start
 _ACQUIRES: Final = c.ACQUIRE_SECONDS.start - _FIRST
 _ACQUIRE_SUM: Final = c.ACQUIRE_SECONDS.sum - _FIRST
 _HOLDS: Final = c.HOLD_SECONDS.start - _FIRST
@@ -52,11 +59,11 @@ QUICK: Final = ACQUIRE_BUCKETS[0]
 """Seconds that most attempts do not take."""
 
 
-class News(NamedTuple):
+class LeakEvent(NamedTuple):
     """Of a hold, what the log ought to say once."""
 
     event: Literal["overdue", "abandoned", "recovered"]
-    who: Who | None
+    who: Borrower | None
     held_seconds: float
 
 
@@ -74,39 +81,56 @@ class Holds:
     """
 
     __slots__ = (
-        "_abandoned", "_backs", "_cells", "_labels", "_leak_after", "_looked_at", "_segment",
-        "askers", "ended", "look_at", "news", "out", "site_cells",
+        "_abandoned",
+        "_cells",
+        "_checked_at",
+        "_holder_refs",
+        "_labels",
+        "_leak_after",
+        "_segment",
+        "ended",
+        "holds_by_borrower",
+        "leak_events",
+        "next_check_at",
+        "out",
+        "site_cells",
     )  # fmt: skip
 
     def __init__(self, leak_after: float) -> None:
-        self.out: dict[Hashable, Hold] = {}
-        self.ended: list[Ended] = []
-        self.askers: dict[Hashable, int] = {}
+        self.out: dict[Hashable, OpenHold] = {}
+        self.ended: list[FinishedHold] = []
+        self.holds_by_borrower: dict[Hashable, int] = {}
         self.site_cells: dict[Function, int] = {}
-        self.look_at = math.inf
-        self.news: list[News] = []
+        self.next_check_at = math.inf
+        self.leak_events: list[LeakEvent] = []
         self._leak_after = leak_after
         self._labels: dict[str, int] = {}
         # Of those whose end is looked at with care, what the hold would have.
-        self._backs: dict[Hashable, Back] = {}
+        self._holder_refs: dict[Hashable, HolderRef] = {}
         # A dictionary, as an empty set has three times its size.
         self._abandoned: dict[Hashable, None] = {}
         # What was overdue then has been told.
-        self._looked_at = -math.inf
+        self._checked_at = -math.inf
 
     def start(self, segment: Segment, now: float) -> None:
         """Begin with nothing, in a segment whose cells are all 0.0."""
         self._segment = segment
         self._cells = segment.cells
-        for known in (self.out, self.askers, self.site_cells, self._labels, self._backs):
+        for known in (
+            self.out,
+            self.holds_by_borrower,
+            self.site_cells,
+            self._labels,
+            self._holder_refs,
+        ):
             known.clear()
         self._abandoned.clear()
-        self._looked_at = -math.inf
+        self._checked_at = -math.inf
         self.ended.clear()
-        self.news.clear()
-        self.look_at = now + self._leak_after
+        self.leak_events.clear()
+        self.next_check_at = now + self._leak_after
 
-    def who(self, key: Hashable) -> Who | None:
+    def who(self, key: Hashable) -> Borrower | None:
         """Return who has the connection, if that is known."""
         hold = self.out.get(key)
         return _known(hold[2]) if hold is not None else None
@@ -116,20 +140,22 @@ class Holds:
         hold = self.out.get(key)
         return hold is not None and hold[0] != c.TAKEN
 
-    def back(self, key: Hashable) -> Back:
+    def holder_ref(self, key: Hashable) -> HolderRef:
         """Return what returns None once nobody is left who could return the connection."""
         hold = self.out.get(key)
-        back = hold[3] if hold is not None else KEPT
-        return self._backs.get(key, KEPT) if back is UNUSUAL else back
+        holder_ref = hold[3] if hold is not None else ALWAYS_HELD
+        return self._holder_refs.get(key, ALWAYS_HELD) if holder_ref is SLOW_RELEASE else holder_ref
 
     # Beginning and ending
 
     def take(self, key: Hashable, now: float) -> None:
         """A connection is out, for a caller who does not have it yet."""
-        self._more(1, now)
-        self.out[key] = c.TAKEN, now, NOBODY, UNUSUAL, 0
+        self._count_overflow(1, now)
+        self.out[key] = c.TAKEN, now, UNKNOWN_BORROWER, SLOW_RELEASE, 0
 
-    def begin(self, key: Hashable, now: float, asked: float, who: Who, back: Back) -> None:
+    def begin(
+        self, key: Hashable, now: float, asked: float, who: Borrower, holder_ref: HolderRef
+    ) -> None:
         """A caller has a connection, which may be taken already, or be another's too."""
         self.end(key, now, returned=True)
         slot = self._slot(who)
@@ -137,54 +163,54 @@ class Holds:
             self._cells[slot + c.HOLD_ASKED] = asked
             self._cells[slot] = now
         elif self._segment.shared:
-            self._more(1, now, who[0])
+            self._count_overflow(1, now, who[0])
             self._count(asked, now)
-            asked = c.COUNTED
-        if asked == c.COUNTED:
-            self._backs[key], back = back, UNUSUAL
-        self.out[key] = now, asked, who, back, slot
-        self.askers[who[2]] = self.askers.get(who[2], 0) + 1
+            asked = c.ALREADY_COUNTED
+        if asked == c.ALREADY_COUNTED:
+            self._holder_refs[key], holder_ref = holder_ref, SLOW_RELEASE
+        self.out[key] = now, asked, who, holder_ref, slot
+        self.holds_by_borrower[who[2]] = self.holds_by_borrower.get(who[2], 0) + 1
 
-    def adopt(self, key: Hashable, now: float, back: Back) -> None:
+    def adopt(self, key: Hashable, now: float, holder_ref: HolderRef) -> None:
         """A connection is found that is out already."""
-        self.begin(key, now, c.COUNTED, NOBODY, back)
+        self.begin(key, now, c.ALREADY_COUNTED, UNKNOWN_BORROWER, holder_ref)
 
     def end(self, key: Hashable, now: float, returned: bool) -> None:
         """A connection is out no more: `returned` by its holder, or lost."""
         hold = self.out.pop(key, None)
         if hold is None:
             return
-        self._backs.pop(key, None)
+        self._holder_refs.pop(key, None)
         since, asked, who, _, slot = hold
         if since == c.TAKEN:
             self._cells[c.TAKEN_SECONDS] += max(0.0, now - asked)
-            self._more(-1, asked)
+            self._count_overflow(-1, asked)
             return
         held = max(0.0, now - since)
         self._count(asked, since)
-        c.HOLD_SECONDS.count(self._cells, held)
+        c.HOLD_SECONDS.observe_count(self._cells, held)
         self._cells[self.site_cell(who[0])] += held  # their sum is that of the histogram
         if slot:
             self._free(slot)
         else:
-            self._more(-1, since, who[0])
+            self._count_overflow(-1, since, who[0])
         self.forget(who[2])
-        self._judge(key, who, held, returned)
+        self._count_leak(key, who, held, returned)
 
     def fold(self) -> None:
         """Make numbers of the holds that have ended."""
-        for _ in range(0, len(self.ended), MOST_ENDED):
-            some = self.ended[:MOST_ENDED]
+        for _ in range(0, len(self.ended), MAX_FINISHED):
+            some = self.ended[:MAX_FINISHED]
             del self.ended[: len(some)]
             self._fold(some)
 
-    def _fold(self, some: list[Ended]) -> None:
+    def _fold(self, some: list[FinishedHold]) -> None:
         out, bisect = self.out, bisect_left
         slow: list[int] = []
         lasted: list[int] = []
         sites: list[tuple[int, float]] = []
         slots: list[int] = []
-        late: list[Ended] = []
+        late: list[FinishedHold] = []
         took_in_all = 0.0
         function: Function | None = some[0][1][0]
         of_function = 0.0
@@ -206,7 +232,7 @@ class Holds:
                 slots.append(slot)
         sites.append((self.site_cell(function), of_function))
         # Only now, as a function that is new has got a cell.
-        numbers = array("d", self._cells[c.FOLDED].tobytes())
+        numbers = array("d", self._cells[c.JOURNALED_CELLS].tobytes())
         for cell, seconds in sites:
             numbers[cell - _FIRST] += seconds
         for bucket in set(lasted):
@@ -222,55 +248,55 @@ class Holds:
         """Set the numbers, and let slots be free: for readers, all at once."""
         cells = self._cells
         if slots:
-            self._segment.folding(numbers, slots)
-        cells[c.FOLDED] = numbers
+            self._segment.journal_fold(numbers, slots)
+        cells[c.JOURNALED_CELLS] = numbers
         if slots:
             for slot in slots:
                 cells[slot] = 0.0
                 cells[slot + c.HOLD_ENDED] = 0.0
-            cells[c.FOLDING] = 0.0
+            cells[c.JOURNAL_LENGTH] = 0.0
             self._segment.free += slots
 
-    def forget(self, asker: Hashable) -> None:
+    def forget(self, borrower_key: Hashable) -> None:
         """A task or thread has one connection less."""
-        left = self.askers.pop(asker, 1) - 1
+        left = self.holds_by_borrower.pop(borrower_key, 1) - 1
         if left:
-            self.askers[asker] = left
+            self.holds_by_borrower[borrower_key] = left
 
     def site_cell(self, function: Function | None) -> int:
         """Return the cell of the function's seconds, which is that of all others after many."""
         if function is None:
-            return c.OF_NOBODY
+            return c.UNKNOWN_SITE_SECONDS
         cell = self.site_cells.get(function)
         if cell is None:
             label = self._shown(function)
             if label not in self._labels:
                 site = self._labels[label] = c.FIRST_SITE + len(self._labels)
-                self._segment.named(site, label)
-            if len(self.site_cells) > REMEMBERED_FUNCTIONS:
+                self._segment.add_site(site, label)
+            if len(self.site_cells) > MAX_FUNCTION_CELLS:
                 self.site_cells.clear()
             cell = self.site_cells[function] = self._labels[label]
         return cell
 
     def _shown(self, function: Function | None) -> str:
-        label = function.label if function is not None else OTHER
-        return label if label in self._labels or len(self._labels) < c.SHOWN_SITES else OTHER
+        label = function.label if function is not None else OTHER_SITES
+        return label if label in self._labels or len(self._labels) < SHOWN_SITES else OTHER_SITES
 
     def _count(self, asked: float, since: float) -> None:
         """Observe how long the attempt took, unless it is counted."""
-        if asked != c.COUNTED:
+        if asked != c.ALREADY_COUNTED:
             c.ACQUIRE_SECONDS.observe(self._cells, since - asked)
 
-    def _slot(self, who: Who) -> int:
+    def _slot(self, who: Borrower) -> int:
         """Return a slot that says with whom the hold is, or 0 if there is none."""
         segment = self._segment
         if not segment.free:
             return 0
         slot = segment.free.pop()
-        if not segment.mark(slot, who):
+        if not segment.set_borrower(slot, who):
             self.site_cell(who[0])
-            segment.learn(Who(*who), self._shown(who[0]))
-            segment.mark(slot, who)
+            segment.register_borrower(Borrower(*who), self._shown(who[0]))
+            segment.set_borrower(slot, who)
         return slot
 
     def _free(self, slot: int) -> None:
@@ -278,15 +304,15 @@ class Holds:
         self._cells[slot + c.HOLD_LOST] = 0.0
         self._segment.free.append(slot)
 
-    def _more(self, by: int, since: float, function: Function | None = None) -> None:
+    def _count_overflow(self, by: int, since: float, function: Function | None = None) -> None:
         """Let others know of one more or less without a slot, which has lasted since then."""
         if not self._segment.shared:
             return
         cells = self._cells
-        places = [(c.MORE_OUT, c.MORE_OUT_SINCE)]
+        places = [(c.OVERFLOW_HOLDS, c.OVERFLOW_HOLDS_SINCE)]
         if function is not None:
             site = self.site_cell(function)
-            places.append((site + c.SITE_MORE, site + c.SITE_MORE_SINCE))
+            places.append((site + c.SITE_OVERFLOW, site + c.SITE_OVERFLOW_SINCE))
         for number, sum_ in places:
             cells[number] += by
             # What remains of fractions goes with the last one.
@@ -299,31 +325,31 @@ class Holds:
         if key in self._abandoned or not self.is_held(key):
             return False
         since, asked, who, _, slot = self.out[key]
-        self._backs[key] = KEPT
-        self.out[key] = since, asked, who, UNUSUAL, slot
+        self._holder_refs[key] = ALWAYS_HELD
+        self.out[key] = since, asked, who, SLOW_RELEASE, slot
         self._abandoned[key] = None
         if slot:
             self._cells[slot + c.HOLD_LOST] = 1.0
         self._cells[c.ABANDONED] = len(self._abandoned)
         self._cells[c.LEAKS_ABANDONED] += 1
-        self._tell(News("abandoned", _known(who), max(0.0, now - since)))
+        self._report(LeakEvent("abandoned", _known(who), max(0.0, now - since)))
         return True
 
-    def look(self, now: float) -> None:
+    def check_overdue(self, now: float) -> None:
         """Make news of what has become overdue, and know when to look again."""
         oldest = now
         for since, _, who, _, _ in list(self.out.values()):
-            if since == c.TAKEN or self._looked_at - since > self._leak_after:
+            if since == c.TAKEN or self._checked_at - since > self._leak_after:
                 continue
             if now - since > self._leak_after:
-                self._note(News("overdue", _known(who), now - since))
+                self._add_event(LeakEvent("overdue", _known(who), now - since))
             else:
                 oldest = min(oldest, since)
-        self._looked_at = max(now, self._looked_at)
+        self._checked_at = max(now, self._checked_at)
         # What begins later becomes overdue later.
-        self.look_at = oldest + self._leak_after
+        self.next_check_at = oldest + self._leak_after
 
-    def _judge(self, key: Hashable, who: Who, held: float, returned: bool) -> None:
+    def _count_leak(self, key: Hashable, who: Borrower, held: float, returned: bool) -> None:
         """Count what was wrong with a hold that has ended."""
         if key in self._abandoned:
             self._abandoned.pop(key, None)
@@ -333,22 +359,22 @@ class Holds:
             self._cells[c.WAS_OVERDUE] += 1
             if returned:
                 self._cells[c.RECOVERED] += 1
-                self._tell(News("recovered", _known(who), held))
+                self._report(LeakEvent("recovered", _known(who), held))
 
-    def _tell(self, news: News) -> None:
-        self._note(news)
-        self.look_at = -math.inf
+    def _report(self, leak_events: LeakEvent) -> None:
+        self._add_event(leak_events)
+        self.next_check_at = -math.inf
 
-    def _note(self, news: News) -> None:
-        self.news.append(news)
-        del self.news[:-KEPT_NEWS]
+    def _add_event(self, leak_events: LeakEvent) -> None:
+        self.leak_events.append(leak_events)
+        del self.leak_events[:-MAX_LEAK_EVENTS]
 
     # Reading
 
     def seconds(self) -> float:
         """Return the seconds of all holds that have ended."""
         functions = self._cells[c.FIRST_SITE : c.FIRST_LABEL].tolist()
-        return self._cells[c.OF_NOBODY] + sum(functions)
+        return self._cells[c.UNKNOWN_SITE_SECONDS] + sum(functions)
 
     def holders(self, now: float) -> list[Holder]:
         """Return who has what is out, the longest hold first."""
@@ -383,5 +409,5 @@ class Holds:
         ]
 
 
-def _known(who: Who) -> Who | None:
-    return Who(*who) if who != NOBODY else None
+def _known(who: Borrower) -> Borrower | None:
+    return Borrower(*who) if who != UNKNOWN_BORROWER else None

@@ -21,51 +21,55 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from poolscope.callsites.frames import awaiting, find, know, known
-from poolscope.callsites.owners import errand, new_errand, outermost
+from poolscope.callsites.owners import current_job, new_job, outermost
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
-from poolscope.ledger.holds import MOST_ENDED
+from poolscope.ledger.holds import MAX_FINISHED
 
 if TYPE_CHECKING:
-    from poolscope.ledger.holds import Back
-    from poolscope.ledger.ledger import Ledger
-    from poolscope.readings.holders import Who
+    from poolscope.callsites.borrower import Borrower
+    from poolscope.ledger.events import Events
+    from poolscope.ledger.holds import HolderRef
 
-Begin = Callable[..., "Who | None"]
+Begin = Callable[..., "Borrower | None"]
 End = Callable[[Hashable, float], bool]
 
-_errand = errand.get
+_current_job = current_job.get
 
 
-def beginning(ledger: Ledger) -> Begin:
+def make_begin(ledger: Events) -> Begin:
     """
     Return `begin(key, asked, back, depth=2, given=None)` of a ledger that is awake.
 
-    It finds who asks for a connection, unless that is `given`, from a frame outwards, of which 1
+    It finds who asks for a connection, unless that is `borrower`, from a frame outwards, of which 1
     is its caller's. Of an ordinary use it does what `served` does now, and returns None. Else it
     has done nothing, and returns who asks; with a key of no connection that is all it does.
     """
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
     cells, shared = segment.cells, segment.shared
-    out, askers = ledger.holds.out, ledger.holds.askers
+    out, holds_by_borrower = ledger.holds.out, ledger.holds.holds_by_borrower
 
     def begin(
-        key: Hashable, asked: float, back: Back, depth: int = 2, given: Who | None = None
+        key: Hashable,
+        asked: float,
+        holder_ref: HolderRef,
+        depth: int = 2,
+        borrower: Borrower | None = None,
     ) -> Any:
-        asker: Hashable
+        borrower_key: Hashable
         now = ledger.clock()
-        if given is not None:
-            who: Any = given
-            asker = who[2]
+        if borrower is not None:
+            who: Any = borrower
+            borrower_key = who[2]
         else:
             task, loop = None, _get_running_loop()
             if loop is None or (task := current_task(loop)) is None:
-                mine = _errand()
-                if mine is None or mine.thread != get_ident():
-                    mine = new_errand()
-                asker, owner = mine, mine.name
+                job = _current_job()
+                if job is None or job.thread != get_ident():
+                    job = new_job()
+                borrower_key, owner = job, job.name
             else:
                 # Weak: a task that is done has its error, whose frames have what they forgot.
-                asker, owner = ref(task), task.get_name()
+                borrower_key, owner = ref(task), task.get_name()
             if ledger.call_sites:
                 frame: FrameType | None = _getframe(depth)
                 while frame is not None:
@@ -77,62 +81,67 @@ def beginning(ledger: Ledger) -> Begin:
                     function, frame = awaiting()
                 # Of code that is no coroutine's own, only the task knows whether it runs in there.
                 if frame is None or (task is not None and not function.awaits):
-                    who = *find(_getframe(depth), outermost(task)), asker, owner
+                    who = *find(_getframe(depth), outermost(task)), borrower_key, owner
                 else:
-                    who = function, frame.f_lasti, asker, owner
+                    who = function, frame.f_lasti, borrower_key, owner
             else:
-                who = None, 0, asker, owner
+                who = None, 0, borrower_key, owner
         # Nothing may overtake what is not applied yet, and may be of the same connection.
-        if pending or asker in askers or key in out or key not in opened:
-            return who if given is not None else ledger.asked(who, now, key)
+        if pending or borrower_key in holds_by_borrower or key in out or key not in opened:
+            return who if borrower is not None else ledger.asked(who, now, key)
         slot = 0
         if shared:
             try:
                 slot = segment.free.pop()
             except IndexError:
                 return who
-            if segment.marks[slot] != who and not segment.mark(slot, who):
+            if segment.borrowers[slot] != who and not segment.set_borrower(slot, who):
                 segment.free.append(slot)
                 return who
-        out[key] = now, asked, who, back, slot
-        askers[asker] = 1
+        out[key] = now, asked, who, holder_ref, slot
+        holds_by_borrower[borrower_key] = 1
         if slot:
             cells[slot + HOLD_ASKED] = asked
             cells[slot] = now
-        if len(out) > ledger.calm_up_to or now >= ledger.calm_until:
-            ledger.not_calm(now)
+        if len(out) > ledger.fast_up_to or now >= ledger.fast_until:
+            ledger.leave_fast_path(now)
         return None
 
     return begin
 
 
-def ending(ledger: Ledger) -> End:
+def make_end(ledger: Events) -> End:
     """
     Return `end(key, now)` of a ledger that is awake.
 
     It does what `returned` does, or returns False, and has done nothing.
     """
     cells, holds = ledger._segment.cells, ledger.holds
-    out, askers, ended, pending = holds.out, holds.askers, holds.ended, ledger.pending
+    out, holds_by_borrower, ended, pending = (
+        holds.out,
+        holds.holds_by_borrower,
+        holds.ended,
+        ledger.pending,
+    )
 
     def end(key: Hashable, now: float) -> bool:
         hold = out.get(key)
         if hold is None or pending:
             return False
-        since, asked, who, back, slot = hold
+        since, asked, who, holder_ref, slot = hold
         held = now - since
-        if held > ledger.leak_after or back() is None:
+        if held > ledger.leak_after or holder_ref() is None:
             return False
         if slot:
             cells[slot + HOLD_ENDED] = now
-        asker = who[2]
+        borrower_key = who[2]
         ended.append((key, who, since - asked, held, slot))
         out.pop(key, None)
-        if (left := askers.pop(asker, 1)) != 1:
-            askers[asker] = left - 1
-        if len(ended) >= MOST_ENDED:
+        if (left := holds_by_borrower.pop(borrower_key, 1)) != 1:
+            holds_by_borrower[borrower_key] = left - 1
+        if len(ended) >= MAX_FINISHED:
             ledger.fold()
-        if now >= ledger.calm_until:
+        if now >= ledger.fast_until:
             ledger.recount(now, -1)
         return True
 

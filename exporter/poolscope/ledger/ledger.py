@@ -1,38 +1,21 @@
-"""
-One pool's numbers: what can happen to them. `readable` has how they are read.
-
-Nothing here counts up and down. What is open and what is out are sets, keyed by whatever
-identifies a connection; ending what did not begin, or beginning twice, changes nothing. So a hook
-that is missed or fires twice cannot make a gauge drift.
-"""
+"""One pool's numbers: what happens to them, and in few steps what mostly does."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
-from poolscope.ledger import cells as c
-from poolscope.ledger.holds import KEPT, Back
-from poolscope.ledger.readable import Readable
-from poolscope.ledger.recorder import noted, recorded
-from poolscope.readings.holders import NOBODY, Who
+from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
+from poolscope.ledger.events import Events
+from poolscope.ledger.holds import ALWAYS_HELD
 
 if TYPE_CHECKING:
     from poolscope.ledger.hot_path import Begin, End
 
-LOCKED: Final = object()
-"""
-The key of who asks while a lock of the pool is held: nothing may be logged then. Who has the log's
-lock may wait for that one, as a finaliser that gives a connection back runs anywhere.
-"""
 
-
-class Ledger(Readable):
+class Ledger(Events):
     """
     The numbers of one pool object.
-
-    Keys are any hashable values that are unique among the open connections (or waits, or
-    attempts to open) of the pool while they last. Times are readings of `clock`, in seconds.
 
     begin, end: `served` and `returned` of an ordinary use; see `hot_path`.
     holds: what is out.
@@ -43,294 +26,17 @@ class Ledger(Readable):
     begin: Begin
     end: End
 
-    def _awake(self) -> None:
+    def _on_awake(self) -> None:
         # Imports asyncio, which not everybody needs who imports this.
-        from poolscope.ledger.hot_path import beginning, ending
+        from poolscope.ledger.hot_path import make_begin, make_end
 
-        self.begin, self.end = beginning(self), ending(self)
+        self.begin, self.end = make_begin(self), make_end(self)
 
-    # Who asks
-
-    def ask(self, depth: int = 1, key: Hashable = None) -> Who:
+    def ask(self, depth: int = 1, key: Hashable = None) -> Borrower:
         """
         Return who asks for a connection, found from that frame outwards, where 1 is the caller's.
 
         For attempts that may last, or fail; `begin` does so for all others. The key is `LOCKED`
         where a lock is held.
         """
-        return self.begin(key, 0.0, KEPT, depth + 1) or NOBODY
-
-    def asked(self, who: Who, now: float, key: Hashable) -> Who:
-        """Somebody asks, and `begin` has left the rest to others: note what is wrong with that."""
-        if self._pending or who[2] in self.holds.askers:
-            self.nested(Who(*who))
-        if key is not LOCKED:
-            self.look_if_due(now)
-        return who
-
-    def look_if_due(self, now: float) -> None:
-        """Have the log say what there is to be said of the holds, while no lock is held."""
-        if now >= self.holds.look_at:
-            self._look()
-
-    def not_calm(self, now: float) -> None:
-        """One more is in use, and that or the time makes a difference."""
-        self.recount(now, 1)
-        self.look_if_due(now)
-
-    # Connections
-
-    @recorded
-    def adopted(self, key: Hashable, now: float, out: bool, back: Back = KEPT) -> None:
-        """A connection is found that was open before it was watched; `back`: see `holds.Hold`."""
-        self._advance(now)
-        self._add(key)
-        if out:
-            self.holds.adopt(key, now, back)
-        self._count(now)
-
-    @recorded
-    def opening(self, attempt: Hashable, now: float) -> None:
-        """The pool begins to establish a connection."""
-        self._advance(now)
-        self._opening[attempt] = None
-        self._count(now)
-
-    @recorded
-    def opened(
-        self, attempt: Hashable, key: Hashable, now: float, seconds: float, out: bool
-    ) -> None:
-        """The connection is there, `out` with the caller that it was opened for, or idle."""
-        self._advance(now)
-        self._opening.pop(attempt, None)
-        c.OPEN_SECONDS.observe(self._cells, seconds)
-        self._add(key)
-        if out and key not in self.holds.out:
-            self.holds.take(key, now)
-        self._count(now)
-
-    @recorded
-    def open_failed(self, attempt: Hashable, now: float, seconds: float) -> None:
-        """No connection was established; an attempt that did not begin changes nothing."""
-        if attempt not in self._opening:
-            return
-        self._advance(now)
-        self._opening.pop(attempt, None)
-        self._cells[c.OPEN_FAILED] += 1
-        c.OPEN_SECONDS.observe(self._cells, seconds)
-        self._count(now)
-
-    def closed(self, key: Hashable, now: float) -> None:
-        """A connection leaves the pool, from idle or from its holder."""
-        self._closed(key, now, self._dropped(key))
-
-    @noted
-    def _closed(self, key: Hashable, now: float, dropped: Back | None) -> None:
-        if key not in self._open:
-            return
-        self._advance(now)
-        self._end(key, now, dropped, returned=False)
-        self._open.pop(key, None)
-        self._cells[c.CLOSED] += 1
-        self._count(now)
-
-    def _dropped(self, key: Hashable) -> Back | None:
-        """
-        Return the `back` of the last hold if nobody is left who could return it, just now: when its
-        end is applied, who has returned it may have let go of it.
-        """
-        back = self._coming.get(key)
-        if back is None:
-            back = self.holds.back(key)
-        return back if back() is None else None
-
-    @recorded
-    def invalidated(self, soft: bool) -> None:
-        """A connection was marked unusable: closed at once, or `soft`: before its next use."""
-        self._cells[c.INVALIDATED_SOFT if soft else c.INVALIDATED_HARD] += 1
-
-    # Slots
-
-    @recorded
-    def taken(self, key: Hashable, now: float) -> None:
-        """An idle connection is taken for a caller, who does not have it yet."""
-        if key not in self.holds.out:
-            self._advance(now)
-            self._add(key)
-            self.holds.take(key, now)
-            self._count(now)
-
-    def served(
-        self,
-        key: Hashable,
-        now: float,
-        asked: float,
-        who: Who = NOBODY,
-        back: Back = KEPT,
-        queued: float | None = None,
-        reused: bool = True,
-    ) -> None:
-        """
-        An attempt that began at `asked` has ended well, and the caller has the connection.
-
-        back: returns None once nobody can return it; see `holds.Hold`.
-        queued: seconds of waiting for a slot; None if the caller did not have to.
-        reused: whether the connection was open before the caller asked.
-        """
-        self._coming[key] = back
-        self._served(key, now, asked, who, back, queued, reused)
-
-    @recorded
-    def _served(
-        self,
-        key: Hashable,
-        now: float,
-        asked: float,
-        who: Who,
-        back: Back,
-        queued: float | None,
-        reused: bool,
-    ) -> None:
-        self._advance(now)
-        self._wait(queued)
-        self._cells[c.NEW] += not reused
-        self._add(key)
-        self.holds.begin(key, now, asked, who, back)
-        coming = self._coming.pop(key, None)
-        if coming is not None and coming is not back:  # another caller has it by now
-            self._coming.setdefault(key, coming)
-        self._count(now)
-
-    def returned(self, key: Hashable, now: float) -> None:
-        """A connection is back in the pool, and open."""
-        self._returned(key, now, self._dropped(key))
-
-    @recorded
-    def _returned(self, key: Hashable, now: float, dropped: Back | None) -> None:
-        self._advance(now)
-        self._end(key, now, dropped, returned=True)
-        self._add(key)
-        self._count(now)
-
-    @recorded
-    def abandoned(self, key: Hashable, now: float) -> None:
-        """Nobody is left who could return a connection that is out."""
-        self._abandon(key, now)
-        self._count(now)
-
-    @noted
-    def look(self, now: float) -> None:
-        """Look for what has become overdue; see `news`."""
-        self.holds.look(now)
-        self._count(now)
-
-    # Callers
-
-    @recorded
-    def nested(self, who: Who) -> None:
-        """One asks who seems to have a connection; what was done last may not be applied yet."""
-        if who.asker in self.holds.askers:
-            self._cells[c.NESTED] += 1
-            self.sightings.note("nested-acquire", who.site)
-
-    @recorded
-    def waiting(self, caller: Hashable, now: float) -> None:
-        """A caller blocks, because no slot is free."""
-        if caller not in self._waits:
-            self._advance(now)
-            self._waits.begin(caller, now)
-            if self._cells[c.WAITING] == 1.0:
-                self._count(now)
-
-    @recorded
-    def stopped_waiting(self, caller: Hashable, now: float) -> None:
-        """The caller blocks no more, with a slot or without."""
-        if caller in self._waits:
-            self._advance(now)
-            self._waits.end(caller, now)
-            if not self._cells[c.WAITING]:
-                self._count(now)
-
-    @recorded
-    def waited(self, seconds: float) -> None:
-        """An attempt had to wait for a slot, which it has got."""
-        self._wait(seconds)
-
-    @recorded
-    def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
-        """
-        An attempt to get a connection has ended, and its caller has none.
-
-        outcome: `cells.TIMEOUT`, `CANCELLED` or `ERROR`; `OK` if the caller has one that is no
-            longer of the pool.
-        seconds: since it began.
-        queued: of that, waiting for a slot; None if it did not have to wait.
-        """
-        self._finish(outcome, seconds, queued)
-
-    @recorded
-    def looked_up(self, outcome: int, seconds: float | None) -> None:
-        """A host was resolved: `cells.DNS_HIT`, `DNS_MISS` or `DNS_ERROR`; a hit takes no time."""
-        self._cells[outcome] += 1
-        if seconds is not None:
-            c.DNS_SECONDS.observe(self._cells, seconds)
-
-    # The pool
-
-    @noted
-    def emptied(self, now: float) -> None:
-        """All connections leave the pool at once."""
-        self._advance(now)
-        for key in list(self.holds.out):
-            self.holds.end(key, now, returned=False)
-        self._cells[c.CLOSED] += len(self._open)
-        self._open.clear()
-        self._count(now)
-
-    def retired(self, now: float) -> None:
-        """The pool takes no new callers: it has no limits any more, only what is left in it."""
-        self._retired = True
-        if self.asleep:
-            self._take_no_more()
-        else:
-            self._retire(now)
-
-    @recorded
-    def _retire(self, now: float) -> None:
-        self._advance(now)
-        self._take_no_more()
-        self._count(now)
-
-    def replace(self, predecessor: Ledger) -> None:
-        """Go on in the place of a pool that is retired; its peaks are those of this one now."""
-        if predecessor.asleep:
-            return
-        with predecessor.patiently():
-            cells = predecessor._cells
-            peaks = cells[c.PEAKS].tolist()
-            cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = len(predecessor.holds.out)
-            cells[c.WAITING_PEAK] = cells[c.WAITING_PEAK_BEFORE] = cells[c.WAITING]
-            predecessor._count(self.clock())
-        self._continue(peaks)
-
-    @recorded
-    def _continue(self, peaks: Sequence[float]) -> None:
-        for cell, value in enumerate(peaks, c.WINDOW):
-            self._cells[cell] = max(value, self._cells[cell]) if cell != c.WINDOW else value
-        self._count(self.clock())
-
-    @recorded
-    def recount(self, now: float, change: int) -> None:
-        """One more or less is in use: a peak, or a window that ends, or no slot is free."""
-        self._advance(now, change)
-        self._count(now)
-
-    def fold(self) -> None:
-        """Make numbers of the holds that have ended, unless somebody else has the lock."""
-        if self._lock.acquire(False):
-            try:
-                self.settle()
-            finally:
-                self._lock.release()
-            if self._pending:
-                self._drain()
+        return self.begin(key, 0.0, ALWAYS_HELD, depth + 1) or UNKNOWN_BORROWER

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorder")
 
-READER_PATIENCE: Final = 0.1
+READER_TIMEOUT: Final = 0.1
 """
 Seconds that a reader waits for recorders. Only a reader that interrupted one on the same
 thread (a signal handler, a finaliser) ever waits that long; it then reads without the lock.
 """
 
 
-class Asleep:
+class DormantLock:
     """
     Stands in the place of a recorder's lock until somebody takes it for the first time.
 
@@ -75,7 +75,7 @@ class Recorder:
 
     def reset(self) -> None:
         """Start anew, as in the child of a fork, where the lock may be held for ever."""
-        self._lock: threading.Lock | Asleep = threading.Lock()
+        self._lock: threading.Lock | DormantLock = threading.Lock()
         self._pending.clear()
 
     @property
@@ -84,21 +84,21 @@ class Recorder:
         return self._pending
 
     @property
-    def asleep(self) -> bool:
+    def dormant(self) -> bool:
         """Whether nothing was recorded yet in this process, the child of a fork."""
-        return isinstance(self._lock, Asleep)
+        return isinstance(self._lock, DormantLock)
 
     @contextmanager
-    def patiently(self) -> Iterator[None]:
+    def reading_lock(self) -> Iterator[None]:
         """Have the lock while reading, with all events applied; see READER_PATIENCE."""
-        if self.asleep:
+        if self.dormant:
             yield
             return
-        locked = self._lock.acquire(timeout=READER_PATIENCE)
+        locked = self._lock.acquire(timeout=READER_TIMEOUT)
         try:
             if locked:
                 self._apply_pending()
-                self.settle()
+                self.flush()
             yield
         finally:
             if locked:
@@ -106,7 +106,7 @@ class Recorder:
         if self._pending:
             self._drain()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Bring everything up to date, before it is read; the caller has the lock."""
 
     def _apply_pending(self) -> None:
@@ -169,14 +169,14 @@ def recorded(
     return record
 
 
-def noted(
+def recorded_if_awake(
     apply: Callable[Concatenate[R, P], None],
 ) -> Callable[Concatenate[R, P], None]:
     """Decorate an event that changes nothing where nothing has happened: it wakes nobody."""
     record = recorded(apply)
 
     def note(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if not self.asleep:
+        if not self.dormant:
             record(self, *args, **kwargs)
 
     functools.update_wrapper(note, apply)

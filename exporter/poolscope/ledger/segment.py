@@ -13,37 +13,17 @@ A file is never changed in size or replaced, and is complete when it has its nam
 
 from __future__ import annotations
 
-import json
-import mmap
-import os
-import struct
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
-from poolscope.readings.holders import Who
-
-MAGIC: Final = b"poolscop"
-VERSION: Final = 3
-HEAD: Final = struct.Struct("<8sIIIIII")
-"""Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
-
-OWNER_BYTES: Final = 40
-OWNER: Final = struct.Struct(f"{OWNER_BYTES}s")
-"""Cuts off what is too long, and fills up with zeros."""
-
-TEXT_BYTES: Final = 32_768
-LENGTH: Final = struct.Struct("<H")
-MOST_LINES: Final = 1000
-"""Whose numbers are remembered."""
-_PAGE: Final = 4096
 
 # Of all segments without slots: so nothing is ever put into them.
 _NOTHING_FREE: Final[list[int]] = []
-_NO_MARKS: Final[dict[int, Sequence[object]]] = {}
+_NO_BORROWERS: Final[dict[int, Sequence[object]]] = {}
 
 
 class Segment:
@@ -57,128 +37,35 @@ class Segment:
     marks: by the first cell of a slot, with whom its last hold was.
     """
 
-    __slots__ = ("cells", "free", "marks")
+    __slots__ = ("borrowers", "cells", "free")
 
     shared = False
     wait_slots = range(0)
 
     def __init__(self, slots: int) -> None:
-        self.free, self.marks = _NOTHING_FREE, _NO_MARKS
+        self.free, self.borrowers = _NOTHING_FREE, _NO_BORROWERS
         self.cells = self._cells(slots)
 
     def _cells(self, slots: int) -> c.Cells:
         return array("d", bytes(8 * c.FIRST_SITE))
 
-    def mark(self, slot: int, who: Sequence[Any]) -> bool:
+    def set_borrower(self, slot: int, who: Sequence[Any]) -> bool:
         """Let others know with whom the hold of the slot is; False if that is to be learnt."""
         return True
 
-    def learn(self, who: Who, label: str) -> None:
+    def register_borrower(self, who: Borrower, label: str) -> None:
         """Know a line of a function, which is shown by the label, for marks to come."""
 
-    def named(self, site: int, label: str) -> None:
+    def add_site(self, site: int, label: str) -> None:
         """The next function that has its seconds in a cell, at `site`, is called that."""
         if isinstance(self.cells, array):
             self.cells.append(0.0)
 
-    def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
-        """`FOLDED` is about to be set and slots to be free, all at once for whoever reads."""
+    def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
+        """Write the journal before `JOURNALED_CELLS` are set and the slots are freed."""
 
-    def sighted(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at a line."""
-
-
-class FileSegment(Segment):
-    """Cells in a new file at `path`, whose header says `facts`; raises OSError."""
-
-    shared = True
-    wait_slots = range(c.FIRST_FOLD - 1, c.FIRST_WAIT - 1, -1)
-
-    def __init__(self, path: Path, slots: int, facts: Mapping[str, Any]) -> None:
-        self.path: Final = path
-        self._facts = facts
-        self._numbers: dict[object, int] = {}
-        self._lines: dict[tuple[object, object], tuple[int, int]] = {(None, 0): (0, 0)}
-        self._used = 0
-        super().__init__(slots)
-        end = c.size(slots)
-        self.free = list(range(end - c.HOLD_CELLS, c.FIRST_HOLD - 1, -c.HOLD_CELLS))
-        self.marks = dict.fromkeys(self.free, ())
-
-    def _cells(self, slots: int) -> memoryview[float]:
-        about = json.dumps(self._facts).encode()
-        start = -(-(HEAD.size + len(about)) // _PAGE) * _PAGE
-        owners = start + 8 * c.size(slots)
-        texts = owners + OWNER_BYTES * slots
-        size = texts + TEXT_BYTES
-        hidden = self.path.with_name(f".{self.path.name}")
-        file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            # Reserved now: a disk that is full later must not end the process by a signal.
-            os.posix_fallocate(file, 0, size)
-            memory = memoryview(mmap.mmap(file, size))
-            head = HEAD.pack(MAGIC, VERSION, c.SCALARS, slots, start, size, len(about))
-            memory[: HEAD.size + len(about)] = head + about
-            hidden.rename(self.path)
-        except BaseException:
-            hidden.unlink()
-            raise
-        finally:
-            os.close(file)
-        self._owners = memory[owners:texts]
-        self._texts = memory[texts:]
-        return memory[start:owners].cast("d")
-
-    def mark(self, slot: int, who: Sequence[Any]) -> bool:
-        function, at, _, owner = who
-        numbers = self._lines.get((function, at))
-        if numbers is None:
-            return False
-        cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
-        cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
-        OWNER.pack_into(self._owners, start, _bytes(owner))
-        self.marks[slot] = who
-        return True
-
-    def learn(self, who: Who, label: str) -> None:
-        if len(self._lines) >= MOST_LINES:
-            self._lines = {(None, 0): (0, 0)}
-        self._lines[who.function, who.at] = self._number(who.site), self._number(label)
-
-    def named(self, site: int, label: str) -> None:
-        self.cells[site + c.SITE_LABEL] = self._number(label)
-
-    def folding(self, numbers: array[float], slots: Sequence[int]) -> None:
-        cells, between = self.cells, c.FIRST_FOLD + len(numbers)
-        cells[c.FIRST_FOLD : between] = numbers
-        cells[between : between + len(slots)] = array("d", slots)
-        # Last: from now on, readers do what is wanted.
-        cells[c.FOLDING] = 1 + len(slots)
-
-    def sighted(self, rule: str, site: Site | None) -> None:
-        self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
-
-    def _number(self, what: object, text: str | None = None) -> int:
-        """Return the number of a text, which is written when it is new; 0 if there is no room."""
-        if what is None:
-            return 0
-        number = self._numbers.get(what)
-        if number is None:
-            written = _bytes(str(what) if text is None else text)[:1000]
-            end = self._used + LENGTH.size + len(written)
-            if end > TEXT_BYTES:
-                return 0
-            self._texts[self._used : end] = LENGTH.pack(len(written)) + written
-            self._used = end
-            number = self._numbers[what] = len(self._numbers) + 1
-            # Last, so that a reader finds whole texts only.
-            self.cells[c.TEXTS] = number
-        return number
-
-
-def _bytes(name: str) -> bytes:
-    # Python's names may have what UTF-8 has not.
-    return name.encode(errors="backslashreplace")
 
 
 Segments = Callable[[int], Segment]

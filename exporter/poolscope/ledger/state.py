@@ -9,50 +9,59 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, TypeVar
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
-from poolscope.ledger.holds import MOST_ENDED, Back, Holds
-from poolscope.ledger.recorder import Asleep, Recorder, noted
+from poolscope.ledger.holds import MAX_FINISHED, HolderRef, Holds, LeakEvent, OpenHold
+from poolscope.ledger.recorder import DormantLock, Recorder, recorded_if_awake
 from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
-from poolscope.readings.evidence import Sightings
-from poolscope.readings.reading import Rising
-
-Clock = Callable[[], float]
+from poolscope.readings.evidence import Evidence
+from poolscope.readings.holders import Holder
+from poolscope.readings.limits import Clock, Limits
+from poolscope.readings.reading import Monotonic, Reading
+from poolscope.readings.sites import SiteReading
 
 MAX_HOLD_SLOTS: Final = 128
 """Holds that are detailed in cells; further ones are counted all the same."""
 
 
-class Limits(NamedTuple):
-    """
-    How many connections a pool allows.
+T = TypeVar("T")
 
-    limit: the most that can be out at once; `math.inf` where there is no limit.
-    idle_limit: the most that are kept when idle.
-    idle_floor: the fewest that are kept open.
-    """
-
-    limit: float
-    idle_limit: float
-    idle_floor: float
+READS: Final = 10
+"""How often a reader tries to do so while no hold ends, which takes a few microseconds."""
 
 
 def nothing() -> None:
     """Do nothing with news."""
 
 
-class Tally(Recorder):
+class State(Recorder):
     """The state of a ledger. Times are readings of `clock`, in seconds."""
 
     __slots__ = (
-        "_cells", "_coming", "_look", "_open", "_opening", "_retired", "_rising", "_segment",
-        "_segments", "_waits", "call_sites", "calm_until", "calm_up_to", "clock", "holds",
-        "leak_after", "limits", "sightings",
+        "_cells",
+        "_check_leaks",
+        "_monotonic",
+        "_open",
+        "_opening",
+        "_pending_refs",
+        "_retired",
+        "_segment",
+        "_segments",
+        "_waits",
+        "call_sites",
+        "clock",
+        "evidence",
+        "fast_until",
+        "fast_up_to",
+        "holds",
+        "leak_after",
+        "limits",
     )  # fmt: skip
 
     def __init__(
@@ -61,30 +70,30 @@ class Tally(Recorder):
         clock: Clock = time.monotonic,
         leak_after: float | None = None,
         segments: Segments = Segment,
-        look: Callable[[], None] = nothing,
+        check_leaks: Callable[[], None] = nothing,
         call_sites: bool = True,
     ) -> None:
         """
-        look: called by who asks when there may be news of the holds.
+        check_leaks: called by who asks when there may be news of the holds.
         call_sites: whether it is found out at which line somebody asks.
         """
         self.limits: Final = limits
         self.clock: Final = clock
         self.leak_after: Final = math.inf if leak_after is None else leak_after
         self.call_sites: Final = call_sites
-        self._look = look
+        self._check_leaks = check_leaks
         self._segments = segments
         self._retired = False
-        self.sightings = Sightings(self.sighted)
+        self.evidence = Evidence(self.add_evidence)
         # Dictionaries, as an empty set has three times their size.
         self._open: dict[Hashable, None] = {}
         self._opening: dict[Hashable, None] = {}
-        # By connection, the `back` of its last hold, until that is applied.
-        self._coming: dict[Hashable, Back] = {}
+        # By connection, the `holder_ref` of its last hold, until that is applied.
+        self._pending_refs: dict[Hashable, HolderRef] = {}
         self.holds = Holds(self.leak_after)
         super().__init__()
         self._start(segments)
-        self._awake()
+        self._on_awake()
 
     def forked(self) -> None:
         """
@@ -94,31 +103,31 @@ class Tally(Recorder):
         """
         self.reset()
         self._start(Segment)
-        self._lock = Asleep(self._wake)
+        self._lock = DormantLock(self._wake)
 
     def _wake(self) -> Lock:
-        if isinstance(self._lock, Asleep):
+        if isinstance(self._lock, DormantLock):
             self._start(self._segments)
-            for rule, site in self.sightings:
-                self._segment.sighted(rule, site)
+            for rule, site in self.evidence:
+                self._segment.add_evidence(rule, site)
             self._lock = Lock()
-            self._awake()
+            self._on_awake()
         return self._lock
 
-    def _awake(self) -> None:
+    def _on_awake(self) -> None:
         """From now on it has its lock, its segment and all that begins anew with them."""
 
     def _start(self, segments: Segments) -> None:
         now = self.clock()
-        self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MOST_ENDED)
+        self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MAX_FINISHED)
         self._cells = self._segment.cells
         self.changing = self._cells[: c.SEQUENCE + 1] if self._segment.shared else None
         self._open.clear()
         self._opening.clear()
-        self._coming.clear()
+        self._pending_refs.clear()
         self.holds.start(self._segment, now)
         self._waits = Waits(self._segment)
-        self._rising = Rising()
+        self._monotonic = Monotonic()
         self._cells[c.LIMIT] = self.limits.limit
         self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
         self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
@@ -128,10 +137,10 @@ class Tally(Recorder):
             self._take_no_more()
         self._count(now)
 
-    @noted
-    def sighted(self, rule: str, site: Site | None) -> None:
+    @recorded_if_awake
+    def add_evidence(self, rule: str, site: Site | None) -> None:
         """A rule was seen to be broken at that line, by a pool of that name."""
-        self._segment.sighted(rule, site)
+        self._segment.add_evidence(rule, site)
 
     # From here on the caller holds the lock.
 
@@ -175,9 +184,9 @@ class Tally(Recorder):
         # becomes free is taken at once, and the pool stays as it is.
         calm = not saturated or cells[c.WAITING] > 0.0
         window_ends = cells[c.WINDOW] + c.PEAK_WINDOW
-        self.calm_until = min(window_ends, self.holds.look_at) if calm else -math.inf
+        self.fast_until = min(window_ends, self.holds.next_check_at) if calm else -math.inf
         free = 0 if saturated and calm else 1
-        self.calm_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - free)
+        self.fast_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - free)
 
     def _add(self, key: Hashable) -> None:
         """Know a connection that is open."""
@@ -196,13 +205,86 @@ class Tally(Recorder):
             self._cells[c.WAITED] += 1
             c.QUEUE_SECONDS.observe(self._cells, queued)
 
-    def _end(self, key: Hashable, now: float, dropped: Back | None, returned: bool) -> None:
-        """A connection is out no more; nobody was left who could return it if `dropped` is its."""
-        if dropped is not None and dropped is self.holds.back(key):
+    def _end(self, key: Hashable, now: float, lost_ref: HolderRef | None, returned: bool) -> None:
+        """A connection is out no more; nobody was left who could return it if `lost_ref` is its."""
+        if lost_ref is not None and lost_ref is self.holds.holder_ref(key):
             self._abandon(key, now)
         self.holds.end(key, now, returned)
 
     def _abandon(self, key: Hashable, now: float) -> None:
         if self.holds.abandon(key, now):
             who = self.holds.who(key)
-            self.sightings.note("abandoned", who.site if who is not None else None)
+            self.evidence.add("abandoned", who.site if who is not None else None)
+
+    # How it is read
+
+    def flush(self) -> None:
+        if self.holds.ended:
+            changing = self._change()
+            try:
+                self.holds.fold()
+            finally:
+                self._changed(changing)
+
+    def read(self) -> Reading:
+        """Return one consistent reading, with everything that was recorded before the call."""
+        with self.reading_lock():
+            now = self.clock()
+            cells, held, out = self._undisturbed(self._state)
+            waits = self._waits.since()
+        holds = [hold[0] for hold in out if hold[0] != c.TAKEN]
+        asked = [hold[1] for hold in out if hold[0] != c.TAKEN]
+        taken = [hold[1] for hold in out if hold[0] == c.TAKEN]
+        values = c.reading_values(now, cells, held, holds, asked, waits, (len(taken), sum(taken)))
+        return Reading.of(self._monotonic.clamp(values))
+
+    def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
+        """Return the keys of the connections that are open, and of those that are out."""
+        with self.reading_lock():
+            return frozenset(self._open), frozenset(self.holds.out)
+
+    def holders(self) -> list[Holder]:
+        """Return who has what is out, the longest hold first."""
+        with self.reading_lock():
+            return self.holds.holders(self.clock())
+
+    def sites(self) -> list[SiteReading]:
+        """Return what each function of the application has out, and has had."""
+        with self.reading_lock():
+            return self._undisturbed(lambda: self.holds.sites(self.clock()))
+
+    def _state(self) -> tuple[Sequence[float], float, list[OpenHold]]:
+        """Return the cells, the seconds of what has ended, and what is out."""
+        return (
+            self._cells[: c.FIRST_SITE].tolist(),
+            self.holds.seconds(),
+            list(self.holds.out.values()),
+        )
+
+    def _undisturbed(self, check_leaks: Callable[[], T]) -> T:
+        """
+        Return what is found while no hold ends, which would neither be out nor in a cell.
+
+        They need no lock for that, so it is tried again.
+        """
+        found = check_leaks()
+        for _ in range(READS):
+            if not self.holds.ended:
+                break
+            self.flush()
+            found = check_leaks()
+        return found
+
+    def who(self, key: Hashable) -> Borrower | None:
+        """Return who has a connection that is out, if that is known."""
+        return self.holds.who(key)
+
+    @property
+    def unclosed(self) -> bool:
+        """Whether the pool has connections and takes callers, so that nobody has closed it."""
+        return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
+
+    @property
+    def leak_events(self) -> list[LeakEvent]:
+        """What is to be said in the log; whoever says it takes it out."""
+        return self.holds.leak_events

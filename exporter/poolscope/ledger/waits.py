@@ -32,7 +32,7 @@ class Waits:
         if slot:
             self._cells[slot] = now
         else:
-            self._more(1, now)
+            self._count_overflow(1, now)
         self._count()
 
     def end(self, key: Hashable, now: float) -> None:
@@ -43,21 +43,21 @@ class Waits:
             self._cells[slot] = 0.0
             self._free.append(slot)
         else:
-            self._more(-1, since)
+            self._count_overflow(-1, since)
         self._count()
 
     def since(self) -> list[float]:
         """Return when each began."""
         return [since for since, _ in self._waits.values()]
 
-    def _more(self, by: int, since: float) -> None:
+    def _count_overflow(self, by: int, since: float) -> None:
         if not self._shared:
             return
         cells = self._cells
-        cells[c.MORE_WAITS] += by
+        cells[c.OVERFLOW_WAITS] += by
         # What remains of fractions goes with the last one.
-        cells[c.MORE_WAITS_SINCE] = (
-            cells[c.MORE_WAITS_SINCE] + by * since if cells[c.MORE_WAITS] else 0.0
+        cells[c.OVERFLOW_WAITS_SINCE] = (
+            cells[c.OVERFLOW_WAITS_SINCE] + by * since if cells[c.OVERFLOW_WAITS] else 0.0
         )
 
     def _count(self) -> None:

@@ -7,90 +7,43 @@ no family's name is written anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    from poolscope.readings.reading import Histogram
-    from poolscope.readings.report import Report
-
-ACQUIRE_BUCKETS: Final = (
-    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1,
-    0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-"""Seconds: from a free slot (microseconds) to the usual pool timeouts (30 and 60 s)."""
-
-OPEN_BUCKETS: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-"""Seconds: from a local socket to a handshake that times out."""
-
-HOLD_BUCKETS: Final = (
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
-)  # fmt: skip
-"""Seconds: from one short query to a connection that nobody gave back."""
-
-DNS_BUCKETS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-)  # fmt: skip
-"""Seconds: from a local resolver to its time-out."""
-
-POOL_LABELS: Final = ("pool", "kind")
-
-Samples = Iterable[tuple[tuple[str, ...], "float | Histogram"]]
+from poolscope.metrics.family import POOL_LABELS, Family, Values, gauge
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
+from poolscope.readings.report import Report
 
 
-class Family(NamedTuple):
-    """
-    One metric family.
-
-    labels: the names of the labels, `pool` and `kind` first where it has them.
-    samples: what one pool's report has for it: the values of the labels after `pool` and `kind`,
-        and the number, or the histogram.
-    buckets: upper bounds in seconds, of a histogram.
-    stays: whether it is there when no pool of the name is alive, as counters are; gauges go.
-    """
-
-    name: str
-    type: Literal["gauge", "counter", "histogram"]
-    help: str
-    labels: tuple[str, ...]
-    samples: Callable[[Report], Samples]
-    buckets: tuple[float, ...] = ()
-    stays: bool = True
-
-
-def _one(field: str) -> Callable[[Report], Samples]:
+def _one(field: str) -> Callable[[Report], Values]:
     """Return a getter of a family without further labels: one field of the reading."""
     return lambda report: (((), getattr(report.reading, field)),)
 
 
-def _each(**fields: str) -> Callable[[Report], Samples]:
+def _each(**fields: str) -> Callable[[Report], Values]:
     """Return a getter of a family with one further label: its values, and a field for each."""
     return lambda report: tuple(
         ((value,), getattr(report.reading, field)) for value, field in fields.items()
     )
 
 
-def _gauge(name: str, help: str, samples: Callable[[Report], Samples], *labels: str) -> Family:
-    return Family(name, "gauge", help, POOL_LABELS + labels, samples, stays=False)
-
-
-def _counter(name: str, help: str, samples: Callable[[Report], Samples], *labels: str) -> Family:
+def _counter(
+    name: str, help: str, samples: Callable[[Report], Values], *labels: str
+) -> Family[Report]:
     return Family(name, "counter", help, POOL_LABELS + labels, samples)
 
 
-def _histogram(name: str, help: str, buckets: tuple[float, ...]) -> Family:
+def _histogram(name: str, help: str, buckets: tuple[float, ...]) -> Family[Report]:
     field = name.removeprefix("connpool_")
     return Family(name, "histogram", help, POOL_LABELS, _one(field), buckets)
 
 
-def _aiohttp(samples: Callable[[Report], Samples]) -> Callable[[Report], Samples]:
+def _aiohttp(samples: Callable[[Report], Values]) -> Callable[[Report], Values]:
     """Return a getter that has nothing for the other kinds of pool."""
     return lambda report: samples(report) if report.kind == "aiohttp" else ()
 
 
-INTERNAL_ERRORS: Final = Family(
+INTERNAL_ERRORS: Final[Family[Report]] = Family(
     "connpool_internal_errors_total",
     "counter",
     "Errors inside the instrumentation itself; the application is not affected by them.",
@@ -98,70 +51,71 @@ INTERNAL_ERRORS: Final = Family(
     lambda _: (),
 )
 
-FAMILIES: Final = (
-    _gauge(
+FAMILIES: Final[tuple[Family[Report], ...]] = (
+    gauge(
         "connpool_connections",
         "Open connections: in_use (out with a caller), idle (open, in the pool), "
         "opening (being established for a caller).",
-        _each(in_use="in_use", idle="idle", opening="opening"),
+        _each(in_use="in_use", idle="idle", opening="opening"), *POOL_LABELS,
         "state",
     ),
-    _gauge(
+    gauge(
         "connpool_waiting",
         "Callers that are blocked because no slot is free.",
-        _one("waiting"),
+        _one("waiting"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_limit",
         "The most connections that can be out at once; +Inf where there is no limit.",
-        _one("limit"),
+        _one("limit"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_idle_limit",
         "The most connections that are kept when idle.",
-        _one("idle_limit"),
+        _one("idle_limit"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_idle_floor",
         "The fewest connections that are kept open.",
-        _one("idle_floor"),
+        _one("idle_floor"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_leaked",
         "Connections that are out now and overdue (held for longer than leak_after) or abandoned "
         "(nobody is left who could return them).",
-        _each(overdue="overdue", abandoned="abandoned"),
+        _each(overdue="overdue", abandoned="abandoned"), *POOL_LABELS,
         "reason",
     ),
-    _gauge(
+    gauge(
         "connpool_in_use_peak",
         "The most connections in use during the last minute (at least 60 s, at most 120 s back).",
-        _one("in_use_peak"),
+        _one("in_use_peak"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_waiting_peak",
         "The most callers waiting during the last minute (at least 60 s, at most 120 s back).",
-        _one("waiting_peak"),
+        _one("waiting_peak"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_oldest_hold_seconds",
         "For how long the connection that has been out longest is out; 0 when none is.",
-        _one("oldest_hold_seconds"),
+        _one("oldest_hold_seconds"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_oldest_wait_seconds",
         "For how long the caller that has waited longest is waiting; 0 when none is.",
-        _one("oldest_wait_seconds"),
+        _one("oldest_wait_seconds"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_instances",
         "Live pool objects behind this name.",
-        _one("instances"),
+        _one("instances"), *POOL_LABELS,
     ),
-    _gauge(
+    gauge(
         "connpool_info",
         "What kind of pool it is: its class, the driver below it, and the library's version.",
         lambda report: tuple(((i.cls, i.driver, i.version), 1.0) for i in report.infos),
+        *POOL_LABELS,
         "class",
         "driver",
         "version",
@@ -269,11 +223,11 @@ FAMILIES: Final = (
         "From having a connection to returning it.",
         HOLD_BUCKETS,
     ),
-    _gauge(
+    gauge(
         "connpool_site_connections",
         "Connections out now, by the function that asked, as module:function; the first 50, the "
         "rest as other. Absent with call_sites=False.",
-        lambda report: tuple(((site.site,), site.in_use) for site in report.sites),
+        lambda report: tuple(((site.site,), site.in_use) for site in report.sites), *POOL_LABELS,
         "site",
     ),
     _counter(
@@ -283,7 +237,7 @@ FAMILIES: Final = (
         lambda report: tuple(((site.site,), site.in_use_seconds) for site in report.sites),
         "site",
     ),
-    _gauge(
+    gauge(
         "connpool_site_leaked",
         "Connections that are out now and overdue, or abandoned, by the function that asked.",
         lambda report: tuple(
@@ -293,11 +247,11 @@ FAMILIES: Final = (
                 ((site.site, "overdue"), site.overdue),
                 ((site.site, "abandoned"), site.abandoned),
             )
-        ),
+        ), *POOL_LABELS,
         "site",
         "reason",
     ),
-    _gauge(
+    gauge(
         "connpool_host_connections",
         "Open connections of an aiohttp pool by host:port; the 20 busiest, the rest as other.",
         lambda report: tuple(
@@ -308,14 +262,14 @@ FAMILIES: Final = (
                 ((host.host, "idle"), host.idle),
                 ((host.host, "opening"), host.opening),
             )
-        ),
+        ), *POOL_LABELS,
         "host",
         "state",
     ),
-    _gauge(
+    gauge(
         "connpool_host_waiting",
         "Callers of an aiohttp pool that are blocked, by host:port.",
-        lambda report: tuple(((host.host,), host.waiting) for host in report.hosts),
+        lambda report: tuple(((host.host,), host.waiting) for host in report.hosts), *POOL_LABELS,
         "host",
     ),
     _counter(

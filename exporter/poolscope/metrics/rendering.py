@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
-from poolscope.watching.collector import Samples
+from poolscope.metrics.samples import Samples
 
 COMPRESSION: Final = 1
 """

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
-from poolscope.metrics.pool_families import FAMILIES
+from poolscope.metrics.exporter_families import CATALOGUE
 
 PREFIX: Final = "connpool_"
 INTERVAL: Final = "$__rate_interval"
 
-LABELS: Final = {family.name: family.labels for family in (*FAMILIES, *EXPORTER_FAMILIES)}
-TYPES: Final = {family.name: family.type for family in (*FAMILIES, *EXPORTER_FAMILIES)}
+LABELS: Final = {family.name: family.labels for family in CATALOGUE}
+TYPES: Final = {family.name: family.type for family in CATALOGUE}
 
 
 def name_of(family: str) -> str:

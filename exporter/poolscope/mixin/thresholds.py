@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS
+from poolscope.readings.buckets import ACQUIRE_BUCKETS
 
 UNITS: Final = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in UNITS), re.ASCII)

@@ -7,10 +7,10 @@ from typing import Final
 
 from poolscope.callsites.frames import Place, Site, site_of
 
-KEPT_SITES: Final = 20
+MAX_SITES_PER_RULE: Final = 20
 """Lines for each rule; the first ones that were seen."""
 
-KEPT_PLACES: Final = 1000
+MAX_KNOWN_PLACES: Final = 1000
 """Places whose line is known; what is seen at more of them is not noted."""
 
 
@@ -18,7 +18,7 @@ def _nobody(rule: str, site: Site | None) -> None:
     """Be told, where nobody wants to know."""
 
 
-class Sightings:
+class Evidence:
     """
     Lines by rule. Noting one that is known costs two look-ups; any thread may note.
 
@@ -32,20 +32,20 @@ class Sightings:
         self._sites: dict[str, list[Site | None]] = {}
         self._places: dict[tuple[str, Place], None] = {}
 
-    def note(self, rule: str, site: Site | None) -> None:
+    def add(self, rule: str, site: Site | None) -> None:
         """The rule was seen to be broken at that line, or at one that is not known."""
         sites = self._sites.get(rule)
         if sites is None:
             sites = self._sites.setdefault(rule, [])
-        if site not in sites and len(sites) < KEPT_SITES:
+        if site not in sites and len(sites) < MAX_SITES_PER_RULE:
             sites.append(site)
             self._told(rule, site)
 
-    def note_at(self, rule: str, place: Place) -> None:
+    def add_at(self, rule: str, place: Place) -> None:
         """Note it at a place, whose line need not be found again."""
-        if (rule, place) not in self._places and len(self._places) < KEPT_PLACES:
+        if (rule, place) not in self._places and len(self._places) < MAX_KNOWN_PLACES:
             self._places[rule, place] = None
-            self.note(rule, site_of(place))
+            self.add(rule, site_of(place))
 
     def __iter__(self) -> Iterator[tuple[str, Site | None]]:
         for rule, sites in list(self._sites.items()):

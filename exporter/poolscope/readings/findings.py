@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
+from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
-
-if TYPE_CHECKING:
-    from poolscope.fleet.commitments import Commitment
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -43,36 +41,21 @@ LARGE: Final = 10
 LITTLE_USED: Final = 0.2
 
 
-class Setup(NamedTuple):
+class Commitment(NamedTuple):
     """
-    How a pool is set up, as far as rules ask. What does not apply keeps its default, and is fine.
+    What pools may ask of one server.
 
-    bounded: whether it is of a kind that ought to have a limit, which is `limit`, or `math.inf`.
-    database: whether its connections are a database server's, which allows only so many.
-    pooled: whether it keeps connections at all.
-    recycle: seconds after which an idle connection, or any, is closed; `pings`: or checked.
-    total_timeout, connect_timeout: seconds of a request, and of getting its connection.
+    server: its name.
+    accepts: how many connections it accepts from ordinary users.
+    promised: the limits of all pools that have connections to it, added up.
     """
 
-    bounded: bool = True
-    limit: float = 1.0
-    database: bool = False
-    pooled: bool = True
-    pings: bool = True
-    recycle: float = math.inf
-    total_timeout: float = 1.0
-    connect_timeout: float = 1.0
-    limited_per_host: bool = True
-    keeps_alive: bool = True
-    caches_dns: bool = True
-    verifies_tls: bool = True
+    server: str
+    accepts: int
+    promised: float
 
 
-FINE: Final = Setup()
-"""One in which no rule finds anything."""
-
-
-class Case(NamedTuple):
+class PoolEvidence(NamedTuple):
     """
     What is known of the pools of one name.
 
@@ -81,7 +64,7 @@ class Case(NamedTuple):
     commitments: what the servers are promised that they connect to; only an exporter knows.
     """
 
-    setup: Setup
+    config: PoolConfig
     reading: Reading
     created: int
     seen: Mapping[str, tuple[str, ...]]
@@ -93,7 +76,7 @@ class Rule(NamedTuple):
 
     name: str
     severity: Severity
-    check: Callable[[Case], str | None]
+    check: Callable[[PoolEvidence], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,50 +100,52 @@ class Finding:
 RULES: Final[dict[str, Rule]] = {}
 
 
-def _rule(name: str, severity: Severity) -> Callable[[Callable[[Case], str | None]], None]:
-    def add(check: Callable[[Case], str | None]) -> None:
+def _rule(name: str, severity: Severity) -> Callable[[Callable[[PoolEvidence], str | None]], None]:
+    def add(check: Callable[[PoolEvidence], str | None]) -> None:
         RULES[name] = Rule(name, severity, check)
 
     return add
 
 
-def _seen(name: str, severity: Severity, message: str) -> None:
+def _observed_rule(name: str, severity: Severity, message: str) -> None:
     """Add a rule that is broken once that was seen."""
-    RULES[name] = Rule(name, severity, lambda case: message if name in case.seen else None)
+    RULES[name] = Rule(name, severity, lambda evidence: message if name in evidence.seen else None)
 
 
-def findings_of(pool: str, kind: str, cases: Iterable[Case]) -> tuple[Finding, ...]:
+def findings_of(pool: str, kind: str, cases: Iterable[PoolEvidence]) -> tuple[Finding, ...]:
     """Return what is found in any of the cases of one name, the worst first, each once."""
     found: dict[str, Finding] = {}
-    for case in cases:
+    for evidence in cases:
         for rule in RULES.values():
-            message = rule.check(case)
+            message = rule.check(evidence)
             if message is not None and rule.name not in found:
-                sites = case.seen.get(rule.name) or case.seen.get(WATCHED, ())
+                sites = evidence.seen.get(rule.name) or evidence.seen.get(WATCHED, ())
                 found[rule.name] = Finding(pool, kind, rule.name, rule.severity, message, sites)
     return tuple(sorted(found.values(), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 # From how the application uses it
 
-_seen("abandoned", "critical", "connections were dropped without being returned")
-_seen(
+_observed_rule("abandoned", "critical", "connections were dropped without being returned")
+_observed_rule(
     "nested-acquire",
     "critical",
     "who holds a connection asks the same pool for another; enough of them at once wait for ever",
 )
-_seen(
+_observed_rule(
     "blocks-event-loop",
     "critical",
     "a synchronous pool waits for a free connection inside a running event loop, which stops",
 )
-_seen(
+_observed_rule(
     "not-shared",
     "warning",
     "POOLSCOPE_DIR is set but cannot be used, so that an exporter does not see the pool",
 )
-_seen("never-closed", "warning", "a pool was dropped with open connections, and never closed")
-_seen(
+_observed_rule(
+    "never-closed", "warning", "a pool was dropped with open connections, and never closed"
+)
+_observed_rule(
     "no-acquire-timeout",
     "warning",
     "connections are asked for without a time limit; when the pool is empty, callers wait for ever",
@@ -168,25 +153,29 @@ _seen(
 
 
 @_rule("pool-per-request", "warning")
-def _per_request(case: Case) -> str | None:
-    acquires = case.reading.acquired / max(case.created, 1)
-    if case.created < MANY_POOLS or acquires >= FEW_ACQUIRES:
+def _per_request(evidence: PoolEvidence) -> str | None:
+    acquires = evidence.reading.acquired / max(evidence.created, 1)
+    if evidence.created < MANY_POOLS or acquires >= FEW_ACQUIRES:
         return None
-    return f"{case.created} pools were made, and each served {acquires:.1f} callers on average"
+    return f"{evidence.created} pools were made, and each served {acquires:.1f} callers on average"
 
 
 @_rule("few-reused", "warning")
-def _few_reused(case: Case) -> str | None:
-    reading = case.reading
-    if not case.setup.pooled or not case.setup.keeps_alive or reading.acquired < MANY_ACQUIRES:
+def _few_reused(evidence: PoolEvidence) -> str | None:
+    reading = evidence.reading
+    if (
+        not evidence.config.pooled
+        or not evidence.config.keeps_alive
+        or reading.acquired < MANY_ACQUIRES
+    ):
         return None
     share = reading.reused / reading.acquired
     return f"only {share:.0%} of the callers got an open connection" if share < LOW_REUSE else None
 
 
 @_rule("too-small", "warning")
-def _too_small(case: Case) -> str | None:
-    reading = case.reading
+def _too_small(evidence: PoolEvidence) -> str | None:
+    reading = evidence.reading
     watched = reading.watched_seconds * max(reading.instances, 1.0)
     if reading.watched_seconds < LONG_WATCHED or not reading.waited:
         return None
@@ -197,8 +186,8 @@ def _too_small(case: Case) -> str | None:
 
 
 @_rule("too-large", "info")
-def _too_large(case: Case) -> str | None:
-    reading = case.reading
+def _too_large(evidence: PoolEvidence) -> str | None:
+    reading = evidence.reading
     enough = reading.watched_seconds >= LONG_IDLE and reading.acquired >= MANY_ACQUIRES
     if not enough or not LARGE <= reading.limit < math.inf:
         return None
@@ -211,29 +200,29 @@ def _too_large(case: Case) -> str | None:
 
 
 @_rule("tls-not-verified", "critical")
-def _unverified(case: Case) -> str | None:
-    if case.setup.verifies_tls and "tls-not-verified" not in case.seen:
+def _unverified(evidence: PoolEvidence) -> str | None:
+    if evidence.config.verifies_tls and "tls-not-verified" not in evidence.seen:
         return None
     return "ssl=False: anybody may answer in the place of the server; for plain http leave it out"
 
 
 @_rule("unlimited", "warning")
-def _unlimited(case: Case) -> str | None:
-    if case.setup.bounded and case.setup.pooled and case.setup.limit == math.inf:
+def _unlimited(evidence: PoolEvidence) -> str | None:
+    if evidence.config.bounded and evidence.config.pooled and evidence.config.limit == math.inf:
         return "the pool has no limit; a slow server makes it grow until something else breaks"
     return None
 
 
 @_rule("oversized", "warning")
-def _oversized(case: Case) -> str | None:
-    if case.setup.database and MOST_DATABASE_CONNECTIONS < case.setup.limit < math.inf:
-        return f"up to {case.setup.limit:g} connections of one process to one database server"
+def _oversized(evidence: PoolEvidence) -> str | None:
+    if evidence.config.database and MOST_DATABASE_CONNECTIONS < evidence.config.limit < math.inf:
+        return f"up to {evidence.config.limit:g} connections of one process to one database server"
     return None
 
 
 @_rule("overcommitted", "warning")
-def _overcommitted(case: Case) -> str | None:
-    for server, accepts, promised in case.commitments:
+def _overcommitted(evidence: PoolEvidence) -> str | None:
+    for server, accepts, promised in evidence.commitments:
         if promised > accepts:
             return (
                 f"{server} accepts {accepts} connections, and the pools that connect to it may "
@@ -243,44 +232,46 @@ def _overcommitted(case: Case) -> str | None:
 
 
 @_rule("stale-connections", "warning")
-def _stale(case: Case) -> str | None:
-    setup = case.setup
-    if setup.database and setup.pooled and not setup.pings and setup.recycle > LONGEST_RECYCLE:
+def _stale(evidence: PoolEvidence) -> str | None:
+    config = evidence.config
+    if config.database and config.pooled and not config.pings and config.recycle > LONGEST_RECYCLE:
         return "idle connections are neither checked nor replaced; some will be dead when needed"
     return None
 
 
 @_rule("no-total-timeout", "warning")
-def _no_total_timeout(case: Case) -> str | None:
-    if case.setup.total_timeout == math.inf:
+def _no_total_timeout(evidence: PoolEvidence) -> str | None:
+    if evidence.config.total_timeout == math.inf:
         return "requests have no time limit; a server that stops answering keeps its connections"
     return None
 
 
 @_rule("no-connect-timeout", "info")
-def _no_connect_timeout(case: Case) -> str | None:
-    if case.setup.connect_timeout == math.inf:
+def _no_connect_timeout(evidence: PoolEvidence) -> str | None:
+    if evidence.config.connect_timeout == math.inf:
         return "getting a connection has no time limit of its own"
     return None
 
 
 @_rule("no-keepalive", "warning")
-def _no_keepalive(case: Case) -> str | None:
-    return None if case.setup.keeps_alive else "force_close: each request opens a connection anew"
+def _no_keepalive(evidence: PoolEvidence) -> str | None:
+    return (
+        None if evidence.config.keeps_alive else "force_close: each request opens a connection anew"
+    )
 
 
 @_rule("no-limit-per-host", "info")
-def _no_limit_per_host(case: Case) -> str | None:
-    return None if case.setup.limited_per_host else "one slow host may take all connections"
+def _no_limit_per_host(evidence: PoolEvidence) -> str | None:
+    return None if evidence.config.limited_per_host else "one slow host may take all connections"
 
 
 @_rule("no-dns-cache", "info")
-def _no_dns_cache(case: Case) -> str | None:
-    return None if case.setup.caches_dns else "each new connection asks the resolver again"
+def _no_dns_cache(evidence: PoolEvidence) -> str | None:
+    return None if evidence.config.caches_dns else "each new connection asks the resolver again"
 
 
 @_rule("null-pool", "info")
-def _null_pool(case: Case) -> str | None:
-    if case.setup.pooled:
+def _null_pool(evidence: PoolEvidence) -> str | None:
+    if evidence.config.pooled:
         return None
     return "NullPool: each caller opens a connection of its own, and nothing limits how many"

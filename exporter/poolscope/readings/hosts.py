@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
-
-from poolscope.readings.report import HostReading
+from typing import Final, NamedTuple
 
 SHOWN_HOSTS: Final = 20
-REMEMBERED_HOSTS: Final = 1000
-OTHER: Final = "other"
+MAX_KNOWN_HOSTS: Final = 1000
+OTHER_HOSTS: Final = "other"
+
+
+class HostReading(NamedTuple):
+    """The connections of an aiohttp pool to one `host:port`, now."""
+
+    host: str
+    in_use: float
+    idle: float
+    opening: float
+    waiting: float
 
 
 class BusyHosts:
     """
     Which hosts a pool is asked for most.
 
-    Remembers up to `REMEMBERED_HOSTS`; when there are more, the half that was asked for least is
+    Remembers up to `MAX_KNOWN_HOSTS`; when there are more, the half that was asked for least is
     forgotten, so that a crawler costs bounded memory.
     """
 
@@ -26,8 +34,8 @@ class BusyHosts:
 
     def ask(self, host: str) -> None:
         self._asked[host] += 1
-        if len(self._asked) > REMEMBERED_HOSTS:
-            self._asked = Counter(dict(self._asked.most_common(REMEMBERED_HOSTS // 2)))
+        if len(self._asked) > MAX_KNOWN_HOSTS:
+            self._asked = Counter(dict(self._asked.most_common(MAX_KNOWN_HOSTS // 2)))
 
     def shown(self) -> list[str]:
         """Return the hosts that get a label of their own, busiest first."""
@@ -39,14 +47,14 @@ def busiest(readings: Iterable[HostReading]) -> tuple[HostReading, ...]:
     """
     Add up readings of the same host, and return the busiest by name, then all others as one.
 
-    `readings` come busiest first, as `BusyHosts.shown` has them; those of `OTHER` stay others.
+    `readings` come busiest first, as from `BusyHosts.shown`; those of `OTHER_HOSTS` stay others.
     """
     sums: dict[str, HostReading] = {}
     shown: set[str] = set()
     for reading in readings:
-        if reading.host != OTHER and len(shown) < SHOWN_HOSTS:
+        if reading.host != OTHER_HOSTS and len(shown) < SHOWN_HOSTS:
             shown.add(reading.host)
-        host = reading.host if reading.host in shown else OTHER
+        host = reading.host if reading.host in shown else OTHER_HOSTS
         before = sums.get(host, HostReading(host, 0.0, 0.0, 0.0, 0.0))
         sums[host] = HostReading(
             host,
@@ -55,4 +63,4 @@ def busiest(readings: Iterable[HostReading]) -> tuple[HostReading, ...]:
             before.opening + reading.opening,
             before.waiting + reading.waiting,
         )
-    return tuple(sums[host] for host in sorted(sums, key=lambda host: (host == OTHER, host)))
+    return tuple(sums[host] for host in sorted(sums, key=lambda host: (host == OTHER_HOSTS, host)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 
 Histogram = tuple[float, ...]
 """
@@ -108,7 +108,7 @@ class Reading(NamedTuple):
         return bool(self.instances or self.in_use or self.idle or self.opening or self.waiting)
 
 
-NOTHING: Final = Reading()
+EMPTY_READING: Final = Reading()
 _FIELDS: Final = Reading._fields
 SCALARS: Final = _FIELDS.index("acquire_seconds")
 GAUGES: Final = _FIELDS.index("acquired")
@@ -123,7 +123,7 @@ _NO_GAUGES: Final = (0.0,) * GAUGES
 _AGES: Final = tuple(
     map(_FIELDS.index, ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"))
 )
-_histograms: Final[Any] = NOTHING[SCALARS:]
+_histograms: Final[Any] = EMPTY_READING[SCALARS:]
 _SIZES: Final = tuple(map(len, _histograms))
 _SECONDS: Final = (
     *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
@@ -132,7 +132,7 @@ _SECONDS: Final = (
 _NO_SECONDS: Final = [0.0] * len(_SECONDS)
 
 
-class Rising:
+class Monotonic:
     """
     Keeps sums of seconds from falling, which Prometheus would take for a process that began anew.
 
@@ -146,7 +146,7 @@ class Rising:
     def __init__(self) -> None:
         self._seconds = _NO_SECONDS
 
-    def raised(self, values: list[float]) -> list[float]:
+    def clamp(self, values: list[float]) -> list[float]:
         """Return the values of a reading, with no sum less than it was."""
         self._seconds = list(map(max, self._seconds, [values[place] for place in _SECONDS]))
         for place, seconds in zip(_SECONDS, self._seconds, strict=True):
@@ -158,7 +158,9 @@ def total(readings: Sequence[Reading]) -> Reading:
     """Return the sum of pools, as `add` adds them up; of none, an empty reading."""
     if len(readings) == 1:
         return readings[0]
-    return Reading.of(add([reading.values() for reading in readings])) if readings else NOTHING
+    return (
+        Reading.of(add([reading.values() for reading in readings])) if readings else EMPTY_READING
+    )
 
 
 def add(rows: Sequence[Sequence[float]]) -> list[float]:

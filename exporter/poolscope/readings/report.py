@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from poolscope.readings.findings import Finding
-from poolscope.readings.holders import SiteReading
+from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import Reading
+from poolscope.readings.sites import SiteReading
 
 
 class Info(NamedTuple):
@@ -15,16 +16,6 @@ class Info(NamedTuple):
     cls: str
     driver: str
     version: str
-
-
-class HostReading(NamedTuple):
-    """The connections of an aiohttp pool to one `host:port`, now."""
-
-    host: str
-    in_use: float
-    idle: float
-    opening: float
-    waiting: float
 
 
 class Report(NamedTuple):

@@ -10,193 +10,231 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 from poolscope.callsites.frames import Site
 from poolscope.ledger.ledger import Ledger
-from poolscope.pacing import Courtesy
-from poolscope.readings.evidence import Sightings
-from poolscope.readings.findings import FINE, WATCHED, Case, Finding, findings_of
-from poolscope.readings.holders import Holder, SharedSites
-from poolscope.readings.hosts import busiest
-from poolscope.readings.reading import NOTHING, Reading, Rising, total
-from poolscope.readings.report import HostReading, Report
-from poolscope.watching.pool_log import Alarm
+from poolscope.pacing import Pacer
+from poolscope.readings.evidence import Evidence
+from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
+from poolscope.readings.holders import Holder
+from poolscope.readings.hosts import HostReading, busiest
+from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
+from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, total
+from poolscope.readings.report import Info, Report
+from poolscope.readings.sites import SharedSites
+from poolscope.watching.pool_log import PoolLog
 
-if TYPE_CHECKING:
-    from poolscope.watching.watch import Watch
+
+class Member(Protocol):
+    """What a group needs of a pool that is watched."""
+
+    config: PoolConfig
+    ledgers: list[Ledger]
+    ended: Reading
+    pool_log: PoolLog | None
+    evidence: Evidence
+    first_of_name: bool
+
+    # Variables that only its own class sets.
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def site(self) -> Site | None: ...
+    @property
+    def info(self) -> Info | None: ...
+
+    def hosts(self) -> Sequence[HostReading]: ...
+    def check_leaks(self) -> None: ...
 
 
-class Group:
+M = TypeVar("M", bound=Member)
+
+
+class PoolGroup(Generic[M]):
     """
     All pools of one name and kind.
 
     ended: the counters of those that are gone.
     created: how many pool objects there ever were.
-    shown: False after the last watch was ended with `unwatch`, until there is a new one.
+    shown: False after the last member was ended with `unwatch`, until there is a new one.
     """
 
     __slots__ = (
-        "_last_setup", "_rising", "alarm", "created", "ended", "kind", "name", "shown",
-        "sightings", "sites", "watches",
+        "_last_config",
+        "_monotonic",
+        "created",
+        "ended",
+        "evidence",
+        "kind",
+        "members",
+        "name",
+        "pool_log",
+        "shown",
+        "sites",
     )  # fmt: skip
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind
-        self.ended = NOTHING
+        self.ended = EMPTY_READING
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
-        self.alarm = Alarm(name, kind)
-        self.sightings = Sightings(self._sighted)
-        self.watches: list[Watch] = []
-        self._last_setup = FINE
-        self._rising = Rising()
+        self.pool_log = PoolLog(name, kind)
+        self.evidence = Evidence(self._add_evidence)
+        self.members: list[M] = []
+        self._last_config = DEFAULT_CONFIG
+        self._monotonic = Monotonic()
 
-    def take(self, watch: Watch) -> None:
-        """Have a further watch."""
-        watch.alarm, watch.sightings = self.alarm, self.sightings
-        watch.first_of_name = self.created == 0
-        self.sightings.note(WATCHED, watch.site)
-        self.watches.append(watch)
+    def take(self, member: M) -> None:
+        """Have a further member."""
+        member.pool_log, member.evidence = self.pool_log, self.evidence
+        member.first_of_name = self.created == 0
+        self.evidence.add(WATCHED, member.site)
+        self.members.append(member)
         self.shown = True
 
-    def leave(self, watch: Watch) -> None:
-        """Have a watch no more, whose pools are gone."""
-        if watch in self.watches:
-            self.watches.remove(watch)
-            self._last_setup = watch.setup
+    def leave(self, member: M) -> None:
+        """Have a member no more, whose pools are gone."""
+        if member in self.members:
+            self.members.remove(member)
+            self._last_config = member.config
 
-    def take_pool(self, watch: Watch, ledger: Ledger) -> None:
+    def take_pool(self, member: M, ledger: Ledger) -> None:
         """Have a further pool object of one of the watches."""
-        watch.ledgers.append(ledger)
-        ledger.sightings = self.sightings
-        for rule, site in self.sightings:
-            ledger.sighted(rule, site)
+        member.ledgers.append(ledger)
+        ledger.evidence = self.evidence
+        for rule, site in self.evidence:
+            ledger.add_evidence(rule, site)
         self.created += 1
 
     def read(self) -> Reading:
         """Return the sum of all pools."""
-        readings = [ledger.read() for watch in self.watches for ledger in watch.ledgers]
+        readings = [ledger.read() for member in self.members for ledger in member.ledgers]
         if len(readings) == 1 and self.created == 1:
             return readings[0]
         values = total([*readings, self.ended]).values()
-        return Reading.of(self._rising.raised(values))
+        return Reading.of(self._monotonic.clamp(values))
 
-    def _sighted(self, rule: str, site: Site | None) -> None:
-        for watch in list(self.watches):
-            for ledger in list(watch.ledgers):
-                ledger.sighted(rule, site)
+    def _add_evidence(self, rule: str, site: Site | None) -> None:
+        for member in list(self.members):
+            for ledger in list(member.ledgers):
+                ledger.add_evidence(rule, site)
 
     def findings(self, reading: Reading) -> tuple[Finding, ...]:
         # Of pools that come and go there may be none just now.
-        setups = {watch.setup for watch in self.watches} or {self._last_setup}
-        seen = self.sightings.read()
-        cases = [Case(setup, reading, self.created, seen) for setup in setups]
+        configs = {member.config for member in self.members} or {self._last_config}
+        seen = self.evidence.read()
+        cases = [PoolEvidence(config, reading, self.created, seen) for config in configs]
         return findings_of(self.name, self.kind, cases)
 
     def report(self) -> Report:
-        ledgers = [ledger for watch in self.watches for ledger in watch.ledgers]
+        ledgers = [ledger for member in self.members for ledger in member.ledgers]
         reading = self.read()
         hosts: list[HostReading] = []
-        for watch in self.watches:
-            hosts += watch.hosts()
+        for member in self.members:
+            hosts += member.hosts()
         return Report(
             pool=self.name,
             kind=self.kind,
             reading=reading,
             created=self.created,
-            infos=tuple(sorted({watch.info for watch in self.watches if watch.info})),
+            infos=tuple(sorted({member.info for member in self.members if member.info})),
             hosts=busiest(hosts),
             sites=self.sites.added(site for ledger in ledgers for site in ledger.sites()),
             findings=self.findings(reading),
         )
 
 
-class Groups:
+class Groups(Generic[M]):
     """The groups of one registry. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._groups: dict[tuple[str, str], Group] = {}
-        self._gone: deque[tuple[Watch, Ledger]] = deque()
+        self._groups: dict[tuple[str, str], PoolGroup[M]] = {}
+        self._gone: deque[tuple[M, Ledger]] = deque()
         self._process = os.getpid()
 
-    def add(self, watch: Watch) -> None:
+    def add(self, member: M) -> None:
         with self._lock:
-            self._settle()
-            group = self._groups.setdefault((watch.name, watch.kind), Group(watch.name, watch.kind))
-            group.take(watch)
+            self._fold_gone()
+            group = self._groups.setdefault(
+                (member.name, member.kind), PoolGroup(member.name, member.kind)
+            )
+            group.take(member)
 
-    def add_pool(self, watch: Watch, ledger: Ledger) -> None:
-        """A watch has a further pool object: its first, or one that replaces it."""
+    def add_pool(self, member: M, ledger: Ledger) -> None:
+        """A member has a further pool object: its first, or one that replaces it."""
         with self._lock:
-            self._settle()
-            self._groups[watch.name, watch.kind].take_pool(watch, ledger)
+            self._fold_gone()
+            self._groups[member.name, member.kind].take_pool(member, ledger)
 
-    def pool_gone(self, watch: Watch, ledger: Ledger) -> None:
+    def pool_gone(self, member: M, ledger: Ledger) -> None:
         """
         A pool object was collected.
 
         Takes no lock, as the garbage collector calls it, whatever else is on the stack.
         """
-        self._gone.append((watch, ledger))
+        self._gone.append((member, ledger))
 
-    def remove(self, watch: Watch) -> None:
-        """End a watch: its counters stay with the name, but with the last one nothing is shown."""
+    def remove(self, member: M) -> None:
+        """End a member: its counters stay with the name, but with the last one nothing is shown."""
         with self._lock:
-            self._settle()
-            for ledger in list(watch.ledgers):
-                self._end(watch, ledger)
-            group = self._groups[watch.name, watch.kind]
-            group.leave(watch)
-            group.shown = bool(group.watches)
+            self._fold_gone()
+            for ledger in list(member.ledgers):
+                self._end(member, ledger)
+            group = self._groups[member.name, member.kind]
+            group.leave(member)
+            group.shown = bool(group.members)
 
     def empty(self) -> bool:
         """Whether nothing is shown."""
         with self._lock:
             return not any(group.shown for group in self._groups.values())
 
-    def read(self, watch: Watch) -> Reading:
-        """Return the sum of one watch's pools, those that are gone included."""
+    def read(self, member: M) -> Reading:
+        """Return the sum of one member's pools, those that are gone included."""
         with self._lock:
-            self._settle()
-            return total([*(ledger.read() for ledger in watch.ledgers), watch.ended])
+            self._fold_gone()
+            return total([*(ledger.read() for ledger in member.ledgers), member.ended])
 
-    def holders(self, watch: Watch) -> list[Holder]:
-        """Return who has what is out of one watch's pools."""
+    def holders(self, member: M) -> list[Holder]:
+        """Return who has what is out of one member's pools."""
         with self._lock:
-            self._settle()
-            return [holder for ledger in watch.ledgers for holder in ledger.holders()]
+            self._fold_gone()
+            return [holder for ledger in member.ledgers for holder in ledger.holders()]
 
-    def findings(self, watch: Watch) -> tuple[Finding, ...]:
-        """Return what is found in the pools that have the name of the watch."""
+    def findings(self, member: M) -> tuple[Finding, ...]:
+        """Return what is found in the pools that have the name of the member."""
         with self._lock:
-            self._settle()
-            group = self._groups[watch.name, watch.kind]
+            self._fold_gone()
+            group = self._groups[member.name, member.kind]
             return group.findings(group.read())
 
-    def watches(self) -> list[Watch]:
+    def members(self) -> list[M]:
         with self._lock:
-            self._settle()
-            return [watch for group in self._groups.values() for watch in group.watches]
+            self._fold_gone()
+            return [member for group in self._groups.values() for member in group.members]
 
     def reports(self) -> list[Report]:
         """Return a report for each name and kind, in the order in which they came."""
         with self._lock:
-            self._settle()
+            self._fold_gone()
             groups = list(self._groups.values())
-        courtesy = Courtesy()
-        return [report for group in groups for report in self._reports(group, courtesy)]
+        pacer = Pacer()
+        return [report for group in groups for report in self._reports(group, pacer)]
 
-    def _reports(self, group: Group, courtesy: Courtesy) -> list[Report]:
+    def _reports(self, group: PoolGroup[M], pacer: Pacer) -> list[Report]:
         """Return the report of a group, if it is shown; who adds a pool waits for no more."""
-        courtesy.let_others_run()
-        for watch in list(group.watches):
-            watch.look()
+        pacer.yield_gil()
+        for member in list(group.members):
+            member.check_leaks()
         with self._lock:
-            self._settle()
+            self._fold_gone()
             return [group.report()] if group.shown else []
 
     def follow_fork(self) -> None:
@@ -211,33 +249,33 @@ class Groups:
         self._lock = threading.RLock()
         self._gone.clear()
         for group in self._groups.values():
-            group.ended = NOTHING
-            group._rising = Rising()
+            group.ended = EMPTY_READING
+            group._monotonic = Monotonic()
             group.sites = SharedSites()
-            group.alarm = Alarm(group.name, group.kind)
-            group.sightings = Sightings(group._sighted)
+            group.pool_log = PoolLog(group.name, group.kind)
+            group.evidence = Evidence(group._add_evidence)
             group.created = 0
-            watches, group.watches = group.watches, []
-            for watch in watches:
-                watch.ended = NOTHING
-                group.take(watch)
-                ledgers, watch.ledgers = watch.ledgers, []
+            members, group.members = group.members, []
+            for member in members:
+                member.ended = EMPTY_READING
+                group.take(member)
+                ledgers, member.ledgers = member.ledgers, []
                 for ledger in ledgers:
                     ledger.forked()
-                    group.take_pool(watch, ledger)
+                    group.take_pool(member, ledger)
 
-    def _settle(self) -> None:
+    def _fold_gone(self) -> None:
         while self._gone:
             self._end(*self._gone.popleft())
 
-    def _end(self, watch: Watch, ledger: Ledger) -> None:
-        if ledger not in watch.ledgers:
+    def _end(self, member: M, ledger: Ledger) -> None:
+        if ledger not in member.ledgers:
             return
-        watch.ledgers.remove(ledger)
+        member.ledgers.remove(ledger)
         counters = ledger.read().ended()
-        watch.ended = total([watch.ended, counters])
-        group = self._groups[watch.name, watch.kind]
+        member.ended = total([member.ended, counters])
+        group = self._groups[member.name, member.kind]
         group.ended = total([group.ended, counters])
         group.sites.ended(ledger.sites())
-        if not watch.ledgers:
-            group.leave(watch)
+        if not member.ledgers:
+            group.leave(member)

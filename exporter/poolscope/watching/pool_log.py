@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Final
 
 from poolscope.errors import logger
-from poolscope.ledger.holds import News
+from poolscope.ledger.holds import LeakEvent
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
 from poolscope.readings.reading import total
@@ -24,14 +24,14 @@ _EVENTS: Final = {
     "taken by %s, from %s",
 }
 
-QUIET: Final = 60.0
+MIN_INTERVAL: Final = 60.0
 """Seconds for which nothing more is said of pools of that name."""
 
 SHOWN: Final = 5
 """Sites that the line names, those that hold most; `record.poolscope` has all."""
 
 
-class Alarm:
+class PoolLog:
     """Logs time-outs of the pools of one name, at most one a minute, and what becomes of holds."""
 
     __slots__ = ("_free", "_kind", "_next", "_pool")
@@ -42,7 +42,7 @@ class Alarm:
         self._free = Lock()
         self._next = -math.inf
 
-    def timed_out(self, ledgers: Sequence[Ledger], now: float) -> None:
+    def log_timeout(self, ledgers: Sequence[Ledger], now: float) -> None:
         """
         An attempt to get a connection has timed out; the ledgers are those of the pool.
 
@@ -52,37 +52,41 @@ class Alarm:
             return
         try:
             if now >= self._next:  # still, now that nobody else can change it
-                self._next = now + QUIET
+                self._next = now + MIN_INTERVAL
                 self._log(ledgers)
         finally:
             self._free.release()
 
-    def tell(self, ledger: Ledger) -> None:
+    def log_events(self, ledger: Ledger) -> None:
         """Say what there is to be said of the holds of one of the pools; each thing once."""
-        while ledger.news:
+        while ledger.leak_events:
             try:
-                news = ledger.news.pop(0)
+                leak_events = ledger.leak_events.pop(0)
             except IndexError:  # somebody else has just said it
                 return
-            self._tell(news, ledger.leak_after)
+            self._tell(leak_events, ledger.leak_after)
 
-    def _tell(self, news: News, leak_after: float) -> None:
-        site = str(news.who.site) if news.who is not None and news.who.site is not None else None
-        owner = news.who.owner if news.who is not None else None
+    def _tell(self, leak_events: LeakEvent, leak_after: float) -> None:
+        site = (
+            str(leak_events.who.site)
+            if leak_events.who is not None and leak_events.who.site is not None
+            else None
+        )
+        owner = leak_events.who.owner if leak_events.who is not None else None
         facts = {
-            "event": news.event,
+            "event": leak_events.event,
             "pool": self._pool,
             "kind": self._kind,
             "site": site,
             "owner": owner,
-            "held_seconds": news.held_seconds,
+            "held_seconds": leak_events.held_seconds,
             "leak_after": leak_after,
         }
         log = logger()
-        say = log.info if news.event == "recovered" else log.warning
+        say = log.info if leak_events.event == "recovered" else log.warning
         say(
-            _EVENTS[news.event],
-            self._pool, self._kind, news.held_seconds, owner or "somebody", site or UNKNOWN,
+            _EVENTS[leak_events.event],
+            self._pool, self._kind, leak_events.held_seconds, owner or "somebody", site or UNKNOWN,
             extra={"poolscope": facts},
         )  # fmt: skip
 

@@ -16,9 +16,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 import poolscope
 from poolscope import Watch
-from poolscope.readings.report import HostReading
+from poolscope.readings.hosts import HostReading
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 
@@ -328,24 +328,24 @@ class TestNamesAndHosts:
             HostReading(good, in_use=1, idle=0, opening=0, waiting=2),
             HostReading(f"127.0.0.1:{server.port}", in_use=0, idle=1, opening=0, waiting=0),
         ]
-        assert expected == watch.hosts()
+        assert expected == watch._pool.hosts()
         server.go_on.set()
         for request in requests:
             (await request).release()
-        assert [0, 0] == [reading.waiting for reading in watch.hosts()]
+        assert [0, 0] == [reading.waiting for reading in watch._pool.hosts()]
 
     async def test_an_address_of_ipv6_is_in_brackets(self, sessions: Any, watches: Watches) -> None:
         session = sessions()
         watch = watches.watch(session, registry=None)
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get("http://[::1]:1/")
-        assert ["[::1]:1"] == [reading.host for reading in watch.hosts()]
+        assert ["[::1]:1"] == [reading.host for reading in watch._pool.hosts()]
 
 
 class TestTraceConfig:
     async def test_it_watches_a_session_from_its_first_request_on(self, server: Server) -> None:
         registry = CollectorRegistry()
-        config = poolscope.aiohttp.trace_config("payments", registry=registry)
+        config = poolscope.trace_config("payments", registry=registry)
         async with aiohttp.ClientSession(trace_configs=[config]) as session:
             for _ in range(2):
                 async with session.get(f"{server.url}/now") as response:

@@ -14,10 +14,10 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 
+from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import count_of
-from poolscope.readings.report import HostReading
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 from support.web import Server, ends, kept, opened, state
 
@@ -108,7 +108,7 @@ class TestWaiting:
         assert (5, 0, 0, 0) == ends(watch)
         assert (0, 1, 0, 0) == state(watch)
         now = watch.snapshot()
-        assert now.waited == count_of(watch._groups.read(watch).queue_seconds)
+        assert now.waited == count_of(watch._pool._groups.read(watch._pool).queue_seconds)
         assert now.waited in (3, 4)
 
     async def test_a_slot_that_comes_as_its_waiter_is_cancelled(
@@ -140,7 +140,7 @@ class TestWaiting:
         assert [
             HostReading(f"one.example:{server.port}", 1, 0, 0, 1),
             HostReading(f"two.example:{server.port}", 1, 0, 0, 0),
-        ] == watch.hosts()
+        ] == watch._pool.hosts()
         held[1].close()
         assert (1, 0, 0, 1) == state(watch)
         held[0].close()
@@ -260,7 +260,7 @@ class TestIdle:
         async with session.get(f"{server.url}/now/x") as response:
             await response.read()
         watch = watches.watch(session, registry=None)
-        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch.hosts()
+        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
 
     async def test_a_connection_that_was_out_before_is_known_by_host_when_it_is_back(
         self, server: Server, sessions: Any, watches: Watches
@@ -271,10 +271,10 @@ class TestIdle:
         assert (1, 0, 0, 0) == state(watch)
         server.tell("held")
         await response.read()
-        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch.hosts()
+        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
         server.hang_up()
         await eventually((0, 0, 0, 0), lambda: state(watch))
-        assert [HostReading(f"127.0.0.1:{server.port}", 0, 0, 0, 0)] == watch.hosts()
+        assert [HostReading(f"127.0.0.1:{server.port}", 0, 0, 0, 0)] == watch._pool.hosts()
 
 
 class TestBodies:

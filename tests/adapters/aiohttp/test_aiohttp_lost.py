@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from poolscope import Watch
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 from support.web import Server
 

@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from poolscope import Watch
+from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import count_of
-from poolscope.readings.report import HostReading
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 from support.web import Server, ends, kept, opened, state
 
@@ -119,7 +119,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 def open_seconds(watch: Watch) -> tuple[float, float]:
     """Return how many connections were attempted, and how long that took."""
-    histogram = watch._groups.read(watch).open_seconds
+    histogram = watch._pool._groups.read(watch._pool).open_seconds
     return count_of(histogram), histogram[-1]
 
 
@@ -136,7 +136,7 @@ class TestTls:
             assert (0, 1, 0, 0) == state(watch)
             assert turn == watch.snapshot().reused
         assert 1 == safe_server.connections()
-        assert [HostReading(f"127.0.0.1:{safe_server.port}", 0, 1, 0, 0)] == watch.hosts()
+        assert [HostReading(f"127.0.0.1:{safe_server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
         safe_server.hang_up()
         await eventually((0, 0, 0, 0), lambda: state(watch))
 
@@ -198,7 +198,7 @@ class TestProxies:
             assert (0, kept(session), 0, 0) == state(watch)
         now = watch.snapshot()
         assert (2, kept(session)) == (now.opened + now.reused, now.opened - now.closed)
-        assert [HostReading("far.example:80", 0, kept(session), 0, 0)] == watch.hosts()
+        assert [HostReading("far.example:80", 0, kept(session), 0, 0)] == watch._pool.hosts()
 
     @pytest.fixture
     async def tunnel(self, safe_server: Server) -> AsyncIterator[Proxy]:

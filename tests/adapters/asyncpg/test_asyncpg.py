@@ -11,7 +11,7 @@ import pytest
 
 from poolscope import Watch
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 if TYPE_CHECKING:

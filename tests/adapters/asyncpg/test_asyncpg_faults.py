@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from poolscope import Watch
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 if TYPE_CHECKING:

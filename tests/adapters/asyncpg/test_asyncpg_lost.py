@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from poolscope import Watch
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
 
@@ -92,5 +92,5 @@ async def test_one_that_is_being_returned_is_not_lost_though_its_caller_is_gone(
 
 async def test_before_it_is_looked_at_nothing_is_known(pool: Any, watch: Watch) -> None:
     await pool.acquire()
-    assert [False] == [holder.abandoned for holder in watch.ledgers[0].holders()]
+    assert [False] == [holder.abandoned for holder in watch._pool.ledgers[0].holders()]
     assert [True] == [hold.abandoned for hold in watch.holders()]

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from poolscope import Watch
 from poolscope.adapters.sqlalchemy.records import tracked
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.engines import counted
 from support.waiting import eventually
 
@@ -194,7 +194,7 @@ class TestWhatHappensToAConnection:
             assert (0, 0, turn) == counted(watch)
         gc.collect()
         assert (1, 20) == (watch.snapshot().instances, watch.snapshot().closed)
-        assert len(watch.ledgers) == 1
+        assert len(watch._pool.ledgers) == 1
         assert not [key for key, (record, _) in tracked.items() if record() is None]
 
     def test_a_connection_that_is_collected_comes_back(

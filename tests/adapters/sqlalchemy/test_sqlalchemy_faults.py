@@ -20,7 +20,7 @@ from sqlalchemy import event, exc
 
 from poolscope import Watch
 from poolscope.testing import FakeClock
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class TestTheGarbageCollector:
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         lost = [engine.connect()]
-        with watch.ledgers[0].patiently():  # as if at an allocation of the recorder's own
+        with watch._pool.ledgers[0].reading_lock():  # as if at an allocation of the recorder's own
             lost.clear()
             gc.collect()
             assert 1 == engine.pool.checkedin()  # type: ignore[attr-defined]  # a QueuePool

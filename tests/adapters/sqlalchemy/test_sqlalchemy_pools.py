@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import pool
 
-from poolscope.watching.watch import Watches
+from poolscope.watching.watches import Watches
 from support.engines import counted
 
 

@@ -224,7 +224,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     worker = Worker(folder)
     worker.tell("take", "take", "lose")
     fleet = Fleet(folder)
-    scrape = Scrape(fleet.look([SERVERS]), 0.0, (SERVERS,), (BOUNCER,))
+    scrape = Scrape(fleet.scan([SERVERS]), 0.0, "1.2.3", (SERVERS,), (BOUNCER,))
     yield json.loads(json.dumps(api.document(scrape, History())))
     fleet.close()
     worker.kill()

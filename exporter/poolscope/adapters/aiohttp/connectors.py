@@ -9,19 +9,19 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from poolscope.readings.findings import Setup
-from poolscope.readings.hosts import OTHER
+from poolscope.readings.hosts import OTHER_HOSTS
+from poolscope.readings.pool_config import PoolConfig
 
 
 def connector_of(target: Any) -> Any:
     return target.connector if isinstance(target, aiohttp.ClientSession) else target
 
 
-def setup_of(target: Any) -> Setup:
+def config_of(target: Any) -> PoolConfig:
     """Return how a connector is set up, and the session, if it is one."""
     connector = connector_of(target)
     timeout = getattr(target, "timeout", aiohttp.ClientTimeout(total=1.0, connect=1.0))
-    return Setup(
+    return PoolConfig(
         limit=connector.limit or math.inf,
         total_timeout=timeout.total or timeout.sock_read or math.inf,
         connect_timeout=timeout.connect or timeout.sock_connect or math.inf,
@@ -53,4 +53,4 @@ def existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
         # The others are placeholders of connections that are being opened, and those that were
         # lost while they were out.
         if isinstance(protocol, ResponseHandler) and protocol.is_connected():
-            yield hosts.get(id(protocol), OTHER), protocol, True
+            yield hosts.get(id(protocol), OTHER_HOSTS), protocol, True

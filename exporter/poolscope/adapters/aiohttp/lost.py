@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import ClientResponse, StreamReader
 
-from poolscope.adapters.references import COUNTED, references
+from poolscope.adapters.references import COUNTS_ARE_EXACT, references
 
 # Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler._payload, ._reading_paused,
 #   StreamReader._eof_callbacks. The stream is known to its protocol, its parser and its response,
@@ -23,7 +23,7 @@ from poolscope.adapters.references import COUNTED, references
 def is_lost(protocol: Any) -> bool:
     """Whether the connection waits for a reader whom there is not."""
     payload = protocol._payload
-    if not (COUNTED and protocol._reading_paused and isinstance(payload, StreamReader)):
+    if not (COUNTS_ARE_EXACT and protocol._reading_paused and isinstance(payload, StreamReader)):
         return False
     callbacks = payload._eof_callbacks
     del payload

@@ -1,46 +1,31 @@
-"""One attempt of an aiohttp pool to get a connection, and how its host is resolved."""
+"""What follows an attempt of an aiohttp pool to get a connection, and how its host is resolved."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver
 
+from poolscope.adapters.aiohttp.attempts import Attempt
+from poolscope.adapters.aiohttp.recording import ConnectorRecording
 from poolscope.ledger import cells
-from poolscope.readings.holders import Who
-
-if TYPE_CHECKING:
-    from poolscope.adapters.aiohttp import ConnectorHooks
 
 
-class Attempt:
+class Tracer(Attempt):
     """
-    One attempt to get a connection, and the tracer that follows it.
-
-    It stands in the place of an `aiohttp.tracing.Trace`, and answers any signal.
-
-    who: who asks, once somebody wanted to know.
-    started, seconds: when it began; how long it took, once it has failed.
-    queued: seconds of waiting for a slot; None if it did not have to.
+    An attempt that is told of its steps: it stands in the place of an `aiohttp.tracing.Trace`,
+    and answers any signal.
     """
 
-    # Of most attempts only the first ones differ, and need be set.
-    seconds = waiting_since = opening_since = open_seconds = 0.0
-    queued: float | None = None
-    who: Who | None = None
     _undecided = False
 
-    def __init__(self, hooks: ConnectorHooks, host: str, started: float) -> None:
+    def __init__(self, hooks: ConnectorRecording, host: str, started: float) -> None:
+        # Not by a constructor of `Attempt`: that would be one more call for each request.
         self.hooks: Final = hooks
-        self.host: Final = host
-        self.started: Final = started
-
-    @property
-    def number(self) -> int:
-        """Return what tells it from all others while it lasts."""
-        return id(self)
+        self.host = host
+        self.started = started
 
     def failed(self, error: BaseException, traces: object) -> None:
         """
@@ -104,7 +89,7 @@ async def _not_of_interest(*args: object, **kwargs: object) -> None:
 class WatchedResolver(AbstractResolver):
     """A connector's resolver, whose look-ups are timed; the signals do not tell of failures."""
 
-    def __init__(self, covered: Any, hooks: ConnectorHooks) -> None:
+    def __init__(self, covered: Any, hooks: ConnectorRecording) -> None:
         self.covered: Final = covered
         self.hooks: Final = hooks
 

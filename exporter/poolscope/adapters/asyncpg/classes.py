@@ -5,38 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from poolscope.adapters.asyncpg import PoolHooks
-    from poolscope.readings.holders import Who
-
-# By id: a pool takes no weak reference. An entry goes when the pool is collected.
-watched: dict[int, PoolHooks] = {}
+from poolscope.adapters.asyncpg.attempts import pending_attempts
+from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
 
 
-# By task.
-uncertain: dict[int, Uncertain] = {}
-
-
-class Uncertain:
-    """
-    An attempt that may wait, connect, or fail, and is followed step by step.
-
-    queued: seconds of waiting for a slot; None if it did not have to.
-    waiting_since: None if it does not wait.
-    """
-
-    __slots__ = ("queued", "started", "waiting_since", "who")
-
-    def __init__(self, started: float, who: Who) -> None:
-        self.started = started
-        self.who = who
-        self.waiting_since: float | None = None
-        self.queued: float | None = None
-
-
-class Unwatched:
+class NullHooks:
     """Stands for the hooks of a pool that has none any more."""
 
     def clock(self) -> float:
@@ -50,24 +25,24 @@ def _ignored(*args: object) -> None:
     """Do nothing with what happens to a pool that is not watched."""
 
 
-_unwatched = Unwatched()
+_null_hooks = NullHooks()
 
 
-def hooks_of(pool: object) -> PoolHooks | Unwatched:
-    return watched.get(id(pool), _unwatched)
+def hooks_of(pool: object) -> PoolRecording | NullHooks:
+    return hooks_by_pool_id.get(id(pool), _null_hooks)
 
 
 _attempts = itertools.count()
 
 
-class Holders(list[Any]):
+class HolderList(list[Any]):
     """The holders of a pool that is being opened: each is watched before it connects."""
 
-    def __init__(self, hooks: PoolHooks) -> None:
+    def __init__(self, hooks: PoolRecording) -> None:
         self._hooks = hooks
 
     def append(self, holder: Any) -> None:
-        self._hooks.put_over_holder(holder)
+        self._hooks.watch_holder(holder)
         super().append(holder)
 
 
@@ -81,7 +56,7 @@ def watched_pool_class(base: Any) -> Any:
         __slots__ = ()
 
         def _acquire(self, timeout: float | None) -> Any:
-            hooks = watched.get(id(self))
+            hooks = hooks_by_pool_id.get(id(self))
             if hooks is None:
                 return acquire(self, timeout)
             return hooks.acquire(self, timeout, acquire)
@@ -127,7 +102,7 @@ def watched_holder_class(base: Any) -> Any:
 
         def acquire(self) -> Any:
             # Of most attempts it is known already how they end.
-            hooks = watched.get(id(self._pool)) if uncertain else None
+            hooks = hooks_by_pool_id.get(id(self._pool)) if pending_attempts else None
             return acquire(self) if hooks is None else hooks.serve(self, acquire)
 
         async def connect(self) -> None:
@@ -156,7 +131,7 @@ def watched_holder_class(base: Any) -> Any:
         def _release(self) -> None:
             # Before the pool has it: a caller may be waiting for it.
             if self._in_use is not None:
-                hooks = watched.get(id(self._pool))
+                hooks = hooks_by_pool_id.get(id(self._pool))
                 if hooks is not None:
                     hooks.released(self)
             give_back(self)

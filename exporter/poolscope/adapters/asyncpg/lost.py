@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import asyncpg.pool
 
-from poolscope.adapters.references import COUNTED, references
-from poolscope.readings.holders import Who
+from poolscope.adapters.references import COUNTS_ARE_EXACT, references
+from poolscope.callsites.borrower import Borrower
 
 # Checked with asyncpg 0.29.0 to 0.32.0: Connection._proxy, ._listeners, ._log_listeners;
 #   PoolConnectionProxy._holder; PoolConnectionHolder._proxy, release(timeout); Pool._loop
@@ -31,9 +31,9 @@ def holder_of(connection: Any) -> Any:
     return getattr(connection._proxy, "_holder", None)
 
 
-def is_lost(connection: Any, who: Who | None) -> bool:
+def is_lost(connection: Any, who: Borrower | None) -> bool:
     """Whether nobody can return the connection; False if it is not out."""
-    if not COUNTED or connection._proxy is None:
+    if not COUNTS_ARE_EXACT or connection._proxy is None:
         return False
     if connection._listeners or connection._log_listeners:
         return False  # they are given the proxy when something arrives
@@ -54,13 +54,13 @@ def is_being_released(holder: Any) -> bool:
     return False
 
 
-def _remembered(connection: Any, who: Who | None) -> int:
+def _remembered(connection: Any, who: Borrower | None) -> int:
     """
     Return how many references the frames of the task have that took the connection.
 
     It has ended with an error, and somebody keeps that; but nothing runs in those frames any more.
     """
-    task: Any = who.asker() if who is not None and callable(who.asker) else None
+    task: Any = who.borrower_key() if who is not None and callable(who.borrower_key) else None
     if task is None or not task.done() or task.cancelled():
         return 0
     # Not `exception()`, after which asyncio does not complain that nobody has seen it.

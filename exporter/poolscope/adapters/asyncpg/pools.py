@@ -6,8 +6,8 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
+from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
 #   Pool._connect_args, _connect_kwargs, _max_inactive_connection_lifetime, _generation
@@ -31,8 +31,8 @@ def name_of(pool: Any) -> str:
     return f"{database}@{host}:{port}" if isinstance(port, int) else f"{database}@{host}"
 
 
-def setup_of(pool: Any) -> Setup:
-    return Setup(
+def config_of(pool: Any) -> PoolConfig:
+    return PoolConfig(
         limit=pool.get_max_size(),
         database=True,
         pings=False,

@@ -10,7 +10,7 @@ from sqlalchemy.pool import Pool
 
 from poolscope import application_names as applications
 from poolscope.errors import harmless
-from poolscope.watching.watch import Watch
+from poolscope.watching.watched_pool import WatchedPool
 
 # By driver, where among the arguments of its `connect` the name is.
 DIRECTLY: Final = frozenset({"psycopg", "psycopg_async", "psycopg2", "psycopg2cffi", "pg8000"})
@@ -20,8 +20,8 @@ IN_SERVER_SETTINGS: Final = "asyncpg"
 class Namer:
     """Names the connections that an engine opens; the application's own name for them stays."""
 
-    def __init__(self, dialect: Dialect, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, dialect: Dialect, watched: WatchedPool) -> None:
+        self._watched = watched
         self._dialect = dialect
         self._options: dict[str, Any] = {}
         event.listen(dialect, "do_connect", self.connecting)
@@ -35,7 +35,7 @@ class Namer:
     def connecting(self, dialect: Any, _: object, __: object, options: dict[str, Any]) -> None:
         # Returns None, so that SQLAlchemy goes on and connects with these options.
         self._options = options
-        self._put(dialect, options, self._watch.application_name())
+        self._put(dialect, options, self._watched.application_name())
 
     def _put(self, dialect: Any, options: dict[str, Any], name: str | None) -> None:
         if dialect.driver in DIRECTLY:
@@ -44,13 +44,13 @@ class Namer:
             options["server_settings"] = name_in({**options.get("server_settings", {})}, name)
 
 
-def namer_of(pool: Pool, watch: Watch) -> Namer | None:
+def namer_of(pool: Pool, watched: WatchedPool) -> Namer | None:
     """Return what names the connections of a pool, if they are to have a name and can have one."""
     dialect = pool._dialect
     # A bare pool has a stub instead, and calls whatever it was given.
-    if watch.application_name() is None or not isinstance(dialect, Dialect):
+    if watched.application_name() is None or not isinstance(dialect, Dialect):
         return None
-    return Namer(dialect, watch)
+    return Namer(dialect, watched)
 
 
 def name_in(settings: dict[str, Any], name: str | None) -> dict[str, Any]:

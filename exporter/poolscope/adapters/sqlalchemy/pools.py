@@ -19,8 +19,8 @@ from sqlalchemy.pool import (
 )
 from sqlalchemy.pool.base import _ConnectionRecord
 
-from poolscope.ledger.state import Limits
-from poolscope.readings.findings import Setup
+from poolscope.readings.limits import Limits
+from poolscope.readings.pool_config import PoolConfig
 
 
 def engine_of(target: object) -> Engine | None:
@@ -64,10 +64,10 @@ def limits_of(pool: Pool) -> Limits:
     return Limits(math.inf, math.inf, 0)
 
 
-def setup_of(pool: Pool) -> Setup:
+def config_of(pool: Pool) -> PoolConfig:
     # The dialect of a bare pool is a stub that has no name.
     dialect = getattr(pool._dialect, "name", "")
-    return Setup(
+    return PoolConfig(
         bounded=isinstance(pool, QueuePool),
         limit=limits_of(pool).limit,
         database=dialect not in ("", "sqlite"),

@@ -17,13 +17,14 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy.pool import Pool
 from sqlalchemy.util import queue as sqla_queue
 
-from poolscope.adapters.patches import put_instead, put_over, take_off
+from poolscope.adapters.patches import replace_method, restore_method, wrap_method
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE
-from poolscope.callsites.owners import place_of_asker
+from poolscope.callsites.owners import place_of_caller
 from poolscope.errors import harmless
-from poolscope.ledger.ledger import LOCKED, Ledger
-from poolscope.readings.holders import Who
-from poolscope.watching.watch import Watch
+from poolscope.ledger.events import LOCKED
+from poolscope.ledger.ledger import Ledger
+from poolscope.watching.watched_pool import WatchedPool
 
 try:
     from greenlet import getcurrent
@@ -44,44 +45,44 @@ class Waited(NamedTuple):
     """An attempt that had to wait: for how many seconds, and who asks, if that is known."""
 
     seconds: float
-    who: Who | None
+    who: Borrower | None
 
 
 NOT_WAITED: Final = Waited(0.0, None)
 
 
-class Queueing:
+class WaitTracker:
     """
     Those who wait for a slot of one pool object.
 
     ended: by caller, of the attempt in flight, how long that has waited, and who asks.
     """
 
-    __slots__ = ("_asked", "_ledger", "_watch", "ended")
+    __slots__ = ("_asked", "_ledger", "_watched", "ended")
 
-    def __init__(self, watch: Watch, ledger: Ledger) -> None:
+    def __init__(self, watched: WatchedPool, ledger: Ledger) -> None:
         self.ended: Final[dict[int, Waited]] = {}
-        self._asked: Final[dict[int, Who]] = {}
-        self._watch: Final = watch
+        self._asked: Final[dict[int, Borrower]] = {}
+        self._watched: Final = watched
         self._ledger: Final = ledger
 
-    def put_over(self, pool: Pool) -> None:
+    def wrap_method(self, pool: Pool) -> None:
         target, name = _place_of(pool)
         if name == "get":
-            put_over(target, name, functools.partial(self._over_async_get, target))
+            wrap_method(target, name, functools.partial(self._wrap_async_get, target))
         elif name == "wait":
-            put_instead(target, name, Queueing._block, self)
+            replace_method(target, name, WaitTracker._block, self)
 
-    def take_off(self, pool: Pool) -> None:
+    def restore_method(self, pool: Pool) -> None:
         target, name = _place_of(pool)
         if name:
-            take_off(target, name, self)
+            restore_method(target, name, self)
 
     def _block(self, _: object, original: Callable[..., bool], timeout: float | None = None) -> Any:
         self._blocking()
         return self._wait(original, timeout)
 
-    def _over_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def get(block: bool = True, timeout: float | None = None) -> Any:
             if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
                 return original(block, timeout)
@@ -90,7 +91,7 @@ class Queueing:
         return get
 
     def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
-        started = self._watch.clock()
+        started = self._watched.clock()
         self._waiting(started)
         try:
             return original(*args)
@@ -101,8 +102,8 @@ class Queueing:
     def _blocking(self) -> None:
         """A thread is about to wait, and with it an event loop if one runs there."""
         if asyncio._get_running_loop() is not None:
-            place = place_of_asker(sys._getframe()) if self._watch.call_sites else NOWHERE
-            self._watch.sightings.note_at("blocks-event-loop", place)
+            place = place_of_caller(sys._getframe()) if self._watched.call_sites else NOWHERE
+            self._watched.evidence.add_at("blocks-event-loop", place)
 
     @harmless
     def _waiting(self, now: float) -> None:
@@ -113,7 +114,7 @@ class Queueing:
 
     @harmless
     def _stopped_waiting(self, started: float) -> None:
-        now, key = self._watch.clock(), caller()
+        now, key = self._watched.clock(), caller()
         self._ledger.stopped_waiting(key, now)
         before = self.ended.get(key, NOT_WAITED).seconds
         self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))

@@ -9,28 +9,37 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from poolscope.errors import harmless
+from poolscope.ledger.ledger import Ledger
 
-if TYPE_CHECKING:
-    from poolscope.adapters.sqlalchemy import PoolHooks
 
-tracked: Final[dict[int, tuple[weakref.ref[Any], PoolHooks]]] = {}
+class Recording(Protocol):
+    """What is told of a record."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def collected(self, record: int) -> None: ...
+    def closing(self, record: weakref.ref[Any]) -> None: ...
+
+
+tracked: Final[dict[int, tuple[weakref.ref[Any], Recording]]] = {}
 """By identity of the record."""
 
 
-def track(record: Any, hooks: PoolHooks) -> None:
+def track(record: Any, hooks: Recording) -> None:
     """Know whose record it is, and when it is collected with its connection."""
     key = id(record)
     if key not in tracked:
         tracked[key] = weakref.ref(record, functools.partial(_on_died, key)), hooks
 
 
-def forget(hooks: PoolHooks) -> None:
+def forget(hooks: Recording) -> None:
     """Know nothing more of the records of a pool."""
     for key in [key for key, (_, whose) in list(tracked.items()) if whose is hooks]:
         tracked.pop(key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.metrics.pool_families import POOL_LABELS
+from poolscope.metrics.family import POOL_LABELS
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.queries import TYPES, Queries, name_of
 from poolscope.mixin.thresholds import Thresholds, seconds

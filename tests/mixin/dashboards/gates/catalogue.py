@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
-from poolscope.metrics.pool_families import FAMILIES
+from poolscope.metrics.exporter_families import CATALOGUE
 
 PARTS: Final = {"_bucket": ("le",), "_count": (), "_sum": ()}
 """Of a histogram: the samples that it consists of, and their further labels."""
@@ -20,7 +19,7 @@ class Sample:
 
 def _samples() -> dict[str, Sample]:
     found = {}
-    for family in (*FAMILIES, *EXPORTER_FAMILIES):
+    for family in CATALOGUE:
         if family.type == "histogram":
             for part, labels in PARTS.items():
                 found[family.name + part] = Sample(frozenset((*family.labels, *labels)), True)

@@ -1,0 +1,308 @@
+"""What happens to the connections of an asyncpg pool, recorded in its ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import asyncpg
+import asyncpg.pool
+
+from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
+from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
+from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
+from poolscope.callsites.borrower import Borrower, anonymous_borrower
+from poolscope.errors import harmless, report
+from poolscope.ledger import cells
+from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.readings.report import Info
+from poolscope.watching.hooks import Hooks
+from poolscope.watching.watched_pool import WatchedPool
+
+# Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
+#   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed, _closing,
+#     _initialized; the queue is a LifoQueue, whose _queue[-1] is next
+#   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
+#     _release(), _release_on_close()
+
+STOCK_ACQUIRE: Final = asyncpg.pool.Pool._acquire
+"""What is known of it holds for no other that an application may have."""
+
+# By id: a pool takes no weak reference. An entry goes when the pool is collected.
+hooks_by_pool_id: dict[int, PoolRecording] = {}
+
+
+class PoolRecording(Hooks):
+    """
+    Records what happens to one pool, whose class and whose holders' class call the methods.
+
+    It holds no reference to the pool, so that it goes when the application lets go.
+    """
+
+    def __init__(self, pool: Any, watched: WatchedPool) -> None:
+        self.watched: Final = watched
+        self.clock: Final = watched.clock
+        self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
+        self.config = config_of(pool)
+        self.ledger: Final = watched.new_ledger(limits_of(pool), self.info, self.config)
+        self._pool_id = id(pool)
+        # By holder: the connection that it has; whether a caller is being served by it, and
+        # whether it had to connect for that.
+        self._connections: dict[int, int] = {}
+        self._acquiring: set[int] = set()
+        self._connected: set[int] = set()
+        # Connections that can be lost; not those of a holder that is busy with a caller.
+        self._live: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @abstractmethod
+    def expect_holders(self, pool: Any) -> None:
+        """The pool is about to make its holders."""
+
+    @abstractmethod
+    def watch_holder(self, holder: Any) -> None:
+        """Have the holder tell of what happens to it."""
+
+    # Callers
+
+    def acquire(self, pool: Any, timeout: float | None, acquire: Callable[..., Any]) -> Any:
+        """Return what the caller awaits, at once, to get a connection."""
+        started = self.clock()
+        try:
+            if (
+                acquire is STOCK_ACQUIRE
+                and pool._initialized
+                and not pool._closing
+                and (timeout is None or timeout > 0.0)
+                and pool._queue._queue
+                and (connection := ready(pool, pool._queue._queue[-1])) is not None
+            ):
+                who = self.ledger.begin(id(connection), started, ALWAYS_HELD, 3)
+                if who is None:
+                    # The caller has it without any wait, and without any error.
+                    if timeout is None:
+                        self._no_timeout(self.ledger.holds.out[id(connection)][2])
+                    return acquire(pool, timeout)
+            else:
+                who = self.ledger.ask(3)
+            if timeout is None:
+                self._no_timeout(who)
+        except Exception:
+            report("PoolHooks.acquire")
+            who = anonymous_borrower()
+        return self._follow(pool, acquire(pool, timeout), PendingAttempt(started, who))
+
+    def _no_timeout(self, who: Borrower) -> None:
+        self.watched.evidence.add_at("no-acquire-timeout", who[:2])
+
+    async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: PendingAttempt) -> Any:
+        """Follow an attempt that may wait, connect, or fail."""
+        task = _task()
+        pending_attempts[task] = attempt
+        self.asked(pool, attempt)
+        try:
+            return await acquiring
+        except BaseException as error:
+            self.failed(error, attempt)
+            raise
+        finally:
+            if pending_attempts.get(task) is attempt:  # it has got no holder
+                del pending_attempts[task]
+
+    def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
+        """Return what is awaited, at once, until a holder's connection is the caller's."""
+        # It is the caller's own task, as asyncpg waits for a time limit without another one.
+        # What it does next, as in a callback of its own, is another attempt.
+        attempt = pending_attempts.pop(_task(), None)
+        if attempt is None:  # it is certain, and somebody else's is not
+            return acquire(holder)
+        try:
+            self._waits_no_more(attempt)
+            connection = ready(holder._pool, holder)
+            if connection is not None:
+                if attempt.queued is not None:
+                    self.ledger.waited(attempt.queued)
+                    attempt.queued = None
+                left = self.ledger.begin(
+                    id(connection), attempt.started, ALWAYS_HELD, 2, attempt.who
+                )
+                if left is None:
+                    return acquire(holder)
+        except Exception:
+            report("PoolHooks.serve")
+        return self._serve_with_care(holder, acquire(holder), attempt)
+
+    async def _serve_with_care(
+        self, holder: Any, acquiring: Awaitable[Any], attempt: PendingAttempt
+    ) -> Any:
+        """Follow a holder that may have to connect, or be set up."""
+        self.acquiring(holder)
+        try:
+            proxy = await acquiring
+        except BaseException:
+            self.not_acquired(holder)
+            raise
+        self.acquired(holder, attempt)
+        return proxy
+
+    @harmless
+    def asked(self, pool: Any, attempt: PendingAttempt) -> None:
+        if pool._queue is not None and pool._queue.empty() and not pool._closing:
+            attempt.waiting_since = self.clock()
+            self.ledger.waiting(id(attempt), attempt.waiting_since)
+
+    def _waits_no_more(self, attempt: PendingAttempt) -> None:
+        if attempt.waiting_since is not None:
+            now = self.clock()
+            attempt.queued, attempt.waiting_since = now - attempt.waiting_since, None
+            self.ledger.stopped_waiting(id(attempt), now)
+
+    @harmless
+    def failed(self, error: BaseException, attempt: PendingAttempt) -> None:
+        self._waits_no_more(attempt)
+        now, outcome = self.clock(), _outcome(error)
+        self.ledger.finished(outcome, now - attempt.started, attempt.queued)
+        if outcome == cells.TIMEOUT:
+            self.watched.log_timeout(now)
+
+    # Holders
+
+    @harmless
+    def acquiring(self, holder: Any) -> None:
+        """A caller has the holder, which may have to connect, and to be set up."""
+        self._acquiring.add(id(holder))
+        self._connected.discard(id(holder))
+        if holder.is_connected():
+            if id(holder) not in self._connections:
+                self._adopt(holder)
+            self.ledger.taken(id(holder._con), self.clock())
+
+    @harmless
+    def acquired(self, holder: Any, attempt: PendingAttempt) -> None:
+        self._acquiring.discard(id(holder))
+        now = self.clock()
+        if holder.is_connected():
+            reused = id(holder) not in self._connected
+            self.ledger.served(
+                id(holder._con),
+                now,
+                attempt.started,
+                attempt.who,
+                ALWAYS_HELD,
+                attempt.queued,
+                reused,
+            )
+        else:
+            # It was closed during `setup`: the caller has a proxy, but no connection.
+            self._forget(holder, now)
+            self.ledger.finished(cells.OK, now - attempt.started, attempt.queued)
+
+    @harmless
+    def not_acquired(self, holder: Any) -> None:
+        self._acquiring.discard(id(holder))
+        self.released(holder)
+
+    @harmless
+    def connecting(self, holder: Any, attempt: int, now: float) -> None:
+        self._forget(holder, now)  # one that has expired, or was found dead
+        self.ledger.opening(attempt, now)
+        name_connections(holder._pool, self.watched.application_name())
+
+    @harmless
+    def connected(self, holder: Any, attempt: int, started: float) -> None:
+        now, connection = self.clock(), holder._con
+        self._keep(holder)
+        self._connected.add(id(holder))
+        out = id(holder) in self._acquiring
+        self.ledger.opened(attempt, id(connection), now, now - started, out)
+        self.checked(holder)  # before 0.32 one that was lost during `init` is kept
+
+    @harmless
+    def not_connected(self, attempt: int, started: float) -> None:
+        now = self.clock()
+        self.ledger.open_failed(attempt, now, now - started)
+
+    def released(self, holder: Any) -> None:
+        try:
+            connection = holder._con
+            if connection is None or not self.ledger.end(id(connection), self.clock()):
+                self._released(holder)
+        except Exception:
+            report("PoolHooks.released")
+
+    def _released(self, holder: Any) -> None:
+        if not holder.is_connected():
+            self._forget(holder, self.clock())
+            return
+        if id(holder) not in self._connections:
+            # It was being opened when the watch began.
+            self._keep(holder)
+        self.ledger.returned(id(holder._con), self.clock())
+
+    @harmless
+    def lost(self, holder: Any) -> None:
+        self._forget(holder, self.clock())
+
+    @harmless
+    def checked(self, holder: Any) -> None:
+        """The holder was told to close its connection."""
+        if not holder.is_connected():
+            self._forget(holder, self.clock())
+
+    @harmless
+    def terminated(self, connection: Any) -> None:
+        """
+        The connection was closed, by the server maybe.
+
+        Before 0.32 an idle one tells nobody else; one that is out has told its holder already.
+        """
+        self.ledger.closed(id(connection), self.clock())
+
+    # The pool
+
+    @harmless
+    def find_abandoned(self) -> None:
+        for connection in list(self._live):
+            if is_lost(connection, self.ledger.who(id(connection))):
+                holder = holder_of(connection)
+                if id(holder) not in self._acquiring and not is_being_released(holder):
+                    self.ledger.abandoned(id(connection), self.clock())
+
+    @harmless
+    def maybe_closed(self, pool: Any) -> None:
+        if pool._closed:
+            for holder in pool._holders:
+                self.checked(holder)
+            self.ledger.retired(self.clock())
+
+    @harmless
+    def collected(self) -> None:
+        hooks_by_pool_id.pop(self._pool_id, None)
+        self.watched.pool_gone(self.ledger)
+
+    def _adopt(self, holder: Any) -> None:
+        self._keep(holder)
+        self.ledger.adopted(id(holder._con), self.clock(), not holder.is_idle())
+
+    def _keep(self, holder: Any) -> None:
+        connection = holder._con
+        self._connections[id(holder)] = id(connection)
+        self._live.add(connection)
+        connection.add_termination_listener(self.terminated)
+
+    def _forget(self, holder: Any, now: float) -> None:
+        connection = self._connections.pop(id(holder), None)
+        if connection is not None:
+            self.ledger.closed(connection, now)
+
+
+def _task() -> int:
+    return id(asyncio.current_task())
+
+
+def _outcome(error: BaseException) -> int:
+    if isinstance(error, TimeoutError):
+        return cells.TIMEOUT
+    return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED

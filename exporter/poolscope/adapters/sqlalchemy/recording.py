@@ -1,0 +1,166 @@
+"""What happens to the connections of a SQLAlchemy pool object, recorded in its ledger."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Final
+
+from sqlalchemy import exc
+from sqlalchemy.pool import Pool
+
+from poolscope.adapters.sqlalchemy import records
+from poolscope.adapters.sqlalchemy.pools import (
+    limits_of,
+)
+from poolscope.adapters.sqlalchemy.queues import WaitTracker, caller
+from poolscope.callsites.borrower import Borrower, anonymous_borrower
+from poolscope.errors import harmless, report
+from poolscope.ledger import cells
+from poolscope.readings.pool_config import PoolConfig
+from poolscope.readings.report import Info
+from poolscope.watching.watched_pool import WatchedPool
+
+
+class PoolRecording:
+    """
+    Records what happens to one pool object, whose hooks call the methods.
+
+    It holds no reference to the pool, so that it goes when the application lets go.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_collected",
+        "_opened",
+        "_wait_tracker",
+        "clock",
+        "config",
+        "info",
+        "ledger",
+        "watched",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool, watched: WatchedPool, info: Info, config: PoolConfig) -> None:
+        self.watched: Final = watched
+        self.clock: Final = watched.clock
+        self.info: Final = info
+        self.config: Final = config
+        self.ledger: Final = watched.new_ledger(limits_of(pool), info, config)
+        self._wait_tracker: Final = WaitTracker(watched, self.ledger)
+        # By caller: of the attempt in flight the record that had to be opened; and the record
+        # whose connection is closed next.
+        self._opened: dict[int, int] = {}
+        self._closing: dict[int, weakref.ref[Any]] = {}
+        self._collected = weakref.ref(pool, self._on_collected)
+
+    @harmless
+    def check_if_due(self, now: float) -> None:
+        self.ledger.check_if_due(now)
+
+    def served_after_wait(self, proxied: Any, started: float) -> None:
+        """An attempt has ended well, for which somebody waited or opened, maybe its own caller."""
+        waited, who, record = self._wait_tracker.ended.pop(caller(), None), None, None
+        if waited is not None:
+            self.ledger.waited(waited.seconds)
+            who = waited.who
+        if caller() not in self._opened:
+            record = proxied._connection_record
+        if record is None:
+            who = who or self.ledger.ask()
+        else:
+            who = self.ledger.begin(id(record), started, record.fairy_ref, 3, who)
+        if who is not None:
+            self.served(proxied, started, who)
+
+    def begin_failed(self, proxied: Any, started: float) -> None:
+        report("PoolHooks.begin")
+        self.served(proxied, started, anonymous_borrower())
+
+    @harmless
+    def served(self, proxied: Any, started: float, who: Borrower) -> None:
+        now, opened = self.clock(), self._opened.pop(caller(), None)
+        record = proxied._connection_record
+        if record is None:  # a listener has detached the connection already
+            self.ledger.finished(cells.OK, now - started, None)
+            return
+        records.track(record, self)
+        reused = opened is None
+        self.ledger.served(id(record), now, started, who, record.fairy_ref, None, reused)
+
+    @harmless
+    def failed(self, error: BaseException, started: float) -> None:
+        now = self.clock()
+        waited, opened = (
+            self._wait_tracker.ended.pop(caller(), None), self._opened.pop(caller(), None),
+        )  # fmt: skip
+        if waited is None:
+            self.ledger.ask()
+        if opened is not None:
+            # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
+            self.ledger.closed(opened, now)
+        outcome = _outcome(error)
+        queued = waited.seconds if waited is not None else None
+        self.ledger.finished(outcome, now - started, queued)
+        if outcome == cells.TIMEOUT:
+            self.watched.log_timeout(now)
+
+    @harmless
+    def taken(self, record: Any) -> None:
+        if record.dbapi_connection is not None:
+            records.track(record, self)
+            self.ledger.taken(id(record), self.clock())
+
+    @harmless
+    def returned(self, record: Any) -> None:
+        # Others may have it before the attempt that has opened it, and gives it up, has ended.
+        if self._opened and self._opened.get(caller()) == id(record):
+            del self._opened[caller()]
+        if record.dbapi_connection is None:  # detached, invalidated, or never opened
+            self.ledger.closed(id(record), self.clock())
+        else:
+            records.track(record, self)
+            self.ledger.returned(id(record), self.clock())
+
+    @harmless
+    def opening(self, attempt: int, now: float) -> None:
+        self.ledger.opening(attempt, now)
+
+    @harmless
+    def opened(self, attempt: int, record: Any, started: float) -> None:
+        now = self.clock()
+        records.track(record, self)
+        self._opened[caller()] = id(record)
+        self.ledger.opened(attempt, id(record), now, now - started, True)
+
+    @harmless
+    def open_failed(self, attempt: int, started: float) -> None:
+        now = self.clock()
+        self.ledger.open_failed(attempt, now, now - started)
+
+    @harmless
+    def collected(self, record: int) -> None:
+        """A record is gone, and its connection with it; and the pool may go with them."""
+        if self._collected() is None:
+            self.watched.pool_gone(self.ledger)
+        self.ledger.closed(record, self.clock())
+
+    @harmless
+    def closing(self, record: weakref.ref[Any]) -> None:
+        """Its connection is closed next, unless a listener of the application raises."""
+        self._closing[caller()] = record
+
+    @harmless
+    def closed(self, connection: object) -> None:
+        record = self._closing.pop(caller(), lambda: None)()
+        if record is not None and record.dbapi_connection is connection:
+            self.ledger.closed(id(record), self.clock())
+
+    @harmless
+    def _on_collected(self, _: object) -> None:
+        self.watched.pool_gone(self.ledger)
+
+
+def _outcome(error: BaseException) -> int:
+    if isinstance(error, exc.TimeoutError):
+        return cells.TIMEOUT
+    return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED

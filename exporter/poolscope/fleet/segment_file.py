@@ -1,0 +1,150 @@
+"""
+A segment in a file that other processes read.
+
+The file has a header that is written once, the cells, and the names that go with them:
+
+    page 0...   magic, sizes, and what the pool is, as JSON
+    cells       float64, as `ledger.cells` lays them out
+    owners      for each hold slot, the name of the task or thread
+    texts       lines of code, functions and findings, in the order in which they were first seen
+
+A file is never changed in size or replaced, and is complete when it has its name.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Site
+from poolscope.ledger import cells as c
+from poolscope.ledger.segment import Segment
+
+MAGIC: Final = b"poolscop"
+
+
+SEGMENT_VERSION: Final = 3
+
+
+HEAD: Final = struct.Struct("<8sIIIIII")
+"""Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
+
+
+OWNER_BYTES: Final = 40
+
+
+OWNER: Final = struct.Struct(f"{OWNER_BYTES}s")
+"""Cuts off what is too long, and fills up with zeros."""
+
+
+TEXT_BYTES: Final = 32_768
+
+
+LENGTH: Final = struct.Struct("<H")
+
+
+MAX_KNOWN_LINES: Final = 1000
+"""Whose numbers are remembered."""
+
+
+_PAGE: Final = 4096
+
+
+class FileSegment(Segment):
+    """Cells in a new file at `path`, whose header says `facts`; raises OSError."""
+
+    shared = True
+    wait_slots = range(c.FIRST_JOURNAL - 1, c.FIRST_WAIT - 1, -1)
+
+    def __init__(self, path: Path, slots: int, facts: Mapping[str, Any]) -> None:
+        self.path: Final = path
+        self._facts = facts
+        self._numbers: dict[object, int] = {}
+        self._lines: dict[tuple[object, object], tuple[int, int]] = {(None, 0): (0, 0)}
+        self._used = 0
+        super().__init__(slots)
+        end = c.size(slots)
+        self.free = list(range(end - c.HOLD_CELLS, c.FIRST_HOLD - 1, -c.HOLD_CELLS))
+        self.borrowers = dict.fromkeys(self.free, ())
+
+    def _cells(self, slots: int) -> memoryview[float]:
+        about = json.dumps(self._facts).encode()
+        start = -(-(HEAD.size + len(about)) // _PAGE) * _PAGE
+        owners = start + 8 * c.size(slots)
+        texts = owners + OWNER_BYTES * slots
+        size = texts + TEXT_BYTES
+        hidden = self.path.with_name(f".{self.path.name}")
+        file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # Reserved now: a disk that is full later must not end the process by a signal.
+            os.posix_fallocate(file, 0, size)
+            memory = memoryview(mmap.mmap(file, size))
+            head = HEAD.pack(MAGIC, SEGMENT_VERSION, c.SCALARS, slots, start, size, len(about))
+            memory[: HEAD.size + len(about)] = head + about
+            hidden.rename(self.path)
+        except BaseException:
+            hidden.unlink()
+            raise
+        finally:
+            os.close(file)
+        self._owners = memory[owners:texts]
+        self._texts = memory[texts:]
+        return memory[start:owners].cast("d")
+
+    def set_borrower(self, slot: int, who: Sequence[Any]) -> bool:
+        function, at, _, owner = who
+        numbers = self._lines.get((function, at))
+        if numbers is None:
+            return False
+        cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
+        cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
+        OWNER.pack_into(self._owners, start, _bytes(owner))
+        self.borrowers[slot] = who
+        return True
+
+    def register_borrower(self, who: Borrower, label: str) -> None:
+        if len(self._lines) >= MAX_KNOWN_LINES:
+            self._lines = {(None, 0): (0, 0)}
+        self._lines[who.function, who.at] = self._number(who.site), self._number(label)
+
+    def add_site(self, site: int, label: str) -> None:
+        self.cells[site + c.SITE_LABEL] = self._number(label)
+
+    def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
+        cells, between = self.cells, c.FIRST_JOURNAL + len(numbers)
+        cells[c.FIRST_JOURNAL : between] = numbers
+        cells[between : between + len(slots)] = array("d", slots)
+        # Last: from now on, readers do what is wanted.
+        cells[c.JOURNAL_LENGTH] = 1 + len(slots)
+
+    def add_evidence(self, rule: str, site: Site | None) -> None:
+        self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
+
+    def _number(self, what: object, text: str | None = None) -> int:
+        """Return the number of a text, which is written when it is new; 0 if there is no room."""
+        if what is None:
+            return 0
+        number = self._numbers.get(what)
+        if number is None:
+            written = _bytes(str(what) if text is None else text)[:1000]
+            end = self._used + LENGTH.size + len(written)
+            if end > TEXT_BYTES:
+                return 0
+            self._texts[self._used : end] = LENGTH.pack(len(written)) + written
+            self._used = end
+            number = self._numbers[what] = len(self._numbers) + 1
+            # Last, so that a reader finds whole texts only.
+            self.cells[c.TEXT_COUNT] = number
+        return number
+
+
+def _bytes(name: str) -> bytes:
+    # Python's names may have what UTF-8 has not.
+    return name.encode(errors="backslashreplace")

@@ -1,0 +1,173 @@
+"""What is known of a pool that is watched: what its adapter, its group and its `Watch` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from poolscope import application_names
+from poolscope.callsites import frames
+from poolscope.errors import harmless
+from poolscope.fleet.folder import Folder
+from poolscope.ledger.ledger import Ledger
+from poolscope.readings.evidence import Evidence
+from poolscope.readings.findings import Finding
+from poolscope.readings.holders import Holder
+from poolscope.readings.hosts import HostReading
+from poolscope.readings.limits import Clock, Limits
+from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
+from poolscope.readings.reading import EMPTY_READING, Reading
+from poolscope.readings.report import Info
+from poolscope.watching.groups import Groups
+from poolscope.watching.hooks import Hooks
+from poolscope.watching.pool_log import PoolLog
+
+
+class WatchedPool:
+    """
+    One pool that is watched, and the pool objects that have replaced it since.
+
+    It holds no reference to the pool.
+
+    site: the line of the application that watches the pool, if call sites are wanted.
+    handle: the `Watch` that users have; watching the pool again returns the same one.
+    ledgers: one for each pool object that is alive.
+    ended: the counters of those that are gone.
+    """
+
+    __slots__ = (
+        "_folder",
+        "_groups",
+        "_service",
+        "call_sites",
+        "clock",
+        "config",
+        "ended",
+        "evidence",
+        "first_of_name",
+        "handle",
+        "hooks",
+        "kind",
+        "leak_after",
+        "ledgers",
+        "name",
+        "pool_log",
+        "site",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        groups: Groups[WatchedPool],
+        clock: Clock,
+        leak_after: float | None = None,
+        call_sites: bool = True,
+        folder: Folder | None = None,
+        service: str | None = None,
+    ) -> None:
+        """The first line of the application on the stack is the one that watches the pool."""
+        self.name: Final = name
+        self.kind: Final = kind
+        self.clock: Final = clock
+        self.leak_after: Final = leak_after
+        self.call_sites: Final = call_sites
+        self.site: Final = frames.here() if call_sites else None
+        self.handle: Any = None
+        self.ledgers: list[Ledger] = []
+        self.ended = EMPTY_READING
+        self.hooks: Hooks | None = None
+        self.first_of_name = False
+        self.pool_log: PoolLog | None = None
+        self.evidence = Evidence()
+        self.config = DEFAULT_CONFIG
+        self._groups = groups
+        self._folder = folder if folder is not None else Folder(None)
+        self._service = service
+
+    # For its group
+
+    @property
+    def info(self) -> Info | None:
+        return self.hooks.info if self.hooks is not None else None
+
+    def hosts(self) -> Sequence[HostReading]:
+        return self.hooks.hosts() if self.hooks is not None else ()
+
+    @harmless
+    def check_leaks(self) -> None:
+        """Look for connections that are overdue or lost, and let the log say what is new."""
+        if self.hooks is not None:
+            self.hooks.find_abandoned()
+        for ledger in list(self.ledgers):
+            ledger.check_overdue(self.clock())
+            if self.pool_log is not None:
+                self.pool_log.log_events(ledger)
+
+    # For its `Watch`
+
+    def read(self) -> Reading:
+        """Return the sum of all pool objects, those that are gone included."""
+        self.check_leaks()
+        return self._groups.read(self)
+
+    def holders(self) -> list[Holder]:
+        self.check_leaks()
+        return self._groups.holders(self)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is found in the pools that have the same name and kind."""
+        self.check_leaks()
+        return self._groups.findings(self)
+
+    def unwatch(self) -> None:
+        hooks, self.hooks = self.hooks, None
+        if hooks is not None:
+            hooks.unhook()
+            self._groups.remove(self)
+
+    # For its adapter
+
+    def new_ledger(self, limits: Limits, info: Info, config: PoolConfig) -> Ledger:
+        """Return a ledger for a pool object, where other processes see it if they may."""
+        facts: dict[str, object] = {}
+        if self._folder.shares:
+            facts = {
+                "pool": self.name,
+                "kind": self.kind,
+                "info": info,
+                "setup": config._asdict(),
+            }
+        segments = self._folder.segments(facts, self._not_shared)
+        return Ledger(
+            limits, self.clock, self.leak_after, segments, self.check_leaks, self.call_sites
+        )
+
+    def _not_shared(self) -> None:
+        self.evidence.add("not-shared", self.site)
+
+    def application_name(self) -> str | None:
+        """Return what this process calls the connections on the server, if it ought to."""
+        if not self._service:
+            return None
+        return application_names.application_name(self._service, self.name)
+
+    def add_pool(self, ledger: Ledger) -> None:
+        """There is a pool object, whose events go to `ledger`."""
+        self._groups.add_pool(self, ledger)
+
+    def pool_gone(self, ledger: Ledger) -> None:
+        """That pool object was collected; safe to be called by the garbage collector."""
+        if ledger.unclosed:
+            self.evidence.add("never-closed", self.site)
+        ledger.emptied(self.clock())
+        self._groups.pool_gone(self, ledger)
+
+    def log_timeout(self, now: float) -> None:
+        """An attempt has timed out, at the clock's `now`; the log may say who has what is out."""
+        if self.pool_log is not None:
+            self.pool_log.log_timeout(list(self.ledgers), now)
+
+    def follow_fork(self) -> None:
+        """If this process is a forked child, reset the numbers before a pool is replaced."""
+        self._groups.follow_fork()

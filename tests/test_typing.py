@@ -1,0 +1,66 @@
+"""A type checker that reads a user's program notices what is misspelt."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mypy import api
+
+PROGRAM = """\
+import aiohttp
+import asyncpg
+import poolscope
+import sqlalchemy
+from sqlalchemy.ext.asyncio import create_async_engine
+
+engine = sqlalchemy.create_engine("sqlite://")
+watch = poolscope.watch(engine, name="orders", leak_after=5.0)
+print(watch.snapshot().in_use, watch.holders()[0].site, poolscope.findings()[0].rule)
+poolscope.watch(engine.pool)
+poolscope.watch(create_async_engine("sqlite+aiosqlite://"))
+poolscope.watch(asyncpg.create_pool())
+
+
+async def serve() -> None:
+    async with aiohttp.ClientSession(trace_configs=[poolscope.trace_config("up")]) as session:
+        poolscope.watch(session)
+    poolscope.watch(aiohttp.TCPConnector())
+"""
+
+MISTAKES = (
+    "poolscope.wach(engine)",
+    "poolscope.watch(5)",
+    'poolscope.watch("orders")',
+    "poolscope.watch(engine, nmae='orders')",
+    "poolscope.watch(engine, leak_after='5')",
+    "watch.snapshots()",
+    "watch.snapshot().in_ues",
+    "watch.ledgers",
+    "watch.holders()[0].sight",
+    "poolscope.holders.Who",
+    "poolscope.sqlalchemy",
+    "poolscope.findings().rule",
+    "poolscope.trace_config(nmae='up')",
+)
+
+
+def errors_in(program: str, folder: Path) -> list[int]:
+    """Return the lines in which mypy finds errors."""
+    path = folder / "program.py"
+    path.write_text(program)
+    output, problems, _ = api.run(
+        ["--strict", "--no-incremental", "--ignore-missing-imports", str(path)]
+    )
+    assert "" == problems
+    return [int(line) for line in re.findall(r"program\.py:(\d+): error", output)]
+
+
+def test_a_program_without_mistakes_has_none(tmp_path: Path) -> None:
+    assert [] == errors_in(PROGRAM, tmp_path)
+
+
+def test_each_mistake_is_noticed(tmp_path: Path) -> None:
+    first = PROGRAM.count("\n") + 1
+    lines = errors_in(PROGRAM + "\n".join(MISTAKES) + "\n", tmp_path)
+    assert [*range(first, first + len(MISTAKES))] == sorted(set(lines))
