@@ -30,7 +30,7 @@ function describe(span, inUse, waiting) {
   const waited = Math.max(0, ...waiting);
   const used = `last ${minutes} min: at most ${round(Math.max(0, ...inUse))} in use`;
   const queued = waited ? `, ${round(waited)} waiting` : "";
-  return `${used}${queued} (averages over about 5 s)`;
+  return `${used}${queued} (5 s averages)`;
 }
 
 function round(value) {
