@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# How many processes run tests at once, each of them whole files.
+export WORKERS ?= 2
 
 .PHONY: help demo test check format generate oldest matrix soak mutate test-alerts-mutants bench clean
 
@@ -23,6 +25,7 @@ help:
 	@echo "make clean     remove .venv and what tools have left"
 	@echo
 	@echo "DEMO='--seconds 20' make demo and TESTS='tests/ledger -x' make test pass options."
+	@echo "WORKERS=0 make test runs the tests in one process, in which a debugger works."
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -39,7 +42,7 @@ demo: $(READY)
 
 test: $(READY)
 	scripts/install-tools.sh
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -54,4 +55,6 @@ def tests(session: nox.Session, versions: str) -> None:
     # Libraries warn of what newer Pythons deprecate; only the newest ones can do without.
     ignored = ("-W", "ignore::DeprecationWarning") if chosen else ()
     left_out = [f"--ignore={path}" for path in NEWEST_ONLY] if chosen else []
-    session.run("python", "-m", "pytest", *ignored, *left_out, *session.posargs)
+    # As in the Makefile: several processes, each of which runs whole files.
+    parallel = ("-n", os.environ.get("WORKERS", "2"), "--dist", "loadfile")
+    session.run("python", "-m", "pytest", *parallel, *ignored, *left_out, *session.posargs)

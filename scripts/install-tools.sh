@@ -1,7 +1,8 @@
 #!/bin/sh
 # Install what the tests need besides Python, from Debian, if it is missing and we may: prometheus
 # with promtool, Alertmanager with amtool, chromium for the live page and for dashboards, which also
-# need node with npm, pgbouncer, and docker-compose, which checks its file.
+# need node with npm, pgbouncer, docker-compose, which checks its file, jq for what runbooks ask,
+# openssl for certificates, and unshare for processes of other containers.
 set -eu
 
 missing=
@@ -10,6 +11,9 @@ command -v chromium >/dev/null || missing="$missing chromium"
 command -v npm >/dev/null || missing="$missing nodejs npm"
 command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
 command -v docker-compose >/dev/null || missing="$missing docker-compose"
+command -v jq >/dev/null || missing="$missing jq"
+command -v openssl >/dev/null || missing="$missing openssl"
+command -v unshare >/dev/null || missing="$missing util-linux"
 [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
 [ -n "$missing" ] || exit 0
 

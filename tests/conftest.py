@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +16,17 @@ import sqlalchemy
 from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support import environment
+from support.tools import required
 from support.web import Server
 from support.workers import Worker
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
+
+
+def pytest_configure() -> None:
+    environment.leave_out()
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +69,13 @@ def collect() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The path of promtool. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("promtool")
-    if found is None:
-        missing = "promtool is missing; on Debian: apt-get install prometheus"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    return required("promtool", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def openssl_program() -> str:
+    """The path of openssl, as above."""
+    return required("openssl", "openssl")
 
 
 @pytest.fixture

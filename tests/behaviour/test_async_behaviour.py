@@ -17,6 +17,8 @@ import pytest
 from aiohttp import web
 
 from poolscope.watching.watches import Watches
+from support.ports import closed_port
+from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
@@ -96,7 +98,7 @@ async def last_in_first_out(program: Program) -> None:
 
 async def timeouts(program: Program) -> None:
     pool = await program.pool(max_size=1)
-    connection = await program.attempt(pool.acquire(timeout=5))
+    connection = await program.attempt(pool.acquire(timeout=PATIENCE))
     for timeout in (0.01, 0, -1):
         await program.attempt(pool.acquire(timeout=timeout))
     await pool.release(connection)
@@ -287,7 +289,7 @@ async def limits_of_time(program: Program) -> None:
 
 async def refused(program: Program) -> None:
     async with session(program) as client:
-        await program.attempt(client.get("http://127.0.0.1:1/"))
+        await program.attempt(client.get(f"http://127.0.0.1:{closed_port()}/"))
         await program.attempt(client.get("http://host.invalid/"))
         await program.attempt(client.get("not a url"))
 

@@ -18,11 +18,9 @@ from contract.pools import AsyncEngine, AsyncpgPool, PoolUnderTest, Session
 from poolscope import Watch
 from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.watching.watches import Watches
+from support.waiting import PATIENCE
 
 POOLS: Final = (AsyncEngine, AsyncpgPool, Session)
-
-PATIENCE: Final = 20.0
-"""Seconds that one thread waits for the others."""
 
 every_pool = pytest.mark.parametrize("cls", POOLS, ids=lambda cls: cls.__name__)
 
@@ -149,7 +147,7 @@ def test_a_fork_with_a_live_pool(cls: type[PoolUnderTest], postgres: EmbeddedPos
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (0, "") == (done.returncode, done.stderr)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from drawing import install
 from support.browsers import Tab, opened_tab
 
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds for all queries, and for the picture to be still."""
 
 # Nothing comes from elsewhere; what is refused is in the console, and so in the report. A library

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -32,17 +33,16 @@ def _made(name: str, of: Iterable[Path], make: Callable[[Path], None]) -> Path:
     for path in of:
         digest.update(path.read_bytes())
     folder = cache / f"{name}-{digest.hexdigest()[:12]}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as temporary:
-            new = Path(temporary) / name
-            new.mkdir()
-            make(new)
-            try:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock:
+        # Others that need the same at the same time wait for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as temporary:
+                new = Path(temporary) / name
+                new.mkdir()
+                make(new)
                 new.rename(folder)  # at the end, so that no folder is half done
-            except OSError:  # another run was faster
-                if not folder.exists():
-                    raise
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from poolscope.exporter import auth
 from poolscope.exporter.auth import BasicAuth, BusyError
-from support.waiting import eventually
+from support.waiting import PATIENCE, eventually
 
 
 def hashed(password: str | bytes) -> str:
@@ -42,7 +42,7 @@ class Checks:
         self.most_running = max(self.most_running, self.running)
         self.passwords.append(password)
         self.hashes.append(against)
-        self.open.wait(20)
+        self.open.wait(PATIENCE)
         matches = self._checkpw(password, against)
         self.running -= 1
         return matches

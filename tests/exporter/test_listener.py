@@ -211,16 +211,18 @@ class TestReload:
         context = trusting(certificates)
 
         async def ask() -> list[tuple[int, str]]:
-            return [await get(served, context, user="ann:secret") for _ in range(20)]
+            answers: list[tuple[int, str]] = []
+            while turn < 3 or len(answers) < 20:
+                answers.append(await get(served, context, user="ann:secret"))
+            return answers
 
-        asking = asyncio.gather(*(ask() for _ in range(10)))
         turn = 0
+        asking = asyncio.gather(*(ask() for _ in range(10)))
         while not asking.done():
             name = ("renewed", "server")[turn % 2]
             await served.write(tls(name) + users(ann="secret", bob=f"{turn}"))
             turn += 1
-        assert [[(200, "here")] * 20] * 10 == await asking
-        assert turn > 2
+        assert {(200, "here")} == {answer for answers in await asking for answer in answers}
 
     async def test_a_request_in_progress_is_answered(
         self, serve: Serve, certificates: Path

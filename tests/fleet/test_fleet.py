@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from poolscope.fleet.fleet import Fleet, FleetView, utilization
 from poolscope.fleet.folder import FolderError
 from poolscope.fleet.totals import TOTALS, Totals
 from poolscope.readings.reading import Reading
+from support.tools import required
+from support.waiting import PATIENCE
 from support.workers import WORKER
 
 
@@ -186,14 +187,16 @@ def test_after_a_fork_there_are_two_processes(fleet: Fleet, workers: Any) -> Non
 OTHER_NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 
-def can_unshare() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    tried = subprocess.run([*OTHER_NAMESPACES, "true"], capture_output=True, check=False)
-    return tried.returncode == 0
+@pytest.fixture
+def unshare() -> None:
+    """Go on only where namespaces can be made; a kernel that forbids it is no tool that misses."""
+    required(OTHER_NAMESPACES[0], "util-linux")
+    tried = subprocess.run([*OTHER_NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"namespaces cannot be made here: {tried.stderr.strip()}")
 
 
-@pytest.mark.skipif(not can_unshare(), reason="namespaces cannot be made here")
+@pytest.mark.usefixtures("unshare")
 def test_processes_of_other_containers_live_and_die(fleet: Fleet, workers: Any) -> None:
     inside, other = workers(within=OTHER_NAMESPACES), workers(within=OTHER_NAMESPACES)
     # Each is the first process of its namespace.
@@ -235,7 +238,7 @@ def test_multiprocessing(fleet: Fleet, folder: Path, tmp_path: Path, method: str
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(WORKER.parent), method]
     environment = {**os.environ, "POOLSCOPE_DIR": str(folder)}
-    subprocess.run(command, env=environment, check=True, timeout=60)
+    subprocess.run(command, env=environment, check=True, timeout=PATIENCE)
     view = fleet.scan()
     assert {"jobs": (0, 0, 60, 0, 3)} == numbers(view)
     assert (3, 0, []) == (view.gone, view.bad, list(folder.glob("*.pool")))

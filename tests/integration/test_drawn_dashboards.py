@@ -12,6 +12,7 @@ import pytest
 from mixin.dashboards.gates.fixtures import prometheus, prometheus_program
 from mixin.dashboards.gates.walking import Json, outer_panels, variables
 from support.drawing import Draw, draw
+from support.ports import closed_port
 from support.prometheus import PrometheusServer
 
 __all__ = ["draw", "prometheus", "prometheus_program"]
@@ -85,9 +86,10 @@ def test_a_panel_that_has_data_and_is_not_drawn(
 
 
 def test_without_a_server_nothing_is_drawn(draw: Draw) -> None:
-    drawn = draw("no-server", dashboard({"Full": "vector(1)"}), "http://127.0.0.1:1")
+    nowhere = f"127.0.0.1:{closed_port()}"
+    drawn = draw("no-server", dashboard({"Full": "vector(1)"}), f"http://{nowhere}")
     assert (2, False) == (drawn.status, drawn.picture.exists())
-    assert "Cannot connect to host 127.0.0.1:1" in drawn.said[0]
+    assert f"Cannot connect to host {nowhere}" in drawn.said[0]
 
 
 def _told(drawn: Any) -> tuple[int, list[str]]:

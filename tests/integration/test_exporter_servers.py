@@ -16,14 +16,16 @@ from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
 from support.browsers import opened_tab
 from support.exporters import ExporterProcess
+from support.ports import closed_port
 from support.waiting import eventually
 
-NOWHERE = "postgresql://exporter:secret@127.0.0.1:1/postgres"
+NOWHERE = f"127.0.0.1:{closed_port()}"
 
 
 @pytest.fixture
 def exporter(folder: Path, postgres: Any) -> Iterator[ExporterProcess]:
-    exporter = ExporterProcess(folder, "--postgres", postgres.dsn, "--postgres", NOWHERE)
+    nowhere = f"postgresql://exporter:secret@{NOWHERE}/postgres"
+    exporter = ExporterProcess(folder, "--postgres", postgres.dsn, "--postgres", nowhere)
     yield exporter
     exporter.kill()
 
@@ -63,7 +65,7 @@ async def test_the_server_sees_what_the_pool_has(
     servers = {"connpool_server_up": 1.0, "connpool_server_limit": 100.0}
     for family, value in servers.items():
         assert value == samples[family, frozenset({("server", name)})]
-    assert 0.0 == samples["connpool_server_up", frozenset({("server", "127.0.0.1:1")})]
+    assert 0.0 == samples["connpool_server_up", frozenset({("server", NOWHERE)})]
     rule = {"rule": "overcommitted", "severity": "warning"}
     labels = {"pool": "orders", "kind": "sqlalchemy", **rule}
     assert 1.0 == samples["connpool_finding", frozenset(labels.items())]
@@ -96,6 +98,6 @@ async def test_the_page_shows_both(exporter: Any, orders: sqlalchemy.Engine, nam
 
 
 def test_no_secret_is_in_the_log(exporter: Any) -> None:
-    assert "127.0.0.1:1" == exporter.told_of("server-down")["server"]
+    assert NOWHERE == exporter.told_of("server-down")["server"]
     exporter.stop()
     assert "secret" not in json.dumps(exporter.log)

@@ -12,7 +12,7 @@ from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
 from poolscope.exporter.probes import ProbeError, Probes, describe_error
 from poolscope.readings.database_servers import BouncerPool
-from support.bouncers import free_port
+from support.ports import closed_port
 from support.probing import (
     asked,
     bouncers,
@@ -160,7 +160,7 @@ class TestAServerThatNeverAnswers:
 
     @pytest.mark.parametrize("make", [PostgresProbe, PgBouncerProbe])
     async def test_may_not_be_there_at_all(self, make: Any, probes: Any) -> None:
-        probe = probes(make, f"postgresql://me:hunter2@localhost:{free_port()}/x")
+        probe = probes(make, f"postgresql://me:hunter2@localhost:{closed_port()}/x")
         with pytest.raises((OSError, ProbeError)) as refused:
             await probe.ask()
         why = describe_error(refused.value)

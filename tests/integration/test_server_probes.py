@@ -29,7 +29,7 @@ from support.probing import (
     states,
     until_refused,
 )
-from support.waiting import eventually
+from support.waiting import PATIENCE, eventually
 
 __all__ = [
     "asked",
@@ -199,7 +199,7 @@ class TestPostgresThatFails:
         from poolscope.demo.postgres import embedded_postgres
 
         with embedded_postgres() as doomed:
-            probes = Probes([PostgresProbe(doomed.dsn)], interval=0.0)
+            probes = Probes([PostgresProbe(doomed.dsn)], interval=0.0, timeout=PATIENCE)
             probes.start()
             await eventually(True, lambda: probes.readings()[0].up)
             assert () == probes.readings()[0].connections

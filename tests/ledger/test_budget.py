@@ -8,10 +8,12 @@ They are those of one version of Python, as each has bytecodes of its own.
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +28,7 @@ import poolscope
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.watching.watches import Watches
+from support.waiting import PATIENCE
 from support.web import Server
 
 if TYPE_CHECKING:
@@ -60,30 +63,37 @@ def watches() -> Watches:
     return watches_of(None)
 
 
+@contextmanager
+def counting() -> Iterator[Counter]:
+    """Count meanwhile, undisturbed by what is done when the garbage of other tests is collected."""
+    gc.collect()
+    gc.freeze()
+    counter = Counter(OURS)
+    before = sys.gettrace()
+    sys.settrace(counter)
+    try:
+        yield counter
+    finally:
+        sys.settrace(before)
+        gc.unfreeze()
+
+
 def counted(cycle: Cycle) -> float:
     """Return how many of our bytecodes each cycle executes."""
     for _ in range(CYCLES):
         cycle()
-    counter = Counter(OURS)
-    sys.settrace(counter)
-    try:
+    with counting() as counter:
         for _ in range(CYCLES):
             cycle()
-    finally:
-        sys.settrace(None)
     return counter.count / CYCLES
 
 
 async def counted_async(cycle: AsyncCycle) -> float:
     for _ in range(CYCLES):
         await cycle()
-    counter = Counter(OURS)
-    sys.settrace(counter)
-    try:
+    with counting() as counter:
         for _ in range(CYCLES):
             await cycle()
-    finally:
-        sys.settrace(None)
     return counter.count / CYCLES
 
 
@@ -133,7 +143,7 @@ async def test_asyncpg(postgres: EmbeddedPostgres, watches: Watches) -> None:
     async with asyncpg.create_pool(postgres.dsn, min_size=2, max_size=2) as pool:
 
         async def cycle() -> None:
-            async with pool.acquire(timeout=10.0):
+            async with pool.acquire(timeout=PATIENCE):
                 pass
 
         watches.watch(pool, registry=None)

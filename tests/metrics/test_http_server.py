@@ -271,7 +271,7 @@ async def test_a_collector_that_fails_leaves_no_half_of_an_answer(
     registry.register(waiting)
     with pytest.raises(AttributeError):
         await get(poolscope.make_asgi_app(registry))
-    assert 500 == (await asyncio.to_thread(httpx.get, address)).status_code
+    assert 500 == (await asyncio.to_thread(httpx.get, address, timeout=PATIENCE)).status_code
     assert "AttributeError" in capfd.readouterr().err
 
 

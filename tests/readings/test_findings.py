@@ -30,6 +30,8 @@ from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.ports import closed_port
+from support.waiting import PATIENCE
 from support.web import Server
 
 if TYPE_CHECKING:
@@ -249,7 +251,7 @@ class TestWhatPoolsDo:
                 pass
 
         async def careful() -> None:
-            async with pool.acquire(timeout=5):
+            async with pool.acquire(timeout=PATIENCE):
                 pass
 
         await careful()
@@ -263,10 +265,10 @@ class TestWhatPoolsDo:
         watch = watches.watch(pool, registry=None)
 
         async def lose() -> None:
-            await pool.acquire(timeout=5)
+            await pool.acquire(timeout=PATIENCE)
 
         async def nest() -> None:
-            async with pool.acquire(timeout=5):
+            async with pool.acquire(timeout=PATIENCE):
                 with pytest.raises(TimeoutError):
                     await pool.acquire(timeout=0.01)
 
@@ -344,10 +346,11 @@ class TestWhatPoolsDo:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await session.get(url, **options)
 
-        await ask("http://127.0.0.1:9/", ssl=False)
-        await ask("https://127.0.0.1:9/")
+        nowhere = f"127.0.0.1:{closed_port()}"
+        await ask(f"http://{nowhere}/", ssl=False)
+        await ask(f"https://{nowhere}/")
         assert [] == sites(watch, "tls-not-verified")
-        await ask("https://127.0.0.1:9/", ssl=False)
+        await ask(f"https://{nowhere}/", ssl=False)
         assert ["ask"] == sites(watch, "tls-not-verified")
 
     def test_sizes(self, engines: Any, watches: Watches, clock: FakeClock) -> None:

@@ -27,7 +27,7 @@ from poolscope.readings.limits import Limits
 from poolscope.readings.sites import SharedSites, SiteReading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
-from support.waiting import eventually
+from support.waiting import PATIENCE, eventually
 from support.web import Server
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class TestWhoAsks:
             await pool.fetchval("SELECT pg_sleep(60)")
 
         async def acquire() -> list[str]:
-            async with pool.acquire(timeout=20):
+            async with pool.acquire(timeout=PATIENCE):
                 return sites(watch)
 
         async with asyncpg.create_pool(postgres.dsn, min_size=1, max_size=1) as pool:

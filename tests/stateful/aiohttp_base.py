@@ -28,9 +28,7 @@ from stateful.aiohttp_server import (
     options,
 )
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
-
-PATIENCE: Final = 20.0
-"""Seconds after which nothing is expected to happen any more."""
+from support.waiting import PATIENCE
 
 STILL: Final = 3
 """Turns of the loop in which nothing happens, before everything is at rest: a transport that is

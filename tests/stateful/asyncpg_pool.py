@@ -32,12 +32,11 @@ from hypothesis.stateful import initialize
 
 from poolscope.readings.reading import Reading
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
+from support.ports import closed_port
+from support.waiting import PATIENCE
 
 # It warns of each connection that it fails to re-open, which is what is done to it here.
 logging.getLogger("asyncpg").addHandler(logging.NullHandler())
-
-PATIENCE: Final = 20.0
-"""Seconds after which something is not expected to happen any more."""
 
 TURNS: Final = 5
 """Turns of the loop without any work, after which everything that was scheduled has run."""
@@ -60,7 +59,7 @@ PARAMETERS: Final = frozenset(inspect.signature(asyncpg.create_pool).parameters)
 CALLBACKS: Final = PARAMETERS & {"connect", "init", "setup", "reset"}
 
 COUNT: Final = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = %s"
-UNKNOWN_BORROWER: Final = "postgres://u@127.0.0.1:1/d"
+NOBODY: Final = f"postgres://u@127.0.0.1:{closed_port()}/d"
 OUTCOMES: Final = ("acquired", "timed_out", "cancelled", "failed")
 
 _names: Final = (f"machine-{os.getpid()}-{number}" for number in itertools.count(1))
@@ -256,7 +255,7 @@ class PoolOfAsyncpg(PoolMachine):
     def _accept(self, accepts: bool) -> None:
         """Let the server accept new connections from now on, or refuse them."""
         self.pool.set_connect_args(
-            self.postgres.dsn if accepts else UNKNOWN_BORROWER,
+            self.postgres.dsn if accepts else NOBODY,
             server_settings={"application_name": self.name},
         )
 

@@ -6,11 +6,11 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from support.ports import ReservedPort
 from support.waiting import eventually
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -44,7 +44,8 @@ class Bouncer:
     """
 
     def __init__(self, folder: Path, server: Path, auth_type: str, **options: object) -> None:
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         users, self.ini = folder / "users", folder / "pgbouncer.ini"
         users.write_text(USERS)
         if os.geteuid() == 0:
@@ -85,9 +86,15 @@ class Bouncer:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
+        """Kill it; it can be started again on the same port."""
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()
+
+    def end(self) -> None:
+        """Kill it unless it has ended, and give its port back."""
+        self.kill()
+        self._reserved.give_back()
 
 
 class Relay:
@@ -100,7 +107,7 @@ class Relay:
     def __init__(self, server: Path | None = None) -> None:
         self.server = server
         self.silent = server is None
-        self.accepted = self.swallowed = 0
+        self.accepted = self.swallowed = self.serving = 0
         self.clients: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
@@ -109,8 +116,9 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.serving += 1
         self.clients.add(writer)
-        upstream = None
+        upstream = back = None
         try:
             if self.server:
                 answers, upstream = await asyncio.open_unix_connection(self.server)
@@ -121,8 +129,9 @@ class Relay:
             for side in (upstream, writer):
                 if side is not None:
                     side.close()
-            if upstream is not None:
+            if back is not None:
                 await back
+            self.serving -= 1
 
     async def _pump(self, reader: Any, writer: Any) -> None:
         try:
@@ -141,11 +150,4 @@ class Relay:
     async def stop(self) -> None:
         self.listening.close()
         self.hang_up()
-        await eventually(0, lambda: len(self.clients))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
+        await eventually(0, lambda: self.serving)

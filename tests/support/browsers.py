@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
+
+from support.waiting import PATIENCE
+
+# For all that is expected of a page, which may ask a server every few seconds.
+expect.set_options(timeout=PATIENCE * 1000)
 
 PICTURES = Path(__file__).parents[2] / "test-pictures"
 
@@ -58,8 +63,11 @@ async def opened_tab(url: str, **options: Any) -> AsyncIterator[Tab]:
     path = chromium()
     async with async_playwright() as playwright:
         # Its own sandbox does not work for root, nor in most containers.
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"], timeout=PATIENCE * 1000
+        )
         context = await browser.new_context(**options)
+        context.set_default_timeout(PATIENCE * 1000)
         tab = Tab(await context.new_page())
         await tab.page.goto(url)
         yield tab

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
+needs_openssl = pytest.mark.usefixtures("openssl_program")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from drawing import install
 from support.browsers import PICTURES, chromium
 
 COMMAND = Path(install.__file__).with_name("draw.py")
-PATIENCE = 150.0
+PATIENCE = 240.0
 """Seconds; the command itself gives up earlier."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from support.waiting import PATIENCE
+
 
 class ExporterProcess:
     """An exporter on a free port of the loopback interface."""
@@ -40,7 +42,7 @@ class ExporterProcess:
         """Return status, headers and body."""
         request = urllib.request.Request(f"{self.url}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -58,7 +60,7 @@ class ExporterProcess:
     def stop(self) -> int:
         """Stop it with SIGTERM, and return its exit code."""
         self.process.terminate()
-        _, rest = self.process.communicate(timeout=20)
+        _, rest = self.process.communicate(timeout=PATIENCE)
         self.log += [json.loads(line) for line in rest.splitlines()]
         code: int = self.process.returncode
         return code

@@ -73,7 +73,7 @@ def live_demo(
     """
     with ExitStack() as stack:
         bouncer = Bouncer(folder, postgres.socket_dir, "trust")
-        stack.callback(bouncer.kill)
+        stack.callback(bouncer.end)
         # A PgBouncer has a pool only after a client has used it.
         client = psycopg.connect(bouncer.dsn("postgres"), autocommit=True)
         stack.callback(client.close)

@@ -122,7 +122,7 @@ def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
 
     yield run
     for bouncer in made:
-        bouncer.kill()
+        bouncer.end()
 
 
 @pytest.fixture

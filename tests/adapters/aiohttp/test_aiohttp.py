@@ -19,6 +19,7 @@ from poolscope import Watch
 from poolscope.readings.hosts import HostReading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.ports import closed_port
 from support.waiting import eventually
 
 
@@ -206,7 +207,7 @@ class TestFailures:
         session = sessions()
         watch = watches.watch(session, registry=None)
         with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get("http://127.0.0.1:1/")
+            await session.get(f"http://127.0.0.1:{closed_port()}/")
         snapshot = watch.snapshot()
         assert (0, 1, 1, 0) == (
             snapshot.acquired, snapshot.failed, snapshot.open_failed, snapshot.opening,

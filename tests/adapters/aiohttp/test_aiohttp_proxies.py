@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -19,10 +18,10 @@ from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import count_of
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.certificates import needs_openssl
+from support.ports import closed_port
 from support.waiting import eventually
 from support.web import Server, ends, kept, opened, state
-
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +258,7 @@ class TestProxies:
         session = sessions()
         watch = watches.watch(session, registry=None)
         with pytest.raises(aiohttp.ClientProxyConnectionError):
-            await session.get(f"{server.url}/now/x", proxy="http://127.0.0.1:1")
+            await session.get(f"{server.url}/now/x", proxy=f"http://127.0.0.1:{closed_port()}")
         assert (0, 1, 0) == opened(watch)
         assert (0, 0, 0, 1) == ends(watch)
 

@@ -12,6 +12,7 @@ import pytest
 from poolscope import Watch
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.ports import closed_port
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class TestOpening:
         assert (3, 0, 0) == (snapshot.opened, snapshot.acquired, snapshot.in_use_peak)
 
     async def test_a_pool_that_cannot_open_has_failed_to(self, watches: Watches) -> None:
-        pool = asyncpg.create_pool("postgres://u@127.0.0.1:1/d", min_size=1, max_size=2)
+        pool = asyncpg.create_pool(
+            f"postgres://u@127.0.0.1:{closed_port()}/d", min_size=1, max_size=2
+        )
         watch = watches.watch(pool, registry=None)
         with pytest.raises(OSError, match="Connect call failed"):
             await pool

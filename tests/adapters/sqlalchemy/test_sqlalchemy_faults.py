@@ -324,7 +324,7 @@ def test_nothing_is_logged_while_others_wait_for_the_queue(
 
     caplog.set_level("INFO")
     caplog.handler.addFilter(note)
-    request.addfinalizer(lambda: caplog.handler.removeFilter(note))
+    request.addfinalizer(lambda: caplog.handler.removeFilter(note))  # later tests have it, too
     with engine.connect():
         if already:
             clock.advance(61.0)
@@ -380,7 +380,7 @@ def test_after_a_fork_parent_and_child_have_numbers_of_their_own(
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     child, parent = map(ast.literal_eval, run.stdout.splitlines())
     #        in use, idle, opened, closed, acquired, instances

@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import textwrap
 from collections import defaultdict
@@ -31,6 +30,7 @@ from poolscope.readings.database_servers import (
     ServerConnections,
     ServerReading,
 )
+from support.tools import required
 from support.workers import Worker
 
 ROOT: Final = Path(__file__).parents[3]
@@ -232,10 +232,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def jq() -> Callable[[str, Any], str]:
-    """Runs a program of jq on a document, if there is jq; returns what it says."""
-    found = shutil.which("jq")
-    if found is None:
-        pytest.skip("jq is missing; on Debian: apt-get install jq")
+    """Runs a program of jq on a document; returns what it says. Skipped without, but not in CI."""
+    found = required("jq", "jq")
 
     def run(program: str, document: Any) -> str:
         done = subprocess.run(

@@ -1,0 +1,23 @@
+"""Variables of whoever runs the tests, which are not to change what they find."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+OURS: Final = frozenset(
+    f"POOLSCOPE_{name}"
+    for name in ("APPLICATION_NAME", "DEMO_POSTGRES", "DIR", "PGBOUNCER", "POSTGRES")
+)
+TERMINAL: Final = frozenset({"COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE"})
+NO_PROXY: Final = ("no_proxy", "NO_PROXY")
+
+
+def leave_out() -> None:
+    """Take them out of the environment; servers of the tests are not reached through a proxy."""
+    for name in list(os.environ):
+        if name in OURS | TERMINAL or name.startswith("PG"):  # libpq's
+            del os.environ[name]
+    for name in NO_PROXY:
+        others = os.environ.get(name)
+        os.environ[name] = ",".join([*([others] if others else []), "127.0.0.1", "localhost"])
