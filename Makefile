@@ -5,10 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NEWEST := .venv-newest
+NEWEST_READY := $(NEWEST)/.ready
 # How many processes run tests at once, each of them whole files.
 export WORKERS ?= 2
 
-.PHONY: help demo test check format generate oldest matrix soak mutate test-alerts-mutants bench clean
+# What depends on the version of Python.
+CORE_TESTS := tests/ledger tests/fleet tests/callsites tests/watching tests/readings tests/adapters tests/contract tests/behaviour tests/stateful
+
+.PHONY: help demo test check format generate oldest matrix newest-python pythons soak mutate test-alerts-mutants bench clean
 
 help:
 	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
@@ -21,6 +26,8 @@ help:
 	@echo "make bench     what it costs, beside what else there is (BENCH='--quick sqlalchemy')"
 	@echo "make oldest    the tests with the oldest supported libraries"
 	@echo "make matrix    the tests with every supported minor release of the libraries"
+	@echo "make newest-python  the core suites with the newest Python that can be had"
+	@echo "make pythons   the core suites with each Python that is found, from 3.11 on"
 	@echo "make generate  write the files that are made from the catalogue: docs, dashboards, alerts"
 	@echo "make clean     remove .venv and what tools have left"
 	@echo
@@ -74,10 +81,26 @@ oldest: $(READY)
 matrix: $(READY)
 	$(BIN)/nox --session tests -- $(TESTS)
 
+$(NEWEST_READY): pyproject.toml constraints.txt scripts/newest-python.sh
+	python=$$(PYTHON='$(PYTHON)' scripts/newest-python.sh) && "$$python" -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		pip hatchling editables
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation --editable . --group dev
+	@touch $@
+
+newest-python: $(NEWEST_READY)
+	$(NEWEST)/bin/python --version
+	$(NEWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(or $(TESTS),$(CORE_TESTS))
+
+pythons: $(READY)
+	PATH="$$(scripts/newest-python.sh --folders)$$PATH" $(BIN)/nox --session pythons \
+		--no-error-on-missing-interpreters -- $(or $(TESTS),$(CORE_TESTS))
+
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
 	$(BIN)/poolscope dashboards --out dashboards
 	$(BIN)/poolscope alerts --out alerts
 
 clean:
-	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) $(NEWEST) .python .nox .mypy_cache .pytest_cache .ruff_cache dist

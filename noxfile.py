@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nox
 
+nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
@@ -58,3 +59,13 @@ def tests(session: nox.Session, versions: str) -> None:
     # As in the Makefile: several processes, each of which runs whole files.
     parallel = ("-n", os.environ.get("WORKERS", "2"), "--dist", "loadfile")
     session.run("python", "-m", "pytest", *parallel, *ignored, *left_out, *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """Run the tests that it is given with each Python that is found; `make pythons` gives them."""
+    quiet = ("--quiet", "--disable-pip-version-check", "-c", "constraints.txt")
+    session.install(*quiet, "pip", "hatchling", "editables")
+    session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")
+    parallel = ("-n", os.environ.get("WORKERS", "2"), "--dist", "loadfile")
+    session.run("python", "-m", "pytest", *parallel, *session.posargs)

@@ -23,6 +23,8 @@ class Counter:
     def __init__(self, within: str = "") -> None:
         self.count = 0
         self._within = within
+        # Python 3.12 tells of bytecodes only if some frame has asked for them before `settrace`.
+        sys._getframe().f_trace_opcodes = True
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         if self._within not in frame.f_code.co_filename:

@@ -94,6 +94,23 @@ def engines(postgres: EmbeddedPostgres) -> Iterator[Any]:
 
 
 @pytest.fixture
+def sqlite() -> Iterator[Callable[..., sqlalchemy.Engine]]:
+    """Makes engines without a server, and disposes of them."""
+    made = []
+
+    def make(**options: Any) -> sqlalchemy.Engine:
+        # Also connections that another thread has opened have to be closed here.
+        shared = {"connect_args": {"check_same_thread": False}}
+        options = {"poolclass": sqlalchemy.QueuePool, **shared, **options}
+        made.append(sqlalchemy.create_engine("sqlite://", **options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.dispose()
+
+
+@pytest.fixture
 async def pools(postgres: EmbeddedPostgres) -> AsyncIterator[Any]:
     """Makes asyncpg pools on the real server, and terminates them."""
     made = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+
 import pytest
 import sqlalchemy
 
@@ -10,8 +13,8 @@ from poolscope.watching.watches import Watches
 
 
 @pytest.fixture
-def engine() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+def engine(sqlite: Callable[[], sqlalchemy.Engine]) -> sqlalchemy.Engine:
+    return sqlite()
 
 
 def test_time_is_the_tests_own(engine: sqlalchemy.Engine) -> None:
@@ -42,6 +45,32 @@ def test_a_connection_that_is_out_is_named(engine: sqlalchemy.Engine) -> None:
     assert expected == str(error.value)
     assert str(hold.site).endswith(" in test_a_connection_that_is_out_is_named")
     assert_no_connections_out(watch)
+
+
+class TestWithNothingInUse:
+    def test_a_connection_that_is_being_opened_is_out(self) -> None:
+        said: list[str] = []
+
+        def creator() -> sqlite3.Connection:
+            with pytest.raises(AssertionError) as error:
+                assert_no_connections_out(watch)
+            said.append(str(error.value))
+            return sqlite3.connect(":memory:")
+
+        pool = sqlalchemy.QueuePool(creator)  # type: ignore[arg-type]  # as good as any of DBAPI
+        watch = Watches(FakeClock()).watch(pool, "orders", registry=None)
+        pool.connect().close()
+        expected = "  orders (sqlalchemy): 0 in use, 1 opening, 0 waiting"
+        assert [f"connections are still out:\n{expected}"] == said
+
+    def test_a_caller_who_waits_is_one_too_many(self, engine: sqlalchemy.Engine) -> None:
+        watch = Watches(FakeClock()).watch(engine, "orders", registry=None)
+        (ledger,) = watch._pool.ledgers
+        ledger.waiting("somebody", watch._pool.clock())
+        with pytest.raises(AssertionError) as error:
+            assert_no_connections_out(watch)
+        expected = "  orders (sqlalchemy): 0 in use, 0 opening, 1 waiting"
+        assert f"connections are still out:\n{expected}" == str(error.value)
 
 
 def test_without_arguments_it_is_about_the_whole_process(engine: sqlalchemy.Engine) -> None:

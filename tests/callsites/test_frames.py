@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import sqlalchemy
 
 from poolscope.callsites import frames as sites
 from poolscope.callsites.frames import here
@@ -240,10 +239,10 @@ class TestOddCode:
 
     @pytest.mark.makes_hooks_fail
     def test_at_the_end_of_the_stack_nothing_fails_that_would_not_without(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, sqlite: Any
     ) -> None:
         monkeypatch.setattr("poolscope.errors.internal_errors", ErrorLog())
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
+        engine = sqlite()
         watch = Watches().watch(engine, registry=None)
         engine.connect().close()
 

@@ -350,3 +350,13 @@ def test_the_history_ends_with_now() -> None:
     with console.capture() as capture:
         console.print(history.table())
     assert capture.get().split() == ["orders", ":#"]
+
+
+def test_the_history_has_room_for_so_many_refreshes_the_last_ones() -> None:
+    history = UtilizationHistory(Glyphs.for_encoding("ascii"), width=3)
+    for in_use in (6.0, 6.0, 0.0, 3.0, 60.0):
+        history.add([pool(in_use=in_use)])
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as capture:
+        console.print(history.table())
+    assert ["orders  :#"] == [line.rstrip() for line in capture.get().splitlines()]

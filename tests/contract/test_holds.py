@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from typing import Any
@@ -13,6 +14,7 @@ from contract.pools import PoolUnderTest
 from poolscope import Hold, Watch
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.waiting import eventually
 
 # Each asks for a connection in a method of its own.
 ASKS = {"SyncEngine": "SyncEngine._connect", "BarePool": "SyncEngine._connect"}
@@ -130,6 +132,28 @@ async def test_call_sites_can_be_off(
         for sample in family.samples
     ]
     await pool.release(held)
+
+
+async def test_with_call_sites_off_nothing_has_a_line(
+    pool: PoolUnderTest, watches: Watches, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = watches.watch(pool.target, "pool", call_sites=False, registry=None)
+    held = [await pool.acquire(), await pool.acquire()]
+    waiter = asyncio.create_task(pool.acquire())
+    await eventually(1, lambda: pool.state().waiting)
+    with pytest.raises(pool.timeout):
+        await pool.acquire_soon()
+    await pool.release(held.pop())
+    held.append(await waiter)
+    assert [None, None] == [hold.site for hold in watch.holders()]
+    found = watch.findings()
+    assert pool.nests == ("nested-acquire" in {finding.rule for finding in found})
+    assert {()} == {finding.sites for finding in found}
+    (record,) = [record for record in caplog.records if record.name == "poolscope"]
+    facts: Any = vars(record)["poolscope"]
+    assert [(None, 2)] == [(holder["site"], holder["count"]) for holder in facts["holders"]]
+    for connection in held:
+        await pool.release(connection)
 
 
 async def test_of_what_was_out_before_the_watch_nobody_knows_who_has_it(

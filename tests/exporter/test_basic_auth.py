@@ -9,6 +9,7 @@ from typing import Any
 
 import bcrypt
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from poolscope.exporter import auth
 from poolscope.exporter.auth import BasicAuth, BusyError
@@ -194,3 +195,14 @@ class TestConcurrentRequests:
         assert 900 == sum(isinstance(outcome, BusyError) for outcome in outcomes)
         assert 1 == checks.most_running
         assert await basic_auth.check_header(basic("bob", "other"))
+
+
+async def test_a_request_is_answered_with_503_when_too_many_are_queued(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("poolscope.exporter.auth.MAX_PENDING_CHECKS", 0)
+    request = make_mocked_request("GET", "/", headers={"Authorization": basic("ann", "secret")})
+    refusal = await BasicAuth({"ann": hashed("secret")}).check_request(request)
+    assert refusal is not None
+    expected = 503, "503: too many passwords are being checked; try again\n", "1"
+    assert expected == (refusal.status, refusal.text, refusal.headers["Retry-After"])

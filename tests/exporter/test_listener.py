@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from poolscope.exporter.listener import bind
+from poolscope.exporter.listener import Listener, bind
 from poolscope.exporter.web_config import WebConfigError
 from support.certificates import needs_openssl
 from support.listeners import Serve, certificates, get, made, name_of, serve, tls, trusting, users
@@ -271,3 +271,14 @@ class TestReload:
             assert (421, "421: the configuration has changed; open a new connection\n") == (
                 await get(served, context, session=session)
             )
+
+
+async def test_an_address_of_ipv6_is_in_brackets() -> None:
+    try:
+        bound = bind("::1", 0)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    port = bound.getsockname()[1]
+    listener = Listener(bound)
+    assert f"http://[::1]:{port}" == listener.url
+    await listener.close()

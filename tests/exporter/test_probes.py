@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poolscope.exporter.pgbouncer import parse_reading
-from poolscope.exporter.probes import ProbeError, Probes, describe_error
+from poolscope.exporter.postgres import BEGIN_READ_ONLY
+from poolscope.exporter.probes import (
+    PROBE_INTERVAL,
+    PROBE_TIMEOUT,
+    ProbeError,
+    Probes,
+    describe_error,
+)
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 from support.waiting import eventually
 
@@ -213,6 +221,13 @@ class TestLog:
         assert 2 == server.asked
         assert [f"db:5432 does not answer: {type(error).__name__}"] == caplog.messages
         assert "hunter2" not in caplog.text
+
+
+def test_the_statement_timeout_is_shorter_than_the_probe_s_and_that_than_the_interval() -> None:
+    _, _, given = BEGIN_READ_ONLY.partition("statement_timeout = ")
+    assert 0 < int(given.strip("'ms")) / 1000 < PROBE_TIMEOUT < PROBE_INTERVAL
+    page = Path(__file__).parents[2] / "docs" / "exporter.md"
+    assert f"is asked every {PROBE_INTERVAL:g} seconds" in " ".join(page.read_text().split())
 
 
 class TestClose:

@@ -144,9 +144,10 @@ class TestTheApi:
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "poolscope" == headers["Server"]
         assert (200, b"Healthy.\n") == exporter.get("/-/healthy")[::2]
-        exporter.get("/metrics")
-        assert (200, b"Ready.\n") == exporter.get("/-/ready")[::2]
         assert (404, b"404: Not Found\n") == exporter.get("/nothing")[::2]
+
+    async def test_it_is_ready_once_it_has_looked_though_nobody_asks(self, exporter: Any) -> None:
+        await eventually((200, b"Ready.\n"), lambda: exporter.get("/-/ready")[::2])
 
 
 CLOSE = b"Connection: close\r\n\r\n"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from poolscope.exporter.postgres import APPLICATION_NAME, BEGIN_READ_ONLY, PostgresProbe
+from poolscope.exporter.postgres import APPLICATION_NAME, PostgresProbe
 from poolscope.exporter.probes import ProbeError, Probes
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 from support.probing import (
@@ -51,6 +51,14 @@ SELECT extract(epoch FROM clock_timestamp() - state_change)::float8 FROM pg_stat
 WHERE pid = $1
 """
 
+SETTINGS = """
+SELECT 0 AS limit, 0 AS reserved, current_setting('statement_timeout') AS database,
+    current_setting('transaction_read_only') AS user,
+    current_setting('application_name') AS application,
+    'idle' AS state, 1 AS count, 0.0::float8 AS oldest_seconds
+"""
+"""What the connection of a probe has while it asks, in the shape of what it asks for."""
+
 
 class TestPostgres:
     async def test_connections_by_state(self, probe: Any, postgres: Any, connect: Any) -> None:
@@ -74,9 +82,11 @@ class TestPostgres:
     async def test_the_oldest_of_a_state(self, probe: Any, postgres: Any, connect: Any) -> None:
         old, new, other = [await connect(postgres.dsn) for _ in range(3)]
         await old.execute("BEGIN")
-        await new.execute("BEGIN")
         pid = old.get_server_pid()
+        # So old that the new one will not be so old when the probe asks.
+        await asked(lambda: other.fetchval(AGE, pid), lambda age: age > 0.5, True)
         least = await other.fetchval(AGE, pid)
+        await new.execute("BEGIN")
         reading = await probe.ask()
         most = await other.fetchval(AGE, pid)
         (found,) = [found for found in reading.connections if "idle_in_transaction" == found.state]
@@ -84,6 +94,16 @@ class TestPostgres:
         expected = ServerConnections("postgres", "postgres", "orders", found.state, 2, age)
         assert expected == found
         assert 0 < least <= age <= most
+
+    async def test_connections_are_in_the_order_of_their_names(
+        self, probe: Any, postgres: Any, connect: Any
+    ) -> None:
+        for name in ("d", "b", "e", "a", "c"):
+            await connect(postgres.dsn, name)
+        await (await connect(postgres.dsn, "b")).execute("BEGIN")
+        names = [(found.application, found.state) for found in (await probe.ask()).connections]
+        idle = [(name, "idle") for name in "abcde"]
+        assert sorted([*idle, ("b", "idle_in_transaction")]) == names
 
     async def test_the_limit(self, probe: Any, postgres: Any, connect: Any) -> None:
         other = await connect(postgres.dsn)
@@ -111,12 +131,11 @@ class TestPostgres:
         assert 0 == await probe._connection.fetchval(count)
 
     async def test_the_server_ends_a_question_that_takes_long(
-        self, postgres: Any, connect: Any
+        self, probe: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        other = await connect(postgres.dsn)
-        await other.execute(BEGIN_READ_ONLY)
-        names = "statement_timeout", "transaction_read_only"
-        assert ["2500ms", "on"] == [await other.fetchval(f"SHOW {name}") for name in names]
+        monkeypatch.setattr("poolscope.exporter.postgres.QUERY", SETTINGS)
+        expected = ServerConnections("2500ms", "on", APPLICATION_NAME, "idle", 1, 0.0)
+        assert (expected,) == (await probe.ask()).connections
 
     async def test_a_server_that_is_full(self, probe: Any, postgres: Any, connect: Any) -> None:
         await probe.ask()

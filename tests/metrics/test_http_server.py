@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,8 +42,8 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def engine() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool, pool_size=3)
+def engine(sqlite: Callable[..., sqlalchemy.Engine]) -> sqlalchemy.Engine:
+    return sqlite(pool_size=3)
 
 
 @pytest.fixture
@@ -160,12 +160,56 @@ def test_the_parts_are_what_prometheus_client_writes(
     assert ("gzip", str(len(body))) == (headers["Content-Encoding"], headers["Content-Length"])
 
 
-def test_no_part_is_of_the_whole_size(watches: Watches, registry: CollectorRegistry) -> None:
+@pytest.fixture
+def many(watches: Watches, registry: CollectorRegistry) -> list[Any]:
+    """The pools of a registry, many of them."""
     pools = [sqlalchemy.QueuePool(lambda: None) for _ in range(50)]  # type: ignore[arg-type]
     for number, pool in enumerate(pools):
         watches.watch(pool, f"pool-{number}", registry=registry)
+    return pools
+
+
+def test_no_part_is_of_the_whole_size(many: list[Any], registry: CollectorRegistry) -> None:
     sizes = [len(part) for part in rendered(registry, "", "", {}).parts]
     assert max(sizes) < sum(sizes) / 4
+
+
+def test_what_is_compressed_is_smaller(many: list[Any], registry: CollectorRegistry) -> None:
+    plain, compressed = (rendered(registry, "", accept, {}).parts for accept in ("", "gzip"))
+    assert sum(map(len, compressed)) < sum(map(len, plain)) / 10
+
+
+async def test_an_app_has_only_the_names_that_are_asked_for(
+    watch: Watch, registry: CollectorRegistry
+) -> None:
+    app = poolscope.make_asgi_app(registry)
+    _, body = await get(app, query=b"name[]=connpool_limit&name[]=connpool_waiting")
+    names = ["connpool_limit", "connpool_waiting"]
+    assert generate_latest(registry.restricted_registry(names)) == body
+    assert b"connpool_limit{" in body
+
+
+def test_the_server_writes_the_parts_one_by_one(
+    many: list[Any], registry: CollectorRegistry
+) -> None:
+    server, thread = poolscope.start_http_server(port=0, registry=registry)
+    app: Any = server.get_app()
+    started: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/metrics",
+        "QUERY_STRING": "name[]=connpool_limit&name[]=connpool_waiting",
+        "HTTP_ACCEPT": "application/openmetrics-text",
+        "HTTP_ACCEPT_ENCODING": "gzip",
+    }
+    parts = list(app(environ, lambda *given: started.append(given)))
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    query = {"name[]": ["connpool_limit", "connpool_waiting"]}
+    expected = rendered(registry, "application/openmetrics-text", "gzip", query)
+    assert ([("200 OK", expected.headers)], expected.parts) == (started, parts)
+    assert len(parts) > 1
 
 
 @pytest.mark.parametrize(
@@ -188,8 +232,8 @@ def test_what_is_no_scrape_is_answered_as_prometheus_client_does(
     assert answers[0] == answers[1]
 
 
-def test_the_default_registry_is_prometheus_clients_own(address: str) -> None:
-    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+def test_the_default_registry_is_prometheus_clients_own(address: str, sqlite: Any) -> None:
+    engine = sqlite()
     with poolscope.watch(engine, "default registry"):
         server, thread = poolscope.start_http_server(port=0)
         url = f"http://127.0.0.1:{server.server_port}/metrics"
@@ -213,7 +257,9 @@ class Waiting(Collector):
         return []
 
 
-async def get(app: Any, kind: str = "http", **headers: str) -> tuple[dict[str, str], bytes]:
+async def get(
+    app: Any, kind: str = "http", query: bytes = b"", **headers: str
+) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of the app's answer."""
     sent: list[Any] = []
 
@@ -221,7 +267,7 @@ async def get(app: Any, kind: str = "http", **headers: str) -> tuple[dict[str, s
         sent.append(message)
 
     given = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": kind, "headers": given, "query_string": b""}, None, send)
+    await app({"type": kind, "headers": given, "query_string": query}, None, send)
     start, *parts = sent
     assert (200, False) == (start["status"], parts[-1].get("more_body", False))
     return (

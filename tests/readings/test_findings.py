@@ -291,6 +291,16 @@ class TestWhatPoolsDo:
             wait()
             assert ["wait"] == sites(watch, "blocks-event-loop")
 
+    async def test_without_call_sites_no_line_blocks_the_loop(
+        self, engines: Any, watches: Watches
+    ) -> None:
+        engine = engines(pool_size=1, max_overflow=0, pool_timeout=0.01)
+        watch = watches.watch(engine, call_sites=False, registry=None)
+        with engine.connect(), pytest.raises(sqlalchemy.exc.TimeoutError):
+            engine.connect()
+        found = {finding.rule: finding.sites for finding in watch.findings()}
+        assert ((), ()) == (found["blocks-event-loop"], found["nested-acquire"])
+
     @pytest.mark.usefixtures("collect")
     @pytest.mark.filterwarnings("ignore::ResourceWarning")
     def test_an_engine_that_is_never_disposed_of(

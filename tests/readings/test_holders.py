@@ -249,15 +249,19 @@ def test_the_sums_of_a_function_outlive_its_pool(
 
 
 @pytest.mark.parametrize("seconds", ["60", True, object()])
-def test_a_leak_after_that_is_no_number_is_refused(watches: Watches, seconds: Any) -> None:
-    engine = sqlalchemy.create_engine("sqlite://")
+def test_a_leak_after_that_is_no_number_is_refused(
+    watches: Watches, seconds: Any, sqlite: Any
+) -> None:
+    engine = sqlite()
     with pytest.raises(TypeError, match=r"^leak_after must be seconds or None, not an object of"):
         watches.watch(engine, leak_after=seconds)
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
-def test_a_leak_after_that_is_not_above_0_is_refused(watches: Watches, seconds: float) -> None:
-    engine = sqlalchemy.create_engine("sqlite://")
+def test_a_leak_after_that_is_not_above_0_is_refused(
+    watches: Watches, seconds: float, sqlite: Any
+) -> None:
+    engine = sqlite()
     with pytest.raises(ValueError, match=r"^leak_after must be above 0 s, not .*; None turns it"):
         watches.watch(engine, leak_after=seconds, registry=None)
     assert watches.watch(engine, leak_after=0.5, registry=None).snapshot().instances == 1

@@ -37,6 +37,21 @@ def test_holders_are_grouped_by_line_those_with_most_first() -> None:
     ] == by_site(holders)
 
 
+def test_of_lines_with_as_many_the_one_that_has_them_longest_is_first() -> None:
+    holders = [Holder(who(name), age, False) for name, age in (("a", 1.0), ("b", 3.0), ("c", 2.0))]
+    assert [3.0, 2.0, 1.0] == [found["oldest_seconds"] for found in by_site(holders)]
+
+
+def test_it_is_quiet_for_a_minute(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    said = []
+    for seconds in (0.0, 59.5, 0.5, 59.5, 0.5):
+        clock.advance(seconds)
+        pool_log.log_timeout([ledger], clock())
+        said.append(len(caplog.records))
+    assert [1, 1, 2, 2, 3] == said
+
+
 def test_the_line_names_a_few_and_the_record_all(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -51,6 +66,39 @@ def test_the_line_names_a_few_and_the_record_all(
     )
     assert record.getMessage().endswith("f4 (oldest 0.0 s), 3 more")
     assert SHOWN + 3 == len(record.poolscope["holders"])  # type: ignore[attr-defined]  # an extra
+
+
+def test_what_is_without_limit_is_none_in_the_record(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=None)
+    ledger.served("a", clock(), clock(), who("pay"))
+    ledger.abandoned("a", clock())
+    pool_log = PoolLog("orders", "aiohttp")
+    pool_log.log_events(ledger)
+    pool_log.log_timeout([ledger], clock())
+    records: list[Any] = caplog.records
+    whose = {"pool": "orders", "kind": "aiohttp"}
+    site = "shop.py:7 in pay"
+    assert [
+        {
+            **whose,
+            "event": "abandoned",
+            "site": site,
+            "owner": "Task-1",
+            "held_seconds": 0.0,
+            "leak_after": None,
+        },
+        {
+            **whose,
+            "event": "timeout",
+            "in_use": 1,
+            "opening": 0,
+            "waiting": 0,
+            "limit": None,
+            "holders": [{"site": site, "count": 1, "oldest_seconds": 0.0}],
+        },
+    ] == [record.poolscope for record in records]
 
 
 def test_where_nobody_holds_anything_it_says_so(

@@ -25,10 +25,6 @@ from poolscope.adapters.sqlalchemy.hooks import hooks_by_pool
 from poolscope.watching.watches import Watches
 
 
-def sqlite() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
-
-
 class TestBadInput:
     @pytest.mark.parametrize(
         "target",
@@ -49,19 +45,21 @@ class TestBadInput:
         return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
 
     @pytest.mark.parametrize("name", [7, b"orders", ["orders"]])
-    def test_a_name_that_is_no_string_is_refused(self, watches: Watches, name: Any) -> None:
+    def test_a_name_that_is_no_string_is_refused(
+        self, watches: Watches, name: Any, sqlite: Any
+    ) -> None:
         engine = sqlite()
         before = dict(vars(engine.pool))
         with pytest.raises(TypeError, match=r"name must be a string, not an object of type \w+"):
             watches.watch(engine, name)
         assert before == vars(engine.pool)
 
-    def test_an_empty_name_is_refused(self, watches: Watches) -> None:
+    def test_an_empty_name_is_refused(self, watches: Watches, sqlite: Any) -> None:
         with pytest.raises(ValueError, match="name must not be empty"):
             watches.watch(sqlite(), "")
 
     def test_a_second_name_for_one_pool_is_refused_and_the_first_goes_on(
-        self, watches: Watches
+        self, watches: Watches, sqlite: Any
     ) -> None:
         engine = sqlite()
         watch = watches.watch(engine, "orders", registry=None)
@@ -104,6 +102,7 @@ class TestBadInput:
         library: str,
         installed: str,
         oldest: str,
+        sqlite: Any,
     ) -> None:
         makers: dict[str, Callable[[], Any]] = {
             "sqlalchemy": sqlite,
@@ -146,7 +145,7 @@ class TestBadInput:
                 versions.require("it", installed, oldest)
 
     def test_a_registry_that_has_such_a_metric_already_refuses_and_the_pool_is_untouched(
-        self, watches: Watches
+        self, watches: Watches, sqlite: Any
     ) -> None:
         registry = CollectorRegistry()
         Gauge("connpool_waiting", "of somebody else", registry=registry)
@@ -179,7 +178,9 @@ class TestNames:
         engine = create_async_engine("postgresql+asyncpg://user:secret@db.example/orders")
         assert "orders@db.example" == watches.watch(engine, registry=None).name
 
-    def test_a_bare_pool_is_named_by_its_logging_name_or_its_class(self, watches: Watches) -> None:
+    def test_a_bare_pool_is_named_by_its_logging_name_or_its_class(
+        self, watches: Watches, sqlite: Any
+    ) -> None:
         named = sqlalchemy.QueuePool(lambda: None, logging_name="orders")  # type: ignore[arg-type]  # never called
         assert "orders" == watches.watch(named, registry=None).name
         assert "QueuePool" == watches.watch(sqlite().pool, registry=None).name
@@ -215,7 +216,9 @@ class TestNames:
 
 
 class TestOneWatchForOnePool:
-    def test_watching_again_returns_the_watch_that_there_is(self, watches: Watches) -> None:
+    def test_watching_again_returns_the_watch_that_there_is(
+        self, watches: Watches, sqlite: Any
+    ) -> None:
         engine = sqlite()
         watch = watches.watch(engine, "orders", registry=None)
         same: list[Any] = [
@@ -241,12 +244,14 @@ class TestOneWatchForOnePool:
             assert connector is not None
             assert watch is watches.watch(connector)
 
-    def test_after_unwatch_it_can_be_watched_under_another_name(self, watches: Watches) -> None:
+    def test_after_unwatch_it_can_be_watched_under_another_name(
+        self, watches: Watches, sqlite: Any
+    ) -> None:
         engine = sqlite()
         watches.watch(engine, "orders", registry=None).unwatch()
         assert "billing" == watches.watch(engine, "billing", registry=None).name
 
-    def test_pools_that_share_a_name_are_added_up(self, watches: Watches) -> None:
+    def test_pools_that_share_a_name_are_added_up(self, watches: Watches, sqlite: Any) -> None:
         registry = CollectorRegistry()
         engines = [sqlite() for _ in range(3)]
         for engine in engines:
@@ -267,9 +272,11 @@ def value(registry: CollectorRegistry, sample: str, **labels: str) -> float | No
 
 
 class TestEnds:
+    # What a pool has open that is dropped is left to the garbage collector, which says so.
+    @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
     def test_a_watch_does_not_keep_a_pool_alive(self, watches: Watches, collect: None) -> None:
         registry = CollectorRegistry()
-        engine = sqlite()
+        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
         watch = watches.watch(engine, "shards", registry=registry)
         engine.connect().close()
         gone = weakref.ref(engine), weakref.ref(engine.pool)
@@ -306,13 +313,15 @@ class TestEnds:
         assert gone() is None
         assert 0 == watch.snapshot().instances
 
+    # What a pool has open that is dropped is left to the garbage collector, which says so.
+    @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
     def test_counters_never_fall_when_pools_come_and_go(
         self, watches: Watches, collect: None
     ) -> None:
         registry = CollectorRegistry()
         totals = []
         for turn in range(5):
-            engine = sqlite()
+            engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
             watch = watches.watch(engine, "shards", registry=registry)
             engine.connect().close()
             if turn % 2:
@@ -323,7 +332,9 @@ class TestEnds:
         # After `unwatch` of the last one there are no series, but what they counted is kept.
         assert [1, None, 3, None, 5] == totals
 
-    def test_unwatch_leaves_nothing_behind(self, watches: Watches, collect: None) -> None:
+    def test_unwatch_leaves_nothing_behind(
+        self, watches: Watches, collect: None, sqlite: Any
+    ) -> None:
         registry = CollectorRegistry()
         engine = sqlite()
         before = self.shape(engine)
@@ -343,7 +354,7 @@ class TestEnds:
         pool: Any = engine.pool
         return sorted(vars(pool)), sorted(vars(pool._pool))
 
-    def test_what_was_put_over_by_somebody_else_stays(self, watches: Watches) -> None:
+    def test_what_was_put_over_by_somebody_else_stays(self, watches: Watches, sqlite: Any) -> None:
         engine = sqlite()
         calls = []
 
@@ -367,7 +378,9 @@ class TestEnds:
         assert inner is not outer
 
     @pytest.mark.parametrize("bound", [True, False])
-    def test_what_was_put_over_before_is_there_again(self, watches: Watches, bound: bool) -> None:
+    def test_what_was_put_over_before_is_there_again(
+        self, watches: Watches, bound: bool, sqlite: Any
+    ) -> None:
         engine = sqlite()
         pool: Any = engine.pool
         own: Any = types.MethodType(lambda pool: type(pool).connect(pool), pool)
@@ -384,6 +397,7 @@ class TestEnds:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_the_child_of_a_fork_starts_from_nothing_and_leaves_the_parent_alone(
     watches: Watches,
+    sqlite: Any,
 ) -> None:
     engine = sqlite()
     watch = watches.watch(engine, registry=None)
@@ -406,7 +420,7 @@ def test_the_child_of_a_fork_starts_from_nothing_and_leaves_the_parent_alone(
     assert (0, 1) == (watch.snapshot().in_use, watch.snapshot().idle)
 
 
-def test_the_process_has_one_set_of_watches() -> None:
+def test_the_process_has_one_set_of_watches(sqlite: Any) -> None:
     engine = sqlite()
     others = {now.name for now in poolscope.snapshots()}  # that other tests have left there
     with poolscope.watch(engine, "of the process", registry=CollectorRegistry()) as watch:

@@ -80,7 +80,7 @@ class PoolLog:
             "site": site,
             "owner": owner,
             "held_seconds": leak_events.held_seconds,
-            "leak_after": leak_after,
+            "leak_after": _or_none(leak_after),
         }
         log = logger()
         say = log.info if leak_events.event == "recovered" else log.warning
@@ -100,7 +100,7 @@ class PoolLog:
             "in_use": int(reading.in_use),
             "opening": int(reading.opening),
             "waiting": int(reading.waiting),
-            "limit": reading.limit,
+            "limit": _or_none(reading.limit),
             "holders": sites,
         }
         logger().warning(
@@ -110,6 +110,11 @@ class PoolLog:
             reading.waiting, _in_words(sites),
             extra={"poolscope": facts},
         )  # fmt: skip
+
+
+def _or_none(number: float) -> float | None:
+    """Return None for what has no end: JSON, which many logs are, has no infinity."""
+    return number if number < math.inf else None
 
 
 def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:

@@ -129,14 +129,24 @@ class TestConnections:
         await eventually(0, lambda: watch.snapshot().idle)
         assert (0, 0, 1) == compare(watch, session)
 
-    async def test_a_response_that_nobody_reads_gives_its_connection_up_when_collected(
+    async def test_a_response_that_nobody_reads_gives_its_connection_back_when_its_body_is_there(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(limit=1)
         watch = watches.watch(session, registry=None)
-        server.go_on.set()
-        response = await session.get(f"{server.url}/later", read_until_eof=False)
-        await response.read()
+        await session.get(f"{server.url}/now")
+        gc.collect()
+        await eventually(0, lambda: watch.snapshot().in_use)
+        assert (0, 1, 1) == compare(watch, session)
+        assert 0 == watch.snapshot().leaks_abandoned
+
+    async def test_a_websocket_leaves_no_connection_behind(
+        self, server: Server, sessions: Any, watches: Watches
+    ) -> None:
+        session = sessions(limit=1)
+        watch = watches.watch(session, registry=None)
+        async with session.get(f"{server.url}/now") as response:
+            await response.read()
         assert (0, 1, 1) == compare(watch, session)
         upgraded = await session.ws_connect(f"{server.url}/socket")
         assert (1, 0, 1) == compare(watch, session)
@@ -282,10 +292,15 @@ class Names(AbstractResolver):
 
 class TestNamesAndHosts:
     async def test_look_ups_are_hits_misses_and_errors(
-        self, server: Server, sessions: Any, watches: Watches
+        self, server: Server, sessions: Any, watches: Watches, clock: FakeClock
     ) -> None:
+        class Slow(Names):
+            async def resolve(self, *args: Any, **kwargs: Any) -> list[Any]:
+                clock.advance(0.5)
+                return await super().resolve(*args, **kwargs)
+
         registry = CollectorRegistry()
-        session = sessions(resolver=Names(), force_close=True)
+        session = sessions(resolver=Slow(), force_close=True)
         watches.watch(session, "names", registry=registry)
         for _ in range(3):
             async with session.get(f"http://good.example:{server.port}/now") as response:
@@ -301,7 +316,7 @@ class TestNamesAndHosts:
 
         results = {name: value("lookups_total", result=name) for name in ("hit", "miss", "error")}
         assert {"hit": 2.0, "miss": 1.0, "error": 2.0} == results
-        assert 3.0 == value("seconds_count")
+        assert (3.0, 1.5) == (value("seconds_count"), value("seconds_sum"))
 
     async def test_the_resolver_is_given_back_and_closed_as_before(
         self, sessions: Any, watches: Watches

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 
+from poolscope.adapters.aiohttp.tracer import Tracer
 from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import count_of
 from poolscope.testing import FakeClock
@@ -371,3 +372,21 @@ class TestBodies:
         now = watch.snapshot()
         assert now.acquired - now.reused == now.opened
         assert now.opened - now.closed == now.idle
+
+
+async def test_who_is_woken_in_vain_and_waits_again_has_waited_for_both(
+    sessions: Any, watches: Watches, clock: FakeClock
+) -> None:
+    watch = watches.watch(sessions(), registry=None)
+    hooks: Any = watch._pool.hooks
+    attempt = Tracer(hooks, "shop.example:80", clock())
+    for seconds in (2.0, 3.0):
+        await attempt.send_connection_queued_start()
+        clock.advance(seconds)
+        await attempt.send_connection_queued_end()
+        clock.advance(1.0)
+    assert (5.0, 5.0, 0) == (
+        attempt.queued,
+        watch.snapshot().waiting_seconds,
+        watch.snapshot().waiting,
+    )

@@ -109,3 +109,25 @@ async def test_what_is_closed_or_read_is_not_lost(
     async with session.get(f"{server.url}/now/read") as response:
         await response.read()
     assert (0, 0, 0) == lost(watch)
+
+
+async def test_a_connection_that_is_dropped_is_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    connector: Any = session.connector
+    asked: list[Any] = []
+    original = connector.connect
+
+    async def connect(req: Any, traces: Any, timeout: Any) -> Any:
+        asked.append(req)
+        return await original(req, traces, timeout)
+
+    connector.connect = connect
+    async with session.get(f"{server.url}/now/read") as response:
+        await response.read()
+    connection = await original(asked.pop(), [], aiohttp.ClientTimeout())
+    assert (1, 0, 0) == lost(watch)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    del connection
+    assert (0, 0, 1) == lost(watch)
+    assert (1, 1) == (watch.snapshot().opened, watch.snapshot().closed)

@@ -69,3 +69,15 @@ def test_objects_for_the_operator_say_what_they_are() -> None:
         }
         for name in ("poolscope-recording", "poolscope-alerts")
     ] == [{key: value for key, value in head.items() if key != "spec"} for head in heads]
+
+
+def test_without_a_namespace_objects_for_the_operator_have_none() -> None:
+    heads = [yaml.safe_load(text)["metadata"] for text in files(Options(), "operator").values()]
+    assert [False, False] == ["namespace" in head for head in heads]
+
+
+def test_an_address_may_end_in_a_slash() -> None:
+    runbooks, grafana = "https://wiki.example/pools", "https://grafana.example"
+    plain = Options(runbooks=runbooks, grafana=grafana)
+    slashed = Options(runbooks=f"{runbooks}/", grafana=f"{grafana}/")
+    assert files(plain, "operator") == files(slashed, "operator")

@@ -12,9 +12,11 @@ import pytest
 
 from poolscope.mixin.alerts.arguments import add_arguments, thresholds_of
 from poolscope.mixin.alerts.options import Options
-from poolscope.mixin.alerts.write import write
+from poolscope.mixin.alerts.write import files, write
 from poolscope.mixin.files import OptionError
 from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds, seconds
+
+RULES: Final = files(Options(), "operator")
 
 BAD: Final[list[tuple[dict[str, Any], str]]] = [
     ({"waiting": (-1.0, 1.0)}, "waiting: -1.0 must not be negative"),
@@ -90,16 +92,77 @@ def test_without_flags_there_are_the_defaults() -> None:
     assert Thresholds() == parsed()
 
 
-def test_each_threshold_has_a_flag() -> None:
-    def words(value: Any) -> list[str]:
-        return [str(each) for each in (value if isinstance(value, tuple) else (value,))]
+OTHERS: Final[dict[str, Any]] = {
+    "utilisation": (0.7, 0.9),
+    "saturated": (0.2, 0.4),
+    "waiting": (0.2, 2.0),
+    "timeouts": (0.002, 0.02),
+    "acquire_seconds": (0.25, 2.5),
+    "open_failures": (0.02, 0.2),
+    "reuse": (0.8, 0.4),
+    "leaked": (2.0, 3.0),
+    "server_used": (0.7, 0.9),
+    "idle_in_transaction_seconds": (30.0, 300.0),
+    "errors": (0.02, 0.2),
+    "objective": 0.995,
+    "fast_burn": Burn(15.0, "2h", "6m"),
+    "steady_burn": Burn(7.0, "7h", "40m"),
+    "slow_burn": Burn(4.0, "2d", "3h"),
+    "creeping_burn": Burn(2.0, "4d", "7h"),
+    "stale": 0.02,
+    "dns_failures": 0.06,
+    "churn_seconds": 40.0,
+    "few_acquires": 11.0,
+    "events": 6.0,
+    "slow_events": 12.0,
+    "traffic": 0.3,
+    "nested": 13.0,
+    "overdue_often": 14.0,
+    "lost": 4.0,
+    "pools_made": 150.0,
+    "predict_from": "8h",
+    "predict_for": "9h",
+    "predict_growth": 1.5,
+    "smallest_pool": 16.0,
+    "window": "10m",
+    "counted": "90m",
+    "remembered": "12h",
+    "page_after": "7m",
+    "exhausted_after": "3m",
+    "ticket_after": "20m",
+    "overdue_after": "40m",
+    "predicted_after": "50m",
+    "info_after": "70m",
+    "exporter_after": "8m",
+    "absent_after": "25m",
+}
+"""For each threshold a value that has no part in common with the default."""
 
-    flags = [
-        word
-        for field in dataclasses.fields(Thresholds)
-        for word in ("--" + field.name.replace("_", "-"), *words(field.default))
-    ]
-    assert Thresholds() == parsed(*flags)
+
+def flag(name: str) -> tuple[str, ...]:
+    """Return the flag that sets a threshold to its other value."""
+    value = OTHERS[name]
+    return f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])
+
+
+def test_each_threshold_has_another_value_here() -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(Thresholds)}
+    assert defaults.keys() == OTHERS.keys()
+    for name, default in defaults.items():
+        pairs = zip(default, OTHERS[name], strict=True) if isinstance(default, tuple) else ()
+        assert default != OTHERS[name], name
+        assert all(one != other for one, other in pairs), name
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_each_threshold_has_a_flag_that_changes_the_rules(name: str) -> None:
+    expected = Thresholds(**{name: OTHERS[name]})
+    assert expected == parsed(*flag(name))
+    assert RULES != files(Options(thresholds=expected), "operator")
+
+
+def test_all_flags_together_set_all_thresholds() -> None:
+    assert Thresholds(**OTHERS) == parsed(*(word for name in OTHERS for word in flag(name)))
 
 
 def test_flags_set_thresholds() -> None:

@@ -106,3 +106,31 @@ def test_a_page_holds_back_what_else_there_is_of_the_pool() -> None:
             "equal": ["cluster", "service"],
         },
     ] == config["inhibit_rules"]
+
+
+def test_each_time_is_where_it_belongs() -> None:
+    options = Options(group_wait="20s", group_interval="2m", repeat_page="5h", repeat_ticket="2d")
+    route = yaml.safe_load(files(options)["alertmanager.yml"])["route"]
+    names = ("group_wait", "group_interval", "repeat_interval")
+    assert {
+        "poolscope-nobody": {"group_wait": "20s", "group_interval": "2m", "repeat_interval": "5h"},
+        "poolscope-watchdog": {"group_wait": "0s", "repeat_interval": "2m"},
+        "poolscope-page": {},
+        "poolscope-ticket": {"repeat_interval": "2d"},
+    } == {
+        each["receiver"]: {name: each[name] for name in names if name in each}
+        for each in (*route["routes"][:-1], route)
+    }
+
+
+def test_with_a_webhook_each_receiver_has_an_address_below_it() -> None:
+    receivers = yaml.safe_load(files(HOOKED)["alertmanager.yml"])["receivers"]
+    assert {
+        "poolscope-nobody": [],
+        "poolscope-page": ["http://127.0.0.1:9/hook/page"],
+        "poolscope-ticket": ["http://127.0.0.1:9/hook/ticket"],
+        "poolscope-watchdog": ["http://127.0.0.1:9/hook/watchdog"],
+    } == {
+        receiver["name"]: [config["url"] for config in receiver.get("webhook_configs", ())]
+        for receiver in receivers
+    }
