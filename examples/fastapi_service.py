@@ -1,7 +1,7 @@
 """
 A FastAPI service whose database pool is watched.
 
-Run it with `uvicorn fastapi_service:app`, ask for `/orders`, then look at `/metrics/`.
+Run it with `uvicorn fastapi_service:app`, request `/orders`, then look at `/metrics/`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ app.mount("/metrics", poolscope.make_asgi_app())
 
 @app.get("/orders")
 def orders() -> int:
-    """Return how many orders there are: none, as nobody has made a table."""
+    """Return the number of tables, as a stand-in for a real query: 0 in a new database."""
     with engine.connect() as connection:
         return int(connection.scalar(sqlalchemy.text("SELECT count(*) FROM sqlite_schema")) or 0)

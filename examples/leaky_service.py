@@ -1,8 +1,8 @@
 """
-A service that makes every mistake that poolscope knows, once each, and prints what it is told.
+A service that makes each mistake that poolscope detects, and prints the findings.
 
-Run it with `python leaky_service.py POSTGRES_DSN`. Each line that makes a mistake says which. A
-real service would call `poolscope.watch`; here time is moved by hand, so that an hour is over at
+Run it with `python leaky_service.py POSTGRES_DSN`. A comment marks each line that makes a mistake.
+A real service would call `poolscope.watch`; this one uses a fake clock, so that an hour passes at
 once.
 """
 
@@ -34,14 +34,14 @@ add = seen.append
 
 
 def watch(pool: Any, name: str) -> Any:
-    """Watch a pool, and keep it; the service ends before anybody closes it."""
+    """Watch a pool, and keep a reference, so that it is not collected before the end."""
     add(watches.watch(pool, name))
     kept.append(pool)
     return pool
 
 
 class Service:
-    """One method for each mistake in how a pool is used; each has a pool that is called like it."""
+    """A method for each mistake; its pool has the name of the mistake."""
 
     def __init__(self, dsn: str, url: str) -> None:
         self.dsn = dsn
@@ -74,21 +74,21 @@ class Service:
         session = watch(self.session(), "abandoned in aiohttp")
         response = await session.get(f"{self.url}/large")  # MISTAKE: abandoned in aiohttp
         await response.content.read(10)
-        # Until aiohttp has taken in all that it does, of which nobody tells.
+        # Wait until aiohttp stops reading because its buffer is full; there is no event for that.
         while not response.connection.protocol._reading_paused:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
-    async def be_overdue(self) -> None:
+    async def hold_for_too_long(self) -> None:
         engine = watch(self.engine(), "overdue")
         kept.append(engine.connect())  # MISTAKE: overdue
 
     async def nest(self) -> None:
         pool = watch(await self.pool(), "nested-acquire")
-        async with pool.acquire(timeout=5) as outer:  # noqa: SIM117 - it is a line of its own
+        async with pool.acquire(timeout=5) as outer:  # noqa: SIM117 - a marked line of its own
             async with pool.acquire(timeout=5) as inner:  # MISTAKE: nested-acquire
                 await asyncio.gather(outer.execute("SELECT 1"), inner.execute("SELECT 1"))
 
-    async def wait_for_ever(self) -> None:
+    async def acquire_without_timeout(self) -> None:
         pool = watch(await self.pool(), "no-acquire-timeout")
         async with pool.acquire() as connection:  # MISTAKE: no-acquire-timeout
             await connection.execute("SELECT 1")
@@ -102,7 +102,7 @@ class Service:
     async def block(self, engine: sqlalchemy.Engine) -> None:
         engine.connect()  # MISTAKE: blocks-event-loop
 
-    async def trust_anybody(self) -> None:
+    async def skip_verification(self) -> None:
         session = watch(self.session(), "tls-not-verified")
         with contextlib.suppress(aiohttp.ClientError):
             await session.get("https://127.0.0.1:9/", ssl=False)  # MISTAKE: tls-not-verified
@@ -128,7 +128,7 @@ class Service:
                 connection.close()
         kept.append(engine)
 
-    async def have_too_few(self) -> None:
+    async def use_a_pool_that_is_too_small(self) -> None:
         engine = self.engine(pool_size=1, max_overflow=0, pool_timeout=0.01)
         add(watches.watch(engine, "too-small"))  # MISTAKE: too-small
         with engine.connect(), contextlib.suppress(sqlalchemy.exc.TimeoutError):
@@ -137,7 +137,7 @@ class Service:
         clock.advance(50.0)
         kept.append(engine)
 
-    async def have_too_many(self) -> None:
+    async def use_a_pool_that_is_too_large(self) -> None:
         engine = self.engine(pool_size=20)
         add(watches.watch(engine, "too-large"))  # MISTAKE: too-large
         for _ in range(100):
@@ -145,7 +145,7 @@ class Service:
         clock.advance(3600.0)
         kept.append(engine)
 
-    async def set_engines_up(self) -> None:
+    async def misconfigure_engines(self) -> None:
         null, static = sqlalchemy.pool.NullPool, sqlalchemy.pool.StaticPool
         engines = [
             self.engine(max_overflow=-1),
@@ -161,7 +161,7 @@ class Service:
         add(watches.watch(engines[3], "null-pool"))  # MISTAKE: null-pool
         add(watches.watch(engines[4], "nothing is wrong"))
 
-    async def set_sessions_up(self) -> None:
+    async def misconfigure_sessions(self) -> None:
         sessions = [
             self.session(timeout={"total": None}),
             self.session(timeout={"connect": None, "sock_connect": None}),
@@ -177,12 +177,13 @@ class Service:
         add(watches.watch(sessions[4], "no-dns-cache"))  # MISTAKE: no-dns-cache
 
     async def make_every_mistake(self) -> None:
-        """Make each in a task of its own, which has that name."""
+        """Make each mistake in a task with the name of its method."""
         for make in (
-            self.abandon, self.abandon_a_checkout, self.abandon_a_response, self.be_overdue,
-            self.nest, self.wait_for_ever, self.block_the_loop, self.trust_anybody,
-            self.make_a_session_for_each_request, self.never_close, self.reuse_few,
-            self.have_too_many, self.have_too_few, self.set_engines_up, self.set_sessions_up,
+            self.abandon, self.abandon_a_checkout, self.abandon_a_response,
+            self.hold_for_too_long, self.nest, self.acquire_without_timeout, self.block_the_loop,
+            self.skip_verification, self.make_a_session_for_each_request, self.never_close,
+            self.reuse_few, self.use_a_pool_that_is_too_large, self.use_a_pool_that_is_too_small,
+            self.misconfigure_engines, self.misconfigure_sessions,
         ):  # fmt: skip
             await asyncio.create_task(make(), name=make.__name__)
 
@@ -193,7 +194,7 @@ async def answer(request: web.Request) -> web.Response:
 
 @contextlib.asynccontextmanager
 async def server() -> AsyncIterator[str]:
-    """Run the service that is asked, on a free port."""
+    """Run the HTTP server that the sessions send requests to, on a free port."""
     app = web.Application()
     app.router.add_get("/{tail:.*}", answer)
     runner = web.AppRunner(app)
@@ -204,7 +205,7 @@ async def server() -> AsyncIterator[str]:
 
 
 def report() -> None:
-    """Print what is wrong, one line for each mistake and line of code."""
+    """Print the findings, one for each mistake and line of code."""
     gc.collect()
     clock.advance(61.0)
     lines = []
@@ -214,7 +215,7 @@ def report() -> None:
             lines += [f"{watch.name}: {what}; {site}" for site in finding.sites]
         for hold in watch.holders():
             if hold.overdue and not hold.abandoned:
-                lines.append(f"{watch.name}: out for {hold.held_seconds:.0f} s; {hold.site}")
+                lines.append(f"{watch.name}: held for {hold.held_seconds:.0f} s; {hold.site}")
     print("\n".join(dict.fromkeys(lines)))
 
 

@@ -1,8 +1,8 @@
 """
-A worker that asks another service for something, with its session watched.
+A worker that sends requests to another service, with a watched session.
 
-Run it with `python worker.py URL`. It has no web server of its own, so poolscope starts one for
-the metrics, on a free port, and the worker prints what a scrape would see.
+Run it with `python worker.py URL`. The worker has no web server of its own, so poolscope starts one
+for the metrics on a free port. The worker prints the numbers that a scrape would return.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import poolscope
 
 
 async def work(url: str) -> None:
-    """Ask ten times, with four connections at most."""
+    """Send ten requests at once, over at most four connections."""
     connector = aiohttp.TCPConnector(limit=4)
     timeout = aiohttp.ClientTimeout(total=10, connect=2)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         watch = poolscope.watch(session, name="upstream")
 
-        async def ask() -> None:
+        async def request() -> None:
             async with session.get(url) as response:
                 await response.read()
 
-        await asyncio.gather(*(ask() for _ in range(10)))
+        await asyncio.gather(*(request() for _ in range(10)))
         seen = watch.snapshot()
         print(
             f"{seen.acquired} acquired, {seen.waited} of them waited, {seen.reused} reused, "

@@ -16,34 +16,35 @@ import poolscope
 from poolscope.demo.load import Load
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
 from poolscope.demo.screen import REFRESH, Addresses, Screen
-from poolscope.demo.service import open_pools, serve
-from poolscope.demo.table import WIDE
+from poolscope.demo.service import create_tables, open_pools, serve
+from poolscope.demo.table import FULL_WIDTH
 
-SHOWN = 24.0
-"""Seconds of history; the bursts of the load come back every 20."""
+SHOWN_SECONDS = 24.0
+"""Seconds of history to show; the load has a burst of each stream every 20 seconds."""
 
 
 async def picture(postgres: EmbeddedPostgres) -> str:
-    """Return the SVG."""
-    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=WIDE)
+    """Return the screen as SVG."""
+    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=FULL_WIDTH)
     screen = Screen(console)
-    # As in the demo, where all callers of the sync pool have a thread to wait in.
+    # As in the demo: a thread for each caller that waits for the synchronous pool.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
+    await create_tables(postgres)
     async with open_pools(postgres) as pools, serve(pools) as service:
         load = Load(service)
         running = asyncio.create_task(load.run())
         addresses = Addresses(service, "http://127.0.0.1:10464/metrics")
         began = time.monotonic()
-        while time.monotonic() - began < SHOWN or not any(
+        while time.monotonic() - began < SHOWN_SECONDS or not any(
             pool.waiting > 5 for pool in poolscope.snapshots()
         ):
             await asyncio.sleep(REFRESH)
             screen.refresh(poolscope.snapshots(), load.bursts(), None)
-        console.print(screen.page(addresses, poolscope.snapshots(), load.bursts(), None))
-        load.end()
+        console.print(screen.render(addresses, poolscope.snapshots(), load.bursts(), None))
+        load.stop()
         await running
     svg = console.export_svg(title="poolscope demo")
-    # The font would be loaded from another host; any monospaced one will do.
+    # Drop the font, which would be loaded from another host; any monospaced font will do.
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 

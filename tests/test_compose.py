@@ -18,7 +18,7 @@ import yaml
 
 from poolscope import cli
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
-from poolscope.exporter import probes
+from poolscope.exporter import dsn
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 
 ROOT = Path(__file__).parent.parent
@@ -282,7 +282,7 @@ class TestOurImage:
     def test_servers_that_it_is_given_are_services(self, ours: Any, made: Path) -> None:
         for name, value in ours["environment"].items():
             if name.endswith("_POSTGRES"):
-                assert "postgres:5432" == probes.label(ASKED_FOR.sub("secret", value))
+                assert "postgres:5432" == dsn.label(ASKED_FOR.sub("secret", value))
 
 
 @pytest.fixture(scope="class")

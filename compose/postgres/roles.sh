@@ -1,6 +1,6 @@
 #!/bin/sh
-# For /docker-entrypoint-initdb.d of the image of PostgreSQL, which runs it once, as the superuser:
-# a role and a database for the demo, and a role for the exporter that sees everybody's sessions.
+# Mounted in /docker-entrypoint-initdb.d of the PostgreSQL image, which runs it once as superuser.
+# It creates a role and a database for the demo, and a role for the exporter that sees all sessions.
 set -eu
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \

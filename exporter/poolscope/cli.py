@@ -1,8 +1,8 @@
 """
 The command `poolscope`.
 
-Exit codes: 0 for success, 1 for a failure, 2 for bad arguments; each of the latter with one line
-on stderr.
+Exit codes: 0 for success, 1 for a failure, 2 for bad arguments. A failure and bad arguments print
+one line on stderr.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from poolscope.commands.arguments import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that `arguments` (default: those of the process) name."""
+    """Run a command, and return the exit code; `arguments` are by default those of the process."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except BrokenPipeError:
-        # Whoever read the output is gone; Python's own flush at exit would complain about it.
+        # The reader of the output is gone. Without this, Python's flush at exit would fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="poolscope",
-        description="Connection pools of SQLAlchemy, asyncpg and aiohttp as Prometheus metrics.",
+        description="Prometheus metrics for connection pools of SQLAlchemy, asyncpg and aiohttp.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {poolscope.__version__}")

@@ -1,4 +1,4 @@
-"""The command line: arguments, exit codes, and one clear line for what is wrong."""
+"""The command line: arguments, exit codes, and errors of one line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rich.console import Console
 import poolscope
 from poolscope import demo
 from poolscope.cli import main
-from poolscope.demo.load import BURST, SWING, Stream
-from poolscope.demo.signals import SIGNALS, Stop
-from poolscope.demo.table import Glyphs, History, pools_table, style_of
+from poolscope.demo.load import BURST_SECONDS, SWING_SECONDS, Stream
+from poolscope.demo.signals import STOP_SIGNALS, Stop
+from poolscope.demo.table import Glyphs, UtilizationHistory, pool_style, pools_table
 from poolscope.metrics import http_server as embedded
 from poolscope.readings.reading import Reading
 from poolscope.readings.snapshot import Snapshot, snapshot_of
@@ -31,7 +31,7 @@ Calls = list[tuple[float | None, int, str, str | None]]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """What the demo was asked for, instead of running it."""
+    """The arguments of each call of the demo, which does not run."""
     made: Calls = []
 
     def run(seconds: float | None, port: int, addr: str, postgres: str | None) -> int:
@@ -44,8 +44,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 @pytest.fixture
 def signals_restored() -> Iterator[None]:
-    """The demo keeps the signals, as its process ends with it; this one goes on."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    """Restores the signal handlers, which the demo does not do."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -101,7 +101,7 @@ def test_bad_arguments_are_one_line_and_exit_2(
         (["demo", "--sec", "3"], "unrecognized arguments: --sec 3"),
     ],
 )
-def test_what_no_command_takes_is_one_line_too(
+def test_arguments_that_no_command_takes_are_one_line_too(
     arguments: list[str], expected: str, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exited:
@@ -144,10 +144,10 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"poolscope {poolscope.__version__}\n"
 
 
-def test_help_and_bad_arguments_need_none_of_the_extra() -> None:
+def test_help_needs_no_library_of_the_extra() -> None:
     program = f"""
 import sys
-for name in {demo.NEEDS!r}:
+for name in {demo.REQUIRED_MODULES!r}:
     sys.modules[name] = None
 from poolscope.cli import main
 main(["demo", "--help"])
@@ -159,7 +159,7 @@ main(["demo", "--help"])
     assert "--seconds N" in finished.stdout
 
 
-@pytest.mark.parametrize("name", demo.NEEDS)
+@pytest.mark.parametrize("name", demo.REQUIRED_MODULES)
 def test_a_missing_extra_is_named_with_how_to_get_it(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -169,8 +169,7 @@ def test_a_missing_extra_is_named_with_how_to_get_it(
     monkeypatch.setitem(sys.modules, name, None)
     assert main(["demo"]) == 1
     expected = (
-        f"poolscope demo: something that it needs is not installed (no module {name}): "
-        "pip install 'poolscope[demo]'\n"
+        f"poolscope demo: a library is missing (no module {name}); pip install 'poolscope[demo]'\n"
     )
     assert ("", expected) == capsys.readouterr()
 
@@ -198,7 +197,7 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(
     )
 
 
-def test_a_postgres_that_does_not_start_is_one_line_and_nothing_listens_any_more(
+def test_a_postgres_that_does_not_start_is_one_line_and_the_metrics_server_is_closed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     signals_restored: None,
@@ -225,24 +224,24 @@ def test_a_postgres_that_does_not_start_is_one_line_and_nothing_listens_any_more
     assert server.socket.fileno() == -1
 
 
-def test_stop_remembers_the_first_signal_and_takes_any_that_follow(
+def test_stop_records_the_first_signal_and_ignores_further_ones(
     signals_restored: None,
 ) -> None:
     with Stop() as stop:
-        assert not stop.asked
-        for number in (*SIGNALS, *SIGNALS):
+        assert not stop.requested
+        for number in (*STOP_SIGNALS, *STOP_SIGNALS):
             signal.raise_signal(number)
-            assert stop.asked
-    assert {signal.SIG_IGN} == {signal.getsignal(number) for number in SIGNALS}
+            assert stop.requested
+    assert {signal.SIG_IGN} == {signal.getsignal(number) for number in STOP_SIGNALS}
 
 
-def test_under_nohup_the_end_of_the_terminal_stops_nothing(signals_restored: None) -> None:
+def test_under_nohup_a_hangup_does_not_stop_the_demo(signals_restored: None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Stop() as stop:
         signal.raise_signal(signal.SIGHUP)
-        assert not stop.asked
+        assert not stop.requested
         signal.raise_signal(signal.SIGTERM)
-        assert stop.asked
+        assert stop.requested
 
 
 STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at=1.0)
@@ -253,9 +252,9 @@ STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at
     [
         (0.99, False),
         (1.0, True),
-        (0.99 + BURST, True),
-        (1.0 + BURST, False),
-        (1.0 + SWING, True),
+        (0.99 + BURST_SECONDS, True),
+        (1.0 + BURST_SECONDS, False),
+        (1.0 + SWING_SECONDS, True),
     ],
 )
 def test_a_stream_has_a_burst_once_in_each_swing(seconds: float, expected: bool) -> None:
@@ -264,15 +263,15 @@ def test_a_stream_has_a_burst_once_in_each_swing(seconds: float, expected: bool)
 
 
 def test_between_bursts_a_stream_swings_between_low_and_high() -> None:
-    rates = [STREAM.rate(tenth / 10) for tenth in range(10 * int(SWING))]
+    rates = [STREAM.rate(tenth / 10) for tenth in range(10 * int(SWING_SECONDS))]
     calm = [rate for rate in rates if rate != STREAM.burst]
     assert min(calm) >= STREAM.low
     assert max(calm) == pytest.approx(STREAM.high)
-    assert STREAM.rate(1.0 + SWING / 2) == pytest.approx(STREAM.high)
+    assert STREAM.rate(1.0 + SWING_SECONDS / 2) == pytest.approx(STREAM.high)
 
 
 def pool(**fields: float) -> Snapshot:
-    return snapshot_of("orders", "sqlalchemy", Reading(limit=6.0, **fields))  # type: ignore[arg-type] # mypy takes the numbers for histograms
+    return snapshot_of("orders", "sqlalchemy", Reading(limit=6.0, **fields))  # type: ignore[arg-type] # mypy checks them against the histograms as well
 
 
 @pytest.mark.parametrize(
@@ -287,7 +286,7 @@ def pool(**fields: float) -> Snapshot:
 def test_the_colour_of_a_pool_is_red_when_callers_wait(
     fields: dict[str, float], expected: str
 ) -> None:
-    assert expected == style_of(pool(**fields))
+    assert expected == pool_style(pool(**fields))
 
 
 def drawn(glyphs: Glyphs, *pools: Snapshot, width: int = 100) -> list[str]:
@@ -297,7 +296,7 @@ def drawn(glyphs: Glyphs, *pools: Snapshot, width: int = 100) -> list[str]:
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_a_row_tells_the_numbers_of_its_pool() -> None:
+def test_a_row_has_the_numbers_of_its_pool() -> None:
     shown = pool(
         in_use=3.0,
         idle=1.0,
@@ -344,7 +343,7 @@ def test_a_pool_without_limit_or_callers_has_an_empty_bar() -> None:
 
 
 def test_the_history_ends_with_now() -> None:
-    history = History(Glyphs.for_encoding("ascii"))
+    history = UtilizationHistory(Glyphs.for_encoding("ascii"))
     for in_use in (0.0, 3.0, 6.0):
         history.add([pool(in_use=in_use)])
     console = Console(file=io.StringIO(), width=100)
@@ -354,7 +353,7 @@ def test_the_history_ends_with_now() -> None:
 
 
 def test_the_history_has_room_for_so_many_refreshes_the_last_ones() -> None:
-    history = History(Glyphs.for_encoding("ascii"), width=3)
+    history = UtilizationHistory(Glyphs.for_encoding("ascii"), width=3)
     for in_use in (6.0, 6.0, 0.0, 3.0, 60.0):
         history.add([pool(in_use=in_use)])
     console = Console(file=io.StringIO(), width=100)

@@ -170,8 +170,8 @@ class TestTheExporter:
             asked.update(log_level=level, log_format=format_name)
 
         monkeypatch.setattr(of_exporter, "run", run)
-        monkeypatch.setattr(logs, "configure", configure)
-        for variable in (DIR_VARIABLE, exporter.POSTGRES, exporter.PGBOUNCER):
+        monkeypatch.setattr(logs, "configure_logging", configure)
+        for variable in (DIR_VARIABLE, exporter.POSTGRES_VARIABLE, exporter.PGBOUNCER_VARIABLE):
             monkeypatch.delenv(variable, raising=False)
         return asked
 
@@ -191,8 +191,8 @@ class TestTheExporter:
         self, started: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(DIR_VARIABLE, "elsewhere")
-        monkeypatch.setenv(exporter.POSTGRES, "postgres://a  postgres://b")
-        monkeypatch.setenv(exporter.PGBOUNCER, "postgres://c")
+        monkeypatch.setenv(exporter.POSTGRES_VARIABLE, "postgres://a  postgres://b")
+        monkeypatch.setenv(exporter.PGBOUNCER_VARIABLE, "postgres://c")
         assert 0 == main(["exporter"])
         of_variables = {
             "folder": Path("elsewhere"),

@@ -11,7 +11,7 @@ import pytest
 
 from poolscope.cli import main
 from poolscope.commands.arguments import listen_address
-from poolscope.demo.log import KEPT, kept_log
+from poolscope.demo.log import KEPT_LINES, capture_log
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_the_demo_keeps_the_last_lines_of_the_log_to_itself(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     logger = logging.getLogger("poolscope")
-    with kept_log() as lines:
-        for number in range(KEPT + 2):
+    with capture_log() as lines:
+        for number in range(KEPT_LINES + 2):
             logger.warning("line %d", number)
-        assert [f"line {number}" for number in range(2, KEPT + 2)] == list(lines)
+        assert [f"line {number}" for number in range(2, KEPT_LINES + 2)] == list(lines)
     assert 6 == len(lines)
     assert [] == caplog.messages
     logger.warning("afterwards")

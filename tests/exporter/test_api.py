@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from poolscope.exporter import api
-from poolscope.exporter.history import EVERY, LASTS, History
+from poolscope.exporter.history import HISTORY_SECONDS, SAMPLE_INTERVAL, History
 from poolscope.fleet.fleet import FleetView, ProcessView
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import (
@@ -85,9 +85,11 @@ class TestTheDocument:
         assert [None] == [server["promised"] for server in document["servers"]]
 
     def test_has_of_a_pool_all_that_is_known(self, history: History) -> None:
-        gauges: dict[str, Any] = {name: float(number) for number, name in enumerate(api.GAUGES, 1)}
+        gauges: dict[str, Any] = {
+            name: float(number) for number, name in enumerate(api.JSON_GAUGES, 1)
+        }
         counters: dict[str, Any] = {
-            name: float(number) for number, name in enumerate(api.COUNTERS, 100)
+            name: float(number) for number, name in enumerate(api.JSON_COUNTERS, 100)
         }
         finding = Finding("orders", "aiohttp", "no-keepalive", "warning", "it is slow", (SITE,))
         infos = (Info("TCPConnector", "", "3.14.5"), Info("TCPConnector", "", "3.9.0"))
@@ -135,7 +137,7 @@ class TestTheDocument:
                         {**holder, "held_seconds": 90.0, "overdue": True},
                         {**holder, "held_seconds": 2.0, "overdue": False},
                     ],
-                    "processes": [{"pid": 7, **dict.fromkeys(api.GAUGES, 0.0), "in_use": 1.0}],
+                    "processes": [{"pid": 7, **dict.fromkeys(api.JSON_GAUGES, 0.0), "in_use": 1.0}],
                     "history": nothing,
                     "servers": [],
                 }
@@ -203,7 +205,7 @@ class TestTheDocument:
         ] == strictly(document)["servers"]
 
     def test_has_the_past(self, history: History, clock: FakeClock) -> None:
-        history.note(view_of(Reading(in_use=2.0)))
+        history.record(view_of(Reading(in_use=2.0)))
         clock.advance(1.0)
         document = strictly(api.document(Scrape(view_of(Reading()), 0.0, "1.2.3"), history))
         past = {"seconds_ago": [1.0], "in_use": [2.0], "waiting": [0.0], "timed_out": [0.0]}
@@ -226,40 +228,44 @@ class TestTheHistory:
         self, history: History, clock: FakeClock
     ) -> None:
         for reading in (used(100.0, 50.0, 7.0), used(110.0, 50.0, 7.0), used(110.0, 51.0, 10.0)):
-            history.note(view_of(reading))
-            clock.advance(EVERY)
+            history.record(view_of(reading))
+            clock.advance(SAMPLE_INTERVAL)
         assert {
-            "seconds_ago": [3 * EVERY, 2 * EVERY, EVERY],
-            "in_use": [1.0, 10.0 / EVERY, 0.0],
-            "waiting": [9.0, 0.0, 1.0 / EVERY],
+            "seconds_ago": [3 * SAMPLE_INTERVAL, 2 * SAMPLE_INTERVAL, SAMPLE_INTERVAL],
+            "in_use": [1.0, 10.0 / SAMPLE_INTERVAL, 0.0],
+            "waiting": [9.0, 0.0, 1.0 / SAMPLE_INTERVAL],
             "timed_out": [0.0, 0.0, 3.0],
-        } == history.of(ORDERS)
+        } == history.columns(ORDERS)
 
     def test_has_nothing_of_others(self, history: History) -> None:
-        history.note(view_of(Reading(in_use=1.0), Reading(in_use=2.0)))
+        history.record(view_of(Reading(in_use=1.0), Reading(in_use=2.0)))
         names = ("orders", "billing", "nobody")
         expected = [[1.0], [2.0], []]
-        assert expected == [history.of((name, "aiohttp"))["in_use"] for name in names]
+        assert expected == [history.columns((name, "aiohttp"))["in_use"] for name in names]
 
     def test_keeps_no_more_than_one_look_in_a_while(
         self, history: History, clock: FakeClock
     ) -> None:
         for _ in range(3):
-            history.note(view_of(Reading()))
-            clock.advance(EVERY / 2)
-        assert [1.5 * EVERY, 0.5 * EVERY] == history.of(ORDERS)["seconds_ago"]
+            history.record(view_of(Reading()))
+            clock.advance(SAMPLE_INTERVAL / 2)
+        assert [1.5 * SAMPLE_INTERVAL, 0.5 * SAMPLE_INTERVAL] == history.columns(ORDERS)[
+            "seconds_ago"
+        ]
 
     def test_goes_back_so_far_and_no_further(self, history: History, clock: FakeClock) -> None:
         for _ in range(3):
-            history.note(view_of(Reading()))
-            clock.advance(LASTS / 2)
-        assert [1.5 * LASTS, LASTS, LASTS / 2] == history.of(ORDERS)["seconds_ago"]
-        history.note(view_of(Reading()))
-        assert [LASTS, LASTS / 2, 0.0] == history.of(ORDERS)["seconds_ago"]
+            history.record(view_of(Reading()))
+            clock.advance(HISTORY_SECONDS / 2)
+        assert [1.5 * HISTORY_SECONDS, HISTORY_SECONDS, HISTORY_SECONDS / 2] == history.columns(
+            ORDERS
+        )["seconds_ago"]
+        history.record(view_of(Reading()))
+        assert [HISTORY_SECONDS, HISTORY_SECONDS / 2, 0.0] == history.columns(ORDERS)["seconds_ago"]
 
     def test_of_a_sum_that_falls_is_not_below_0(self, history: History, clock: FakeClock) -> None:
-        history.note(view_of(used(100.0, 50.0, 7.0)))
-        clock.advance(EVERY)
-        history.note(view_of(used(0.0, 0.0, 0.0)))
-        past = history.of(ORDERS)
+        history.record(view_of(used(100.0, 50.0, 7.0)))
+        clock.advance(SAMPLE_INTERVAL)
+        history.record(view_of(used(0.0, 0.0, 0.0)))
+        past = history.columns(ORDERS)
         assert (0.0, 0.0, 0.0) == (past["in_use"][1], past["waiting"][1], past["timed_out"][1])

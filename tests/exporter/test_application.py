@@ -1,4 +1,4 @@
-"""The exporter's endpoints, and the looks that it takes when nobody asks."""
+"""The endpoints of the exporter, its idle scans of the folder, and its log."""
 
 from __future__ import annotations
 
@@ -24,35 +24,38 @@ from support.waiting import eventually
 TestServer.__test__ = False
 
 
-class Looked(Fleet):
-    """A fleet that knows how often it was looked at, and fails to be when it is told to."""
+class CountingFleet(Fleet):
+    """A fleet that counts its scans, and fails if a test says so."""
 
-    looks = 0
+    scans = 0
     fails = False
 
     def scan(self, *args: Any) -> FleetView:
-        self.looks += 1
+        self.scans += 1
         if self.fails:
             raise OSError("hunter2")
         return super().scan(*args)
 
 
 @pytest.fixture
-async def fleet(folder: Path) -> AsyncIterator[Looked]:
-    fleet = Looked(folder)
+async def fleet(folder: Path) -> AsyncIterator[CountingFleet]:
+    fleet = CountingFleet(folder)
     yield fleet
     fleet.close()
 
 
 @pytest.fixture
-def exporter(fleet: Looked) -> Exporter:
+def exporter(fleet: CountingFleet) -> Exporter:
     return Exporter(fleet, Probes(()), Probes(()), per_process=False)
 
 
 @pytest.fixture
 async def get(exporter: Exporter) -> AsyncIterator[Any]:
-    """Asks the exporter for a path; returns the status, the text and the headers."""
-    async with TestServer(exporter.application()) as server, aiohttp.ClientSession() as session:
+    """Returns a function that requests a path; it returns status, text and headers."""
+    async with (
+        TestServer(exporter.make_application()) as server,
+        aiohttp.ClientSession() as session,
+    ):
 
         async def get(path: str, method: str = "GET") -> tuple[int, str, Any]:
             async with session.request(method, server.make_url(path)) as response:
@@ -62,56 +65,62 @@ async def get(exporter: Exporter) -> AsyncIterator[Any]:
 
 
 class TestReadiness:
-    async def test_it_is_not_ready_before_it_has_looked(self, get: Any) -> None:
-        assert (503, "The folder was not read yet.\n") == (await get("/-/ready"))[:2]
+    async def test_it_is_not_ready_before_the_first_scan(self, get: Any) -> None:
+        assert (503, "Not ready: the folder has not been read yet.\n") == (await get("/-/ready"))[
+            :2
+        ]
         assert (200, "Healthy.\n") == (await get("/-/healthy"))[:2]
         await get("/metrics")
         assert (200, "Ready.\n") == (await get("/-/ready"))[:2]
 
-    async def test_a_look_that_fails_makes_nothing_ready(
-        self, get: Any, fleet: Looked, caplog: pytest.LogCaptureFixture
+    async def test_a_failed_scan_does_not_make_it_ready(
+        self, get: Any, fleet: CountingFleet, caplog: pytest.LogCaptureFixture
     ) -> None:
         fleet.fails = True
-        expected = 500, "500: the exporter's log has the reason\n"
+        expected = 500, "500: see the log of the exporter\n"
         assert expected == (await get("/metrics"))[:2]
         assert ["cannot answer GET /metrics"] == caplog.messages
         assert "hunter2" in caplog.text
         assert 503 == (await get("/-/ready"))[0]
 
 
-class TestLooking:
+class TestIdleScans:
     @pytest.fixture
-    async def looking(
+    async def scanning(
         self, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
     ) -> AsyncIterator[None]:
-        """Let it look without a pause."""
-        monkeypatch.setattr(application, "LOOKS", 0.0)
-        task = asyncio.create_task(exporter.keep_looking())
+        """Scan without a pause."""
+        monkeypatch.setattr(application, "IDLE_SCAN_INTERVAL", 0.0)
+        task = asyncio.create_task(exporter.refresh_repeatedly())
         yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    async def test_it_looks_again_and_again_though_nobody_asks(
-        self, looking: None, fleet: Looked, exporter: Exporter
+    async def test_it_scans_repeatedly_without_requests(
+        self, scanning: None, fleet: CountingFleet, exporter: Exporter
     ) -> None:
-        await eventually(True, lambda: fleet.looks >= 3)
+        await eventually(True, lambda: fleet.scans >= 3)
         assert exporter.ready
 
-    async def test_a_look_that_fails_is_not_the_last(
-        self, looking: None, fleet: Looked, exporter: Exporter, caplog: pytest.LogCaptureFixture
+    async def test_it_goes_on_after_a_failed_scan(
+        self,
+        scanning: None,
+        fleet: CountingFleet,
+        exporter: Exporter,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         caplog.set_level(logging.ERROR)
         fleet.fails = True
         await eventually(True, lambda: "cannot read the folder" in caplog.messages)
         fleet.fails = False
-        looks = fleet.looks
-        await eventually(True, lambda: fleet.looks >= looks + 2)
+        scans = fleet.scans
+        await eventually(True, lambda: fleet.scans >= scans + 2)
 
-    async def test_what_it_has_seen_is_the_past(self, get: Any, exporter: Exporter) -> None:
+    async def test_each_scan_is_recorded_in_the_history(self, get: Any, exporter: Exporter) -> None:
         noted: list[FleetView] = []
         history: Any = exporter._history
-        history.note = noted.append
-        view, _ = await exporter.look()
+        history.record = noted.append
+        view, _ = await exporter.refresh()
         assert [view] == noted
 
 
@@ -144,7 +153,7 @@ class TestAnswers:
 LOGS = """
 import logging, sys
 from poolscope.exporter import logs
-logs.configure(*sys.argv[1:])
+logs.configure_logging(*sys.argv[1:])
 logger = logging.getLogger("poolscope.exporter")
 for level in ("debug", "info", "warning", "error"):
     getattr(logger, level)("at %s", level, extra={"poolscope": {"event": "said"}})
@@ -154,7 +163,7 @@ for level in ("debug", "info", "warning", "error"):
 FAILING = """
 import logging
 from poolscope.exporter import logs
-logs.configure("debug", "json")
+logs.configure_logging("debug", "json")
 logging.getLogger("aiohttp.access").warning("nonsense of a client")
 try:
     raise ZeroDivisionError("why")

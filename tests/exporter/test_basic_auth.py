@@ -1,4 +1,4 @@
-"""Basic authentication: who may enter, and what guessing costs those who may."""
+"""Basic authentication: which passwords are accepted, also while somebody guesses."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def basic(user: str, password: str | bytes) -> str:
 
 
 class Checks:
-    """Stands in the place of bcrypt; counts, and keeps those waiting that come while it is shut."""
+    """Replaces bcrypt.checkpw: counts the checks, and blocks them while `open` is not set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.passwords: list[bytes] = []
         self.hashes: list[bytes] = []
-        self.at_once = self.most = 0
+        self.running = self.most_running = 0
         self.open = threading.Event()
         self.open.set()
         self._checkpw = bcrypt.checkpw
         monkeypatch.setattr(bcrypt, "checkpw", self.checkpw)
 
     def checkpw(self, password: bytes, against: bytes) -> bool:
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
         self.passwords.append(password)
         self.hashes.append(against)
         self.open.wait(PATIENCE)
         matches = self._checkpw(password, against)
-        self.at_once -= 1
+        self.running -= 1
         return matches
 
 
@@ -60,25 +60,25 @@ class TestHeaders:
         ["secret", "", "with: colons:", "pässwörd ✓", "x" * 72, "x" * 500, b"\xff\xfe", "nul\0nul"],
     )
     async def test_passwords_of_every_kind(self, password: str | bytes) -> None:
-        door = BasicAuth({"ann": hashed(password)})
-        assert await door.check(basic("ann", password))
+        basic_auth = BasicAuth({"ann": hashed(password)})
+        assert await basic_auth.check_header(basic("ann", password))
         other = b"not " + (password.encode() if isinstance(password, str) else password)
-        assert not await door.check(basic("ann", other))
+        assert not await basic_auth.check_header(basic("ann", other))
 
-    async def test_what_makes_hashes_does_not_matter(self) -> None:
+    async def test_hashes_of_every_bcrypt_version(self) -> None:
         for version in ("$2a$", "$2b$", "$2y$"):
-            door = BasicAuth({"ann": version + hashed("secret")[4:]})
-            assert await door.check(basic("ann", "secret"))
+            basic_auth = BasicAuth({"ann": version + hashed("secret")[4:]})
+            assert await basic_auth.check_header(basic("ann", "secret"))
 
     async def test_names_of_every_kind(self) -> None:
-        door = BasicAuth({"Änne": hashed("secret"), "": hashed("nobody's")})
-        assert await door.check(basic("Änne", "secret"))
-        assert await door.check(basic("", "nobody's"))
-        assert not await door.check(basic("änne", "secret"))
+        basic_auth = BasicAuth({"Änne": hashed("secret"), "": hashed("nobody's")})
+        assert await basic_auth.check_header(basic("Änne", "secret"))
+        assert await basic_auth.check_header(basic("", "nobody's"))
+        assert not await basic_auth.check_header(basic("änne", "secret"))
 
-    async def test_the_scheme_is_in_any_case(self) -> None:
-        door = BasicAuth({"ann": hashed("secret")})
-        assert await door.check(basic("ann", "secret").replace("Basic", "bAsIc"))
+    async def test_the_scheme_is_case_insensitive(self) -> None:
+        basic_auth = BasicAuth({"ann": hashed("secret")})
+        assert await basic_auth.check_header(basic("ann", "secret").replace("Basic", "bAsIc"))
 
     @pytest.mark.parametrize(
         "header",
@@ -95,77 +95,82 @@ class TestHeaders:
             "YW5uOnNlY3JldA==",
         ],
     )
-    async def test_what_is_no_such_header_is_not_checked(self, checks: Checks, header: str) -> None:
-        assert not await BasicAuth({"ann": hashed("secret")}).check(header)
+    async def test_a_malformed_header_is_rejected_without_a_check(
+        self, checks: Checks, header: str
+    ) -> None:
+        assert not await BasicAuth({"ann": hashed("secret")}).check_header(header)
         assert [] == checks.passwords
 
-    async def test_what_bcrypt_does_not_take_is_wrong(
+    async def test_a_password_that_bcrypt_refuses_is_rejected(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(password: bytes, against: bytes) -> bool:
             raise ValueError("no")
 
         monkeypatch.setattr(bcrypt, "checkpw", refuse)
-        assert not await BasicAuth({"ann": hashed("secret")}).check(basic("ann", "secret"))
+        assert not await BasicAuth({"ann": hashed("secret")}).check_header(basic("ann", "secret"))
 
 
-class TestWhatIsRemembered:
-    async def test_outcomes_of_either_kind(self, checks: Checks) -> None:
-        door = BasicAuth({"ann": hashed("secret")})
+class TestCache:
+    async def test_accepted_and_rejected_passwords_are_cached(self, checks: Checks) -> None:
+        basic_auth = BasicAuth({"ann": hashed("secret")})
         for _ in range(3):
-            assert await door.check(basic("ann", "secret"))
-            assert not await door.check(basic("ann", "guess"))
-            assert not await door.check(basic("bob", "secret"))
+            assert await basic_auth.check_header(basic("ann", "secret"))
+            assert not await basic_auth.check_header(basic("ann", "guess"))
+            assert not await basic_auth.check_header(basic("bob", "secret"))
         assert [b"secret", b"guess", b"secret"] == checks.passwords
 
-    async def test_no_password(self, checks: Checks) -> None:
-        door = BasicAuth({"ann": hashed("secret")})
-        await door.check(basic("ann", "secret"))
-        await door.check(basic("ann", "a guess"))
-        kept = repr([*vars(door).values()])
+    async def test_it_does_not_contain_passwords(self, checks: Checks) -> None:
+        basic_auth = BasicAuth({"ann": hashed("secret")})
+        await basic_auth.check_header(basic("ann", "secret"))
+        await basic_auth.check_header(basic("ann", "a guess"))
+        kept = repr([*vars(basic_auth).values()])
         assert ("ann" in kept, "secret" in kept, "a guess" in kept) == (True, False, False)
 
-    async def test_not_for_another_password_of_the_user(self) -> None:
-        door = BasicAuth({"ann": hashed("old")})
-        assert await door.check(basic("ann", "old"))
-        assert not await door.check(basic("ann", "new"))
-        door.use({"ann": hashed("new")})
-        assert not await door.check(basic("ann", "old"))
-        assert await door.check(basic("ann", "new"))
-        door.use({"bob": hashed("new")})
-        assert not await door.check(basic("ann", "new"))
+    async def test_a_changed_password_is_checked_again(self) -> None:
+        basic_auth = BasicAuth({"ann": hashed("old")})
+        assert await basic_auth.check_header(basic("ann", "old"))
+        assert not await basic_auth.check_header(basic("ann", "new"))
+        basic_auth.set_users({"ann": hashed("new")})
+        assert not await basic_auth.check_header(basic("ann", "old"))
+        assert await basic_auth.check_header(basic("ann", "new"))
+        basic_auth.set_users({"bob": hashed("new")})
+        assert not await basic_auth.check_header(basic("ann", "new"))
 
-    async def test_guesses_do_not_push_out_what_is_right(
+    async def test_guesses_do_not_push_out_accepted_passwords(
         self, checks: Checks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(auth, "REMEMBERED", 2)
-        door = BasicAuth({"ann": hashed("secret")})
-        await door.check(basic("ann", "secret"))
+        monkeypatch.setattr(auth, "MAX_CACHED_OUTCOMES", 2)
+        basic_auth = BasicAuth({"ann": hashed("secret")})
+        await basic_auth.check_header(basic("ann", "secret"))
         for guess in "abc":
-            await door.check(basic("ann", guess))
+            await basic_auth.check_header(basic("ann", guess))
         del checks.passwords[:]
         for guess in ("secret", "c", "b", "a"):
-            await door.check(basic("ann", guess))
+            await basic_auth.check_header(basic("ann", guess))
         assert [b"a"] == checks.passwords
 
-    async def test_unknown_users_cost_what_known_ones_do(self, checks: Checks) -> None:
+    async def test_unknown_users_take_as_long_as_known_ones(self, checks: Checks) -> None:
         costly = bcrypt.hashpw(b"secret", bcrypt.gensalt(5)).decode()
-        door = BasicAuth({"ann": costly})
-        await door.check(basic("nobody", "secret"))
+        basic_auth = BasicAuth({"ann": costly})
+        await basic_auth.check_header(basic("nobody", "secret"))
         (against,) = checks.hashes
         assert (costly[3:7], 60) == (against[3:7].decode(), len(against))
-        # Even who finds a password of that hash is nobody.
-        door._nobody = hashed("found").encode()
-        assert not await door.check(basic("nobody", "found"))
+        # Even a password that matches the dummy hash is rejected.
+        basic_auth._dummy_hash = hashed("found").encode()
+        assert not await basic_auth.check_header(basic("nobody", "found"))
 
 
-class TestManyAtOnce:
-    async def test_those_who_ask_the_same_share_one_check(self, checks: Checks) -> None:
-        door = BasicAuth({"ann": hashed("secret")})
+class TestConcurrentRequests:
+    async def test_equal_requests_share_one_check(self, checks: Checks) -> None:
+        basic_auth = BasicAuth({"ann": hashed("secret")})
         checks.open.clear()
-        asking = [asyncio.create_task(door.check(basic("ann", "secret"))) for _ in range(1000)]
+        asking = [
+            asyncio.create_task(basic_auth.check_header(basic("ann", "secret")))
+            for _ in range(1000)
+        ]
         await eventually(1, lambda: len(checks.passwords))
-        asking[0].cancel()  # who gives up does not take it away from the others
+        asking[0].cancel()  # this must not cancel the check of the others
         checks.open.set()
         outcomes: list[Any] = await asyncio.gather(*asking, return_exceptions=True)
         assert isinstance(outcomes[0], asyncio.CancelledError)
@@ -173,29 +178,31 @@ class TestManyAtOnce:
         assert [b"secret"] == checks.passwords
 
     async def test_a_thousand_guesses(self, checks: Checks) -> None:
-        door = BasicAuth({"ann": hashed("secret"), "bob": hashed("other")})
-        assert await door.check(basic("ann", "secret"))
+        basic_auth = BasicAuth({"ann": hashed("secret"), "bob": hashed("other")})
+        assert await basic_auth.check_header(basic("ann", "secret"))
         checks.open.clear()
-        guesses = [asyncio.create_task(door.check(basic("ann", f"{n}"))) for n in range(1000)]
+        guesses = [
+            asyncio.create_task(basic_auth.check_header(basic("ann", f"{n}"))) for n in range(1000)
+        ]
         await eventually(900, lambda: sum(guess.done() for guess in guesses))
-        # No check ends now, and who is known does not wait for any.
-        assert await door.check(basic("ann", "secret"))
+        # No check can end now, and a cached password does not wait for one.
+        assert await basic_auth.check_header(basic("ann", "secret"))
         with pytest.raises(BusyError):
-            await door.check(basic("bob", "other"))
+            await basic_auth.check_header(basic("bob", "other"))
         checks.open.set()
         outcomes = await asyncio.gather(*guesses, return_exceptions=True)
         assert 100 == outcomes.count(False)
         assert 900 == sum(isinstance(outcome, BusyError) for outcome in outcomes)
-        assert 1 == checks.most
-        assert await door.check(basic("bob", "other"))
+        assert 1 == checks.most_running
+        assert await basic_auth.check_header(basic("bob", "other"))
 
 
-async def test_who_comes_when_too_many_wait_is_told_to_come_again(
+async def test_a_request_is_answered_with_503_when_too_many_are_queued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("poolscope.exporter.auth.LONGEST_QUEUE", 0)
+    monkeypatch.setattr("poolscope.exporter.auth.MAX_PENDING_CHECKS", 0)
     request = make_mocked_request("GET", "/", headers={"Authorization": basic("ann", "secret")})
-    refusal = await BasicAuth({"ann": hashed("secret")}).refusal(request)
+    refusal = await BasicAuth({"ann": hashed("secret")}).check_request(request)
     assert refusal is not None
-    expected = 503, "503: too many passwords to check\n", "1"
+    expected = 503, "503: too many passwords are being checked; try again\n", "1"
     assert expected == (refusal.status, refusal.text, refusal.headers["Retry-After"])

@@ -1,4 +1,4 @@
-"""The exporter's socket: TLS, passwords, and changes while it serves."""
+"""The listening socket: TLS, passwords, and changes of both while it serves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestBind:
             ("::1", ("::1",)),
         ],
     )
-    def test_a_socket_that_listens(self, host: str, addresses: tuple[str, ...]) -> None:
+    def test_the_socket_listens(self, host: str, addresses: tuple[str, ...]) -> None:
         try:
             bound = bind(host, 0)
         except OSError:
@@ -48,21 +48,20 @@ class TestBind:
             with pytest.raises(OSError, match="in use"):
                 bind(host, port)
 
-    def test_where_there_is_none(self) -> None:
+    def test_an_address_that_does_not_exist(self) -> None:
         with pytest.raises(OSError, match=r".+"):
             bind("192.0.2.1", 0)
         with pytest.raises(OSError, match=r".+"):
             bind("no such host", 0)
 
 
-class TestPlain:
+class TestPlainHttp:
     async def test_without_a_file(self, serve: Serve) -> None:
         served = await serve()
         assert f"http://127.0.0.1:{served.port}" == served.listener.url
         assert (200, "here") == await get(served)
-        assert await served.listener.reload()
 
-    async def test_headers_of_the_file_win(self, serve: Serve) -> None:
+    async def test_headers_of_the_file_override_others(self, serve: Serve) -> None:
         headers = "{X-Frame-Options: deny, X-XSS-Protection: '0'}"
         served = await serve(f"http_server_config: {{headers: {headers}}}")
         async with aiohttp.ClientSession() as session:
@@ -71,20 +70,22 @@ class TestPlain:
                     given = response.headers
                     assert ("deny", "0") == (given["X-Frame-Options"], given["X-XSS-Protection"])
 
-    async def test_an_end(self, serve: Serve) -> None:
+    async def test_after_close_nothing_listens(self, serve: Serve) -> None:
         served = await serve()
         await served.listener.close()
         assert -1 == served.bound.fileno()
         with pytest.raises(aiohttp.ClientConnectorError):
             await get(served)
 
-    async def test_a_file_that_is_wrong(self, serve: Serve, tmp_path: Path) -> None:
+    async def test_a_malformed_file_is_an_error_at_the_start(
+        self, serve: Serve, tmp_path: Path
+    ) -> None:
         with pytest.raises(WebConfigError, match="tls: unknown key"):
             await serve("tls: 1")
 
 
 class TestUsers:
-    async def test_a_password_is_asked_for(self, serve: Serve) -> None:
+    async def test_every_path_requires_a_password(self, serve: Serve) -> None:
         served = await serve(users(ann="secret"))
         assert (200, "here") == await get(served, user="ann:secret")
         for user in (None, "ann:wrong", "bob:secret"):
@@ -93,20 +94,20 @@ class TestUsers:
         async with aiohttp.ClientSession() as session, session.get(served.listener.url) as response:
             assert 'Basic realm="poolscope"' == response.headers["WWW-Authenticate"]
 
-    async def test_they_change(self, serve: Serve) -> None:
+    async def test_passwords_change(self, serve: Serve) -> None:
         served = await serve(users(ann="old"))
         async with aiohttp.ClientSession() as session:
             assert 200 == (await get(served, user="ann:old", session=session))[0]
-            assert await served.says(users(ann="new", bob="other"))
+            await served.write(users(ann="new", bob="other"))
             statuses = [
                 (await get(served, user=user, session=session))[0]
                 for user in ("ann:old", "ann:new", "bob:other")
             ]
             assert [401, 200, 200] == statuses
-            assert await served.says("")
+            await served.write("")
             assert 200 == (await get(served, session=session))[0]
 
-    async def test_a_thousand_that_guess(self, serve: Serve) -> None:
+    async def test_a_thousand_guesses_do_not_lock_out_a_user(self, serve: Serve) -> None:
         served = await serve(users(ann="secret"))
         assert 200 == (await get(served, user="ann:secret"))[0]
         connector = aiohttp.TCPConnector(limit=200)
@@ -121,7 +122,7 @@ class TestUsers:
 
 @needs_openssl
 class TestTls:
-    async def test_it_is_all_that_is_served(self, serve: Serve, certificates: Path) -> None:
+    async def test_plain_http_is_rejected(self, serve: Serve, certificates: Path) -> None:
         served = await serve(tls())
         assert f"https://127.0.0.1:{served.port}" == served.listener.url
         assert (200, "here") == await get(served, trusting(certificates))
@@ -135,13 +136,13 @@ class TestTls:
             with pytest.raises((aiohttp.ClientError, OSError)):
                 await get(served, trusting(certificates, client))
 
-    async def test_client_certificates_of_some_names(
+    async def test_client_certificates_with_allowed_names(
         self, serve: Serve, certificates: Path
     ) -> None:
         allowed = "client_allowed_sans: [prometheus, 10.0.0.1]"
         served = await serve(tls(more=f"{VERIFY}, {allowed}"))
         assert (200, "here") == await get(served, trusting(certificates, "prometheus"))
-        assert (403, "403: no name of the certificate is among client_allowed_sans\n") == (
+        assert (403, "403: client_allowed_sans has no name of this certificate\n") == (
             await get(served, trusting(certificates, "server"))
         )
 
@@ -186,26 +187,26 @@ class TestReload:
         served = await serve("")
         context = trusting(certificates)
         for _ in range(3):
-            assert await served.says(tls())
+            await served.write(tls())
             assert (200, "here") == await get(served, context)
             with pytest.raises(aiohttp.ClientError):
                 await get(served)
-            assert await served.says("")
+            await served.write("")
             assert (200, "here") == await get(served)
             with pytest.raises(aiohttp.ClientError):
                 await get(served, context)
         assert 1 == len(served.runner.sites)
 
-    async def test_a_certificate_in_place(self, serve: Serve, certificates: Path) -> None:
+    async def test_a_certificate_file_is_replaced(self, serve: Serve, certificates: Path) -> None:
         served = await serve(tls())
         context = trusting(certificates)
         assert "server" == await name_of(served, context)
         for kind in ("crt", "key"):
             shutil.copy(certificates / f"renewed.{kind}", certificates / f"server.{kind}")
-        assert await served.listener.reload()
+        await served.load()
         assert "renewed" == await name_of(served, context)
 
-    async def test_nobody_is_refused_meanwhile(self, serve: Serve, certificates: Path) -> None:
+    async def test_no_request_fails_during_reloads(self, serve: Serve, certificates: Path) -> None:
         served = await serve(tls() + users(ann="secret"))
         context = trusting(certificates)
 
@@ -219,17 +220,17 @@ class TestReload:
         asking = asyncio.gather(*(ask() for _ in range(10)))
         while not asking.done():
             name = ("renewed", "server")[turn % 2]
-            assert await served.says(tls(name) + users(ann="secret", bob=f"{turn}"))
+            await served.write(tls(name) + users(ann="secret", bob=f"{turn}"))
             turn += 1
         assert {(200, "here")} == {answer for answers in await asking for answer in answers}
 
-    async def test_a_request_that_is_being_answered_is(
+    async def test_a_request_in_progress_is_answered(
         self, serve: Serve, certificates: Path
     ) -> None:
         served = await serve("")
         asking = asyncio.create_task(get(served, path="/later"))
         await served.reached.wait()
-        assert await served.says(tls())
+        await served.write(tls())
         served.go.set()
         assert (200, "later") == await asking
 
@@ -243,7 +244,7 @@ class TestReload:
             kept = []
             for text in (None, tls("renewed"), None):
                 if text:
-                    assert await served.says(text)
+                    await served.write(text)
                 async with session.get(url, ssl=context) as response:
                     assert "here" == await response.text()
                     kept.append("close" != response.headers.get("Connection"))
@@ -259,15 +260,15 @@ class TestReload:
             (tls(more=VERIFY), tls(more=f"{VERIFY}, client_allowed_sans: [nobody]")),
         ],
     )
-    async def test_a_connection_of_one_who_may_not_enter_now(
+    async def test_an_open_connection_does_not_bypass_new_rules(
         self, serve: Serve, certificates: Path, before: str, after: str
     ) -> None:
         served = await serve(before)
         context = trusting(certificates, "prometheus") if before else None
         async with aiohttp.ClientSession() as session:
             assert (200, "here") == await get(served, context, session=session)
-            assert await served.says(after)
-            assert (421, "421: the configuration has changed; connect again\n") == (
+            await served.write(after)
+            assert (421, "421: the configuration has changed; open a new connection\n") == (
                 await get(served, context, session=session)
             )
 

@@ -1,4 +1,4 @@
-"""The files of a listener: broken ones, and when they are looked at."""
+"""The files of a listener: malformed ones, and when they are loaded again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["certificates", "get", "made", "name_of", "serve", "tls", "trusting",
 
 
 class Log:
-    """What the exporter has said, by its level."""
+    """The error messages of the exporter."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.caplog = caplog
@@ -35,48 +35,50 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
     return Log(caplog)
 
 
-class TestFilesThatBreak:
-    async def test_what_was_loaded_before_is_kept(self, serve: Serve, log: Log) -> None:
+class TestMalformedFiles:
+    async def test_the_old_configuration_is_kept(self, serve: Serve, log: Log) -> None:
         served = await serve(users(ann="secret"))
-        assert not await served.says("tls: 1")
+        await served.write("tls: 1")
         (error,) = log.errors()
-        assert error.startswith(f"kept what was loaded before: {served.path}: tls: unknown key")
+        assert error.startswith(
+            f"cannot reload, keeping the old configuration: {served.path}: tls: unknown key"
+        )
         assert 200 == (await get(served, user="ann:secret"))[0]
         assert 401 == (await get(served))[0]
 
-    async def test_each_is_told_of_once(self, serve: Serve, log: Log) -> None:
+    async def test_each_error_is_logged_once(self, serve: Serve, log: Log) -> None:
         served = await serve(users(ann="secret"))
         for text in ("tls: 1", "tls: 10", "tls: 1"):
             served.path.write_text(text)
             for _ in range(5):
-                await served.listener.look()
+                await served.listener.reload_if_changed()
             assert 1 == len(log.errors())
         served.path.unlink()
         for _ in range(5):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         missing = f"{served.path}: cannot be read: No such file or directory"
-        assert [f"kept what was loaded before: {missing}"] == log.errors()
+        assert [f"cannot reload, keeping the old configuration: {missing}"] == log.errors()
         served.path.write_text(users(bob="other"))
-        await served.listener.look()
-        await served.listener.look()
+        await served.listener.reload_if_changed()
+        await served.listener.reload_if_changed()
         assert 200 == (await get(served, user="bob:other"))[0]
         assert [] == log.errors()
 
     @needs_openssl
-    async def test_a_key_that_comes_later_than_its_certificate(
+    async def test_a_key_that_is_replaced_after_its_certificate(
         self, serve: Serve, certificates: Path, log: Log
     ) -> None:
         served = await serve(tls())
         context = trusting(certificates)
         shutil.copy(certificates / "renewed.crt", certificates / "server.crt")
         for _ in range(3):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert "server" == await name_of(served, context)
         (error,) = log.errors()
         assert "key_file" in error
         shutil.copy(certificates / "renewed.key", certificates / "server.key")
         for _ in range(3):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert "renewed" == await name_of(served, context)
         assert [] == log.errors()
 
@@ -93,45 +95,45 @@ class TestFilesThatBreak:
 
         with monkeypatch.context() as patch:
             patch.setattr(web.SockSite, "start", fail)
-            assert not await served.says(tls())
-        assert ["kept what was loaded before: no more files"] == log.errors()
+            await served.write(tls())
+        assert ["cannot reload, keeping the old configuration: no more files"] == log.errors()
         assert (401, 200) == (
             (await get(served))[0],
             (await get(served, user="ann:secret"))[0],
         )
         assert 1 == len(served.runner.sites)
         for _ in range(2):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert (200, "here") == await get(served, trusting(certificates))
 
 
-class TestLooking:
-    async def test_files_that_are_the_same_are_not_loaded(
+class TestReload:
+    async def test_unchanged_files_are_not_loaded(
         self, serve: Serve, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "poolscope.exporter")
         served = await serve(users(ann="secret"))
         for _ in range(5):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert [] == caplog.messages
         served.path.touch()
         for _ in range(5):
-            await served.listener.look()
-        assert [f"loaded {served.path} again"] == caplog.messages
+            await served.listener.reload_if_changed()
+        assert [f"reloaded {served.path}"] == caplog.messages
 
     async def test_a_file_that_is_being_written_is_not_read(self, serve: Serve) -> None:
         served = await serve(users(ann="secret"))
         served.path.write_text("")
-        await served.listener.look()
+        await served.listener.reload_if_changed()
         assert 401 == (await get(served))[0]
         served.path.write_text(users(bob="other"))
-        await served.listener.look()
+        await served.listener.reload_if_changed()
         assert [401, 401] == [(await get(served, user=user))[0] for user in (None, "bob:other")]
-        await served.listener.look()
+        await served.listener.reload_if_changed()
         assert 200 == (await get(served, user="bob:other"))[0]
 
     @needs_openssl
-    async def test_links_are_followed(self, serve: Serve, certificates: Path) -> None:
+    async def test_symbolic_links_are_followed(self, serve: Serve, certificates: Path) -> None:
         current = certificates / "current"
         current.symlink_to("server.crt")
         (certificates / "current.key").symlink_to("server.key")
@@ -143,10 +145,10 @@ class TestLooking:
         current.symlink_to("renewed.crt")
         (certificates / "current.key").symlink_to("renewed.key")
         for _ in range(2):
-            await served.listener.look()
+            await served.listener.reload_if_changed()
         assert "renewed" == await name_of(served, trusting(certificates))
 
-    async def test_at_each_tick(self, serve: Serve) -> None:
+    async def test_files_are_checked_at_each_tick(self, serve: Serve) -> None:
         ticks: asyncio.Queue[None] = asyncio.Queue()
         served = await serve("", ticks.get)
         served.path.write_text(users(ann="secret"))
@@ -155,5 +157,5 @@ class TestLooking:
         await eventually(True, lambda: bool(served.listener._config.users))
         assert 401 == (await get(served))[0]
         await served.listener.close()
-        assert served.listener._polling is not None
-        assert served.listener._polling.done()
+        assert served.listener._poll_task is not None
+        assert served.listener._poll_task.done()

@@ -275,7 +275,7 @@ def test_in_a_terminal_it_draws_and_then_gives_the_screen_back(
     drawn, after = drawn.split("\x1b[?1049l")
     assert "Starting" in before
     assert "/metrics" in drawn
-    assert "Ctrl-C, or by itself in" in drawn
+    assert "Ctrl-C, or automatically in" in drawn
     assert "upstream" in after
 
 

@@ -287,7 +287,7 @@ class TestBadArguments:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ((), "name the folder of the processes with --dir or POOLSCOPE_DIR"),
+            ((), "name the folder that the processes write to, with --dir or POOLSCOPE_DIR"),
             (("--web.listen-address", "10464"), "'10464' is not HOST:PORT"),
             (("--web.listen-address", "::1:10464"), "'::1:10464' is not HOST:PORT"),
             (("--web.listen-address", "x:y"), "'y' is not a port"),
@@ -295,7 +295,10 @@ class TestBadArguments:
             (("--web.telemetry-path", "/-/ready"), "'/-/ready' is taken"),
             (("--log.level", "loud"), "invalid choice: 'loud'"),
             (("--postgres", "secret@db"), "--postgres: not a DSN: it does not begin with"),
-            (("--dir", "x", "--pgbouncer", "postgres://a?%"), "--pgbouncer: not a DSN: after"),
+            (
+                ("--dir", "x", "--pgbouncer", "postgres://a?%"),
+                "--pgbouncer: not a DSN: what follows",
+            ),
         ],
     )
     def test_one_line_and_2(self, arguments: tuple[str, ...], message: str) -> None:
@@ -316,7 +319,7 @@ class TestBadArguments:
     def test_a_server_that_is_named_twice(self, tmp_path: Path) -> None:
         twice = ("--postgres", "postgres://a@db", "--postgres", "postgres://b@db")
         code, text = run("--dir", str(tmp_path / "pools"), *twice)
-        assert (2, "poolscope exporter: db:5432 is named twice\n") == (code, text)
+        assert (2, "poolscope exporter: db:5432 is given twice\n") == (code, text)
 
     def test_a_web_config_that_is_none(self, tmp_path: Path) -> None:
         file = tmp_path / "web.yml"

@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
-from poolscope.exporter.probes import ProbeError, Probes, reason
+from poolscope.exporter.probes import ProbeError, Probes, describe_error
 from poolscope.readings.database_servers import BouncerPool
 from support.ports import closed_port
 from support.probing import (
@@ -119,7 +119,7 @@ class TestPgBouncer:
         probe = probes(PgBouncerProbe, bouncers().dsn("pgbouncer", "postgres"))
         with pytest.raises(ProbeError) as refused:
             await probe.ask()
-        assert "not allowed" in reason(refused.value)
+        assert "not allowed" in describe_error(refused.value)
 
     @pytest.mark.parametrize("make", [PgBouncerProbe, PostgresProbe])
     async def test_a_wrong_password_is_not_repeated(
@@ -129,8 +129,8 @@ class TestPgBouncer:
         wrong = probes(make, bouncer.dsn("pgbouncer", "console", "hunter2"))
         with pytest.raises(ProbeError) as refused:
             await wrong.ask()
-        assert "hunter2" not in reason(refused.value)
-        assert "authentication failed" in reason(refused.value)
+        assert "hunter2" not in describe_error(refused.value)
+        assert "authentication failed" in describe_error(refused.value)
 
     async def test_a_right_password(self, bouncers: Any, probes: Any) -> None:
         bouncer = bouncers("scram-sha-256")
@@ -152,7 +152,7 @@ class TestAServerThatNeverAnswers:
         probes: Any = Probes([probe], interval=0.0, timeout=0.05)
         probes.start()
         await eventually(True, lambda: silent.accepted > 2)
-        assert (probe.nothing(),) == probes.readings()
+        assert (probe.down_reading(),) == probes.readings()
         await probes.close()
         await eventually(0, lambda: len(silent.clients))
         (line,) = caplog.messages
@@ -163,7 +163,7 @@ class TestAServerThatNeverAnswers:
         probe = probes(make, f"postgresql://me:hunter2@localhost:{closed_port()}/x")
         with pytest.raises((OSError, ProbeError)) as refused:
             await probe.ask()
-        why = reason(refused.value)
+        why = describe_error(refused.value)
         assert "hunter2" not in why
         assert "\n" not in why
         assert "onnect" in why

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from poolscope.exporter.postgres import APPLICATION, PostgresProbe
+from poolscope.exporter.postgres import APPLICATION_NAME, PostgresProbe
 from poolscope.exporter.probes import ProbeError, Probes
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 from support.probing import (
@@ -123,10 +123,10 @@ class TestPostgres:
         self, probe: Any, postgres: Any, connect: Any
     ) -> None:
         for _ in range(3):
-            assert {} == states(await probe.ask(), APPLICATION)
+            assert {} == states(await probe.ask(), APPLICATION_NAME)
         other = await connect(postgres.dsn)
         query = "SELECT state FROM pg_stat_activity WHERE application_name = $1"
-        assert ["idle"] == [row["state"] for row in await other.fetch(query, APPLICATION)]
+        assert ["idle"] == [row["state"] for row in await other.fetch(query, APPLICATION_NAME)]
         count = "SELECT count(*) FROM pg_prepared_statements"
         assert 0 == await probe._connection.fetchval(count)
 
@@ -134,7 +134,7 @@ class TestPostgres:
         self, probe: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("poolscope.exporter.postgres.QUERY", SETTINGS)
-        expected = ServerConnections("2500ms", "on", APPLICATION, "idle", 1, 0.0)
+        expected = ServerConnections("2500ms", "on", APPLICATION_NAME, "idle", 1, 0.0)
         assert (expected,) == (await probe.ask()).connections
 
     async def test_a_server_that_is_full(self, probe: Any, postgres: Any, connect: Any) -> None:

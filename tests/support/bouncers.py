@@ -1,4 +1,4 @@
-"""What stands before a real PostgreSQL: a real PgBouncer, and one that says nothing."""
+"""A real PgBouncer before a real PostgreSQL, and a relay that can fall silent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ USERS = '"console" "open sesame"\n"postgres" ""\n'
 
 class Bouncer:
     """
-    One PgBouncer on a free port of loopback, in `folder`.
+    A PgBouncer on a free port of the loopback interface, with its files in `folder`.
 
     server: the folder of the PostgreSQL server's socket.
     """
@@ -49,7 +49,7 @@ class Bouncer:
         users, self.ini = folder / "users", folder / "pgbouncer.ini"
         users.write_text(USERS)
         if os.geteuid() == 0:
-            # It refuses to run as root; the server's user is one that gets to its socket.
+            # PgBouncer refuses to run as root; the user of the server can reach its socket.
             options["user"] = server.owner()
         lines = "\n".join(f"{name} = {value}" for name, value in options.items())
         self.ini.write_text(
@@ -60,10 +60,10 @@ class Bouncer:
         self.start()
 
     def start(self) -> None:
-        """Run it, also again, until it listens."""
+        """Start it, for the first time or again, and wait until it listens."""
         command = [str(PROGRAM), str(self.ini)]
         started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        self.process: Any = started  # whose pipe is there
+        self.process: Any = started  # Any: its pipe is not None
         self._until_it_listens()
 
     def _until_it_listens(self) -> None:
@@ -79,29 +79,29 @@ class Bouncer:
         return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}"
 
     def freeze(self) -> None:
-        """Let it answer nothing, though the system still accepts connections for it."""
+        """Suspend it; the system still accepts connections for it."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it; it can be started again, at the same port."""
+        """Kill it; it can be started again on the same port."""
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()
 
     def end(self) -> None:
-        """End it, if it has not ended, for ever."""
+        """Kill it unless it has ended, and give its port back."""
         self.kill()
         self._reserved.give_back()
 
 
 class Relay:
     """
-    Stands before a server, on a free port of loopback, and can swallow what clients say.
+    Relays connections to a server, from a free port of loopback, and can swallow the requests.
 
-    server: the path of its socket, or None for one that never says anything.
+    server: the path of its socket, or None for a server that never answers.
     """
 
     def __init__(self, server: Path | None = None) -> None:

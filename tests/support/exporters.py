@@ -1,4 +1,4 @@
-"""The command `poolscope exporter`, as a process of its own."""
+"""The command `poolscope exporter` as a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.waiting import PATIENCE
 
 
 class ExporterProcess:
-    """One exporter on a free port of loopback."""
+    """An exporter on a free port of the loopback interface."""
 
     def __init__(self, folder: Path, *options: str, address: str = "127.0.0.1:0") -> None:
         self.command = [
@@ -23,7 +23,7 @@ class ExporterProcess:
             *("--web.listen-address", address, "--log.format", "json", *options),
         ]
         started = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
-        self.process: Any = started  # whose pipe is there
+        self.process: Any = started  # Any: its pipe is not None
         self.log = [self._first_line()]
         self.url = self.log[0]["message"].removeprefix("serving ").rpartition("/")[0]
 
@@ -31,7 +31,7 @@ class ExporterProcess:
         return json.loads(self.process.stderr.readline())
 
     def told_of(self, event: str) -> Any:
-        """Read its log until it tells of that, and return the entry."""
+        """Read the log up to the first entry with this event, and return that entry."""
         for line in self.process.stderr:
             self.log.append(json.loads(line))
             if self.log[-1].get("event") == event:
@@ -58,7 +58,7 @@ class ExporterProcess:
         }
 
     def stop(self) -> int:
-        """End it as a service manager does; return its exit code."""
+        """Stop it with SIGTERM, and return its exit code."""
         self.process.terminate()
         _, rest = self.process.communicate(timeout=PATIENCE)
         self.log += [json.loads(line) for line in rest.splitlines()]
@@ -66,7 +66,7 @@ class ExporterProcess:
         return code
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it unless it has ended."""
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()

@@ -1,4 +1,4 @@
-"""A listener that serves a small application, and what its clients need."""
+"""A listener that serves a small application, with certificates and clients for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tls(name: str = "server", more: str = "") -> str:
 
 
 class Served:
-    """An application behind a listener, with the file that says how."""
+    """An application behind a listener, with its web config file."""
 
     def __init__(self, path: Path, text: str | None, tick: Any) -> None:
         self.path = path
@@ -66,10 +66,15 @@ class Served:
         await self.runner.setup()
         await self.listener.start(self.runner)
 
-    async def says(self, text: str) -> bool:
-        """Let the file say this, and have it loaded."""
+    async def write(self, text: str) -> None:
+        """Write this to the file, and load it."""
         self.path.write_text(text)
-        return await self.listener.reload()
+        await self.load()
+
+    async def load(self) -> None:
+        """Load changed files; the second check sees that they are stable."""
+        for _ in range(2):
+            await self.listener.reload_if_changed()
 
     async def stop(self) -> None:
         await self.listener.close()
@@ -95,7 +100,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with certificates, of servers and of clients."""
+    """A folder with certificates of servers and clients."""
     folder = tmp_path_factory.mktemp("certificates")
     ca = certificate(folder, "ca", "DNS:ca")
     certificate(folder, "other-ca", "DNS:ca")
@@ -108,13 +113,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def certificates(made: Path, tmp_path: Path) -> Path:
-    """The same beside the web config file, where a test may replace them."""
+    """Copies of the certificates beside the web config file, which a test may replace."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
 def trusting(folder: Path, client: str | None = None) -> ssl.SSLContext:
-    """What a client needs that trusts the server, and is this one itself."""
+    """Return the context of a client that trusts the server, with its own certificate or none."""
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     if client is not None:
         mine = Certificate(folder / f"{client}.crt", folder / f"{client}.key")
@@ -129,16 +134,16 @@ async def get(
     session: aiohttp.ClientSession | None = None,
     path: str = "/",
 ) -> tuple[int, str]:
-    """Ask over a new connection, or that of the session; return status and text."""
+    """Send a request on a new connection, or in a session; return status and text."""
     headers = {}
     if user is not None:
         headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
     url = f"http{'s' if context else ''}://127.0.0.1:{served.port}{path}"
     own = None if session else aiohttp.ClientSession()
-    asking = session or own
-    assert asking is not None
+    client = session or own
+    assert client is not None
     try:
-        async with asking.get(url, ssl=context or True, headers=headers) as response:
+        async with client.get(url, ssl=context or True, headers=headers) as response:
             return response.status, await response.text()
     finally:
         if own is not None:

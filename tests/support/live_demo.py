@@ -1,4 +1,4 @@
-"""The demo as it is in production: workers, an exporter, PostgreSQL, PgBouncer, Prometheus."""
+"""The demo as in production: workers, an exporter, PostgreSQL, PgBouncer and Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.prometheus import Job, PrometheusServer, job
 
 WORKERS = 2
 
-# Hosts are in what each worker serves itself; all else is the exporter's, which adds it up.
+# Only workers serve the families by host; everything else comes from the exporter, as sums.
 ONLY_HOSTS = [
     {"source_labels": ["__name__"], "regex": "connpool_host_.*", "action": "keep"},
 ]
@@ -28,7 +28,7 @@ Made = Callable[[Sequence[Job]], PrometheusServer]
 
 
 class DemoWorker:
-    """A demo that uses a PostgreSQL that is there."""
+    """A demo that uses an existing PostgreSQL server."""
 
     def __init__(self, folder: Path, postgres: EmbeddedPostgres) -> None:
         environment = {
@@ -44,7 +44,7 @@ class DemoWorker:
             env=environment,
             text=True,
         )
-        self.process: Any = started  # whose pipe is there
+        self.process: Any = started  # Any: its pipe is not None
         self.metrics = self._address()
 
     def _address(self) -> str:
@@ -67,14 +67,14 @@ def live_demo(
     labels: dict[str, str] | None = None,
 ) -> Iterator[tuple[PrometheusServer, ExporterProcess]]:
     """
-    Run all of it in `folder`; yield the Prometheus and the exporter.
+    Run everything in `folder`; yield the Prometheus and the exporter.
 
-    relabelled: of the exporter's targets, as `relabel_configs`; `labels` of all targets.
+    relabelled: `relabel_configs` of the targets; `labels` are added to all targets.
     """
     with ExitStack() as stack:
         bouncer = Bouncer(folder, postgres.socket_dir, "trust")
         stack.callback(bouncer.end)
-        # A pool of it is there once somebody has used it.
+        # A PgBouncer has a pool only after a client has used it.
         client = psycopg.connect(bouncer.dsn("postgres"), autocommit=True)
         stack.callback(client.close)
         client.execute("SELECT 1")

@@ -1,4 +1,4 @@
-"""Probes of real servers, and what stands in the way of their questions."""
+"""Probes of real servers, and relays and PgBouncers in between."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 async def asked(ask: Callable[[], Awaitable[R]], of: Callable[[R], T], expected: T) -> R:
-    """Ask until the answer has what is expected, and return it."""
+    """Ask until `of` an answer is what is expected, and return the answer."""
     async with asyncio.timeout(PATIENCE):
         while of(reading := await ask()) != expected:
             pass
@@ -36,7 +36,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 
 
 async def until_refused(connect: Any, dsn: str, message: str) -> None:
-    """Make connections until there are no more to be had."""
+    """Open connections until the server refuses one."""
 
     async def fill() -> None:
         while True:
@@ -48,7 +48,7 @@ async def until_refused(connect: Any, dsn: str, message: str) -> None:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Any]:
-    """Makes connections to any server, and drops them."""
+    """Returns a function that opens connections; they are dropped at the end."""
     made = []
 
     async def connect(dsn: str, application: str = "orders", **options: Any) -> Any:
@@ -64,7 +64,7 @@ async def connect() -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def probes() -> AsyncIterator[Any]:
-    """Makes probes, and drops their connections."""
+    """Returns a function that makes probes; their connections are dropped at the end."""
     made = []
 
     def make(kind: Any, dsn: str) -> Any:
@@ -108,7 +108,7 @@ def relayed(relay: Relay, probes: Any) -> Any:
 
 @pytest.fixture
 def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
-    """Runs PgBouncers before the real server, and ends them."""
+    """Returns a function that runs PgBouncers before the real server; they end with the test."""
     if PROGRAM is None:
         missing = "pgbouncer is missing; on Debian: apt-get install pgbouncer"
         if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
@@ -127,7 +127,7 @@ def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def run(bouncers: Any, probes: Any) -> Any:
-    """Runs a PgBouncer with these options, and returns it and a probe of it."""
+    """Returns a function that runs a PgBouncer with these options, and returns it and its probe."""
 
     def run(**options: object) -> tuple[Bouncer, Any]:
         bouncer = bouncers(**options)

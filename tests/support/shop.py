@@ -1,15 +1,15 @@
 """
-A small service that application servers run, as WSGI (SQLAlchemy) or as ASGI (asyncpg).
+A small service for application servers, as WSGI (SQLAlchemy) or as ASGI (asyncpg).
 
-    /pid             answer
-    /use             take a connection, and return it
-    /hold            take a connection, and keep it
-    /release         return what is kept
-    /block?FIFO      ASGI: take all connections, let WAITING callers wait for one, and then stop the
-                     event loop for as long as somebody has the fifo open for writing
+    /pid             only answer
+    /use             acquire a connection, and return it
+    /hold            acquire a connection, and keep it
+    /release         return all connections that are held
+    /block?FIFO      ASGI only: hold all connections, let WAITING callers wait for one, and then
+                     block the event loop while another process has the fifo open for writing
 
-Each answers with the id of its process. SHOP_DSN names the PostgreSQL server. Run as a program, it
-does jobs in other processes, which `multiprocessing` starts in the way that the argument says.
+Each answer is the id of the process. SHOP_DSN is the DSN of the PostgreSQL server. As a program, it
+runs jobs in other processes, which `multiprocessing` starts with the method in the argument.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SIZE: Final = 2
 """Connections of each process."""
 WAITING: Final = 3
 WARM: Final = 5
-"""How often a pool is used before there are other processes."""
+"""How often the pool is used before other processes start."""
 PROCESSES: Final = 3
 JOBS: Final = 60
 
 
 class Shop:
-    """The service as WSGI; its engine is watched by the process that makes it."""
+    """The service as WSGI; the process that creates the engine watches it."""
 
     def __init__(self, hooked: bool = False) -> None:
-        """`hooked`: by a hook that is older than the watch, children leave what they inherit."""
+        """`hooked`: a fork hook from before the watch drops inherited connections in children."""
         url = os.environ["SHOP_DSN"].replace("postgresql:", "postgresql+psycopg:")
         self.engine = sqlalchemy.create_engine(url, pool_size=SIZE, max_overflow=0)
         self.held: list[sqlalchemy.Connection] = []
@@ -58,7 +58,7 @@ class Shop:
         return [str(os.getpid()).encode()]
 
     def leave(self) -> None:
-        """Have connections of its own: those of the parent are the parent's."""
+        """Drop the inherited connections, which belong to the parent, without closing them."""
         self.engine.dispose(close=False)
 
     def use(self) -> None:
@@ -78,7 +78,7 @@ def wsgi() -> Shop:
 
 
 def warm() -> Shop:
-    """Return a service that was in use, before there are other processes."""
+    """Return a service whose pool was used before other processes start."""
     shop = Shop()
     os.register_at_fork(after_in_child=shop.leave)
     for _ in range(WARM):
@@ -91,7 +91,7 @@ def hooked() -> Shop:
 
 
 class AsyncShop:
-    """The service as ASGI; each process has its pool from when it starts up."""
+    """The service as ASGI; each process creates its pool at startup."""
 
     def __init__(self) -> None:
         self.pool: Any = None
@@ -109,7 +109,7 @@ class AsyncShop:
         await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
 
     async def live(self, receive: Any, send: Any) -> None:
-        """Have a pool between the two messages that there are."""
+        """Keep a pool open from the startup message to the shutdown message."""
         await receive()
         self.pool = asyncpg.create_pool(os.environ["SHOP_DSN"], min_size=0, max_size=SIZE)
         poolscope.watch(self.pool, "orders")
@@ -134,8 +134,8 @@ class AsyncShop:
         for _ in range(SIZE):
             await self.hold()
         waiting = [asyncio.create_task(self.use()) for _ in range(WAITING)]
-        await asyncio.sleep(0)  # they begin to wait
-        Path(fifo).read_bytes()  # noqa: ASYNC240 - it is what blocks
+        await asyncio.sleep(0)  # let them start waiting
+        Path(fifo).read_bytes()  # noqa: ASYNC240 - blocks on purpose
         await self.release()
         await asyncio.gather(*waiting)
 
@@ -145,7 +145,7 @@ def asgi() -> AsyncShop:
 
 
 class Jobs:
-    """What a process that does jobs has: the shop of its parent after a fork, or its own."""
+    """The shop of a job process: its parent's after a fork, or its own."""
 
     shop: Shop | None = None
 
@@ -155,7 +155,7 @@ def begin(together: Any) -> None:
         Jobs.shop = Shop()
     else:
         Jobs.shop.leave()
-    together.wait()  # so that there are as many processes as there may be
+    together.wait()  # all processes start before the first job
 
 
 def job(_: int) -> None:
@@ -164,7 +164,7 @@ def job(_: int) -> None:
 
 
 def main(method: str) -> None:
-    """Use a pool, hold a connection, and let others do jobs; then wait to be told to end."""
+    """Use a pool, hold a connection, run jobs in other processes, and wait for the end of stdin."""
     context: Any = multiprocessing.get_context(method)
     shop = Jobs.shop = Shop()
     for _ in range(WARM):

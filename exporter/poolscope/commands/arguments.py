@@ -29,7 +29,7 @@ def listen_address(text: str) -> tuple[str, int]:
 
 
 def dsn(text: str) -> str:
-    from poolscope.exporter.probes import check
+    from poolscope.exporter.dsn import check
 
     try:
         check(text)

@@ -8,10 +8,11 @@ from typing import Final
 
 from poolscope.commands.arguments import Commands, address, complain, dsn, port, seconds
 
-DEMO_POSTGRES: Final = "POOLSCOPE_DEMO_POSTGRES"
+DEMO_POSTGRES_VARIABLE: Final = "POOLSCOPE_DEMO_POSTGRES"
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the demo until it is over; return the exit code."""
     from poolscope import demo
 
     try:
@@ -22,10 +23,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def add(commands: Commands) -> None:
+    """Add the command with its options."""
     text = (
-        "A web service on an embedded PostgreSQL, with pools of every kind under a load that "
-        "swings and at times exhausts them; its metrics, and a summary that refreshes. Ctrl-C "
-        "stops all of it and leaves nothing behind."
+        "Runs a web service on an embedded PostgreSQL, with pools of every kind. Its load rises "
+        "and falls, and exhausts each pool from time to time. The demo serves its metrics and "
+        "shows a summary that refreshes. Ctrl-C stops everything and leaves nothing behind."
     )
     parser = commands.add_parser(
         "demo",
@@ -35,25 +37,29 @@ def add(commands: Commands) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--seconds", type=seconds, metavar="N", help="end after N seconds (default: at Ctrl-C)"
+        "--seconds",
+        type=seconds,
+        metavar="N",
+        help="stop after N seconds (default: run until Ctrl-C)",
     )
     parser.add_argument(
         "--port",
         type=port,
         metavar="N",
         default=10464,
-        help="port of the metrics, 0 for any that is free (default: %(default)s)",
+        help="the port that the metrics are served on; 0 is any free port (default: %(default)s)",
     )
     parser.add_argument(
         "--addr",
         type=address,
         default="127.0.0.1",
-        help="address that the metrics are served at (default: %(default)s)",
+        help="the address that the metrics are served on (default: %(default)s)",
     )
     parser.add_argument(
         "--postgres",
         type=dsn,
         metavar="DSN",
-        default=os.environ.get(DEMO_POSTGRES) or None,
-        help=f"a PostgreSQL server to use (default: that of {DEMO_POSTGRES}, or one of its own)",
+        default=os.environ.get(DEMO_POSTGRES_VARIABLE) or None,
+        help=f"a PostgreSQL server to use (default: the one in {DEMO_POSTGRES_VARIABLE}, or an "
+        "embedded one)",
     )

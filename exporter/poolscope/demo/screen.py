@@ -1,4 +1,4 @@
-"""The terminal: a summary that refreshes, or plain lines where nobody watches."""
+"""The output: a summary that refreshes in a terminal, or plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from rich.live import Live
 from rich.text import Text
 
 from poolscope import Snapshot
-from poolscope.demo.table import HISTORY, WIDE, Glyphs, History, pools_table
+from poolscope.demo.table import FULL_WIDTH, HISTORY_WIDTH, Glyphs, UtilizationHistory, pools_table
 
 REFRESH: Final = 0.25
 """Seconds from one refresh to the next."""
 
-LABELS: Final = 12
-"""Columns beside the history."""
+LABEL_COLUMNS: Final = 12
+"""Columns of the terminal that the names beside the history take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where to look."""
+    """URLs of the service and of its metrics."""
 
     service: str
     metrics: str
 
 
 class Screen:
-    """What the demo says on stdout. `console` is for tests."""
+    """Prints to stdout, or to `console` in tests."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         self._interactive = self._console.is_terminal and not self._console.is_dumb_terminal
         if not self._interactive:
-            self._console.width = WIDE
+            self._console.width = FULL_WIDTH
         self._glyphs = Glyphs.for_encoding(self._console.encoding)
-        self._history = History(self._glyphs, max(1, min(HISTORY, self._console.width - LABELS)))
+        self._history = UtilizationHistory(
+            self._glyphs, max(1, min(HISTORY_WIDTH, self._console.width - LABEL_COLUMNS))
+        )
         self._live: Live | None = None
 
-    def starting(self) -> None:
+    def print_starting(self) -> None:
         self._console.print("Starting an embedded PostgreSQL ...")
 
     @contextmanager
     def live(self, addresses: Addresses, seconds: float | None) -> Iterator[None]:
-        """Show the addresses, and in a terminal also what `refresh` is given, until the end."""
+        """Show the addresses; in a terminal, also show what `refresh` draws until the end."""
         self._addresses = addresses
         if not self._interactive:
-            self._console.print(_header(addresses), _how_it_ends(seconds), sep="\n", soft_wrap=True)
+            self._console.print(_header(addresses), _stop_line(seconds), sep="\n", soft_wrap=True)
             yield
             return
         with Live(console=self._console, screen=True, auto_refresh=False) as self._live:
@@ -58,28 +60,28 @@ class Screen:
     def refresh(
         self, snapshots: Sequence[Snapshot], bursts: Sequence[str], left: float | None
     ) -> None:
-        """Draw the pools as they are now; `left` is how many seconds are."""
+        """Draw the pools as they are now; `left` is the number of seconds that remain."""
         self._history.add(snapshots)
         if self._live is not None:
-            page = self.page(self._addresses, snapshots, bursts, left)
+            page = self.render(self._addresses, snapshots, bursts, left)
             self._live.update(page, refresh=True)
 
-    def page(
+    def render(
         self,
         addresses: Addresses,
         snapshots: Sequence[Snapshot],
         bursts: Sequence[str],
         left: float | None,
     ) -> RenderableType:
-        """Return what a terminal shows."""
+        """Return the page that a terminal shows."""
         return Group(
             _header(addresses),
-            _how_it_ends(left),
+            _stop_line(left),
             Text(),
             self._pools(snapshots),
             Text(),
             Text(
-                f"In use of the limit, the last {self._history.width * REFRESH:.0f} seconds; "
+                f"Share of the limit in use, last {self._history.width * REFRESH:.0f} seconds; "
                 "red: callers wait",
                 "dim",
             ),
@@ -88,12 +90,12 @@ class Screen:
             _load_line(bursts),
         )
 
-    def summary(self, snapshots: Sequence[Snapshot], log: Sequence[str]) -> None:
-        """Print the pools as they ended, and what the log said meanwhile."""
-        self._console.print(Text("\nThe pools when all requests were answered", "bold"))
+    def print_summary(self, snapshots: Sequence[Snapshot], log: Sequence[str]) -> None:
+        """Print the final state of the pools, and the lines that were logged."""
+        self._console.print(Text("\nThe pools after all requests were answered", "bold"))
         self._console.print(self._pools(snapshots))
         if log:
-            self._console.print(Text("\nWhat the log said when callers gave up", "bold"))
+            self._console.print(Text("\nLast lines of the log", "bold"))
             for line in log:
                 self._console.print(Text(line), soft_wrap=True)
 
@@ -107,13 +109,15 @@ def _header(addresses: Addresses) -> Text:
     )
 
 
-def _how_it_ends(left: float | None) -> Text:
+def _stop_line(left: float | None) -> Text:
     if left is None:
         return Text.assemble(("stop     ", "dim"), "Ctrl-C")
-    return Text.assemble(("stop     ", "dim"), f"Ctrl-C, or by itself in {left:.0f} s")
+    return Text.assemble(("stop     ", "dim"), f"Ctrl-C, or automatically in {left:.0f} s")
 
 
 def _load_line(bursts: Sequence[str]) -> Text:
     if not bursts:
-        return Text("load: swings, and brings each pool to its limit in turn", "dim")
-    return Text(f"load: a burst on {' and '.join(bursts)}, more than the pool can serve", "red")
+        return Text("load: rises and falls, and exhausts each pool in turn", "dim")
+    return Text(
+        f"load: a burst of requests for {' and '.join(bursts)}, more than the pool can serve", "red"
+    )

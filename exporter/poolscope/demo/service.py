@@ -19,15 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 import poolscope
 from poolscope.demo.external_postgres import Postgres
 
-PATIENCE: Final = 0.5
-"""Seconds that a caller waits for a connection, in each of the pools."""
+POOL_TIMEOUT: Final = 0.5
+"""Seconds that a caller waits for a connection of any pool."""
 
 ORDER_TOTAL: Final = 25
 UPSTREAM_SECONDS: Final = 0.12
 UPSTREAM_CLOSES: Final = 0.03
-"""The share of answers after which the connection is closed, as servers do now and then."""
+"""Share of the responses after which the server closes the connection."""
 
-# Another worker may be doing the same on the same server; a second time it changes nothing.
+# Idempotent. The lock serialises workers that start on the same server at the same time.
 SCHEMA: Final = """
 BEGIN;
 SELECT pg_advisory_xact_lock(10464);
@@ -38,7 +38,7 @@ INSERT INTO invoices SELECT FROM generate_series(1, 100)
 COMMIT;
 """
 
-# They hold their connection for as long as a busy database would make them.
+# pg_sleep makes them hold their connections as long as with a busy database.
 INSERT_ORDER: Final = text("INSERT INTO orders (total) VALUES (:total) RETURNING id")
 COMMIT_ORDER: Final = text("SELECT pg_sleep(0.05 + random() * 0.1)")
 OPEN_INVOICES: Final = text(
@@ -53,7 +53,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """What the handlers need, each watched under the name that it has here."""
+    """The pools that the handlers use; each is watched under the name of its field."""
 
     orders: Engine
     billing: AsyncEngine
@@ -64,8 +64,8 @@ class Pools:
 POOLS: Final = web.AppKey("pools", Pools)
 
 
-async def prepare(postgres: Postgres) -> None:
-    """Make the tables, if they are not there."""
+async def create_tables(postgres: Postgres) -> None:
+    """Create the tables unless they exist."""
     connection = await asyncpg.connect(postgres.dsn)
     try:
         await connection.execute(SCHEMA)
@@ -75,20 +75,20 @@ async def prepare(postgres: Postgres) -> None:
 
 @asynccontextmanager
 async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
-    """Open and watch the pools; closed and no longer watched at the end."""
+    """Open and watch the pools; unwatch and close them at the end."""
     async with AsyncExitStack() as stack:
         orders = create_engine(
             postgres.sqlalchemy_url("psycopg"),
             pool_size=4,
             max_overflow=2,
-            pool_timeout=PATIENCE,
+            pool_timeout=POOL_TIMEOUT,
         )
         stack.callback(orders.dispose)
         billing = create_async_engine(
             postgres.sqlalchemy_url("asyncpg"),
             pool_size=3,
             max_overflow=2,
-            pool_timeout=PATIENCE,
+            pool_timeout=POOL_TIMEOUT,
         )
         stack.push_async_callback(billing.dispose)
         reports = await stack.enter_async_context(
@@ -97,7 +97,7 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
         upstream = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=8),
-                timeout=aiohttp.ClientTimeout(total=5, connect=PATIENCE),
+                timeout=aiohttp.ClientTimeout(total=5, connect=POOL_TIMEOUT),
             )
         )
         pools = Pools(orders, billing, reports, upstream)
@@ -108,8 +108,8 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
 
 @asynccontextmanager
 async def serve(pools: Pools) -> AsyncIterator[str]:
-    """Serve on a free port of the loopback interface, and return the address."""
-    app = web.Application(middlewares=[_saturated])
+    """Serve on a free port of the loopback interface, and yield the URL."""
+    app = web.Application(middlewares=[_answer_pool_timeouts])
     app[POOLS] = pools
     app.add_routes(
         [
@@ -132,8 +132,8 @@ async def serve(pools: Pools) -> AsyncIterator[str]:
 
 
 @web.middleware
-async def _saturated(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 503 if no connection came free in time, as a good service does."""
+async def _answer_pool_timeouts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer with status 503 if no connection was free in time."""
     try:
         return await handler(request)
     except (TimeoutError, PoolTimeoutError):
@@ -141,7 +141,7 @@ async def _saturated(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def index(request: web.Request) -> web.Response:
-    """Say what there is."""
+    """List the routes."""
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in request.app.router.routes()
@@ -151,7 +151,7 @@ async def index(request: web.Request) -> web.Response:
 
 
 async def place_order(request: web.Request) -> web.Response:
-    """SQLAlchemy, sync: in a thread, as a web service does with a library that blocks."""
+    """Use SQLAlchemy, synchronously, in a thread so that it does not block the event loop."""
     order = await asyncio.to_thread(_insert_order, request.app[POOLS].orders)
     return web.json_response({"order": order}, status=201)
 
@@ -164,22 +164,22 @@ def _insert_order(engine: Engine) -> int:
 
 
 async def open_invoices(request: web.Request) -> web.Response:
-    """SQLAlchemy, async."""
+    """Use SQLAlchemy with an AsyncEngine."""
     async with request.app[POOLS].billing.connect() as connection:
         count = (await connection.execute(OPEN_INVOICES)).scalar_one()
     return web.json_response({"open": count})
 
 
 async def daily_report(request: web.Request) -> web.Response:
-    """asyncpg."""
-    async with request.app[POOLS].reports.acquire(timeout=PATIENCE) as connection:
+    """Use asyncpg."""
+    async with request.app[POOLS].reports.acquire(timeout=POOL_TIMEOUT) as connection:
         total = await connection.fetchval(DAILY_REPORT)
     return web.json_response({"total": total})
 
 
 async def storefront(request: web.Request) -> web.Response:
-    """aiohttp: two calls to another service, which is this one too."""
-    # By name, so that it is resolved, as another service would be.
+    """Use aiohttp: send two requests to another service, which is this one again."""
+    # A name, not an address, so that it is resolved like the name of another service.
     upstream, port = request.app[POOLS].upstream, request.host.rpartition(":")[2]
     shown = []
     for shelf in ("new", "used"):
@@ -189,9 +189,9 @@ async def storefront(request: web.Request) -> web.Response:
 
 
 async def prices(request: web.Request) -> web.Response:
-    """What the storefront calls."""
+    """Answer the requests of the storefront."""
     await asyncio.sleep(UPSTREAM_SECONDS)
     response = web.json_response({"shelf": request.match_info["shelf"], "price": ORDER_TOTAL})
-    if random.random() < UPSTREAM_CLOSES:  # noqa: S311 - nothing depends on it
+    if random.random() < UPSTREAM_CLOSES:  # noqa: S311 - not for security
         response.force_close()
     return response

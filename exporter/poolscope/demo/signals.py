@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""Signals that request a stop."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import signal
 from types import FrameType, TracebackType
 from typing import Final, Self
 
-# Where there is no SIGHUP, no terminal can go away.
-SIGNALS: Final = tuple(
+# Windows has no SIGHUP.
+STOP_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
 
 class Stop:
     """
-    Whether a signal has asked the process to stop; asking again changes nothing.
+    Records whether a signal has requested a stop; further signals change nothing.
 
-    As a context manager it takes the signals, and has them ignored from its end on: one that
-    comes while the interpreter shuts down shall not turn an orderly end into another.
+    As a context manager it handles the signals, and ignores them after its end: a signal during
+    the shutdown of the interpreter must not turn success into a failure.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __enter__(self) -> Self:
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             if not _ignored_by_nohup(number):
-                signal.signal(number, self._ask)
+                signal.signal(number, self._request)
         return self
 
     def __exit__(
@@ -35,11 +35,11 @@ class Stop:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
 
 
 def _ignored_by_nohup(number: signal.Signals) -> bool:

@@ -1,1 +1,1 @@
-"""The standalone exporter: one address for all processes of a host."""
+"""The standalone exporter, which serves the metrics of all processes of a host."""

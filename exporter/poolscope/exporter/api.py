@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from poolscope.application_names import shown
 from poolscope.exporter.history import History
@@ -15,23 +15,25 @@ from poolscope.fleet.fleet import Key
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.holders import Hold
-from poolscope.readings.reading import Reading
+from poolscope.readings.reading import GAUGES, SCALARS, Reading
 from poolscope.readings.report import Report
 
-GAUGES = (
-    "in_use", "idle", "opening", "waiting", "limit", "idle_limit", "idle_floor", "overdue",
-    "abandoned", "in_use_peak", "waiting_peak", "oldest_hold_seconds", "oldest_wait_seconds",
-    "instances",
+NOT_IN_JSON: Final = frozenset(
+    (
+        "watched_seconds", "most_in_use", "invalidated_hard", "invalidated_soft", "dns_hits",
+        "dns_misses", "dns_errors",
+    )
 )  # fmt: skip
-COUNTERS = (
-    "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
-    "closed", "nested", "leaks_overdue", "leaks_abandoned", "leaks_recovered", "in_use_seconds",
-    "waiting_seconds", "saturated_seconds",
-)  # fmt: skip
+"""Fields of a reading that only findings or single families need."""
+
+JSON_GAUGES: Final = tuple(field for field in Reading._fields[:GAUGES] if field not in NOT_IN_JSON)
+JSON_COUNTERS: Final = tuple(
+    field for field in Reading._fields[GAUGES:SCALARS] if field not in NOT_IN_JSON
+)
 
 
 def document(scrape: Scrape, history: History) -> dict[str, Any]:
-    """Return all that is known; numbers without a limit are null, as JSON has no infinity."""
+    """Return the fleet as a JSON document; a missing limit is null, as JSON has no infinity."""
     view = scrape.view
     holds: defaultdict[Key, list[Hold]] = defaultdict(list)
     for hold in view.holds:
@@ -39,7 +41,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
     processes: defaultdict[Key, list[dict[str, Any]]] = defaultdict(list)
     for process in view.processes:
         for pool in process.pools:
-            numbers = {"pid": process.pid, **_numbers(pool.reading, GAUGES)}
+            numbers = {"pid": process.pid, **_numbers(pool.reading, JSON_GAUGES)}
             processes[pool.pool, pool.kind].append(numbers)
     return {
         "version": scrape.version,
@@ -50,7 +52,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
                 **_pool(report, view.fullest),
                 "holders": [_hold(hold) for hold in holds[report.pool, report.kind]],
                 "processes": processes[report.pool, report.kind],
-                "history": history.of((report.pool, report.kind)),
+                "history": history.columns((report.pool, report.kind)),
                 "servers": _seen_by_servers(report.pool, scrape.servers),
             }
             for report in view.reports
@@ -63,7 +65,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
 
 
 def _server(server: ServerReading, reports: Sequence[Report]) -> dict[str, Any]:
-    """Return a PostgreSQL server, with how many connections the pools behind it may open."""
+    """Return a PostgreSQL server, with the sum of the limits of all pools that connect to it."""
     seen = pools_of(server)
     limits = [report.reading.limit for report in reports if seen[shown(report.pool)]]
     promised = sum(limits) if limits else None
@@ -75,7 +77,7 @@ def _server(server: ServerReading, reports: Sequence[Report]) -> dict[str, Any]:
 
 
 def _seen_by_servers(pool: str, servers: Sequence[ServerReading]) -> list[dict[str, Any]]:
-    """Return which servers have connections that are called like the pool, and how many."""
+    """Return the servers that have connections with the name of the pool, and how many."""
     seen = [(server.server, pools_of(server)[shown(pool)]) for server in servers]
     return [{"server": server, "connections": count} for server, count in seen if count]
 
@@ -87,7 +89,7 @@ def _pool(report: Report, fullest: dict[Key, float]) -> dict[str, Any]:
         "live": report.reading.live,
         "utilization_max": fullest.get((report.pool, report.kind), 0.0),
         "instances_created": report.created,
-        **_numbers(report.reading, GAUGES + COUNTERS),
+        **_numbers(report.reading, JSON_GAUGES + JSON_COUNTERS),
         "info": [
             {"class": info.cls, "driver": info.driver, "version": info.version}
             for info in report.infos

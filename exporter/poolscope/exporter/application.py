@@ -1,4 +1,4 @@
-"""The endpoints of the exporter."""
+"""The HTTP endpoints of the exporter."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ R = TypeVar("R")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-LOOKS: Final = 5.0
-"""Seconds between looks when nobody asks, so that there is a past to show, and so that what a
-process had when it was killed is known to the second."""
+IDLE_SCAN_INTERVAL: Final = 5.0
+"""
+Seconds between two readings of the folder when no request comes.
+
+They fill the history of the live page, and they record the last numbers of a process before it is
+killed.
+"""
 
 
 class Exporter:
     """
-    Answers requests. All that ask while the fleet is looked at get to see that one look.
+    Answers requests. Requests that arrive while the folder is being read share that reading.
 
-    servers, bouncers: what is asked besides; their last answers are shown.
-    per_process: whether there are metrics of each process, too.
+    servers, bouncers: the probes of database servers; their last answers are served.
+    per_process: whether to serve metrics of each process as well.
     """
 
     def __init__(
@@ -50,80 +54,82 @@ class Exporter:
         self._servers = servers
         self._bouncers = bouncers
         self._per_process = per_process
-        # Of its own: name servers that hang may fill the loop's with questions of probes.
+        # Not the loop's default executor: probes resolve host names there, and a name server that
+        # hangs can occupy all of its threads.
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
-        self._looking: asyncio.Future[tuple[FleetView, float]] | None = None
+        self._refreshing: asyncio.Future[tuple[FleetView, float]] | None = None
         self.ready = False
 
-    def application(self, metrics_path: str = "/metrics") -> web.Application:
-        app = web.Application(middlewares=[_decent])
-        pages.add(app, metrics_path)
-        app.router.add_get(metrics_path, self.metrics)
-        app.router.add_get("/api/v1/pools", self.pools)
-        app.router.add_get("/-/healthy", _healthy)
-        app.router.add_get("/-/ready", self.is_ready)
+    def make_application(self, metrics_path: str = "/metrics") -> web.Application:
+        """Return the application; `metrics_path` is where it serves the metrics."""
+        app = web.Application(middlewares=[error_responses])
+        pages.add_pages(app, metrics_path)
+        app.router.add_get(metrics_path, self.serve_metrics)
+        app.router.add_get("/api/v1/pools", self.serve_pools)
+        app.router.add_get("/-/healthy", _serve_healthy)
+        app.router.add_get("/-/ready", self.serve_ready)
         return app
 
-    async def keep_looking(self) -> None:
-        """Look again and again, until it is cancelled."""
+    async def refresh_repeatedly(self) -> None:
+        """Read the folder at intervals, until this task is cancelled."""
         while True:
             try:
-                await self.look()
+                await self.refresh()
             except Exception:
                 logger.exception("cannot read the folder")
-            await asyncio.sleep(LOOKS)
+            await asyncio.sleep(IDLE_SCAN_INTERVAL)
 
     async def scrape(self) -> Scrape:
-        """Return a view of the fleet, and what the servers said last."""
-        view, seconds = await self.look()
+        """Return a view of the fleet, with the last answers of the servers."""
+        view, seconds = await self.refresh()
         servers, bouncers = self._servers.readings(), self._bouncers.readings()
         return Scrape(view, seconds, poolscope.__version__, servers, bouncers, self._per_process)
 
-    async def look(self) -> tuple[FleetView, float]:
-        """Return a view of the fleet, and the seconds that it took."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._in_thread(self._look))
-        # One who gives up must not take the look away from the others.
-        return await asyncio.shield(self._looking)
+    async def refresh(self) -> tuple[FleetView, float]:
+        """Return a view of the fleet, and how many seconds it took to read it."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.ensure_future(self._run_in_thread(self._read_fleet))
+        # Shielded: a client that disconnects must not cancel the reading that others wait for.
+        return await asyncio.shield(self._refreshing)
 
-    def _look(self) -> tuple[FleetView, float]:
+    def _read_fleet(self) -> tuple[FleetView, float]:
         started = time.perf_counter()
         view = self._fleet.scan(self._servers.readings())
-        self._history.note(view)
+        self._history.record(view)
         self.ready = True
         return view, time.perf_counter() - started
 
-    def _in_thread(self, function: Callable[..., R], *args: object) -> asyncio.Future[R]:
+    def _run_in_thread(self, function: Callable[..., R], *args: object) -> asyncio.Future[R]:
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def serve_metrics(self, request: web.Request) -> web.Response:
         scrape = await self.scrape()
         accept = request.headers.get("Accept", "")
-        text, content_type = await self._in_thread(expose, scrape, accept)
+        text, content_type = await self._run_in_thread(expose, scrape, accept)
         response = web.Response(body=text, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
 
-    async def pools(self, _: web.Request) -> web.Response:
+    async def serve_pools(self, _: web.Request) -> web.Response:
         scrape = await self.scrape()
-        response = web.json_response(await self._in_thread(api.document, scrape, self._history))
+        response = web.json_response(await self._run_in_thread(api.document, scrape, self._history))
         response.enable_compression()
         return response
 
-    async def is_ready(self, _: web.Request) -> web.Response:
+    async def serve_ready(self, _: web.Request) -> web.Response:
         if not self.ready:
-            return web.Response(status=503, text="The folder was not read yet.\n")
+            return web.Response(status=503, text="Not ready: the folder has not been read yet.\n")
         return web.Response(text="Ready.\n")
 
 
-async def _healthy(_: web.Request) -> web.Response:
+async def _serve_healthy(_: web.Request) -> web.Response:
     return web.Response(text="Healthy.\n")
 
 
 @web.middleware
-async def _decent(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer in one line whatever goes wrong, and never with what went wrong inside."""
+async def error_responses(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a response of one line, which reveals no internals."""
     try:
         response = await handler(request)
     except web.HTTPException as error:
@@ -132,6 +138,6 @@ async def _decent(request: web.Request, handler: Handler) -> web.StreamResponse:
             response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     except Exception:
         logger.exception("cannot answer %s %s", request.method, request.path)
-        response = web.Response(status=500, text="500: the exporter's log has the reason\n")
-    response.headers.update(pages.HEADERS)
+        response = web.Response(status=500, text="500: see the log of the exporter\n")
+    response.headers.update(pages.SECURITY_HEADERS)
     return response

@@ -1,4 +1,4 @@
-"""Basic authentication: passwords against bcrypt hashes, which are meant to take long."""
+"""Basic authentication against bcrypt hashes, which are slow by design."""
 
 from __future__ import annotations
 
@@ -13,95 +13,98 @@ from typing import Final
 import bcrypt
 from aiohttp import web
 
-LONGEST_QUEUE: Final = 100
-"""Checks that wait for their turn or are under way; whoever comes then is turned away."""
+MAX_PENDING_CHECKS: Final = 100
+"""Checks that run or are queued; further requests are answered with status 503."""
 
-REMEMBERED: Final = 1000
-"""Outcomes of either kind."""
+MAX_CACHED_OUTCOMES: Final = 1000
+"""Of accepted passwords, and again of rejected ones."""
 
-SIGNIFICANT: Final = 72
-"""Bytes of a password that bcrypt looks at."""
+BCRYPT_MAX_BYTES: Final = 72
+"""bcrypt ignores what comes after these bytes of a password, or refuses it."""
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="poolscope"'}
 
 
 class BusyError(Exception):
-    """Too many checks wait already."""
+    """Too many checks are queued already."""
 
 
 class BasicAuth:
     """
-    Answers whether a header has the name and the password of a user.
+    Checks the names and passwords of clients.
 
-    Outcomes are remembered under a key that says nothing about the password. Those that are right
-    have room of their own, so that guessing does not push them out.
+    Outcomes are cached under a key that does not reveal the password. Accepted passwords have a
+    cache of their own, so that somebody who guesses cannot push them out.
     """
 
     def __init__(self, users: Mapping[str, str] | None = None) -> None:
         self._secret = secrets.token_bytes(32)
-        self._turn = asyncio.Semaphore(1)
-        self._checks: dict[bytes, asyncio.Task[bool]] = {}
-        self._outcomes: dict[bool, OrderedDict[bytes, None]] = {
+        self._bcrypt_slot = asyncio.Semaphore(1)
+        self._pending_checks: dict[bytes, asyncio.Task[bool]] = {}
+        self._cached_outcomes: dict[bool, OrderedDict[bytes, None]] = {
             True: OrderedDict(),
             False: OrderedDict(),
         }
-        self.use(users or {})
+        self.set_users(users or {})
 
-    def use(self, users: Mapping[str, str]) -> None:
-        """Know these from now on: bcrypt hashes by name. Without any, everybody may enter."""
+    def set_users(self, users: Mapping[str, str]) -> None:
+        """Replace the users, a bcrypt hash by name; without users every request is allowed."""
         self._users = {name.encode(): hashed.encode() for name, hashed in users.items()}
-        # Nobody has it. It costs what the others cost, so that time does not tell who is known.
+        # Unknown names are checked against this hash, which no password has. It is as slow as the
+        # slowest of the real ones, so that the time of an answer does not reveal which names exist.
         cost = max((hashed[4:6] for hashed in self._users.values()), default=b"10")
-        self._nobody = b"$2b$" + cost + b"$" + b"." * 53
+        self._dummy_hash = b"$2b$" + cost + b"$" + b"." * 53
 
-    async def refusal(self, request: web.Request) -> web.Response | None:
-        """Return what to answer to one who may not enter."""
+    async def check_request(self, request: web.Request) -> web.Response | None:
+        """Return the response that rejects the request, or None if it is allowed."""
         try:
-            if not self._users or await self.check(request.headers.get("Authorization", "")):
+            if not self._users or await self.check_header(request.headers.get("Authorization", "")):
                 return None
         except BusyError:
-            text = "503: too many passwords to check\n"
+            text = "503: too many passwords are being checked; try again\n"
             return web.Response(status=503, text=text, headers={"Retry-After": "1"})
         return web.Response(status=401, text="401: Unauthorized\n", headers=CHALLENGE)
 
-    async def check(self, header: str) -> bool:
-        """Return whether an Authorization header is right; raises BusyError."""
-        credentials = _credentials(header)
+    async def check_header(self, header: str) -> bool:
+        """Return whether an Authorization header is accepted; raises BusyError."""
+        credentials = _parse_credentials(header)
         if credentials is None:
             return False
         user, password = credentials
         hashed = self._users.get(user)
-        against = self._nobody if hashed is None else hashed
+        against = self._dummy_hash if hashed is None else hashed
         key = hmac.digest(self._secret, repr((user, against, password)).encode(), "sha256")
-        for outcome, keys in self._outcomes.items():
+        for outcome, keys in self._cached_outcomes.items():
             if key in keys:
                 keys.move_to_end(key)
                 return outcome
-        if key not in self._checks:
-            if len(self._checks) >= LONGEST_QUEUE:
+        if key not in self._pending_checks:
+            if len(self._pending_checks) >= MAX_PENDING_CHECKS:
                 raise BusyError
-            self._checks[key] = asyncio.create_task(
-                self._check(key, password, against, hashed is not None)
+            self._pending_checks[key] = asyncio.create_task(
+                self._check_password(key, password, against, hashed is not None)
             )
-        # One who gives up must not take the outcome away from others.
-        return await asyncio.shield(self._checks[key])
+        # Shielded: a client that disconnects must not cancel the check that others wait for.
+        return await asyncio.shield(self._pending_checks[key])
 
-    async def _check(self, key: bytes, password: bytes, against: bytes, known: bool) -> bool:
+    async def _check_password(
+        self, key: bytes, password: bytes, against: bytes, known: bool
+    ) -> bool:
         try:
-            async with self._turn:
+            async with self._bcrypt_slot:
                 matches = await asyncio.to_thread(_matches, password, against)
         finally:
-            del self._checks[key]
+            del self._pending_checks[key]
         outcome = matches and known
-        keys = self._outcomes[outcome]
+        keys = self._cached_outcomes[outcome]
         keys[key] = None
-        if len(keys) > REMEMBERED:
+        if len(keys) > MAX_CACHED_OUTCOMES:
             keys.popitem(last=False)
         return outcome
 
 
-def _credentials(header: str) -> tuple[bytes, bytes] | None:
-    """Return name and password, or None if that is not what the header has."""
+def _parse_credentials(header: str) -> tuple[bytes, bytes] | None:
+    """Return the name and the password in a header, or None if it is malformed."""
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -109,11 +112,11 @@ def _credentials(header: str) -> tuple[bytes, bytes] | None:
         user, colon, password = base64.b64decode(text.strip(), validate=True).partition(b":")
     except ValueError:
         return None
-    return (user, password[:SIGNIFICANT]) if colon else None
+    return (user, password[:BCRYPT_MAX_BYTES]) if colon else None
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(password, hashed)
-    except ValueError:  # what this version of bcrypt does not take
+    except ValueError:  # this version of bcrypt refuses the password or the hash
         return False

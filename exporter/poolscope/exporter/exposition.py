@@ -1,4 +1,4 @@
-"""What Prometheus gets to see of a fleet, in the format that it asks for."""
+"""A scrape as text, in the format that the client asks for."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 from poolscope.metrics.samples import collected, metric_of, samples_of
 
 
-class _Exposed:
-    """Stands in the place of a registry, for one scrape."""
+class _ScrapeRegistry:
+    """Gives one scrape to an encoder that expects a registry."""
 
     def __init__(self, scrape: Scrape) -> None:
         self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
         for family in FAMILIES:
-            # Errors of the instrumentation are in the processes, which count them for themselves.
+            # Internal errors are counted in the memory of each process, which serves them itself.
             if family is not INTERNAL_ERRORS:
                 yield collected(family, self._scrape.view.reports)
         for own in EXPORTER_FAMILIES:
             metric = metric_of(own)
             for values, value in own.samples(self._scrape):
                 metric.samples += samples_of(own, values, value)
-            # Of what nobody has asked for there is not even a description.
+            # A family without samples is left out, with its description.
             if metric.samples:
                 yield metric
 
 
 def expose(scrape: Scrape, accept: str) -> tuple[bytes, str]:
-    """Return the metrics and their content type, of those that the header `accept` allows."""
+    """Return the metrics and their content type, chosen by an Accept header."""
     encode, content_type = choose_encoder(accept)
-    return encode(_Exposed(scrape)), content_type
+    return encode(_ScrapeRegistry(scrape)), content_type

@@ -1,43 +1,52 @@
-"""The last minutes of each pool, so that a page that is opened now shows what led here."""
+"""The last minutes of each pool, for a live page that was opened only now."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from dataclasses import dataclass
-from operator import sub
-from typing import Final
+from typing import Final, NamedTuple
 
 from poolscope.fleet.fleet import FleetView, Key
 from poolscope.readings.limits import Clock
 
-LASTS: Final = 600.0
-EVERY: Final = 4.0
-"""Seconds: how far back it goes, and how far apart what it keeps is at least."""
+HISTORY_SECONDS: Final = 600.0
+"""How far back the history goes."""
+
+SAMPLE_INTERVAL: Final = 4.0
+"""Seconds from one sample to the next, at least."""
 
 
-Three = tuple[float, float, float]
+class _Sums(NamedTuple):
+    """Totals of a pool: connection-seconds, seconds that callers waited, and timeouts."""
+
+    in_use_seconds: float
+    waiting_seconds: float
+    timed_out: float
+
+
+class _Interval(NamedTuple):
+    """Mean numbers of connections and callers between two samples, and the timeouts there."""
+
+    in_use: float
+    waiting: float
+    timed_out: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """
-    What has happened to each pool since the sample before.
-
-    sums: the connection-seconds, waiter-seconds and time-outs so far, that it is made of.
-    changes: the means of connections in use and of callers waiting, and how many timed out.
-    """
+    """`at` is when it was taken; `intervals` are those since the sample before."""
 
     at: float
-    sums: dict[Key, Three]
-    changes: dict[Key, Three]
+    sums: dict[Key, _Sums]
+    intervals: dict[Key, _Interval]
 
 
 class History:
     """
-    Means between looks at the fleet.
+    Samples of each pool over the last minutes.
 
-    They come of time-weighted sums, so that a burst between two looks is not missed. Times are
+    The means come from time-weighted sums, so a burst between two samples is not lost. Times are
     readings of `clock`, in seconds.
     """
 
@@ -45,33 +54,33 @@ class History:
         self._clock = clock
         self._samples: deque[_Sample] = deque()
 
-    def note(self, view: FleetView) -> None:
-        """Keep what this look has seen, if it is time to."""
+    def record(self, view: FleetView) -> None:
+        """Take a sample of a view, if the last one is old enough."""
         now = self._clock()
         last = self._samples[-1] if self._samples else None
-        if last is not None and now - last.at < EVERY:
+        if last is not None and now - last.at < SAMPLE_INTERVAL:
             return
-        sums: dict[Key, Three] = {}
-        changes: dict[Key, Three] = {}
+        sums: dict[Key, _Sums] = {}
+        intervals: dict[Key, _Interval] = {}
         for report in view.reports:
             key, reading = (report.pool, report.kind), report.reading
-            sums[key] = reading.in_use_seconds, reading.waiting_seconds, reading.timed_out
-            if last is not None and key in last.sums:
-                in_use, waiting, timed_out = map(sub, sums[key], last.sums[key])
-                passed = now - last.at
-                changes[key] = _mean(in_use, passed), _mean(waiting, passed), max(0.0, timed_out)
+            after = _Sums(reading.in_use_seconds, reading.waiting_seconds, reading.timed_out)
+            before = last.sums.get(key) if last is not None else None
+            sums[key] = after
+            if last is None or before is None:
+                intervals[key] = _Interval(reading.in_use, reading.waiting, 0.0)
             else:
-                changes[key] = reading.in_use, reading.waiting, 0.0
-        self._samples.append(_Sample(now, sums, changes))
-        while now - self._samples[0].at > LASTS:
+                intervals[key] = _between(before, after, now - last.at)
+        self._samples.append(_Sample(now, sums, intervals))
+        while now - self._samples[0].at > HISTORY_SECONDS:
             self._samples.popleft()
 
-    def of(self, key: Key) -> dict[str, list[float]]:
-        """Return columns, the oldest first; `seconds_ago` is when each interval has ended."""
+    def columns(self, key: Key) -> dict[str, list[float]]:
+        """Return one list per column, oldest first; `seconds_ago` is when each interval ended."""
         now = self._clock()
-        # A copy, as looks are taken in another thread.
+        # A copy, because another thread takes samples.
         samples = tuple(self._samples)
-        known = [(now - s.at, *s.changes[key]) for s in samples if key in s.changes]
+        known = [(now - s.at, *s.intervals[key]) for s in samples if key in s.intervals]
         columns = list(zip(*known, strict=True)) or [(), (), (), ()]
         return {
             "seconds_ago": [round(age, 1) for age in columns[0]],
@@ -81,5 +90,14 @@ class History:
         }
 
 
-def _mean(sum_: float, seconds: float) -> float:
-    return max(0.0, round(sum_ / seconds, 2))
+def _between(before: _Sums, after: _Sums, seconds: float) -> _Interval:
+    """Return the interval between two samples; a sum that fell counts as 0."""
+    return _Interval(
+        in_use=_mean(after.in_use_seconds - before.in_use_seconds, seconds),
+        waiting=_mean(after.waiting_seconds - before.waiting_seconds, seconds),
+        timed_out=max(0.0, after.timed_out - before.timed_out),
+    )
+
+
+def _mean(total: float, seconds: float) -> float:
+    return max(0.0, round(total / seconds, 2))

@@ -1,4 +1,4 @@
-"""The exporter's socket, and what the web config file wants of those who come."""
+"""The exporter's listening socket, with TLS and authentication from the web config file."""
 
 from __future__ import annotations
 
@@ -14,36 +14,30 @@ from typing import Final
 from aiohttp import web
 
 from poolscope.exporter.auth import BasicAuth
-from poolscope.exporter.web_config import (
-    Clients,
-    WebConfig,
-    files,
-    load,
-    ssl_context,
-)
+from poolscope.exporter.web_config import ClientPolicy, WebConfig, load
 
 logger = logging.getLogger("poolscope.exporter")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Signature = tuple[tuple[int, ...] | None, ...]
 
-BACKLOG: Final = 128
+LISTEN_BACKLOG: Final = 128
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; 0 is any port that is free. Raises OSError."""
+    """Return a listening socket; port 0 means any free port. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # Of a name that has addresses of both families, most clients try the older one too.
+    # IPv4 sorts first. Clients of a name that has addresses of both families try IPv4 as well.
     addresses = sorted({(family, address) for family, _, _, _, address in found})
     for family, address in addresses[:-1]:
         try:
-            return _bound(family, address)
+            return _bind_address(family, address)
         except OSError:
-            continue  # the last one says why
-    return _bound(*addresses[-1])
+            continue  # the error of the last address is raised
+    return _bind_address(*addresses[-1])
 
 
-def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+def _bind_address(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,135 +45,129 @@ def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.setblocking(False)
         bound.bind(address)
-        bound.listen(BACKLOG)
+        bound.listen(LISTEN_BACKLOG)
     except BaseException:
         bound.close()
         raise
     return bound
 
 
-async def _a_second() -> None:
+async def _wait_one_second() -> None:
     await asyncio.sleep(1.0)
 
 
 class Listener:
     """
-    Serves on one socket, under what the file at `path` says, and whatever it says later.
+    Serves an application on one socket, as the web config file at `path` says.
 
-    The socket listens as long as this is open: while one site makes room for the next, whoever
-    comes waits in its queue. `tick` returns each time that the files are to be looked at.
+    The file is loaded again when it changes. The socket keeps listening while one site replaces
+    another: clients that connect meanwhile wait in its queue, and none is refused.
+
+    tick: returns when it is time to check the files for changes.
     """
 
     def __init__(
         self,
         bound: socket.socket,
         path: Path | None = None,
-        tick: Callable[[], Awaitable[object]] = _a_second,
+        tick: Callable[[], Awaitable[object]] = _wait_one_second,
     ) -> None:
         self._socket = bound
         self._path = path
         self._tick = tick
         self._config = WebConfig()
         self._auth = BasicAuth()
-        self._clients: weakref.WeakKeyDictionary[SSLContext, Clients | None] = (
+        self._policies: weakref.WeakKeyDictionary[SSLContext, ClientPolicy | None] = (
             weakref.WeakKeyDictionary()
         )
         self._runner: web.BaseRunner | None = None
         self._site: _Site | None = None
-        self._polling: asyncio.Task[None] | None = None
-        self._loading = asyncio.Lock()
-        self._loaded: Signature = ()
-        self._seen: Signature = ()
-        self._said: tuple[Signature, str] | None = None
+        self._poll_task: asyncio.Task[None] | None = None
+        self._load_lock = asyncio.Lock()
+        self._loaded_signature: Signature = ()
+        self._seen_signature: Signature = ()
+        self._last_error: tuple[Signature, str] | None = None
 
     @property
     def url(self) -> str:
-        """Where it is, without a path."""
+        """The address that clients use, without a path."""
         host, port = self._socket.getsockname()[:2]
-        scheme = "http" if ssl_context(self._config) is None else "https"
+        scheme = "http" if self._config.context is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def install(self, app: web.Application) -> None:
-        """Let nobody reach the application who may not; before it is set up."""
-        app.middlewares.append(self._guard)
+        """Install the authentication middleware; call this before the application is set up."""
+        app.middlewares.append(self._check_access)
         app.on_response_prepare.append(self._add_headers)
 
     async def start(self, runner: web.AppRunner) -> None:
-        """Serve it, which is set up; raises WebConfigError or OSError."""
+        """Serve the application of a runner that is set up; raises WebConfigError or OSError."""
         self._runner = runner
         await self._load()
         if self._path is not None:
-            self._polling = asyncio.create_task(self._poll())
+            self._poll_task = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
-        """Listen no more; whoever is connected stays so until the runner ends."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+        """Stop listening. Open connections stay until the runner is cleaned up."""
+        if self._poll_task is not None:
+            self._poll_task.cancel()
+            await asyncio.gather(self._poll_task, return_exceptions=True)
         if self._site is not None:
             await self._site.stop()
             self._site = None
         self._socket.close()
 
-    async def reload(self) -> bool:
-        """Load the files again; return whether that went well. If not, the log has why."""
-        if self._path is None:
-            return True
-        async with self._loading:
-            self._said = None
-            return await self._reload()
-
-    async def look(self) -> None:
-        """Load the files again if they are others, and the same as at the last look."""
-        async with self._loading:
-            # One that is being written is not read: an empty file would open the door.
-            before = self._seen
-            self._seen = await asyncio.to_thread(_signature, files(self._config))
-            if self._seen == before != self._loaded:
+    async def reload_if_changed(self) -> None:
+        """Load the files again if they have changed, and have been stable since the last call."""
+        async with self._load_lock:
+            # A file that is still being written must not be loaded: an empty one has no passwords,
+            # and would let everybody in.
+            before = self._seen_signature
+            self._seen_signature = await asyncio.to_thread(_signature, self._config.files)
+            if self._seen_signature == before != self._loaded_signature:
                 await self._reload()
 
     async def _poll(self) -> None:
         while True:
             await self._tick()
-            await self.look()
+            await self.reload_if_changed()
 
-    async def _reload(self) -> bool:
+    async def _reload(self) -> None:
         try:
             await self._load()
         except Exception as error:
-            said = self._seen, str(error)
-            if said != self._said:
-                logger.error("kept what was loaded before: %s", error)
-            self._said = said
-            return False
-        self._said = None
-        logger.info("loaded %s again", self._path)
-        return True
+            failure = self._seen_signature, str(error)
+            if failure != self._last_error:
+                logger.error("cannot reload, keeping the old configuration: %s", error)
+            self._last_error = failure
+        else:
+            self._last_error = None
+            logger.info("reloaded %s", self._path)
 
     async def _load(self) -> None:
         before, config = self._config, WebConfig()
         seen: Signature = ()
         if self._path is not None:
-            config, seen = await asyncio.to_thread(_settled, self._path, files(before))
-        # What is asked of those who come stands before they can.
-        self._adopt(config)
-        if self._site is None or ssl_context(config) is not ssl_context(before):
+            config, seen = await asyncio.to_thread(_load_stable, self._path, before.files)
+        # The new rules must be in force before the new site accepts its first client.
+        self._apply(config)
+        if self._site is None or config.context is not before.context:
             try:
-                await self._serve(ssl_context(config))
+                await self._serve(config.context)
             except BaseException:
-                self._adopt(before)
+                self._apply(before)
                 raise
-        self._loaded = self._seen = seen
+        self._loaded_signature = self._seen_signature = seen
 
-    def _adopt(self, config: WebConfig) -> None:
+    def _apply(self, config: WebConfig) -> None:
         self._config = config
-        self._auth.use(config.users)
+        self._auth.set_users(config.users)
         if config.context is not None:
-            self._clients[config.context] = config.clients
+            self._policies[config.context] = config.client_policy
 
     async def _serve(self, context: SSLContext | None) -> None:
         if self._runner is None:
-            raise RuntimeError("it was not started")
+            raise RuntimeError("call start() first")
         site = _Site(self._runner, self._socket.dup(), context)
         await site.start()
         before, self._site = self._site, site
@@ -187,23 +175,23 @@ class Listener:
             await before.stop()
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         context = request.get_extra_info("sslcontext")
-        clients = self._clients.get(context) if context is not None else None
+        policy = self._policies.get(context) if context is not None else None
         response: web.StreamResponse | None
-        if clients != self._config.clients:
-            # It was connected when others were let in.
-            text = "421: the configuration has changed; connect again\n"
+        if policy != self._config.client_policy:
+            # This client connected under other rules, which may have let it in too easily.
+            text = "421: the configuration has changed; open a new connection\n"
             response = web.Response(status=421, text=text)
-        elif clients is not None and not clients.allow(request.get_extra_info("peercert")):
-            text = "403: no name of the certificate is among client_allowed_sans\n"
+        elif policy is not None and not policy.allows(request.get_extra_info("peercert")):
+            text = "403: client_allowed_sans has no name of this certificate\n"
             response = web.Response(status=403, text=text)
         else:
-            response = await self._auth.refusal(request)
+            response = await self._auth.check_request(request)
         if response is None:
             response = await handler(request)
-        if context is not ssl_context(self._config):
-            response.force_close()  # so that it gets the new certificate
+        if context is not self._config.context:
+            response.force_close()  # the next connection gets the new certificate
         return response
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
@@ -211,13 +199,13 @@ class Listener:
 
 
 class _Site:
-    """One way to serve the socket, of which it has a duplicate of its own."""
+    """Serves with one TLS context, on a duplicate of the socket."""
 
     def __init__(
         self, runner: web.BaseRunner, own: socket.socket, context: SSLContext | None
     ) -> None:
         self._socket = own
-        self._site = web.SockSite(runner, own, ssl_context=context, backlog=BACKLOG)
+        self._site = web.SockSite(runner, own, ssl_context=context, backlog=LISTEN_BACKLOG)
 
     async def start(self) -> None:
         try:
@@ -227,28 +215,33 @@ class _Site:
             raise
 
     async def stop(self) -> None:
-        # asyncio drops what it has accepted but not begun to serve when a server is closed.
+        # When a server closes, asyncio drops connections that it has accepted but not yet served.
+        # So accept no more, and let one iteration of the loop serve those.
         asyncio.get_running_loop().remove_reader(self._socket)
         await asyncio.sleep(0)
         await self._site.stop()
         self._socket.close()
 
 
-def _settled(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
-    """Load the file; the signature is older than that, so that no change goes unnoticed."""
+def _load_stable(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
+    """
+    Load the file, and return the signature of it and of the files that it names.
+
+    The signature is taken before they are read, so that a change in between is noticed later.
+    """
     while True:
         seen = _signature(expected)
         config = load(path)
-        if files(config) == expected:
+        if config.files == expected:
             return config, seen
-        expected = files(config)
+        expected = config.files
 
 
 def _signature(paths: tuple[Path, ...]) -> Signature:
-    return tuple(_stamp(path) for path in paths)
+    return tuple(_file_signature(path) for path in paths)
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _file_signature(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the exporter writes to stderr: lines for people, or for machines."""
+"""The log of the exporter, on stderr: text for people, or JSON for machines."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import logging
 from datetime import UTC, datetime
 
 
-class Text(logging.Formatter):
-    """One line: the time, the level, the message; and, of an error, where it was."""
+class TextFormatter(logging.Formatter):
+    """One line with time, level and message, followed by the traceback of an error."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - its base's
-        return _time(record)
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the base class names it
+        return _timestamp(record)
 
 
-class Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object on each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": _time(record),
+            "time": _timestamp(record),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             **getattr(record, "poolscope", {}),
@@ -32,17 +32,17 @@ class Json(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-FORMATS = {"text": Text, "json": Json}
+FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
 
 
-def configure(level: str, format_name: str) -> None:
-    """Let the log go to stderr."""
+def configure_logging(level: str, format_name: str) -> None:
+    """Send the log to stderr, in this format, from this level on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(FORMATS[format_name]())
+    handler.setFormatter(FORMATTERS[format_name]())
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # It logs each request, and whatever nonsense clients send.
+    # aiohttp would log every malformed request of a client.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
 
 
-def _time(record: logging.LogRecord) -> str:
+def _timestamp(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

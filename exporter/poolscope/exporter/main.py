@@ -1,4 +1,4 @@
-"""The command `poolscope exporter`: from its options to a server, and to its end."""
+"""Runs the exporter: starts the server and the probes, and stops them again."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from poolscope.fleet.fleet import Fleet
 
 logger = logging.getLogger("poolscope.exporter")
 
-LARGEST_LINE: Final = 8190
-"""Bytes of a request's line, and of one of its headers."""
+MAX_LINE_BYTES: Final = 8190
+"""The longest request line, and the longest header of a request, in bytes."""
 
 
 class ServerError(Exception):
-    """The exporter cannot start; the message says why."""
+    """The exporter cannot start. The message is one line that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was told."""
+    """The options of the command."""
 
     folder: Path
     host: str
@@ -48,7 +48,8 @@ def run(options: Options) -> None:
     """
     Serve until SIGTERM or SIGINT.
 
-    Raises FolderError or ServerError if it cannot, and ValueError if one of the DSNs is none.
+    Raises FolderError or ServerError if the exporter cannot start, and ValueError if a DSN is
+    malformed or names a server for the second time.
     """
     servers = Probes([PostgresProbe(dsn) for dsn in options.postgres])
     bouncers = Probes([PgBouncerProbe(dsn) for dsn in options.pgbouncer])
@@ -71,16 +72,16 @@ async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[A
         raise ServerError(
             f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
         ) from error
-    app = exporter.application(options.metrics_path)
+    app = exporter.make_application(options.metrics_path)
     listener.install(app)
     runner = web.AppRunner(
         app,
         access_log=None,
-        max_line_size=LARGEST_LINE,
-        max_field_size=LARGEST_LINE,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
         shutdown_timeout=2.0,
     )
-    looking = asyncio.create_task(exporter.keep_looking())
+    refreshing = asyncio.create_task(exporter.refresh_repeatedly())
     try:
         await runner.setup()
         await listener.start(runner)
@@ -92,7 +93,7 @@ async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[A
     except WebConfigError as error:
         raise ServerError(str(error)) from error
     finally:
-        looking.cancel()
+        refreshing.cancel()
         await listener.close()
         await asyncio.gather(*(each.close() for each in probes))
         await runner.cleanup()

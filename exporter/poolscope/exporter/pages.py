@@ -1,4 +1,4 @@
-"""The pages that people look at, and what goes with them: small files beside this module."""
+"""The HTML pages of the exporter and their assets: small files in the folder `page`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aiohttp import web
 
 import poolscope
 
-PAGE: Final = resources.files("poolscope.exporter") / "page"
-TYPES: Final = {
+PAGE_FOLDER: Final = resources.files("poolscope.exporter") / "page"
+CONTENT_TYPES: Final = {
     "html": "text/html",
     "css": "text/css",
     "js": "text/javascript",
@@ -22,7 +22,7 @@ ASSETS: Final = (
     "pools.css", "pools.js", "card.js", "servers.js", "trend.js", "format.js", "icon.svg",
 )  # fmt: skip
 
-HEADERS: Final = {
+SECURITY_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -31,28 +31,28 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
     "Server": "poolscope",
 }
-"""Of every answer. Nothing but what this server has is loaded, and nothing in a page is run."""
+"""Headers of every response. Pages load only files of this server, and no inline script runs."""
 
 
-def add(app: web.Application, metrics_path: str) -> None:
-    """Add the landing page, the live page and their assets."""
+def add_pages(app: web.Application, metrics_path: str) -> None:
+    """Add the landing page, the live page and their assets to an application."""
     landing = Template(_read("index.html")).substitute(
         version=poolscope.__version__, metrics=html.escape(metrics_path)
     )
     if metrics_path != "/":
-        _add(app, "/", landing, "html")
-    _add(app, "/pools", _read("pools.html"), "html")
+        _add_page(app, "/", landing, "html")
+    _add_page(app, "/pools", _read("pools.html"), "html")
     for name in ASSETS:
-        _add(app, f"/assets/{name}", _read(name), name.rpartition(".")[2])
+        _add_page(app, f"/assets/{name}", _read(name), name.rpartition(".")[2])
 
 
 def _read(name: str) -> str:
-    return (PAGE / name).read_text(encoding="utf-8")
+    return (PAGE_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _add(app: web.Application, path: str, text: str, kind: str) -> None:
+def _add_page(app: web.Application, path: str, text: str, kind: str) -> None:
     async def answer(_: web.Request) -> web.Response:
-        response = web.Response(text=text, content_type=TYPES[kind])
+        response = web.Response(text=text, content_type=CONTENT_TYPES[kind])
         response.enable_compression()
         return response
 

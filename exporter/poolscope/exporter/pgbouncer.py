@@ -1,4 +1,4 @@
-"""What a PgBouncer says of its pools."""
+"""Asks a PgBouncer for its pools."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 
-from poolscope.exporter.postgres import APPLICATION
-from poolscope.exporter.probes import ProbeError, label
+from poolscope.exporter.dsn import label
+from poolscope.exporter.postgres import APPLICATION_NAME
+from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 
-CONSOLE: Final = "pgbouncer"
-"""The database that is no database: who connects to it can ask about the others."""
+ADMIN_DATABASE: Final = "pgbouncer"
+"""The virtual database of the admin console, which answers SHOW commands."""
 
 Row = dict[str, str]
 
@@ -25,48 +26,51 @@ class PgBouncerProbe:
     """
     Asks a PgBouncer, from version 1.12 on, over its admin console.
 
-    The console knows only the simple query protocol, which asyncpg has no rows for. It keeps its
-    connection, so that it gets an answer of one that accepts no more clients.
+    The console speaks only the simple query protocol, in which asyncpg cannot fetch rows; hence
+    psycopg. The connection stays open, so that a PgBouncer that accepts no new clients answers.
     """
 
     def __init__(self, dsn: str) -> None:
-        """Raise ValueError, without the DSN in it, if it is none."""
+        """Raise ValueError if the DSN is malformed; the message does not repeat it."""
         self.label = label(dsn)
         self._dsn = dsn
         self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         try:
             conninfo_to_dict(dsn)
         except psycopg.Error:
-            # Its message repeats what it does not like.
+            # The message of libpq repeats the part that it rejects.
             raise ValueError("not a DSN: libpq does not accept it") from None
 
-    def nothing(self) -> BouncerReading:
+    def down_reading(self) -> BouncerReading:
         return BouncerReading(self.label)
 
     async def ask(self) -> BouncerReading:
-        """Raises ProbeError with what PgBouncer or libpq says, OSError, or an error of psycopg."""
+        """Raises ProbeError with the message of PgBouncer or libpq, OSError, or a psycopg error."""
         try:
-            console = await self._connected()
-            pools = await _show(console, "POOLS")
-            lists = await _show(console, "LISTS")
-            config = await _show(console, "CONFIG")
+            console = await self._open_console()
+            pools = await _run_show(console, "POOLS")
+            lists = await _run_show(console, "LISTS")
+            config = await _run_show(console, "CONFIG")
         except psycopg.OperationalError as error:
             self.terminate()
             raise ProbeError(str(error)) from error
         except BaseException:
             self.terminate()
             raise
-        return reading_of(self.label, pools, lists, config)
+        return parse_reading(self.label, pools, lists, config)
 
-    async def _connected(self) -> PGconn:
-        if self._connection is None or not _alive(self._connection.pgconn):
+    async def _open_console(self) -> PGconn:
+        if self._connection is None or not _is_alive(self._connection.pgconn):
             self.terminate()
             try:
                 self._connection = await psycopg.AsyncConnection.connect(
-                    self._dsn, autocommit=True, dbname=CONSOLE, application_name=APPLICATION
+                    self._dsn,
+                    autocommit=True,
+                    dbname=ADMIN_DATABASE,
+                    application_name=APPLICATION_NAME,
                 )
             except BaseException as error:
-                # The socket of an attempt that is given up is open for as long as these are there.
+                # These frames keep the socket of an abandoned attempt open.
                 clear_frames(error.__traceback__)
                 raise
         return self._connection.pgconn
@@ -77,8 +81,8 @@ class PgBouncerProbe:
             connection.pgconn.finish()
 
 
-def _alive(console: PGconn) -> bool:
-    """Tell whether the other side has not hung up; that is read, not noticed."""
+def _is_alive(console: PGconn) -> bool:
+    """Return whether the connection is open; libpq notices its end only when it reads."""
     try:
         console.consume_input()
     except psycopg.OperationalError:
@@ -86,18 +90,19 @@ def _alive(console: PGconn) -> bool:
     return console.status == ConnStatus.OK
 
 
-async def _show(console: PGconn, what: str) -> list[Row]:
+async def _run_show(console: PGconn, what: str) -> list[Row]:
     """
     Return the rows of `SHOW what`.
 
-    Not by a cursor: one that is cancelled waits until a new connection has cancelled the query,
-    which a server that hangs never accepts, and before psycopg 3.2 stops the loop meanwhile.
+    This does not use a cursor of psycopg: when that is cancelled, it opens a new connection to
+    cancel the query, which a server that hangs never accepts; before psycopg 3.2 it also blocks the
+    event loop.
     """
     console.send_query(f"SHOW {what}".encode())
     rows: list[Row] = []
     while True:
         while console.is_busy():
-            await _readable(console.socket)
+            await _wait_until_readable(console.socket)
             console.consume_input()
         result = console.get_result()
         if result is None:
@@ -114,7 +119,7 @@ async def _show(console: PGconn, what: str) -> list[Row]:
         ]
 
 
-async def _readable(socket: int) -> None:
+async def _wait_until_readable(socket: int) -> None:
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(socket, readable.set)
@@ -124,41 +129,42 @@ async def _readable(socket: int) -> None:
         loop.remove_reader(socket)
 
 
-def reading_of(
+def parse_reading(
     server: str, pools: list[Row], lists: list[Row], config: list[Row]
 ) -> BouncerReading:
-    """Return what these rows of the console say; what a version has not is 0."""
-    used = {row.get("list"): _number(row.get("items")) for row in lists}
+    """Return the reading of these rows; numbers that the PgBouncer's version lacks are 0."""
+    used = {row.get("list"): _parse_number(row.get("items")) for row in lists}
     settings = {row.get("key"): row.get("value") for row in config}
     return BouncerReading(
         server,
         up=True,
-        client_limit=_number(settings.get("max_client_conn")),
-        pool_size=_number(settings.get("default_pool_size")),
+        client_limit=_parse_number(settings.get("max_client_conn")),
+        pool_size=_parse_number(settings.get("default_pool_size")),
         clients=used.get("used_clients", 0),
         servers=used.get("used_servers", 0),
-        pools=tuple(_pool(row) for row in pools if row.get("database") != CONSOLE),
+        pools=tuple(_parse_pool(row) for row in pools if row.get("database") != ADMIN_DATABASE),
     )
 
 
-def _pool(row: Row) -> BouncerPool:
+def _parse_pool(row: Row) -> BouncerPool:
     return BouncerPool(
         database=row.get("database", ""),
         user=row.get("user", ""),
-        clients=_side(row, "cl_"),
-        servers=_side(row, "sv_"),
-        oldest_wait_seconds=_number(row.get("maxwait")) + _number(row.get("maxwait_us")) / 1e6,
+        clients=_parse_side(row, "cl_"),
+        servers=_parse_side(row, "sv_"),
+        oldest_wait_seconds=_parse_number(row.get("maxwait"))
+        + _parse_number(row.get("maxwait_us")) / 1e6,
     )
 
 
-def _side(row: Row, prefix: str) -> dict[str, int]:
-    """Return all that a row has of one side, whatever the version calls it."""
+def _parse_side(row: Row, prefix: str) -> dict[str, int]:
+    """Return the number of connections by state; versions of PgBouncer have different states."""
     return {
-        name.removeprefix(prefix): _number(value)
+        name.removeprefix(prefix): _parse_number(value)
         for name, value in row.items()
         if name.startswith(prefix)
     }
 
 
-def _number(text: str | None) -> int:
+def _parse_number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() else 0

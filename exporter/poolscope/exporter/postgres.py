@@ -1,4 +1,4 @@
-"""What a PostgreSQL server says of its connections."""
+"""Asks a PostgreSQL server for its connections."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any, Final
 
 import asyncpg
 
-from poolscope.exporter.probes import ProbeError, label
+from poolscope.exporter.dsn import label
+from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 
-APPLICATION: Final = "poolscope exporter"
+APPLICATION_NAME: Final = "poolscope exporter"
 
-# In a transaction, as a PgBouncer may give each statement outside of one to another server, and
-# takes no statement_timeout when a client connects.
-BEGIN: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '2500ms'"
+# A transaction: outside of one, a PgBouncer may send each statement to another server connection,
+# and it refuses statement_timeout as a startup parameter.
+BEGIN_READ_ONLY: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '2500ms'"
 
-# Who may not see the sessions of others (no pg_monitor) is not told their state, and neither that
-# they are of clients. Those have a database and a user, which most of the server's own have not.
+# A role without pg_monitor sees neither the state nor the backend_type of other users' sessions.
+# Client sessions have a database and a user; most of the server's own processes have not.
 QUERY: Final = """
 SELECT
     current_setting('max_connections')::int AS limit,
@@ -45,42 +46,43 @@ ORDER BY database, "user", application, state
 
 class PostgresProbe:
     """
-    Asks a PostgreSQL server, also through a PgBouncer.
+    Asks a PostgreSQL server, directly or through a PgBouncer.
 
-    It keeps its connection, so that it gets an answer of a server that accepts no more.
+    The connection stays open, so that a server that accepts no new ones still answers.
     """
 
     def __init__(self, dsn: str) -> None:
-        """Raise ValueError, without the DSN in it, if it is none."""
+        """Raise ValueError if the DSN is malformed; the message does not repeat it."""
         self.label = label(dsn)
         self._dsn = dsn
         self._connection: Any = None
 
-    def nothing(self) -> ServerReading:
+    def down_reading(self) -> ServerReading:
         return ServerReading(self.label)
 
     async def ask(self) -> ServerReading:
-        """Raises ProbeError with what the server says, OSError, or an error of asyncpg."""
+        """Raises ProbeError with the message of the server, OSError, or an error of asyncpg."""
         try:
-            connection = await self._connected()
-            await connection.execute(BEGIN)
+            connection = await self._open_connection()
+            await connection.execute(BEGIN_READ_ONLY)
             rows = await connection.fetch(QUERY)
             await connection.execute("COMMIT")
         except asyncpg.PostgresError as error:
             self.terminate()
             raise ProbeError(str(error)) from error
         except BaseException:
-            # Also of one that is cancelled: asyncpg would go on, and ask the server to cancel.
+            # Also on cancellation: asyncpg would open another connection to cancel the query,
+            # which a server that hangs never accepts.
             self.terminate()
             raise
-        return _reading(self.label, rows)
+        return _parse_rows(self.label, rows)
 
-    async def _connected(self) -> Any:
+    async def _open_connection(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
                 self._dsn,
                 statement_cache_size=0,
-                server_settings={"application_name": APPLICATION},
+                server_settings={"application_name": APPLICATION_NAME},
             )
         return self._connection
 
@@ -90,7 +92,7 @@ class PostgresProbe:
             connection.terminate()
 
 
-def _reading(server: str, rows: list[Any]) -> ServerReading:
+def _parse_rows(server: str, rows: list[Any]) -> ServerReading:
     fields = "database", "user", "application", "state", "count", "oldest_seconds"
     return ServerReading(
         server,

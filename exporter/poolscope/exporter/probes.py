@@ -1,174 +1,108 @@
-"""Asking servers in the background, so that one that is down or slow delays nobody."""
+"""Asks servers in the background, so that a server that is down or slow delays no scrape."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 logger = logging.getLogger("poolscope.exporter")
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-INTERVAL: Final = 5.0
-TIMEOUT: Final = 3.0
-CLOSING: Final = 1.0
-"""Seconds after which a probe that does not end is left alone."""
+PROBE_INTERVAL: Final = 5.0
+PROBE_TIMEOUT: Final = 3.0
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds to wait for tasks that were cancelled."""
 
-LONGEST_REASON: Final = 300
-
-SCHEMES: Final = ("postgresql", "postgres")
-IN_BRACKETS: Final = re.compile(r"\[([^]]+)\](?::(.*))?")
-"""An IPv6 address, and the port behind it."""
+MAX_REASON_LENGTH: Final = 300
 
 
 class ProbeError(Exception):
-    """There is no answer; the message is the server's or says why, and has no secret."""
+    """The server refused to answer. The message says why, and has no secret in it."""
 
 
 class Probe(Protocol[R_co]):
     """
-    Asks one server, over a connection that it keeps.
+    Asks one server, over a connection that stays open.
 
-    label: the server's name.
+    label: the name of the server, `host:port`.
     """
 
     @property
     def label(self) -> str: ...
 
-    def nothing(self) -> R_co:
-        """Return the reading of a server that did not answer."""
+    def down_reading(self) -> R_co:
+        """Return the reading that says that the server did not answer."""
 
     async def ask(self) -> R_co:
-        """Return what the server says; whatever it raises, it has no connection any more then."""
+        """Return the answer. If this raises anything, the connection is already dropped."""
 
     def terminate(self) -> None:
-        """Drop the connection at once, without a word that could be waited for."""
-
-
-def check(dsn: str) -> None:
-    """Raise ValueError, in one line that does not repeat the DSN, if it is none."""
-    label(dsn)
-
-
-def label(dsn: str) -> str:
-    """
-    Return `host:port` of a DSN, or `folder:port` of a Unix socket, and nothing else of it.
-
-    Of many hosts it is the first. Raises ValueError as `check` does.
-    """
-    url = _split(dsn)
-    options = _options(url.query)
-    hosts = unquote(url.netloc.rpartition("@")[2].partition(",")[0])
-    if hosts and options.keys() & {"host", "port"}:
-        raise ValueError("not a DSN: it has a host before the ? and a host or port after it")
-    host, port = _host_and_port(hosts or options.get("host") or os.environ.get("PGHOST", ""))
-    port = port or options.get("port") or os.environ.get("PGPORT") or "5432"
-    port = port.partition(",")[0]
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError("not a DSN: its port is not a number from 1 to 65535")
-    host = host or "localhost"
-    return f"[{host}]:{port}" if ":" in host and host[0] != "/" else f"{host}:{port}"
-
-
-def _split(dsn: str) -> SplitResult:
-    if dsn.partition("://")[0] not in SCHEMES:
-        raise ValueError("not a DSN: it does not begin with postgresql:// or postgres://")
-    if not dsn.isprintable():
-        raise ValueError("not a DSN: it has a line end or another character that is not printed")
-    try:
-        url = urlsplit(dsn)
-    except ValueError:
-        # Its message may repeat the password.
-        raise ValueError("not a DSN: its host is not one") from None
-    # Libraries would take what follows for a host, a port or a database, and say so in errors.
-    if url.netloc.count("@") > 1 or "@" in url.path + url.query or "#" in dsn:
-        raise ValueError(
-            "not a DSN: @ / ? # in a user, password or option are written %40 %2F %3F %23"
-        )
-    return url
-
-
-def _options(query: str) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
-    except ValueError:
-        raise ValueError("not a DSN: after the ? it has no name=value&name=value") from None
-
-
-def _host_and_port(text: str) -> tuple[str, str]:
-    """Split the first of these hosts, either of which may be missing."""
-    first = text.partition(",")[0]
-    if match := IN_BRACKETS.fullmatch(first):
-        return match[1], match[2] or ""
-    if first.startswith("/") or first.count(":") > 1:
-        return first, ""
-    host, _, port = first.partition(":")
-    return host, port
+        """Drop the connection at once, without waiting for the server."""
 
 
 class Probes(Generic[R]):
     """
-    Asks each of these servers over and over, and has the last answer of each.
+    Asks each server at intervals, and keeps the last answer of each.
 
     interval: seconds from one question to the next.
-    timeout: seconds for an answer, connecting included.
-    pause: for tests, what waits for some seconds.
+    timeout: seconds to wait for an answer, including the time to connect.
+    pause: waits for a number of seconds; tests replace it.
     """
 
     def __init__(
         self,
         probes: Sequence[Probe[R]],
-        interval: float = INTERVAL,
-        timeout: float = TIMEOUT,
+        interval: float = PROBE_INTERVAL,
+        timeout: float = PROBE_TIMEOUT,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Raise ValueError if two probes have one label."""
+        """Raise ValueError if two probes have the same label."""
         self._probes = {probe.label: probe for probe in probes}
         if len(self._probes) < len(probes):
             labels = [probe.label for probe in probes]
             twice = next(label for label in labels if labels.count(label) > 1)
-            raise ValueError(f"{twice} is named twice")
+            raise ValueError(f"{twice} is given twice")
         self._interval = interval
         self._timeout = timeout
         self._pause = pause
-        self._readings = {label: probe.nothing() for label, probe in self._probes.items()}
+        self._readings = {label: probe.down_reading() for label, probe in self._probes.items()}
         self._failing: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def readings(self) -> tuple[R, ...]:
-        """Return the last answer of each, or only its name if it gave none; never wait."""
+        """Return the last reading of each server, without waiting."""
         return tuple(self._readings.values())
 
     def start(self) -> None:
-        """Begin to ask, in tasks of the running loop."""
-        self._tasks = [asyncio.create_task(self._repeat(probe)) for probe in self._probes.values()]
+        """Start a task of the running loop for each server."""
+        self._tasks = [
+            asyncio.create_task(self._ask_repeatedly(probe)) for probe in self._probes.values()
+        ]
 
     async def close(self) -> None:
-        """Ask no more, and drop all connections; takes no longer than `CLOSING`."""
+        """Stop asking, and drop all connections; this takes no longer than `CLOSE_TIMEOUT`."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=CLOSING)
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
         for probe in self._probes.values():
             probe.terminate()
-        # Transports close their sockets in the next round of the loop.
+        # Transports close their sockets in the next iteration of the loop.
         await asyncio.sleep(0)
 
-    async def _repeat(self, probe: Probe[R]) -> None:
+    async def _ask_repeatedly(self, probe: Probe[R]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + self._interval
-            await self._once(probe)
+            await self._ask_once(probe)
             await self._pause(max(0.0, due - loop.time()))
 
-    async def _once(self, probe: Probe[R]) -> None:
+    async def _ask_once(self, probe: Probe[R]) -> None:
         try:
             async with asyncio.timeout(self._timeout) as limit:
                 reading = await probe.ask()
@@ -176,22 +110,22 @@ class Probes(Generic[R]):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # A library has cancelled something of its own, which must not end the task.
-            self._failed(probe, "CancelledError")
+            # A library cancelled something of its own; that must not end this task.
+            self._record_failure(probe, "CancelledError")
         except Exception as error:
             late = f"no answer within {self._timeout:g} s"
-            self._failed(probe, late if limit.expired() else reason(error))
+            self._record_failure(probe, late if limit.expired() else describe_error(error))
         else:
-            self._answered(probe, reading)
+            self._record_answer(probe, reading)
 
-    def _failed(self, probe: Probe[R], why: str) -> None:
-        self._readings[probe.label] = probe.nothing()
+    def _record_failure(self, probe: Probe[R], why: str) -> None:
+        self._readings[probe.label] = probe.down_reading()
         if probe.label not in self._failing:
             self._failing.add(probe.label)
             extra = {"event": "server-down", "server": probe.label, "reason": why}
             logger.warning("%s does not answer: %s", probe.label, why, extra={"poolscope": extra})
 
-    def _answered(self, probe: Probe[R], reading: R) -> None:
+    def _record_answer(self, probe: Probe[R], reading: R) -> None:
         self._readings[probe.label] = reading
         if probe.label in self._failing:
             self._failing.remove(probe.label)
@@ -199,17 +133,17 @@ class Probes(Generic[R]):
             logger.info("%s answers again", probe.label, extra={"poolscope": extra})
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """
     Return in one line why there was no answer.
 
-    What other errors say may have parts of the DSN in it, so that of them it is only the class.
+    Messages of other errors may repeat parts of the DSN; only the names of their classes are safe.
     """
     if isinstance(error, ProbeError):
         text = str(error)
     elif isinstance(error, OSError):
-        # Without strerror it is asyncio's, with the addresses that it has tried.
+        # An error without strerror is asyncio's, and lists the addresses that were tried.
         text = error.strerror or str(error)
     else:
         text = ""
-    return " ".join(text.split())[:LONGEST_REASON] or type(error).__name__
+    return " ".join(text.split())[:MAX_REASON_LENGTH] or type(error).__name__

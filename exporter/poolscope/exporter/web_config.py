@@ -1,4 +1,4 @@
-"""The file of `--web.config.file`, in the format of Prometheus' exporter toolkit."""
+"""Reads the file of `--web.config.file`, in the format of the Prometheus exporter toolkit."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import yaml
+from poolscope.exporter.strict_yaml import StrictYamlError, parse, printable_key
 
 T = TypeVar("T")
 
 SECTIONS: Final = ("tls_server_config", "http_server_config", "basic_auth_users")
-TLS: Final = (
+TLS_KEYS: Final = (
     "cert_file", "key_file", "client_auth_type", "client_ca_file", "client_allowed_sans",
     "min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites",
     "curve_preferences",
 )  # fmt: skip
-HEADERS: Final[dict[str, tuple[str, ...]]] = {
+ALLOWED_HEADERS: Final[dict[str, tuple[str, ...]]] = {
     "Content-Security-Policy": (),
     "Strict-Transport-Security": (),
     "X-Content-Type-Options": ("nosniff",),
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-"""Those that the toolkit allows, with their values where these are limited."""
+"""The headers that the toolkit allows, with the allowed values where these are limited."""
 
-REFUSED: Final = {
-    "rate_limit": "is not supported; leave it out",
-    "tls_server_config.cert": "cannot be in this file; name its file with cert_file",
-    "tls_server_config.key": "cannot be in this file; name its file with key_file",
-    "tls_server_config.client_ca": "cannot be in this file; name its file with client_ca_file",
+REFUSED_KEYS: Final = {
+    "rate_limit": "is not supported; remove it",
+    "tls_server_config.cert": "must be in a file; name it with cert_file",
+    "tls_server_config.key": "must be in a file; name it with key_file",
+    "tls_server_config.client_ca": "must be in a file; name it with client_ca_file",
 }
 CLIENT_AUTH: Final = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-UNVERIFIED: Final = {
+VERIFYING_ALTERNATIVES: Final = {
     "RequestClientCert": "VerifyClientCertIfGiven",
     "RequireAnyClientCert": "RequireAndVerifyClientCert",
     "RequireClientCert": "RequireAndVerifyClientCert",
 }
-VERSIONS: Final = {
+"""For each mode that does not verify certificates, the mode to use instead."""
+
+TLS_VERSIONS: Final = {
     "TLS10": ssl.TLSVersion.TLSv1,
     "TLS11": ssl.TLSVersion.TLSv1_1,
     "TLS12": ssl.TLSVersion.TLSv1_2,
@@ -58,12 +60,12 @@ CURVES: Final = {
     "CurveP521": "secp521r1",
     "X25519": "X25519",
 }
-SUITES_13: Final = (
+TLS13_SUITES: Final = (
     "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
 )  # fmt: skip
-"""They are always on; neither Python nor Go can choose among them."""
+"""These are always on: neither Python nor Go can choose among them."""
 
-SUITES: Final = {
+TLS12_SUITES: Final = {
     f"TLS_ECDHE_{key}_WITH_{name}": f"ECDHE-{key}-{openssl}"
     for key in ("ECDSA", "RSA")
     for name, openssl in {
@@ -75,62 +77,64 @@ SUITES: Final = {
         "CHACHA20_POLY1305_SHA256": "CHACHA20-POLY1305",
     }.items()
 }
-OLD_SUITES: Final = "ECDHE+AES:ECDHE+CHACHA20:!aNULL"
-BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+LEGACY_SUITES: Final = "ECDHE+AES:ECDHE+CHACHA20:!aNULL"
+BCRYPT_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 
 class WebConfigError(Exception):
-    """The file cannot be used; the message is one line, without any secret."""
+    """The file cannot be used. The message is one line, and has no secret in it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
-    """Which clients may connect: `authorities` is what client_ca_file holds."""
+class ClientPolicy:
+    """Which clients may connect; `authorities` is the content of client_ca_file."""
 
-    auth: ssl.VerifyMode = ssl.CERT_NONE
+    verify_mode: ssl.VerifyMode = ssl.CERT_NONE
     authorities: bytes = b""
     allowed_sans: frozenset[str] = frozenset()
 
-    def allow(self, peercert: Mapping[str, Any] | None) -> bool:
-        """Whether a verified certificate, as ssl describes it, has one of the names."""
+    def allows(self, peercert: Mapping[str, Any] | None) -> bool:
+        """Return whether a verified certificate, as `ssl` describes it, has an allowed name."""
         names = (peercert or {}).get("subjectAltName", ())
-        return not self.allowed_sans or any(_san(*name) in self.allowed_sans for name in names)
+        return not self.allowed_sans or any(
+            _normalized_san(*name) in self.allowed_sans for name in names
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """What a file says. Without clients and context it is plain HTTP; users have bcrypt hashes."""
+    """
+    The content of a file that was checked.
+
+    files: the file itself, and all files that it names.
+    client_policy, context: None for plain HTTP.
+    users: a bcrypt hash by name.
+    """
 
     files: tuple[Path, ...] = ()
-    clients: Clients | None = None
+    client_policy: ClientPolicy | None = None
     context: ssl.SSLContext | None = field(default=None, compare=False, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def load(path: Path) -> WebConfig:
-    """Read the file, and all files that it names; raises WebConfigError."""
-    top = _Section(path, "", _parsed(path, _read(path, f"{path}")), SECTIONS)
-    tls = _Section(path, "tls_server_config", top.values.get("tls_server_config"), TLS)
-    clients, context, files = _tls(tls) if tls.values else (None, None, ())
+    """Read the file and all files that it names; raises WebConfigError."""
+    try:
+        document = parse(_read_file(path, f"{path}"))
+    except StrictYamlError as error:
+        raise WebConfigError(f"{path}: {error}") from None
+    top = _Section(path, "", document, SECTIONS)
+    tls = _Section(path, "tls_server_config", top.values.get("tls_server_config"), TLS_KEYS)
+    policy, context, files = _load_tls(tls) if tls.values else (None, None, ())
     http = top.values.get("http_server_config")
-    headers = _headers(_Section(path, "http_server_config", http, ("http2", "headers")))
-    users = _users(_Section(path, "basic_auth_users", top.values.get("basic_auth_users")))
-    return WebConfig((path, *files), clients, context, headers, users)
-
-
-def ssl_context(config: WebConfig) -> ssl.SSLContext | None:
-    """Return what `load` has made and checked, or None for plain HTTP."""
-    return config.context
-
-
-def files(config: WebConfig) -> tuple[Path, ...]:
-    """Return what to load it again for, when one of them changes: the file, and all it names."""
-    return config.files
+    headers = _parse_headers(_Section(path, "http_server_config", http, ("http2", "headers")))
+    users = _parse_users(_Section(path, "basic_auth_users", top.values.get("basic_auth_users")))
+    return WebConfig((path, *files), policy, context, headers, users)
 
 
 class _Section:
-    """One mapping of the file: all that was given, and the values without those that are null."""
+    """One mapping of the file: `given` has all its keys, `values` those that are not null."""
 
     def __init__(
         self, path: Path, name: str, values: object, known: Collection[str] | None = None
@@ -139,123 +143,126 @@ class _Section:
         if values is None:
             values = {}
         if not isinstance(values, dict):
-            raise WebConfigError(f"{self.at()}: must be a mapping of keys to values")
+            raise WebConfigError(f"{self.location()}: must be a mapping of keys to values")
         for key in values:
             if not isinstance(key, str):
-                raise WebConfigError(f"{self.at()}: its keys are strings; put quotes around them")
-            if (refusal := REFUSED.get(f"{name}.{key}" if name else key)) is not None:
-                raise self.wrong(key, refusal)
+                raise WebConfigError(
+                    f"{self.location()}: keys must be strings; put quotes around them"
+                )
+            if (refusal := REFUSED_KEYS.get(f"{name}.{key}" if name else key)) is not None:
+                raise self.error(key, refusal)
             if known is not None and key not in known:
-                raise self.wrong(key, f"unknown key; known are {', '.join(known)}")
+                raise self.error(key, f"unknown key; use one of {', '.join(known)}")
         self.given = values
         self.values = {key: value for key, value in values.items() if value is not None}
 
-    def at(self, key: str = "") -> str:
-        where = ".".join(part for part in (self.name, _shown(key)) if part)
+    def location(self, key: str = "") -> str:
+        where = ".".join(part for part in (self.name, printable_key(key)) if part)
         return f"{self.path}: {where}" if where else str(self.path)
 
-    def wrong(self, key: str, what: str) -> WebConfigError:
-        return WebConfigError(f"{self.at(key)}: {what}")
+    def error(self, key: str, what: str) -> WebConfigError:
+        return WebConfigError(f"{self.location(key)}: {what}")
 
     def text(self, key: str) -> str | None:
         value = self.values.get(key)
         if value is not None and not isinstance(value, str):
             quotes = "; put quotes around it" if isinstance(value, bool) else ""
-            raise self.wrong(key, f"must be a string{quotes}")
+            raise self.error(key, f"must be a string{quotes}")
         return value
 
     def texts(self, key: str) -> list[str]:
         values = self.values.get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise self.wrong(key, "must be a list of strings")
+            raise self.error(key, "must be a list of strings")
         return values
 
     def flag(self, key: str) -> bool:
         value = self.values.get(key, True)
         if not isinstance(value, bool):
-            raise self.wrong(key, "must be true or false")
+            raise self.error(key, "must be true or false")
         return value
 
     def choice(self, key: str, choices: Mapping[str, T], default: str) -> T:
-        return self.chosen(key, choices, self.text(key) or default)
+        return self.lookup(key, choices, self.text(key) or default)
 
-    def chosen(self, key: str, choices: Mapping[str, T], value: str) -> T:
+    def lookup(self, key: str, choices: Mapping[str, T], value: str) -> T:
         if value not in choices:
-            raise self.wrong(key, f"{value!r} is not one of {', '.join(choices)}")
+            raise self.error(key, f"{value!r} is not one of {', '.join(choices)}")
         return choices[value]
 
     def file(self, key: str) -> tuple[Path, bytes]:
-        """Return where a file is and what it holds."""
+        """Return the path and the content of a file that the section names."""
         name = self.text(key)
         if not name:
-            raise self.wrong(key, "is missing; name a file in PEM format")
+            raise self.error(key, "is missing; name a file in PEM format")
         path = self.path.parent / name
-        return path, _read(path, f"{self.at(key)}: {path}")
+        return path, _read_file(path, f"{self.location(key)}: {path}")
 
 
-def _tls(section: _Section) -> tuple[Clients, ssl.SSLContext, tuple[Path, ...]]:
+def _load_tls(section: _Section) -> tuple[ClientPolicy, ssl.SSLContext, tuple[Path, ...]]:
     (cert, _), (key, _) = section.file("cert_file"), section.file("key_file")
-    authority, clients = _clients(section)
+    authority, policy = _load_client_policy(section)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_versions(context, section)
     _set_suites(context, section)
     _set_curve(context, section)
     _load_chain(context, section, cert, key)
     if authority is not None:
-        # As in Go, whoever is in the file is trusted, be it an intermediate.
+        # As in Go, every certificate in the file is trusted, also an intermediate one.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_mode = clients.auth
+        context.verify_mode = policy.verify_mode
         try:
             context.load_verify_locations(authority)
         except (OSError, ValueError) as error:
-            what = f"{authority}: holds no certificates in PEM format"
-            raise section.wrong("client_ca_file", what) from error
-    return clients, context, (cert, key, *([] if authority is None else [authority]))
+            what = f"{authority}: has no certificates in PEM format"
+            raise section.error("client_ca_file", what) from error
+    return policy, context, (cert, key, *([] if authority is None else [authority]))
 
 
-def _clients(section: _Section) -> tuple[Path | None, Clients]:
+def _load_client_policy(section: _Section) -> tuple[Path | None, ClientPolicy]:
     kind = section.text("client_auth_type") or "NoClientCert"
-    if kind in UNVERIFIED:
-        what = f"{kind} does not verify, which is not supported; use {UNVERIFIED[kind]}"
-        raise section.wrong("client_auth_type", what)
-    auth = section.chosen("client_auth_type", CLIENT_AUTH, kind)
+    if kind in VERIFYING_ALTERNATIVES:
+        use = VERIFYING_ALTERNATIVES[kind]
+        what = f"{kind} does not verify certificates and is not supported; use {use}"
+        raise section.error("client_auth_type", what)
+    auth = section.lookup("client_auth_type", CLIENT_AUTH, kind)
     sans = section.texts("client_allowed_sans")
     if "client_allowed_sans" in section.values:
         if auth != ssl.CERT_REQUIRED:
             needs = "needs client_auth_type: RequireAndVerifyClientCert"
-            raise section.wrong("client_allowed_sans", needs)
+            raise section.error("client_allowed_sans", needs)
         if not sans:
-            raise section.wrong("client_allowed_sans", "must name at least one")
+            raise section.error("client_allowed_sans", "must have at least one name")
     if auth == ssl.CERT_NONE:
         if "client_ca_file" in section.values:
             needs = "needs client_auth_type: RequireAndVerifyClientCert or VerifyClientCertIfGiven"
-            raise section.wrong("client_ca_file", needs)
-        return None, Clients()
+            raise section.error("client_ca_file", needs)
+        return None, ClientPolicy()
     path, authorities = section.file("client_ca_file")
-    return path, Clients(auth, authorities, frozenset(sans))
+    return path, ClientPolicy(auth, authorities, frozenset(sans))
 
 
 def _set_versions(context: ssl.SSLContext, section: _Section) -> None:
-    least = section.choice("min_version", VERSIONS, "TLS12")
-    most = section.choice("max_version", VERSIONS, "TLS13")
-    if least > most:
-        raise section.wrong("min_version", "must not be above max_version")
+    lowest = section.choice("min_version", TLS_VERSIONS, "TLS12")
+    highest = section.choice("max_version", TLS_VERSIONS, "TLS13")
+    if lowest > highest:
+        raise section.error("min_version", "must not be above max_version")
     with warnings.catch_warnings():
-        # Python deprecates 1.0 and 1.1; who names them in the file wants them.
+        # Python deprecates TLS 1.0 and 1.1; a file that names them asks for them.
         warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version, context.maximum_version = least, most
+        context.minimum_version, context.maximum_version = lowest, highest
 
 
 def _set_suites(context: ssl.SSLContext, section: _Section) -> None:
-    every = {**SUITES, **dict.fromkeys(SUITES_13, "")}
+    every = {**TLS12_SUITES, **dict.fromkeys(TLS13_SUITES, "")}
     names = section.texts("cipher_suites")
-    suites = ":".join(filter(None, (section.chosen("cipher_suites", every, n) for n in names)))
+    suites = ":".join(filter(None, (section.lookup("cipher_suites", every, n) for n in names)))
     if names and not suites and context.minimum_version != ssl.TLSVersion.TLSv1_3:
-        what = "names suites of TLS 1.3 only; add some of TLS 1.2, or set min_version: TLS13"
-        raise section.wrong("cipher_suites", what)
+        what = "has only suites of TLS 1.3; add suites of TLS 1.2, or set min_version: TLS13"
+        raise section.error("cipher_suites", what)
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
-        # OpenSSL does not speak 1.0 and 1.1 above this level of security.
-        context.set_ciphers(f"{suites or OLD_SUITES}:@SECLEVEL=0")
+        # Above this security level OpenSSL does not speak TLS 1.0 and 1.1.
+        context.set_ciphers(f"{suites or LEGACY_SUITES}:@SECLEVEL=0")
     elif suites:
         context.set_ciphers(suites)
     if not section.flag("prefer_server_cipher_suites"):
@@ -264,123 +271,79 @@ def _set_suites(context: ssl.SSLContext, section: _Section) -> None:
 
 def _set_curve(context: ssl.SSLContext, section: _Section) -> None:
     key = "curve_preferences"
-    curves = [section.chosen(key, CURVES, name) for name in section.texts(key)]
+    curves = [section.lookup(key, CURVES, name) for name in section.texts(key)]
     if len(curves) > 1:
-        raise section.wrong(key, "only one curve is supported; name one, or leave it out")
+        raise section.error(key, "only one curve is supported; name one, or remove the key")
     for curve in curves:
         context.set_ecdh_curve(curve)
 
 
-class _Encrypted(Exception):  # noqa: N818 - it is a password that is asked for
+class _EncryptedKeyError(Exception):
     pass
 
 
-def _no_password() -> str:
-    raise _Encrypted
+def _refuse_password() -> str:
+    raise _EncryptedKeyError
 
 
 def _load_chain(context: ssl.SSLContext, section: _Section, cert: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cert)
     except (OSError, ValueError) as error:
-        what = f"{cert}: holds no certificate in PEM format"
-        raise section.wrong("cert_file", what) from error
+        what = f"{cert}: has no certificate in PEM format"
+        raise section.error("cert_file", what) from error
     try:
-        context.load_cert_chain(cert, key, _no_password)
-    except _Encrypted:
-        what = f"{key}: is encrypted; it must be without a password"
-        raise section.wrong("key_file", what) from None
+        context.load_cert_chain(cert, key, _refuse_password)
+    except _EncryptedKeyError:
+        what = f"{key}: is encrypted; remove its password"
+        raise section.error("key_file", what) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or ""
         if reason.endswith(("_MISMATCH", "NO_CERTIFICATE_ASSIGNED")):
             what = f"{key}: is not the key of the certificate in {cert}"
         elif "TOO_" in reason:
-            what = f"{cert}: OpenSSL refuses it: {reason.replace('_', ' ').lower()}"
-            raise section.wrong("cert_file", what) from error
+            what = f"{cert}: OpenSSL rejects it: {reason.replace('_', ' ').lower()}"
+            raise section.error("cert_file", what) from error
         else:
-            what = f"{key}: holds no private key in PEM format"
-        raise section.wrong("key_file", what) from error
+            what = f"{key}: has no private key in PEM format"
+        raise section.error("key_file", what) from error
 
 
-def _headers(section: _Section) -> dict[str, str]:
-    section.flag("http2")  # whatever it says, HTTP/1.1 is what is served
+def _parse_headers(section: _Section) -> dict[str, str]:
+    section.flag("http2")  # checked and ignored: only HTTP/1.1 is served
     given = _Section(
-        section.path, f"{section.name}.headers", section.values.get("headers"), HEADERS
+        section.path, f"{section.name}.headers", section.values.get("headers"), ALLOWED_HEADERS
     )
     headers = {name: given.text(name) or "" for name in given.values}
     for name, value in headers.items():
-        if value and HEADERS[name]:
-            given.chosen(name, dict.fromkeys(HEADERS[name]), value)
+        if value and ALLOWED_HEADERS[name]:
+            given.lookup(name, dict.fromkeys(ALLOWED_HEADERS[name]), value)
         if not value.isprintable() or not value.isascii():
-            raise given.wrong(name, "must be one line of ASCII")
+            raise given.error(name, "must be one line of ASCII")
     return {name: value for name, value in headers.items() if value}
 
 
-def _users(section: _Section) -> dict[str, str]:
-    # One without a value is wrong too: without users, everybody may enter.
+def _parse_users(section: _Section) -> dict[str, str]:
+    # A user without a hash is an error: without users, every request would be allowed.
     for user, hashed in section.given.items():
         if ":" in user:
-            raise section.wrong(user, "a user's name cannot have a colon")
-        if not isinstance(hashed, str) or not BCRYPT.fullmatch(hashed):
-            raise section.wrong(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
+            raise section.error(user, "the name of a user must not have a colon")
+        if not isinstance(hashed, str) or not BCRYPT_HASH.fullmatch(hashed):
+            raise section.error(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
     return section.given
 
 
-def _read(path: Path, at: str) -> bytes:
+def _read_file(path: Path, at: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise WebConfigError(f"{at}: must be a file")
+            raise WebConfigError(f"{at}: must be a regular file")
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no such path is possible"
+        why = getattr(error, "strerror", None) or "not a valid path"
         raise WebConfigError(f"{at}: cannot be read: {why}") from error
 
 
-class _Twice(yaml.YAMLError):
-    def __init__(self, key: str, line: int) -> None:
-        super().__init__(f"line {line}: {_shown(key)}: is there twice; leave one of them out")
-
-
-class _Loader(yaml.SafeLoader):
-    """Knows strings, booleans, null, lists, and mappings in which no key comes twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise _Twice(key.value, key.start_mark.line + 1)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# Numbers and dates are nothing that the format has, and nothing that can go wrong here.
-_TAGS: Final = [f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str", "seq", "map")]
-_Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (*_TAGS, None)}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _TAGS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _parsed(path: Path, text: bytes) -> object:
-    """Return what the text means. Messages of PyYAML are not repeated: they cite the text."""
-    try:
-        loader = _Loader(text.decode())
-        return loader.get_single_data()
-    except _Twice as error:
-        raise WebConfigError(f"{path}: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise WebConfigError(f"{path}: is not valid YAML{at}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise WebConfigError(f"{path}: is not a text that YAML allows, in UTF-8") from None
-    except (LookupError, RecursionError):
-        raise WebConfigError(f"{path}: is not valid YAML") from None
-
-
-def _san(kind: str, value: str) -> str:
+def _normalized_san(kind: str, value: str) -> str:
     """Return a name as Go writes it."""
     if kind != "IP Address":
         return value
@@ -388,8 +351,3 @@ def _san(kind: str, value: str) -> str:
         return str(ipaddress.ip_address(value.strip()))
     except ValueError:
         return value
-
-
-def _shown(key: str) -> str:
-    """Return a key, unless it may be something else that has come into its place."""
-    return key if not key or re.fullmatch(r"[\w.@-]{1,64}", key) else "(a key)"

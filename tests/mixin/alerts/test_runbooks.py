@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from mixin.dashboards.gates.expressions import Expression, parse, unknown
-from poolscope.commands.exporter import TAKEN
+from poolscope.commands.exporter import RESERVED_PATHS
 from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.exporter import api
 from poolscope.exporter.history import History
@@ -174,7 +174,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("page", PAGES, ids=NAMES)
     def test_the_exporter_has_the_addresses(self, page: Path) -> None:
-        assert set(ADDRESS.findall(page.read_text())) <= {*TAKEN, "/metrics"}
+        assert set(ADDRESS.findall(page.read_text())) <= {*RESERVED_PATHS, "/metrics"}
 
     @pytest.mark.parametrize("page", PAGES, ids=NAMES)
     def test_a_silence_is_of_this_alert_with_an_end_and_a_reason(self, page: Path) -> None:

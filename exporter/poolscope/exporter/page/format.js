@@ -1,8 +1,8 @@
-// Numbers and times as people read them, and elements. Text goes in as text, never as markup.
+// Formats numbers and times, and makes elements. Text is inserted as text, never as markup.
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
 
-export function age(seconds) {
+export function formatAge(seconds) {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
   let rest = Math.floor(seconds);
@@ -15,20 +15,20 @@ export function age(seconds) {
   return parts.join(" ");
 }
 
-// null stands for a number without a limit.
-export function count(number) {
+// null is a limit that does not exist.
+export function formatCount(number) {
   return number === null ? "\u221e" : number.toLocaleString("en");
 }
 
 export function plural(number, one, many = `${one}s`) {
-  return `${count(number)} ${number === 1 ? one : many}`;
+  return `${formatCount(number)} ${number === 1 ? one : many}`;
 }
 
-export function share(part, whole) {
+export function percentage(part, whole) {
   return whole ? Math.min(100, (100 * part) / whole) : 0;
 }
 
-export function element(name, options = {}, ...children) {
+export function makeElement(name, options = {}, ...children) {
   const made = document.createElement(name);
   if (options.class) made.className = options.class;
   if (options.text !== undefined) made.textContent = options.text;
@@ -36,14 +36,14 @@ export function element(name, options = {}, ...children) {
   return made;
 }
 
-// What did not change stays as it is, so that what was selected or is read aloud does too.
-export function say(place, text) {
+// Leaves unchanged text alone, so that a selection stays and screen readers do not repeat it.
+export function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-export function fill(bar, parts, whole, label) {
+export function fillBar(bar, parts, whole, label) {
   for (const [part, piece] of parts) {
-    bar.querySelector(`.${part}`).style.width = `${share(piece, whole)}%`;
+    bar.querySelector(`.${part}`).style.width = `${percentage(piece, whole)}%`;
   }
   bar.setAttribute("aria-valuenow", parts[0][1]);
   bar.setAttribute("aria-valuemax", whole);

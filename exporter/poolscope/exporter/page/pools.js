@@ -1,30 +1,30 @@
-// The live page: asks for all pools again and again, and shows those that are wanted.
+// The live page: polls the exporter, and shows the pools that match the filter.
 
 import * as cards from "./card.js";
-import { age, count, plural, say } from "./format.js";
+import { formatAge, formatCount, plural, setText } from "./format.js";
 import * as serverCards from "./servers.js";
 
-const EVERY = 2000;
-const PATIENCE = 10000;
+const POLL_INTERVAL_MS = 2000;
+const REQUEST_TIMEOUT_MS = 10000;
 
-const at = (id) => document.getElementById(id);
-const filter = at("filter");
-const sort = at("sort");
-const shown = new Map();
-const shownServers = new Map();
+const byId = (id) => document.getElementById(id);
+const filter = byId("filter");
+const sort = byId("sort");
+const poolEntries = new Map();
+const serverEntries = new Map();
 let latest = null;
-let answered = null;
+let answeredAt = null;
 let timer = null;
 
-const ORDERS = {
-  fullest: (pool) => [pool.live ? 0 : 1, -cards.recentFullness(pool), pool.waiting_peak ? 0 : 1],
+const SORT_KEYS = {
+  fullest: (pool) => [pool.live ? 0 : 1, -cards.recentUtilization(pool), pool.waiting_peak ? 0 : 1],
   waiting: (pool) => [pool.live ? 0 : 1, -pool.waiting, -pool.waiting_peak],
   oldest: (pool) => [pool.live ? 0 : 1, -pool.oldest_hold_seconds],
   name: () => [],
 };
 
-function inOrder(pools) {
-  const order = ORDERS[sort.value];
+function sortPools(pools) {
+  const order = SORT_KEYS[sort.value];
   return pools
     .map((pool) => [[...order(pool), pool.pool, pool.kind], pool])
     .sort(([one], [other]) => {
@@ -34,8 +34,8 @@ function inOrder(pools) {
     .map(([, pool]) => pool);
 }
 
-// The holders that are wanted, or null if nothing of the pool is.
-function wanted(pool, word) {
+// Returns the holders that match the filter, or null if nothing of the pool matches it.
+function matchingHolders(pool, word) {
   const has = (...texts) => texts.some((text) => String(text ?? "").toLowerCase().includes(word));
   const named = has(pool.pool, pool.kind)
     || pool.findings.some((finding) => has(finding.rule, ...finding.sites));
@@ -44,8 +44,8 @@ function wanted(pool, word) {
   return holders.length || pool.processes.some((process) => has(process.pid)) ? holders : null;
 }
 
-// Cards stay, with what is open or focused in them; only their order and content change.
-function arrange(place, cardsByKey, entries, { make, update }) {
+// Keeps existing cards, so that details stay open and focus stays; changes order and content only.
+function updateCards(place, cardsByKey, entries, { make, update }) {
   const keys = new Set(entries.map(([key]) => key));
   for (const [key, entry] of cardsByKey) {
     if (!keys.has(key)) {
@@ -56,91 +56,99 @@ function arrange(place, cardsByKey, entries, { make, update }) {
   entries.forEach(([key, ...what], index) => {
     let entry = cardsByKey.get(key);
     if (!entry) cardsByKey.set(key, (entry = make()));
-    if (!selectedIn(entry.card)) update(entry, ...what);
-    if (place.children[index] !== entry.card) place.insertBefore(entry.card, place.children[index] ?? null);
+    if (!hasSelection(entry.card)) update(entry, ...what);
+    const current = place.children[index] ?? null;
+    if (current !== entry.card) place.insertBefore(entry.card, current);
   });
 }
 
-// Nobody can copy a line that is replaced under their hands.
-function selectedIn(card) {
+// A card with a selection is not updated, so that its text can be copied.
+function hasSelection(card) {
   const selection = document.getSelection();
   return !selection.isCollapsed && selection.containsNode(card, true);
 }
 
-function show() {
+function render() {
   if (!latest) return;
   const word = filter.value.trim().toLowerCase();
-  const entries = inOrder(latest.pools)
-    .map((pool) => [JSON.stringify([pool.pool, pool.kind]), pool, wanted(pool, word)])
+  const entries = sortPools(latest.pools)
+    .map((pool) => [JSON.stringify([pool.pool, pool.kind]), pool, matchingHolders(pool, word)])
     .filter(([, , holders]) => holders !== null);
-  arrange(at("pools"), shown, entries, cards);
-  const nothing = at("nothing");
+  updateCards(byId("pools"), poolEntries, entries, cards);
+  const nothing = byId("nothing");
   nothing.hidden = entries.length > 0;
-  say(nothing, latest.pools.length ? `Nothing matches \u201c${filter.value}\u201d.` : EMPTY);
+  setText(nothing, latest.pools.length ? `Nothing matches \u201c${filter.value}\u201d.` : EMPTY_TEXT);
   const servers = latest.servers.map((server) => [`${server.kind} ${server.server}`, server]);
-  at("servers").hidden = !servers.length;
-  arrange(at("servers").querySelector("div"), shownServers, servers, serverCards);
+  byId("servers").hidden = !servers.length;
+  updateCards(byId("servers").querySelector("div"), serverEntries, servers, serverCards);
   summarize();
 }
 
-const EMPTY = "No process has put a pool into the folder yet: set POOLSCOPE_DIR to it, and watch one.";
+const EMPTY_TEXT =
+  "No process has written a pool to the folder yet: set POOLSCOPE_DIR to it, and watch a pool.";
 
 function summarize() {
   const live = latest.pools.filter((pool) => pool.live);
   const total = (field) => live.reduce((sum, pool) => sum + pool[field], 0);
-  const full = live.filter((pool) => cards.fullness(pool) >= 1).length;
+  const full = live.filter((pool) => cards.utilization(pool) >= 1).length;
   const leaked = total("overdue") + total("abandoned");
   const parts = [
     `${plural(live.length, "pool")} in ${plural(latest.processes.live, "process", "processes")}`,
-    full ? `${count(full)} full` : "none is full",
-    total("waiting") ? `${count(total("waiting"))} waiting` : "nobody waits",
+    full ? `${formatCount(full)} full` : "none full",
+    total("waiting") ? `${formatCount(total("waiting"))} waiting` : "no callers waiting",
   ];
-  if (leaked) parts.push(`${count(leaked)} overdue or abandoned`);
+  if (leaked) parts.push(`${formatCount(leaked)} overdue or abandoned`);
   if (latest.bad_segments) parts.push(plural(latest.bad_segments, "bad file"));
-  say(at("summary"), parts.join(" \u00b7 "));
+  setText(byId("summary"), parts.join(" \u00b7 "));
   document.title = full ? `(${full} full) Pools` : "Pools";
 }
 
-function clock() {
-  if (answered === null) return;
-  const seconds = (Date.now() - answered) / 1000;
-  const late = seconds > 3 * (EVERY / 1000);
-  say(at("fresh"), late ? `updated ${age(Math.floor(seconds))} ago` : "live");
-  at("trouble").hidden = !late;
-  if (late) say(at("trouble"), `The exporter does not answer; these numbers are ${age(seconds)} old.`);
+function showFreshness() {
+  if (answeredAt === null) return;
+  const seconds = (Date.now() - answeredAt) / 1000;
+  const late = seconds > 3 * (POLL_INTERVAL_MS / 1000);
+  setText(byId("fresh"), late ? `updated ${formatAge(Math.floor(seconds))} ago` : "live");
+  byId("trouble").hidden = !late;
+  if (late) setText(byId("trouble"),
+    `The exporter does not answer; these numbers are ${formatAge(seconds)} old.`);
 }
 
-async function ask() {
+async function fetchPools() {
+  const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  const response = await fetch("/api/v1/pools", { signal });
+  if (!response.ok) throw new Error(response.statusText);
+  return response.json();
+}
+
+async function poll() {
   clearTimeout(timer);
   try {
-    const response = await fetch("/api/v1/pools", { signal: AbortSignal.timeout(PATIENCE) });
-    if (!response.ok) throw new Error(response.statusText);
-    latest = await response.json();
-    answered = Date.now();
-    show();
+    latest = await fetchPools();
+    answeredAt = Date.now();
   } catch (error) {
-    if (answered === null) {
-      at("trouble").hidden = false;
-      say(at("trouble"), `The exporter does not answer: ${error.message}`);
+    if (answeredAt === null) {
+      byId("trouble").hidden = false;
+      setText(byId("trouble"), `The exporter does not answer: ${error.message}`);
     }
   }
-  clock();
-  if (!document.hidden) timer = setTimeout(ask, EVERY);
+  if (!document.hidden) timer = setTimeout(poll, POLL_INTERVAL_MS);
+  render();
+  showFreshness();
 }
 
-function remember() {
+function saveSettings() {
   const query = new URLSearchParams();
   if (filter.value) query.set("q", filter.value);
   if (sort.value !== "fullest") query.set("sort", sort.value);
   history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
-  show();
+  render();
 }
 
 function setTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
 }
 
-function otherTheme() {
+function toggleTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const theme = (document.documentElement.dataset.theme ?? dark) === "dark" ? "light" : "dark";
   setTheme(theme);
@@ -149,11 +157,11 @@ function otherTheme() {
 
 const query = new URLSearchParams(location.search);
 filter.value = query.get("q") ?? "";
-if (query.get("sort") in ORDERS) sort.value = query.get("sort");
+if (query.get("sort") in SORT_KEYS) sort.value = query.get("sort");
 setTheme(localStorage.getItem("theme"));
-filter.addEventListener("input", remember);
-sort.addEventListener("input", remember);
-at("theme").addEventListener("click", otherTheme);
-document.addEventListener("visibilitychange", () => document.hidden || ask());
-setInterval(clock, 1000);
-ask();
+filter.addEventListener("input", saveSettings);
+sort.addEventListener("input", saveSettings);
+byId("theme").addEventListener("click", toggleTheme);
+document.addEventListener("visibilitychange", () => document.hidden || poll());
+setInterval(showFreshness, 1000);
+poll();

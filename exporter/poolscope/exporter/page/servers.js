@@ -1,9 +1,9 @@
-// What database servers and PgBouncers say, beside what their clients believe.
+// Cards of PostgreSQL servers and PgBouncers.
 
-import { age, count, element, fill, say } from "./format.js";
+import { fillBar, formatAge, formatCount, makeElement, setText } from "./format.js";
 
-const POSTGRES = ["Application", "Database", "User", "State", "#Connections", "#Longest"];
-const PGBOUNCER = ["Database", "User", "#Clients", "#Waiting", "#Servers", "#Oldest wait"];
+const POSTGRES_COLUMNS = ["Application", "Database", "User", "State", "#Connections", "#Oldest"];
+const PGBOUNCER_COLUMNS = ["Database", "User", "#Clients", "#Waiting", "#Servers", "#Oldest wait"];
 
 export function make() {
   const card = document.getElementById("server").content.firstElementChild.cloneNode(true);
@@ -18,56 +18,59 @@ export function update({ card, at }, server) {
   const full = server.up && used >= usable;
   const level = !server.up || full ? "bad" : used > 0.8 * usable ? "warn" : "";
   card.className = `pool server ${level}`;
-  say(at("h2"), server.server);
-  say(at(".kind"), server.kind);
-  say(at(".state"), !server.up ? "does not answer" : full ? "full" : "up");
+  setText(at("h2"), server.server);
+  setText(at(".kind"), server.kind);
+  setText(at(".state"), !server.up ? "does not answer" : full ? "full" : "up");
   at(".bar").hidden = at("details").hidden = !server.up;
-  say(at(".numbers"), server.up ? words(server, used) : "");
+  setText(at(".numbers"), server.up ? describe(server, used) : "");
   if (!server.up) return;
-  fill(at(".bar"), [["in-use", used], ["idle", 0]], limit, `${used} of ${limit} used`);
-  const rows = postgres ? applications(server) : bouncerPools(server);
-  say(at("summary"), postgres ? "Connections by application" : "Pools");
-  const columns = postgres ? POSTGRES : PGBOUNCER;
-  at("thead tr").replaceChildren(...columns.map((name) => cell("th", name, name)));
+  fillBar(at(".bar"), [["in-use", used], ["idle", 0]], limit, `${used} of ${limit} used`);
+  const rows = postgres ? applicationRows(server) : bouncerRows(server);
+  setText(at("summary"), postgres ? "Connections by application" : "Pools");
+  const columns = postgres ? POSTGRES_COLUMNS : PGBOUNCER_COLUMNS;
+  at("thead tr").replaceChildren(...columns.map((name) => makeCell("th", name, name)));
   at("tbody").replaceChildren(
-    ...rows.map((row) => element("tr", {}, ...row.map((v, i) => cell("td", columns[i], v)))),
+    ...rows.map((row) =>
+      makeElement("tr", {}, ...row.map((v, i) => makeCell("td", columns[i], v)))),
   );
 }
 
-function words(server, used) {
+function describe(server, used) {
   if (server.kind === "pgbouncer") {
-    return `${count(used)} of ${count(server.client_limit)} clients, ${count(server.servers)} connections `
-      + `to servers, default_pool_size ${count(server.pool_size)}`;
+    return `${formatCount(used)} of ${formatCount(server.client_limit)} clients, `
+      + `${formatCount(server.servers)} connections to servers, `
+      + `default_pool_size ${formatCount(server.pool_size)}`;
   }
-  const said = `${count(used)} of ${count(server.limit)} connections, ${count(server.reserved)} reserved`;
+  const said = `${formatCount(used)} of ${formatCount(server.limit)} connections, `
+    + `${formatCount(server.reserved)} reserved`;
   return server.promised === null
     ? said
-    : `${said}; the pools that connect to it may open ${count(server.promised)}`;
+    : `${said}; the pools that connect to it may open ${formatCount(server.promised)}`;
 }
 
-function cell(name, column, value) {
+function makeCell(name, column, value) {
   const number = column.startsWith("#");
   const text = name === "th" ? value.replace("#", "") : value;
-  return element(name, { class: number ? "number" : "", text });
+  return makeElement(name, { class: number ? "number" : "", text });
 }
 
 function sum(numbers) {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-function applications(server) {
+function applicationRows(server) {
   return [...server.connections]
     .sort((one, other) => other.count - one.count)
     .map((row) => [
       row.application || "(no name)", row.database, row.user, row.state.replaceAll("_", " "),
-      count(row.count), age(row.oldest_seconds),
+      formatCount(row.count), formatAge(row.oldest_seconds),
     ]);
 }
 
-function bouncerPools(server) {
+function bouncerRows(server) {
   return server.pools.map((pool) => [
-    pool.database, pool.user, count(sum(Object.values(pool.clients))),
-    count(pool.clients.waiting ?? 0), count(sum(Object.values(pool.servers))),
-    age(pool.oldest_wait_seconds),
+    pool.database, pool.user, formatCount(sum(Object.values(pool.clients))),
+    formatCount(pool.clients.waiting ?? 0), formatCount(sum(Object.values(pool.servers))),
+    formatAge(pool.oldest_wait_seconds),
   ]);
 }
