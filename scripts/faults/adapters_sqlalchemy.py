@@ -46,7 +46,7 @@ FAULTS = (
     (
         "who waits logs while all others wait for the queue",
         "adapters/sqlalchemy/queues.py",
-        "self._ledger.ask(key=LOCKED)",
+        "self._ledger.ask(pool_locked=True)",
         "self._ledger.ask()",
         ("tests/adapters/sqlalchemy/test_sqlalchemy_faults.py",),
     ),
@@ -90,8 +90,8 @@ FAULTS = (
     (
         "who is woken in vain asks again",
         "adapters/sqlalchemy/queues.py",
-        "self.ended.get(key, NOT_WAITED).who or self._ledger.ask(key=LOCKED)",
-        "self._ledger.ask(key=LOCKED)",
+        "self.ended.get(key, NOT_WAITED).who or self._ledger.ask(pool_locked=True)",
+        "self._ledger.ask(pool_locked=True)",
         ("tests/contract/test_nested.py",),
     ),
 )

@@ -1,8 +1,8 @@
-"""Faults in callsites, for `mutate.py`."""
+"""Deliberate faults in the search for call sites, for `mutate.py`."""
 
 FAULTS = (
     (
-        "who awaits an async engine is not found",
+        "a caller that awaits an async engine is not found",
         "callsites/frames.py",
         "    frame: FrameType | None = current.gr_frame if current is not None else None\n",
         "    frame: FrameType | None = None\n",
@@ -11,19 +11,19 @@ FAULTS = (
     (
         "an installed application that awaits an async engine is not found",
         "callsites/frames.py",
-        "            back = _parent(hops)\n",
+        "            outer = _parent_greenlets_frame(hops)\n",
         "            pass\n",
         ("tests/callsites/test_frames.py",),
     ),
     (
-        "who runs the loop has asked",
+        "the code that runs the event loop is the call site",
         "callsites/frames.py",
         "        if frame is outermost:\n            break\n",
         "",
         ("tests/readings/test_holders.py",),
     ),
     (
-        "functions with the same text are the same",
+        "functions with equal code are the same function",
         "callsites/frames.py",
         "if len(_functions) >= MAX_KNOWN_FUNCTIONS:",
         (

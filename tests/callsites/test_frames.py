@@ -62,8 +62,8 @@ def test_pythons_own_library_is_passed_over() -> None:
 
 
 def test_without_any_application_there_is_no_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sites, "_rank", lambda path: sites.NEVER)
-    monkeypatch.setattr(sites, "known", {}.get)
+    monkeypatch.setattr(sites, "_rank", lambda path: sites.SKIPPED)
+    monkeypatch.setattr(sites, "known_function", {}.get)
     assert here() is None
 
 
@@ -86,11 +86,11 @@ PYTHON = Path(os.__file__).parent
         ("/srv/shop/orders/service.py", sites.APPLICATION),
         ("<stdin>", sites.APPLICATION),
         (str(Path(sites.__file__).parent.parent / "demo" / "service.py"), sites.APPLICATION),
-        (str(Path(sites.__file__).parent / "owners.py"), sites.NEVER),
-        (str(PYTHON / "contextlib.py"), sites.NEVER),
-        ("<frozen runpy>", sites.NEVER),
-        (str(PYTHON / "site-packages" / "sqlalchemy" / "pool" / "base.py"), sites.NEVER),
-        ("/usr/lib/python3/dist-packages/asyncpg/pool.py", sites.NEVER),
+        (str(Path(sites.__file__).parent / "owners.py"), sites.SKIPPED),
+        (str(PYTHON / "contextlib.py"), sites.SKIPPED),
+        ("<frozen runpy>", sites.SKIPPED),
+        (str(PYTHON / "site-packages" / "sqlalchemy" / "pool" / "base.py"), sites.SKIPPED),
+        ("/usr/lib/python3/dist-packages/asyncpg/pool.py", sites.SKIPPED),
         (str(PYTHON / "site-packages" / "starlette" / "routing.py"), sites.INSTALLED),
         (str(Path(sys.executable).parent / "uvicorn"), sites.INSTALLED),
     ],

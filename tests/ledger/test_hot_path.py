@@ -219,10 +219,10 @@ def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
     """A thread may be stopped in between, and another one make numbers of what has ended."""
     quickly(ledger, "a", clock(), asks(PAY, "1"))
     before = ledger.read()
-    since, asked, who, _, slot = ledger.holds.out["a"]
-    ledger.holds.ended.append(("a", who, since - asked, clock() - since, slot))
+    since, asked, who, _, slot = ledger.holds.in_use["a"]
+    ledger.holds.finished.append(("a", who, since - asked, clock() - since, slot))
     assert before == ledger.read()
-    del ledger.holds.out["a"]
+    del ledger.holds.in_use["a"]
     after = ledger.read()
     assert (before.acquired, 0) == (after.acquired, after.in_use)
     assert count_of(before.hold_seconds) + 1 == count_of(after.hold_seconds)
@@ -262,7 +262,7 @@ def test_only_a_few_are_noted_before_they_are_numbers(ledger: Ledger, clock: Fak
     for _ in range(3 * MAX_FINISHED):
         quickly(ledger, "a", clock(), asks(PAY, "1"))
         assert ledger.end("a", clock())
-        noted.append(len(ledger.holds.ended))
+        noted.append(len(ledger.holds.finished))
     assert MAX_FINISHED - 1 == max(noted)
 
 

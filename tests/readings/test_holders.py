@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session
 import poolscope
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, OTHER_SITES, SHOWN_SITES, Function
-from poolscope.ledger.holds import MAX_FUNCTION_CELLS
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.site_cells import MAX_FUNCTION_CELLS
 from poolscope.readings.limits import Limits
 from poolscope.readings.sites import SharedSites, SiteReading
 from poolscope.testing import FakeClock
@@ -76,7 +76,7 @@ class TestSums:
             ledger.returned("a", clock())
         half = (MAX_FUNCTION_CELLS + 10) / 2
         assert [SiteReading("f0", 0, half, 0), SiteReading("f1", 0, half, 0)] == ledger.sites()
-        assert len(ledger.holds.site_cells) <= MAX_FUNCTION_CELLS + 2
+        assert len(ledger.holds.site_cells.by_function) <= MAX_FUNCTION_CELLS + 2
 
 
 class TestPoolsOfOneName:

@@ -1,4 +1,4 @@
-"""Who asks for a connection, and then holds it."""
+"""The caller that asks for a connection, and then holds it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from poolscope.callsites.frames import Function, Site, site_of
 
 class Borrower(NamedTuple):
     """
-    Who asks for a connection, and then holds it. The hot path makes plain tuples of these.
+    A caller that asks for a connection, and then holds it. The hot path makes plain tuples of the
+    same four elements.
 
-    function, at: the place in the application, if it is known; see `sites`.
-    asker: what it is that asks, a weak reference where it is a task; see `owners`.
-    owner: the name of the task or thread; "" if nobody is known.
+    function, at: the place in the application, if it is known; see `frames.Place`.
+    borrower_key: identifies the caller: a weak reference to its task, or its `owners.ThreadJob`.
+    owner: the name of the task or thread; "" if it is not known.
     """
 
     function: Function | None
@@ -32,9 +33,9 @@ class Borrower(NamedTuple):
 
 
 UNKNOWN_BORROWER: Final = Borrower(None, 0, None, "")
-"""Has what was out before it was watched."""
+"""Holds the connections that were in use before they were watched."""
 
 
 def anonymous_borrower() -> Borrower:
-    """Return one of whom nothing is known, and who is nobody else."""
+    """Return a borrower of which nothing is known, distinct from every other one."""
     return Borrower(*UNKNOWN_BORROWER)

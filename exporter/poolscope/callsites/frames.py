@@ -1,9 +1,9 @@
 """
-Which line of the application asked.
+Finds the line of the application that asks for a connection, its call site.
 
-A site is the innermost frame that belongs to the application: not to Python's own library, not to
-an installed package, not to poolscope. An application that is itself an installed package is found
-too: where no other frame is there, the innermost installed package that is no pool's library.
+That is the innermost frame that belongs to the application: not to the standard library, not to an
+installed package, and not to poolscope. If there is none, the application is itself an installed
+package: then it is the innermost frame of an installed package that is not a pool's library.
 """
 
 from __future__ import annotations
@@ -18,44 +18,45 @@ from typing import Any, Final, NamedTuple
 OTHER_SITES: Final = "other"
 
 SHOWN_SITES: Final = 50
-"""Functions of a pool that are told apart; the first ones that ask."""
+"""Functions of a pool that have a label of their own: the first ones that ask."""
 
 APPLICATION: Final = 0
 INSTALLED: Final = 1
-NEVER: Final = 2
+SKIPPED: Final = 2
+"""The rank of a function whose lines are never call sites."""
 
 POOL_LIBRARIES: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
-"""Packages that pass a request for a connection on, and never make one."""
+"""Packages that only pass on requests for connections."""
 
 MAX_KNOWN_FUNCTIONS: Final = 10_000
-"""Functions that are known by their code; more there only are where code is made all the time."""
+"""Size of a cache, which is cleared when full: code that is generated at run time has no end."""
 
 MAX_LABEL_LENGTH: Final = 120
-"""Characters of a path, and of a function's name."""
+"""Characters of a path, of a function's name, and of a label."""
 
 _AWAITS: Final = 0x80 | 0x200
-"""`CO_COROUTINE` and `CO_ASYNC_GENERATOR` of `inspect`, which need not be imported for this."""
+"""`CO_COROUTINE` and `CO_ASYNC_GENERATOR` of `inspect`, which is slow to import."""
 
 _OWN: Final = f"{Path(__file__).parent.parent}{os.sep}"
 _DEMO: Final = f"{_OWN}demo{os.sep}"
-_PYTHONS: Final = f"{Path(os.__file__).parent}{os.sep}"
+_STANDARD_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
 _COMMANDS: Final = Path(sys.executable).parent
 _PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:site|dist)-packages[\\/](\w+)")
 
 
 class Function:
     """
-    Of whose code it is, and what it is called.
+    A function on the stack: what it is called, and whether it is the application's.
 
-    code: kept, so that no other code gets its identity.
-    rank: `APPLICATION`, `INSTALLED` or `NEVER`.
-    path: of the file, from where its package is imported.
+    code: its code object, kept so that no other one gets the same `id`.
+    rank: `APPLICATION`, `INSTALLED` or `SKIPPED`.
+    path: the path of its file, relative to where its package is imported from.
     label: `module:function`, which stays the same when lines move.
-    asks: whether it is the application's.
-    awaits: whether it is a coroutine function, or an asynchronous generator.
+    is_application: whether it belongs to the application.
+    is_async: whether it is a coroutine function or an asynchronous generator.
     """
 
-    __slots__ = ("asks", "awaits", "code", "label", "name", "path", "rank")
+    __slots__ = ("code", "is_application", "is_async", "label", "name", "path", "rank")
 
     def __init__(
         self,
@@ -64,18 +65,18 @@ class Function:
         path: str,
         name: str,
         label: str,
-        awaits: bool = False,
+        is_async: bool = False,
     ) -> None:
         self.code: Final = code
         self.rank: Final = rank
         self.path: Final = path
         self.name: Final = name
         self.label: Final = label
-        self.asks: Final = rank == APPLICATION
-        self.awaits: Final = awaits
+        self.is_application: Final = rank == APPLICATION
+        self.is_async: Final = is_async
 
     def line(self, at: int) -> int:
-        """Return the line of the bytecode at that offset; where there is no code, the offset."""
+        """Return the line of the bytecode at that offset; without code, return the offset."""
         if self.code is None:
             return at
         lines = (line for start, end, line in self.code.co_lines() if start <= at < end)
@@ -93,14 +94,14 @@ class Site(NamedTuple):
 
 
 _functions: dict[int, Function] = {}
-"""By the identity of their code: the same text in another file is equal to Python."""
+"""By the `id` of their code: Python takes equal code of two files for the same."""
 
-known: Final = _functions.get
-"""Returns the function that has the code of that identity, if it was met before."""
+known_function: Final = _functions.get
+"""Returns the function whose code has that `id`, or None if it was not seen before."""
 
 
 Place = tuple[Function | None, int]
-"""A function, if it is known, and the offset of the bytecode that is being executed there."""
+"""A function, if it is known, and the offset of the bytecode that it executes."""
 
 NOWHERE: Final[Place] = (None, 0)
 
@@ -112,51 +113,51 @@ def site_of(place: Place) -> Site | None:
 
 
 def here() -> Site | None:
-    """Return the site that is being executed, or None if there is only Python and libraries."""
-    return site_of(find(sys._getframe(1)))
+    """Return the call site of this call, or None if only libraries are on the stack."""
+    return site_of(find_place(sys._getframe(1)))
 
 
-def find(frame: FrameType | None, outermost: FrameType | None = None) -> Place:
+def find_place(frame: FrameType | None, outermost: FrameType | None = None) -> Place:
     """
     Return the innermost place of the application, from a frame outwards.
 
-    What lies beyond the frame `outermost` has not asked: it runs the event loop.
+    Frames beyond `outermost`, a task's, only run the event loop.
     """
-    second = NOWHERE
+    installed = NOWHERE
     hops = 0
     while frame is not None:
-        function = known(id(frame.f_code)) or know(frame)
+        function = known_function(id(frame.f_code)) or remember_function(frame)
         if function.rank == APPLICATION:
             return function, frame.f_lasti
-        if function.rank == INSTALLED and second is NOWHERE:
-            second = function, frame.f_lasti
+        if function.rank == INSTALLED and installed is NOWHERE:
+            installed = function, frame.f_lasti
         if frame is outermost:
             break
-        back = frame.f_back
-        if back is None:
+        outer = frame.f_back
+        if outer is None:
             hops += 1
-            back = _parent(hops)
-        frame = back
-    return second
+            outer = _parent_greenlets_frame(hops)
+        frame = outer
+    return installed
 
 
-def awaiting() -> tuple[Any, FrameType | None]:
+def find_awaiting_function() -> tuple[Any, FrameType | None]:
     """Return the application's innermost function that awaits this greenlet, and its frame."""
-    frame = _parent(1)
+    frame = _parent_greenlets_frame(1)
     while frame is not None:
-        function = known(id(frame.f_code)) or know(frame)
-        if function.asks:
+        function = known_function(id(frame.f_code)) or remember_function(frame)
+        if function.is_application:
             return function, frame
         frame = frame.f_back
     return None, None
 
 
-def _parent(hops: int) -> FrameType | None:
+def _parent_greenlets_frame(hops: int) -> FrameType | None:
     """
     Return the frame in which the parent greenlet waits for this one, `hops` parents up.
 
-    An async engine of SQLAlchemy runs in a greenlet of its own; the code that awaits it does not
-    stand below it on the stack.
+    An async engine of SQLAlchemy runs in a greenlet of its own, so the code that awaits it is not
+    on the same stack.
     """
     greenlet: Any = sys.modules.get("greenlet")
     current = greenlet.getcurrent() if greenlet is not None else None
@@ -166,8 +167,8 @@ def _parent(hops: int) -> FrameType | None:
     return frame
 
 
-def know(frame: FrameType) -> Function:
-    """Return the function of a frame, which is remembered."""
+def remember_function(frame: FrameType) -> Function:
+    """Return the function of a frame, and keep it for `known_function`."""
     code = frame.f_code
     module = _module_of(frame.f_globals)
     path = _path_of(code.co_filename, module)
@@ -177,7 +178,7 @@ def know(frame: FrameType) -> Function:
         path=_short(_path_in(path, module)),
         name=_short(code.co_qualname),
         label=_short(f"{module}:{code.co_qualname}"),
-        awaits=bool(code.co_flags & _AWAITS),
+        is_async=bool(code.co_flags & _AWAITS),
     )
     if len(_functions) >= MAX_KNOWN_FUNCTIONS:
         _functions.clear()
@@ -186,12 +187,12 @@ def know(frame: FrameType) -> Function:
 
 
 def _short(text: str) -> str:
-    """Return the end of what is too long to be read, or to be a label."""
+    """Return the text, or, if it is longer than `MAX_LABEL_LENGTH`, the end of it."""
     return text if len(text) <= MAX_LABEL_LENGTH else f"...{text[3 - MAX_LABEL_LENGTH :]}"
 
 
 def _path_of(path: str, module: str) -> str:
-    """Return the file of some code, or, where it was made by a module, that of the module."""
+    """Return the path of the code's file; for code generated at run time, that of its module."""
     if not path.startswith("<") or path.startswith("<frozen "):
         return path
     while module:
@@ -205,17 +206,17 @@ def _rank(path: str) -> int:
     if path.startswith(_DEMO):
         return APPLICATION
     if path.startswith((_OWN, "<frozen ")):
-        return NEVER
+        return SKIPPED
     if package := _PACKAGES.search(path):
-        return NEVER if package.group(1) in POOL_LIBRARIES else INSTALLED
-    if path.startswith(_PYTHONS):
-        return NEVER
-    # Commands of installed packages, as gunicorn and uvicorn, are in the folder of Python itself.
+        return SKIPPED if package.group(1) in POOL_LIBRARIES else INSTALLED
+    if path.startswith(_STANDARD_LIBRARY):
+        return SKIPPED
+    # Commands of installed packages, such as uvicorn, are in the same folder as Python.
     return INSTALLED if Path(path).parent == _COMMANDS else APPLICATION
 
 
 def _module_of(names: dict[str, Any]) -> str:
-    """Return the name of a module, also of the one that is run as the program."""
+    """Return the name of the module with these globals, also if it is run as `__main__`."""
     name = str(names.get("__name__", "?"))
     if name != "__main__":
         return name
@@ -226,7 +227,7 @@ def _module_of(names: dict[str, Any]) -> str:
 
 
 def _path_in(path: str, module: str) -> str:
-    """Return the path of a module's file from where the module is imported."""
+    """Return the path of a module's file, relative to where its package is imported from."""
     parts = PurePath(path or "<unknown>").parts
     names = module.split(".")
     if PurePath(path).stem == "__init__" and names[-1] != "__init__":

@@ -69,12 +69,13 @@ class FileSegment(Segment):
         self._numbers: dict[object, int] = {}
         self._lines: dict[tuple[object, object], tuple[int, int]] = {(None, 0): (0, 0)}
         self._used = 0
-        super().__init__(slots)
+        super().__init__(slots, self._create(slots))
         end = c.size(slots)
         self.free = list(range(end - c.HOLD_CELLS, c.FIRST_HOLD - 1, -c.HOLD_CELLS))
         self.borrowers = dict.fromkeys(self.free, ())
 
-    def _cells(self, slots: int) -> memoryview[float]:
+    def _create(self, slots: int) -> memoryview[float]:
+        """Create the file, and return its cells."""
         about = json.dumps(self._facts).encode()
         start = -(-(HEAD.size + len(about)) // _PAGE) * _PAGE
         owners = start + 8 * c.size(slots)
@@ -98,21 +99,22 @@ class FileSegment(Segment):
         self._texts = memory[texts:]
         return memory[start:owners].cast("d")
 
-    def set_borrower(self, slot: int, who: Sequence[Any]) -> bool:
-        function, at, _, owner = who
+    def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
+        function, at, _, owner = borrower
         numbers = self._lines.get((function, at))
         if numbers is None:
             return False
         cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
         OWNER.pack_into(self._owners, start, _bytes(owner))
-        self.borrowers[slot] = who
+        self.borrowers[slot] = borrower
         return True
 
-    def register_borrower(self, who: Borrower, label: str) -> None:
+    def register_borrower(self, borrower: Borrower, label: str) -> None:
         if len(self._lines) >= MAX_KNOWN_LINES:
             self._lines = {(None, 0): (0, 0)}
-        self._lines[who.function, who.at] = self._number(who.site), self._number(label)
+        line = self._number(borrower.site)
+        self._lines[borrower.function, borrower.at] = line, self._number(label)
 
     def add_site(self, site: int, label: str) -> None:
         self.cells[site + c.SITE_LABEL] = self._number(label)

@@ -1,8 +1,9 @@
 """
 The layout of a ledger's cells, and what a reader makes of them.
 
-Every number of a pool is a float64 in one flat block, so that it can as well lie in a file that
-another process maps. Only this module knows which cell is which.
+Every number of a pool is a float64 in one flat block, so the block can be in private memory or in
+a file that another process reads. This module alone assigns the cells; the modules that read and
+write them use the names that it gives.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ if TYPE_CHECKING:
     from array import array
 
 Cells: TypeAlias = "array[float] | memoryview[float]"
-"""In private memory, or in a file."""
+"""The block of numbers: an array in private memory, or a view of a file."""
 
 PEAK_WINDOW: Final = 60.0
-"""Seconds. Peaks live in the current and the previous window, so they look 60 to 120 s back."""
+"""Seconds. A peak covers the current and the previous window: the last 60 to 120 s."""
 
 # fmt: off
 (
     SEQUENCE,                                    # odd while a writer changes the cells
-    LIMIT, IDLE_LIMIT, IDLE_FLOOR,               # NaN: the pool takes no new callers
+    LIMIT, IDLE_LIMIT, IDLE_FLOOR,               # NaN: the pool has been closed
     LEAK_AFTER,                                  # inf: no hold is ever overdue
-    # What follows is never infinite, NaN, or below 0.0.
-    TEXT_COUNT,                                  # texts that are written
+    # The cells from here on are finite and not negative.
+    TEXT_COUNT,                                  # texts written so far
     JOURNAL_LENGTH,                              # 0.0, or 1 + slots that the journal frees
-    OPENING, WAITING,                            # how many, now
-    SINCE,                                       # clock of the first change
-    SATURATED_SINCE,                             # clock, or 0.0 while a slot is free
-    # Holds and waits that have no slot: how many, and the sum of the clocks when they began.
+    OPENING, WAITING,                            # current numbers
+    SINCE,                                       # clock when the watch began
+    SATURATED_SINCE,                             # clock, or 0.0 while the pool has a free slot
+    # Holds and waits without a slot: their number, and the sum of their start times.
     OVERFLOW_HOLDS, OVERFLOW_HOLDS_SINCE, OVERFLOW_WAITS, OVERFLOW_WAITS_SINCE,
-    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,   # sums of what has ended
-    UNKNOWN_SITE_SECONDS,                        # connection-seconds of holds without a site
+    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,   # sums of finished intervals
+    UNKNOWN_SITE_SECONDS,                        # seconds of finished holds without a site
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
-    TIMEOUT, CANCELLED, ERROR,                   # attempts that ended so
+    TIMEOUT, CANCELLED, ERROR,                   # failed attempts by outcome
     WAITED, NEW,                                 # NEW: attempts that opened a connection
-    # From here to INVALIDATED_SOFT, and in the histograms, the order is that of a Reading.
+    # From here to INVALIDATED_SOFT, and in the histograms, the order is that of `Reading`.
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
-    WAS_OVERDUE, RECOVERED,                      # holds that have ended
+    WAS_OVERDUE, RECOVERED,                      # of finished holds
     ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
@@ -55,22 +56,26 @@ PEAK_WINDOW: Final = 60.0
 
 
 OK: Final = NEW
-"""The outcome of an attempt that ended well, but whose caller has no connection of the pool."""
+"""
+The outcome of an attempt that succeeded with a connection that is not the pool's any more. It
+counts as acquired and not as reused.
+"""
 
 PEAKS: Final = slice(WINDOW, WAITING_PEAK_BEFORE + 1)
 
 ALREADY_COUNTED: Final = -math.inf
-"""Instead of when an attempt began: it is in the cells already."""
+"""Replaces the start time of an attempt whose duration has been observed already."""
 
 TAKEN: Final = -math.inf
-"""Instead of when a hold began: the caller does not have the connection yet."""
+"""Replaces the start time of a hold while the connection is being set up for its caller."""
 
 
 class HistogramCells:
     """
-    Cells of one histogram: a count for each bound and one beyond the last, then the sum.
+    The cells of one histogram: a count for each bucket, one for values above the last bound, and
+    the sum in seconds.
 
-    That of the holds has no sum of its own: its seconds are those of all functions, and of nobody.
+    The sum of `HOLD_SECONDS` is unused: readers add up the seconds by function instead.
     """
 
     def __init__(self, start: int, bounds: tuple[float, ...]) -> None:
@@ -98,34 +103,35 @@ DNS_SECONDS: Final = HistogramCells(HOLD_SECONDS.end, DNS_BUCKETS)
 
 FIRST_SITE: Final = DNS_SECONDS.end
 SITES: Final = SHOWN_SITES + 1
-"""One cell for each function, and one for all others: seconds of the holds that have ended."""
+"""Cells for the seconds of finished holds: one for each function, and one for all others."""
 
 FIRST_LABEL: Final = FIRST_SITE + SITES
-"""Up to here all segments may have cells; the rest is for readers in other processes."""
+"""The cells from here on exist only in files: they are for readers in other processes."""
 
 SITE_LABEL: Final = SITES
 SITE_OVERFLOW: Final = 2 * SITES
 SITE_OVERFLOW_SINCE: Final = 3 * SITES
 """
-How much further on there is more of a function: the number of its name, and of the holds without a
-slot how many, and the sum of the clocks when they began.
+Offsets from the cell of a function's seconds to its other cells: the number of its label; the
+number of its holds without a slot, and the sum of their start times.
 """
 
 FIRST_WAIT: Final = FIRST_SITE + 4 * SITES
 
 WAIT_SLOTS: Final = 64
-"""Waits that are detailed: one cell for each, the clock when it began, or 0.0."""
+"""Each slot is one cell: the clock when a wait began, or 0.0. Further waits are only counted."""
 
 FIRST_JOURNAL: Final = FIRST_WAIT + WAIT_SLOTS
 JOURNALED_CELLS: Final = slice(UNKNOWN_SITE_SECONDS, FIRST_LABEL)
-"""What changes when numbers are made of holds that have ended, and what lies in between."""
+"""The smallest range with all the cells that a fold of finished holds changes."""
 
 FOLD_BATCH: Final = 32
 JOURNAL_CELLS: Final = JOURNALED_CELLS.stop - JOURNALED_CELLS.start + FOLD_BATCH
 """
-A redo journal of one batch, for a reader that finds the batch half written, by a writer that is
-still at it or was killed: the new values of `JOURNALED_CELLS`, then the hold slots to be freed.
-`JOURNAL_LENGTH` has one more than there are slots, or 0.0 if nothing is to be redone.
+A redo journal of one batch: the new values of `JOURNALED_CELLS`, then the hold slots to free. A
+reader that finds a batch half written, because the writer is in the middle of it or was killed,
+applies the journal to its copy. `JOURNAL_LENGTH` is 1 + the number of slots, or 0.0 if there is
+nothing to redo.
 """
 
 FIRST_HOLD: Final = FIRST_JOURNAL + JOURNAL_CELLS
@@ -136,22 +142,35 @@ HOLD_SITE: Final = 3
 HOLD_LABEL: Final = 4
 HOLD_LOST: Final = 5
 """
-For each hold, to the end: the clock when it began, or 0.0; when it was asked for, or -inf, if that
-is counted already; when it ended, or 0.0; the numbers of its line and of its function; whether it
-is abandoned. One that has ended is not in the other cells yet.
+All further cells are hold slots. Each has the clock when the hold began, or 0.0 if the slot is
+free; when the caller asked, or `ALREADY_COUNTED`; when the hold ended, or 0.0; the numbers of its
+line and of its function's label; whether it is abandoned. A hold that has ended keeps its slot
+until a fold adds it to the other cells.
 """
 
 
 def size(slots: int) -> int:
-    """Return how many cells there are, with that many hold slots."""
+    """Return the number of cells of a file with that many hold slots."""
     return FIRST_HOLD + HOLD_CELLS * slots
+
+
+def count_overflow(cells: Cells, number: int, started: int, change: int, since: float) -> None:
+    """
+    Count one more or one less (`change`) without a slot, which began at `since`.
+
+    number, started: the cell of their number, and the cell of the sum of their start times.
+    """
+    cells[number] += change
+    # Rounding errors in the sum must not outlast the last one.
+    cells[started] = cells[started] + change * since if cells[number] else 0.0
 
 
 def peak(cells: Sequence[float], current: int, value: float, now: float) -> float:
     """
     Return the highest value of the last 60 to 120 s, without rotating the windows.
 
-    The cell after `current` is that of the window before.
+    current: the cell of the peak in the current window; the next cell is that of the previous one.
+    value: the present value, at the clock's `now`.
     """
     age = now - cells[WINDOW]
     if age < PEAK_WINDOW:
@@ -172,35 +191,38 @@ def reading_values(
     overflow_waits: tuple[float, float] = (0.0, 0.0),
 ) -> list[float]:
     """
-    Return `Reading.reading_values` of a pool at the clock's `now`, in seconds of `time.monotonic`.
+    Return the values of a pool at the clock's `now`, in the order of `Reading.values`.
 
-    cells: those before `FIRST_SITE`; further ones are not looked at.
-    held: seconds of all holds that have ended.
-    holds, asked: when each hold began; when each was asked for, or `ALREADY_COUNTED`.
-    waits: when each began.
-    more_out, more_waits: how many more there are, and the sum of the clocks when they began.
+    cells: those before `FIRST_SITE`; further ones are ignored.
+    held: seconds of all finished holds.
+    holds, asked: the start time of each open hold, and when its caller asked for the connection or
+        `ALREADY_COUNTED`.
+    waits: the start time of each wait.
+    overflow_holds, overflow_waits: the number of further ones, and the sum of their start times.
 
-    What lasts is added to the sums of what has ended, so that two readings without any event in
-    between differ by just the time that passed.
+    The sums of seconds include open holds and waits up to `now`, so two readings without an event
+    in between differ by exactly the time that has passed.
     """
-    in_use, oldest, overdue, lasting = len(holds) + overflow_holds[0], 0.0, 0, 0.0
+    in_use, oldest, overdue, open_seconds = len(holds) + overflow_holds[0], 0.0, 0, 0.0
     acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]
     if holds:
-        oldest, lasting = max(0.0, now - min(holds)), _lasted(now, len(holds), sum(holds))
+        oldest = max(0.0, now - min(holds))
+        open_seconds = _elapsed(now, len(holds), sum(holds))
         if oldest > cells[LEAK_AFTER]:
             overdue = sum([now - since > cells[LEAK_AFTER] for since in holds])
-        acquires = _with(acquires, list(map(sub, holds, asked)))
+        acquires = _observe_all(acquires, list(map(sub, holds, asked)))
     if overflow_holds[0]:
-        lasting += _lasted(now, *overflow_holds)
-    waiting = cells[WAITING_SECONDS]
+        open_seconds += _elapsed(now, *overflow_holds)
+    waiting_seconds = cells[WAITING_SECONDS]
     if cells[WAITING]:
-        waiting += _lasted(now, len(waits), sum(waits)) + _lasted(now, *overflow_waits)
-    ended = cells[TIMEOUT], cells[CANCELLED], cells[ERROR]
-    acquired = max(0.0, sum(acquires[:-1]) - sum(ended))
+        waiting_seconds += _elapsed(now, len(waits), sum(waits)) + _elapsed(now, *overflow_waits)
+    failed = cells[TIMEOUT], cells[CANCELLED], cells[ERROR]
+    acquired = max(0.0, sum(acquires[:-1]) - sum(failed))
+    # `Reading.of` takes these values by position: the order is that of its fields.
     return [
         *_gauges(cells, now, in_use, overdue, oldest, waits),
         acquired,
-        *ended,
+        *failed,
         cells[WAITED],
         max(0.0, acquired - cells[NEW]),
         *cells[OPENED : INVALIDATED_SOFT + 1],
@@ -211,8 +233,8 @@ def reading_values(
         cells[DNS_HIT],
         cells[DNS_MISS],
         cells[DNS_ERROR],
-        cells[TAKEN_SECONDS] + held + lasting,
-        waiting,
+        cells[TAKEN_SECONDS] + held + open_seconds,
+        waiting_seconds,
         cells[SATURATED_SECONDS] + max(0.0, now - (cells[SATURATED_SINCE] or now)),
         *acquires,
         *cells[ACQUIRE_SECONDS.end : HOLD_SECONDS.sum],
@@ -221,19 +243,19 @@ def reading_values(
     ]
 
 
-def _lasted(now: float, number: float, since: float) -> float:
-    """Return how long so many have lasted in sum; `since` is the sum of when they began."""
-    return max(0.0, number * now - since)
+def _elapsed(now: float, number: float, started: float) -> float:
+    """Return the seconds of `number` intervals together; `started` is the sum of their starts."""
+    return max(0.0, number * now - started)
 
 
-def _with(acquires: Sequence[float], took: list[float]) -> Sequence[float]:
-    """Return the histogram of all attempts, with those whose holds last; infinite: it has them."""
+def _observe_all(acquires: Sequence[float], durations: list[float]) -> Sequence[float]:
+    """Return the histogram with these durations too; infinite ones have been observed already."""
     acquires = list(acquires)
-    if max(took) <= ACQUIRE_BUCKETS[0]:  # as it mostly is
-        acquires[0] += len(took)
-        acquires[-1] += sum(took)
+    if max(durations) <= ACQUIRE_BUCKETS[0]:  # as in most readings
+        acquires[0] += len(durations)
+        acquires[-1] += sum(durations)
         return acquires
-    for seconds in took:
+    for seconds in durations:
         if seconds < math.inf:
             acquires[bisect_left(ACQUIRE_BUCKETS, seconds)] += 1
             acquires[-1] += seconds
@@ -248,12 +270,12 @@ def _gauges(
     oldest: float,
     waits: Sequence[float],
 ) -> list[float]:
-    """Return the gauges of a reading."""
+    """Return the gauges, in the order of the fields of `Reading`."""
     limit, opening, waiting = cells[LIMIT], cells[OPENING], cells[WAITING]
     idle = max(0.0, cells[OPENED] - cells[CLOSED] - in_use)
-    retired = limit != limit
+    retired = limit != limit  # NaN
     if retired and not (in_use or idle or opening or waiting):
-        # Of a pool that is closed and empty, the peaks go with the other gauges.
+        # A closed and empty pool has no gauges, so its peaks disappear too.
         return [0.0] * GAUGES
     return [
         in_use,

@@ -1,15 +1,17 @@
 """
-What can happen to a pool's numbers; `state` has how they are read.
+The events that change a pool's numbers.
 
-Nothing here counts up and down. What is open and what is out are sets, keyed by whatever
-identifies a connection; ending what did not begin, or beginning twice, changes nothing. So a hook
-that is missed or fires twice cannot make a gauge drift.
+No gauge is counted up and down: open connections and holds are kept by a key that identifies the
+connection, and a gauge is how many there are. To begin twice, or to end what did not begin, changes
+nothing. So a hook that is missed or fires twice cannot make a gauge drift.
+
+A checkout is recorded by `asked` and `served`, its end by `returned`; for an ordinary use,
+`hot_path` does the same in fewer steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Final
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
@@ -17,40 +19,40 @@ from poolscope.ledger.holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import State
 
-LOCKED: Final = object()
-"""
-The key of who asks while a lock of the pool is held: nothing may be logged then. Who has the log's
-lock may wait for that one, as a finaliser that gives a connection back runs anywhere.
-"""
-
 
 class Events(State):
     """
-    What can happen to one pool object.
+    The events of one pool object.
 
-    Keys are any hashable values that are unique among the open connections (or waits, or
-    attempts to open) of the pool while they last. Times are readings of `clock`, in seconds.
+    Keys are hashable values, unique among the open connections (or waits, or attempts to open) of
+    the pool while these last. Times are readings of `clock`, in seconds.
     """
 
     __slots__ = ()
 
-    # Who asks
+    # Asking
 
-    def asked(self, who: Borrower, now: float, key: Hashable) -> Borrower:
-        """Somebody asks, and `begin` has left the rest to others: note what is wrong with that."""
-        if self._pending or who[2] in self.holds.holds_by_borrower:
-            self.nested(Borrower(*who))
-        if key is not LOCKED:
+    def asked(self, borrower: Borrower, now: float, pool_locked: bool = False) -> Borrower:
+        """
+        A caller asks for a connection, off the hot path; return its `borrower`.
+
+        pool_locked: whether the caller holds a lock of its pool. Then nothing may be logged: the
+            thread that holds the log's lock may be waiting for the pool's, because a finalizer
+            returns connections at any point.
+        """
+        if self._pending or borrower[2] in self.holds.holds_by_borrower:
+            self.nested(Borrower(*borrower))
+        if not pool_locked:
             self.check_if_due(now)
-        return who
+        return borrower
 
     def check_if_due(self, now: float) -> None:
-        """Have the log say what there is to be said of the holds, while no lock is held."""
+        """Let the log report leaks, if there may be some. The caller holds no lock."""
         if now >= self.holds.next_check_at:
             self._check_leaks()
 
     def leave_fast_path(self, now: float) -> None:
-        """One more is in use, and that or the time makes a difference."""
+        """The hot path has begun a hold outside the bounds `fast_up_to` and `fast_until`."""
         self.recount(now, 1)
         self.check_if_due(now)
 
@@ -58,38 +60,38 @@ class Events(State):
 
     @recorded
     def adopted(
-        self, key: Hashable, now: float, out: bool, holder_ref: HolderRef = ALWAYS_HELD
+        self, key: Hashable, now: float, in_use: bool, holder_ref: HolderRef = ALWAYS_HELD
     ) -> None:
         """The pool had a connection before it was watched; `holder_ref`: see `holds.OpenHold`."""
         self._advance(now)
         self._add(key)
-        if out:
-            self.holds.adopt(key, now, holder_ref)
+        if in_use:
+            self.holds.begin(key, now, c.ALREADY_COUNTED, UNKNOWN_BORROWER, holder_ref)
         self._count(now)
 
     @recorded
     def opening(self, attempt: Hashable, now: float) -> None:
-        """The pool begins to establish a connection."""
+        """The pool begins to open a connection."""
         self._advance(now)
         self._opening[attempt] = None
         self._count(now)
 
     @recorded
     def opened(
-        self, attempt: Hashable, key: Hashable, now: float, seconds: float, out: bool
+        self, attempt: Hashable, key: Hashable, now: float, seconds: float, in_use: bool
     ) -> None:
-        """The connection is there, `out` with the caller that it was opened for, or idle."""
+        """A connection was opened: `in_use` by the caller that it was opened for, or idle."""
         self._advance(now)
         self._opening.pop(attempt, None)
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._add(key)
-        if out and key not in self.holds.out:
+        if in_use and key not in self.holds.in_use:
             self.holds.take(key, now)
         self._count(now)
 
     @recorded
     def open_failed(self, attempt: Hashable, now: float, seconds: float) -> None:
-        """No connection was established; an attempt that did not begin changes nothing."""
+        """An attempt to open a connection failed; an unknown attempt changes nothing."""
         if attempt not in self._opening:
             return
         self._advance(now)
@@ -99,7 +101,7 @@ class Events(State):
         self._count(now)
 
     def closed(self, key: Hashable, now: float) -> None:
-        """A connection leaves the pool, from idle or from its holder."""
+        """A connection leaves the pool, whether it was idle or in use."""
         self._closed(key, now, self._lost_ref(key))
 
     @recorded_if_awake
@@ -114,10 +116,10 @@ class Events(State):
 
     def _lost_ref(self, key: Hashable) -> HolderRef | None:
         """
-        Return the `holder_ref` of the last hold if nobody is left who could return the connection.
+        Return the `holder_ref` of the last hold if nobody could return the connection any more.
 
-        This is asked when the hold ends, not when its end is applied: by then the holder, who has
-        returned the connection, may have let go of it.
+        This is checked when the hold ends, not when that event is applied: by then a holder that
+        did return the connection may have been collected.
         """
         holder_ref = self._pending_refs.get(key)
         if holder_ref is None:
@@ -126,15 +128,15 @@ class Events(State):
 
     @recorded
     def invalidated(self, soft: bool) -> None:
-        """A connection was marked unusable: closed at once, or `soft`: before its next use."""
+        """A connection was invalidated: closed at once, or, if `soft`, before its next use."""
         self._cells[c.INVALIDATED_SOFT if soft else c.INVALIDATED_HARD] += 1
 
-    # Slots
+    # Holds
 
     @recorded
     def taken(self, key: Hashable, now: float) -> None:
-        """An idle connection is taken for a caller, who does not have it yet."""
-        if key not in self.holds.out:
+        """An idle connection is being set up for a caller."""
+        if key not in self.holds.in_use:
             self._advance(now)
             self._add(key)
             self.holds.take(key, now)
@@ -145,20 +147,20 @@ class Events(State):
         key: Hashable,
         now: float,
         asked: float,
-        who: Borrower = UNKNOWN_BORROWER,
+        borrower: Borrower = UNKNOWN_BORROWER,
         holder_ref: HolderRef = ALWAYS_HELD,
         queued: float | None = None,
         reused: bool = True,
     ) -> None:
         """
-        An attempt that began at `asked` has ended well, and the caller has the connection.
+        An attempt that began at `asked` has succeeded, and the caller has the connection.
 
-        back: returns None once nobody can return it; see `holds.OpenHold`.
-        queued: seconds of waiting for a slot; None if the caller did not have to.
+        holder_ref: returns None once nobody can return the connection; see `holds.OpenHold`.
+        queued: seconds that the caller waited for a slot; None if it did not have to wait.
         reused: whether the connection was open before the caller asked.
         """
         self._pending_refs[key] = holder_ref
-        self._served(key, now, asked, who, holder_ref, queued, reused)
+        self._served(key, now, asked, borrower, holder_ref, queued, reused)
 
     @recorded
     def _served(
@@ -166,7 +168,7 @@ class Events(State):
         key: Hashable,
         now: float,
         asked: float,
-        who: Borrower,
+        borrower: Borrower,
         holder_ref: HolderRef,
         queued: float | None,
         reused: bool,
@@ -175,14 +177,15 @@ class Events(State):
         self._wait(queued)
         self._cells[c.NEW] += not reused
         self._add(key)
-        self.holds.begin(key, now, asked, who, holder_ref)
-        coming = self._pending_refs.pop(key, None)
-        if coming is not None and coming is not holder_ref:  # another caller has it by now
-            self._pending_refs.setdefault(key, coming)
+        self.holds.begin(key, now, asked, borrower, holder_ref)
+        pending_ref = self._pending_refs.pop(key, None)
+        if pending_ref is not None and pending_ref is not holder_ref:
+            # The hold of a later caller is pending.
+            self._pending_refs.setdefault(key, pending_ref)
         self._count(now)
 
     def returned(self, key: Hashable, now: float) -> None:
-        """A connection is back in the pool, and open."""
+        """A connection is back in the pool, and still open."""
         self._returned(key, now, self._lost_ref(key))
 
     @recorded
@@ -194,28 +197,32 @@ class Events(State):
 
     @recorded
     def abandoned(self, key: Hashable, now: float) -> None:
-        """Nobody is left who could return a connection that is out."""
+        """Nobody can return a connection in use any more."""
         self._abandon(key, now)
         self._count(now)
 
     @recorded_if_awake
     def check_overdue(self, now: float) -> None:
-        """Look for what has become overdue; see `leak_events`."""
+        """Find the holds that have become overdue; see `leak_events`."""
         self.holds.check_overdue(now)
         self._count(now)
 
     # Callers
 
     @recorded
-    def nested(self, who: Borrower) -> None:
-        """One asks who seems to have a connection; what was done last may not be applied yet."""
-        if who.borrower_key in self.holds.holds_by_borrower:
+    def nested(self, borrower: Borrower) -> None:
+        """
+        A caller asks that seems to hold a connection already.
+
+        Whether it does is checked when this event is applied, after all that were pending.
+        """
+        if borrower.borrower_key in self.holds.holds_by_borrower:
             self._cells[c.NESTED] += 1
-            self.evidence.add("nested-acquire", who.site)
+            self.evidence.add("nested-acquire", borrower.site)
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:
-        """A caller blocks, because no slot is free."""
+        """A caller begins to wait, because no slot is free."""
         if caller not in self._waits:
             self._advance(now)
             self._waits.begin(caller, now)
@@ -224,7 +231,7 @@ class Events(State):
 
     @recorded
     def stopped_waiting(self, caller: Hashable, now: float) -> None:
-        """The caller blocks no more, with a slot or without."""
+        """The caller no longer waits, whether it got a slot or not."""
         if caller in self._waits:
             self._advance(now)
             self._waits.end(caller, now)
@@ -233,24 +240,29 @@ class Events(State):
 
     @recorded
     def waited(self, seconds: float) -> None:
-        """An attempt had to wait for a slot, which it has got."""
+        """An attempt had to wait for a slot, and got one."""
         self._wait(seconds)
 
     @recorded
     def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
         """
-        An attempt to get a connection has ended, and its caller has none.
+        An attempt has ended without a connection of the pool.
 
-        outcome: `cells.TIMEOUT`, `CANCELLED` or `ERROR`; `OK` if the caller has one that is no
-            longer of the pool.
-        seconds: since it began.
-        queued: of that, waiting for a slot; None if it did not have to wait.
+        outcome: `cells.TIMEOUT`, `CANCELLED` or `ERROR`; `OK` if the caller got a connection that
+            no longer belongs to the pool.
+        seconds: the duration of the attempt.
+        queued: the seconds of it spent waiting for a slot; None if it did not have to wait.
         """
         self._finish(outcome, seconds, queued)
 
     @recorded
     def looked_up(self, outcome: int, seconds: float | None) -> None:
-        """A host was resolved: `cells.DNS_HIT`, `DNS_MISS` or `DNS_ERROR`; a hit takes no time."""
+        """
+        A host was resolved.
+
+        outcome: `cells.DNS_HIT` (from the cache), `DNS_MISS` or `DNS_ERROR`.
+        seconds: the duration of the lookup; None if there was none.
+        """
         self._cells[outcome] += 1
         if seconds is not None:
             c.DNS_SECONDS.observe(self._cells, seconds)
@@ -261,52 +273,52 @@ class Events(State):
     def emptied(self, now: float) -> None:
         """All connections leave the pool at once."""
         self._advance(now)
-        for key in list(self.holds.out):
+        for key in list(self.holds.in_use):
             self.holds.end(key, now, returned=False)
         self._cells[c.CLOSED] += len(self._open)
         self._open.clear()
         self._count(now)
 
     def retired(self, now: float) -> None:
-        """The pool takes no new callers: it has no limits any more, only what is left in it."""
+        """The pool was closed: it has no limits any more, only the connections left in it."""
         self._retired = True
         if self.dormant:
-            self._take_no_more()
+            self._clear_limits()
         else:
             self._retire(now)
 
     @recorded
     def _retire(self, now: float) -> None:
         self._advance(now)
-        self._take_no_more()
+        self._clear_limits()
         self._count(now)
 
     def replace(self, predecessor: Events) -> None:
-        """Go on in the place of a pool that is retired; its peaks are those of this one now."""
+        """Take the place of a retired pool, and take over its peaks."""
         if predecessor.dormant:
             return
         with predecessor.reading_lock():
             cells = predecessor._cells
             peaks = cells[c.PEAKS].tolist()
-            cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = len(predecessor.holds.out)
+            cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = len(predecessor.holds.in_use)
             cells[c.WAITING_PEAK] = cells[c.WAITING_PEAK_BEFORE] = cells[c.WAITING]
             predecessor._count(self.clock())
-        self._continue(peaks)
+        self._take_over(peaks)
 
     @recorded
-    def _continue(self, peaks: Sequence[float]) -> None:
+    def _take_over(self, peaks: Sequence[float]) -> None:
         for cell, value in enumerate(peaks, c.WINDOW):
             self._cells[cell] = max(value, self._cells[cell]) if cell != c.WINDOW else value
         self._count(self.clock())
 
     @recorded
     def recount(self, now: float, change: int) -> None:
-        """One more or less is in use: a peak, or a window that ends, or no slot is free."""
+        """The hot path has changed the number in use by `change`: update what depends on it."""
         self._advance(now, change)
         self._count(now)
 
     def fold(self) -> None:
-        """Make numbers of the holds that have ended, unless somebody else has the lock."""
+        """Fold the finished holds into the cells, unless another thread holds the lock."""
         if self._lock.acquire(False):
             try:
                 self.flush()

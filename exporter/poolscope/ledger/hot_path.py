@@ -1,13 +1,13 @@
 """
-An ordinary use of a connection, in as few steps as can be: this is what every checkout costs.
+The hot path: an ordinary use of a connection in as few steps as possible, because every checkout
+of the application pays for them.
 
-Adapters' ledgers need it; it imports asyncio, which adapters do anyway.
+A hold is one tuple: it is added to a dictionary when it begins, appended to a list when it ends,
+and folded into the cells in batches. Readers include the holds that are in the dictionary.
 
-A hold is one tuple, put into a dictionary when it begins, and noted when it ends; several at a
-time are then made into numbers. What is out or noted meanwhile, readers add. No lock is needed, as
-each step is a single operation of Python, and in every state between them a reader finds the hold
-once. Whatever is not ordinary is left to the ledger's `served` and `returned`, which can do all of
-it. Everything of the ledger that is needed is at hand in a closure.
+This takes no lock: each step is one operation that is atomic under the GIL, and between any two
+steps a reader finds the hold exactly once. Any other use is left to the events `served` and
+`returned`. The functions are closures, because their variables are the fastest to read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from poolscope.callsites.frames import awaiting, find, know, known
-from poolscope.callsites.owners import current_job, new_job, outermost
+from poolscope.callsites.frames import (
+    find_awaiting_function,
+    find_place,
+    known_function,
+    remember_function,
+)
+from poolscope.callsites.owners import current_job, new_job, outermost_frame
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
 
@@ -38,15 +43,17 @@ _current_job = current_job.get
 
 def make_begin(ledger: Events) -> Begin:
     """
-    Return `begin(key, asked, back, depth=2, given=None)` of a ledger that is awake.
+    Return `begin(key, asked, holder_ref, depth=2, borrower=None)` of a ledger.
 
-    It finds who asks for a connection, unless that is `borrower`, from a frame outwards, of which 1
-    is its caller's. Of an ordinary use it does what `served` does now, and returns None. Else it
-    has done nothing, and returns who asks; with a key of no connection that is all it does.
+    It records an ordinary hold as `served` does, and returns None. Any other hold it does not
+    record, and returns the borrower, for `served`.
+
+    depth: the innermost frame that may be the borrower's; 1 is the one that calls `begin`.
+    borrower: the caller that asked, if it was found before; see `Ledger.ask`.
     """
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
     cells, shared = segment.cells, segment.shared
-    out, holds_by_borrower = ledger.holds.out, ledger.holds.holds_by_borrower
+    in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
 
     def begin(
         key: Hashable,
@@ -58,8 +65,8 @@ def make_begin(ledger: Events) -> Begin:
         borrower_key: Hashable
         now = ledger.clock()
         if borrower is not None:
-            who: Any = borrower
-            borrower_key = who[2]
+            caller: Any = borrower
+            borrower_key = caller[2]
         else:
             task, loop = None, _get_running_loop()
             if loop is None or (task := current_task(loop)) is None:
@@ -68,42 +75,44 @@ def make_begin(ledger: Events) -> Begin:
                     job = new_job()
                 borrower_key, owner = job, job.name
             else:
-                # Weak: a task that is done has its error, whose frames have what they forgot.
+                # Weak: a finished task keeps its exception, whose frames keep the connections that
+                # they never returned.
                 borrower_key, owner = ref(task), task.get_name()
             if ledger.call_sites:
                 frame: FrameType | None = _getframe(depth)
                 while frame is not None:
-                    function = known(id(frame.f_code)) or know(frame)
-                    if function.asks:
+                    function = known_function(id(frame.f_code)) or remember_function(frame)
+                    if function.is_application:
                         break
                     frame = frame.f_back
                 else:
-                    function, frame = awaiting()
-                # Of code that is no coroutine's own, only the task knows whether it runs in there.
-                if frame is None or (task is not None and not function.awaits):
-                    who = *find(_getframe(depth), outermost(task)), borrower_key, owner
+                    function, frame = find_awaiting_function()
+                # A function that is not async may have called the event loop, beyond the task.
+                if frame is None or (task is not None and not function.is_async):
+                    place = find_place(_getframe(depth), outermost_frame(task))
+                    caller = *place, borrower_key, owner
                 else:
-                    who = function, frame.f_lasti, borrower_key, owner
+                    caller = function, frame.f_lasti, borrower_key, owner
             else:
-                who = None, 0, borrower_key, owner
-        # Nothing may overtake what is not applied yet, and may be of the same connection.
-        if pending or borrower_key in holds_by_borrower or key in out or key not in opened:
-            return who if borrower is not None else ledger.asked(who, now, key)
+                caller = None, 0, borrower_key, owner
+        # Pending events come first: they may be of the same connection.
+        if pending or borrower_key in holds_by_borrower or key in in_use or key not in opened:
+            return caller if borrower is not None else ledger.asked(caller, now)
         slot = 0
         if shared:
             try:
                 slot = segment.free.pop()
             except IndexError:
-                return who
-            if segment.borrowers[slot] != who and not segment.set_borrower(slot, who):
+                return caller
+            if segment.borrowers[slot] != caller and not segment.set_borrower(slot, caller):
                 segment.free.append(slot)
-                return who
-        out[key] = now, asked, who, holder_ref, slot
+                return caller
+        in_use[key] = now, asked, caller, holder_ref, slot
         holds_by_borrower[borrower_key] = 1
         if slot:
             cells[slot + HOLD_ASKED] = asked
             cells[slot] = now
-        if len(out) > ledger.fast_up_to or now >= ledger.fast_until:
+        if len(in_use) > ledger.fast_up_to or now >= ledger.fast_until:
             ledger.leave_fast_path(now)
         return None
 
@@ -112,34 +121,31 @@ def make_begin(ledger: Events) -> Begin:
 
 def make_end(ledger: Events) -> End:
     """
-    Return `end(key, now)` of a ledger that is awake.
+    Return `end(key, now)` of a ledger.
 
-    It does what `returned` does, or returns False, and has done nothing.
+    It ends an ordinary hold as `returned` does, and returns True. Any other hold it leaves alone,
+    and returns False.
     """
     cells, holds = ledger._segment.cells, ledger.holds
-    out, holds_by_borrower, ended, pending = (
-        holds.out,
-        holds.holds_by_borrower,
-        holds.ended,
-        ledger.pending,
-    )
+    in_use, holds_by_borrower = holds.in_use, holds.holds_by_borrower
+    finished, pending = holds.finished, ledger.pending
 
     def end(key: Hashable, now: float) -> bool:
-        hold = out.get(key)
+        hold = in_use.get(key)
         if hold is None or pending:
             return False
-        since, asked, who, holder_ref, slot = hold
+        since, asked, borrower, holder_ref, slot = hold
         held = now - since
         if held > ledger.leak_after or holder_ref() is None:
             return False
         if slot:
             cells[slot + HOLD_ENDED] = now
-        borrower_key = who[2]
-        ended.append((key, who, since - asked, held, slot))
-        out.pop(key, None)
-        if (left := holds_by_borrower.pop(borrower_key, 1)) != 1:
-            holds_by_borrower[borrower_key] = left - 1
-        if len(ended) >= MAX_FINISHED:
+        borrower_key = borrower[2]
+        finished.append((key, borrower, since - asked, held, slot))
+        in_use.pop(key, None)
+        if (before := holds_by_borrower.pop(borrower_key, 1)) != 1:
+            holds_by_borrower[borrower_key] = before - 1
+        if len(finished) >= MAX_FINISHED:
             ledger.fold()
         if now >= ledger.fast_until:
             ledger.recount(now, -1)

@@ -1,13 +1,20 @@
-"""One pool's numbers: what happens to them, and in few steps what mostly does."""
+"""
+The ledger of one pool: its events, and the hot path of an ordinary use.
+
+A checkout first tries `begin`, and the end of one `end`, which `hot_path` makes. What they refuse,
+the adapter records by the events `served` and `returned`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING
 
-from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
+from poolscope.callsites.borrower import Borrower
 from poolscope.ledger.events import Events
-from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.ledger.segment import Segments
 
 if TYPE_CHECKING:
     from poolscope.ledger.hot_path import Begin, End
@@ -17,26 +24,34 @@ class Ledger(Events):
     """
     The numbers of one pool object.
 
-    begin, end: `served` and `returned` of an ordinary use; see `hot_path`.
-    holds: what is out.
+    begin, end: the fast paths of `served` and `returned`; see `hot_path`.
     """
 
-    __slots__ = ("begin", "end")
+    __slots__ = ("_find_borrower", "begin", "end")
 
     begin: Begin
     end: End
+    _find_borrower: Callable[[FrameType | None, bool], Borrower]
 
-    def _on_awake(self) -> None:
-        # Imports asyncio, which not everybody needs who imports this.
+    def _start(self, segments: Segments) -> None:
+        super()._start(segments)
+        # These import asyncio, which importing poolscope must not.
+        from poolscope.callsites.owners import find_borrower
         from poolscope.ledger.hot_path import make_begin, make_end
 
+        self._find_borrower = find_borrower
+        # They keep the segment, so each new segment needs new ones.
         self.begin, self.end = make_begin(self), make_end(self)
 
-    def ask(self, depth: int = 1, key: Hashable = None) -> Borrower:
+    def ask(self, depth: int = 1, pool_locked: bool = False) -> Borrower:
         """
-        Return who asks for a connection, found from that frame outwards, where 1 is the caller's.
+        Record that a caller asks for a connection, and return it as the future borrower.
 
-        For attempts that may last, or fail; `begin` does so for all others. The key is `LOCKED`
-        where a lock is held.
+        This is for attempts that may wait or fail; all others use `begin`.
+
+        depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
+        pool_locked: see `asked`.
         """
-        return self.begin(key, 0.0, ALWAYS_HELD, depth + 1) or UNKNOWN_BORROWER
+        now = self.clock()
+        borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
+        return self.asked(borrower, now, pool_locked)

@@ -1,16 +1,17 @@
 """
-Applying events one at a time, without ever blocking the one that brings an event.
+Applies events one at a time, and never blocks the thread that records one.
 
-Pools are used from many threads, and the garbage collector may run a finaliser that returns a
-connection at any allocation, also while this very code is on the stack. Whoever finds the
-recorder taken leaves the event in a queue, and whoever has taken it applies what is in the queue
-before and after.
+Pools are used from many threads, and the garbage collector may run a finalizer that returns a
+connection at any allocation, even while this very code is on the stack. So recording only tries
+the lock: if it is held, the event goes into a queue, which the thread that holds the lock applies
+before and after its own event.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
@@ -25,16 +26,16 @@ R = TypeVar("R", bound="Recorder")
 
 READER_TIMEOUT: Final = 0.1
 """
-Seconds that a reader waits for recorders. Only a reader that interrupted one on the same
-thread (a signal handler, a finaliser) ever waits that long; it then reads without the lock.
+Seconds that a reader waits for the lock. Only a reader that has interrupted the holder of the lock
+on the same thread (a signal handler, a finalizer) waits that long; it then reads without the lock.
 """
 
 
 class DormantLock:
     """
-    Stands in the place of a recorder's lock until somebody takes it for the first time.
+    Replaces the lock of a recorder in a forked child, until the first event is recorded there.
 
-    wake: makes the recorder ready, unless it is, and returns its lock.
+    wake: starts the recorder, if that has not been done, and returns its lock.
     """
 
     def __init__(self, wake: Callable[[], threading.Lock]) -> None:
@@ -42,7 +43,7 @@ class DormantLock:
         self._waking = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        # Another thread wakes it, or this one does and was interrupted by a finaliser.
+        # If not: another thread is waking it, or this one is and was interrupted by a finalizer.
         if not self._waking.acquire(False):
             return False
         try:
@@ -52,18 +53,18 @@ class DormantLock:
         return lock.acquire(blocking, timeout)
 
     def release(self) -> None:
-        """Nobody ever has it."""
+        """Do nothing: this lock is never held."""
 
     def locked(self) -> bool:
         return False
 
 
-class Recorder:
+class Recorder(ABC):
     """
-    Has a lock that is only tried by those who bring events, and a queue of pending events.
+    A lock that recording only tries, never waits for, and a queue of pending events.
 
-    changing: where other processes see that an event is applied: one cell, odd meanwhile; None
-        if there are none.
+    changing: the one cell that tells other processes that an event is being applied, by being
+        odd; None if no other process reads.
     """
 
     __slots__ = ("_lock", "_pending", "changing")
@@ -74,23 +75,23 @@ class Recorder:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, as in the child of a fork, where the lock may be held for ever."""
+        """Make a new lock and an empty queue; in a forked child the old lock may never be freed."""
         self._lock: threading.Lock | DormantLock = threading.Lock()
         self._pending.clear()
 
     @property
     def pending(self) -> Collection[object]:
-        """What is not applied yet."""
+        """The events that have not been applied yet."""
         return self._pending
 
     @property
     def dormant(self) -> bool:
-        """Whether nothing was recorded yet in this process, the child of a fork."""
+        """Whether this process is a forked child that has not recorded anything."""
         return isinstance(self._lock, DormantLock)
 
     @contextmanager
     def reading_lock(self) -> Iterator[None]:
-        """Have the lock while reading, with all events applied; see READER_PATIENCE."""
+        """Apply all events, and hold the lock while reading; see `READER_TIMEOUT`."""
         if self.dormant:
             yield
             return
@@ -106,8 +107,9 @@ class Recorder:
         if self._pending:
             self._drain()
 
+    @abstractmethod
     def flush(self) -> None:
-        """Bring everything up to date, before it is read; the caller has the lock."""
+        """Bring all numbers up to date before they are read. The caller holds the lock."""
 
     def _apply_pending(self) -> None:
         while self._pending:
@@ -122,7 +124,7 @@ class Recorder:
     def _change(self) -> Cells | None:
         changing = self.changing
         if changing is not None:
-            # Odd, also where what began before did not end.
+            # Odd, even if an earlier change was interrupted and never ended.
             changing[0] = changing[0] // 2 * 2 + 1
         return changing
 
@@ -131,7 +133,7 @@ class Recorder:
             changing[0] += 1
 
     def _drain(self) -> None:
-        """Apply what is pending, unless someone else has the lock, who will."""
+        """Apply the pending events, unless another thread holds the lock: then that one will."""
         while self._pending and self._lock.acquire(False):
             try:
                 self._apply_pending()
@@ -142,7 +144,7 @@ class Recorder:
 def recorded(
     apply: Callable[Concatenate[R, P], None],
 ) -> Callable[Concatenate[R, P], None]:
-    """Decorate an event: apply it now if the ledger is free, else leave it to who has it."""
+    """Decorate an event: apply it now if the lock is free, or queue it for the lock's holder."""
 
     def record(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         if self._lock.acquire(False):
@@ -161,7 +163,7 @@ def recorded(
                 self._lock.release()
         else:
             self._pending.append(functools.partial(apply, self, *args, **kwargs))
-        # Also after an own event: one may have been left while the lock was ours.
+        # After an event of our own too: another may have been queued while we held the lock.
         if self._pending:
             self._drain()
 
@@ -172,12 +174,12 @@ def recorded(
 def recorded_if_awake(
     apply: Callable[Concatenate[R, P], None],
 ) -> Callable[Concatenate[R, P], None]:
-    """Decorate an event that changes nothing where nothing has happened: it wakes nobody."""
+    """Decorate an event like `recorded`, but ignore it while the recorder is dormant."""
     record = recorded(apply)
 
-    def note(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def record_if_awake(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         if not self.dormant:
             record(self, *args, **kwargs)
 
-    functools.update_wrapper(note, apply)
-    return note
+    functools.update_wrapper(record_if_awake, apply)
+    return record_if_awake

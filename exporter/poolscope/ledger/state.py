@@ -1,8 +1,11 @@
 """
-A pool's cells and sets, and how an event changes them.
+The state of one pool, and how it is read.
 
-What is open and what is out are sets, keyed by whatever identifies a connection; the cells have
-their sizes. Beneath `ledger`, which says what events there are.
+The open connections and the open holds are dictionaries, by a key that identifies the connection;
+the cells hold numbers. `events` defines what changes them.
+
+A reading takes the lock, applies the pending events, and folds the finished holds into the cells.
+Then it copies the cells and the open holds, and `cells.reading_values` makes the values of both.
 """
 
 from __future__ import annotations
@@ -27,21 +30,21 @@ from poolscope.readings.reading import Monotonic, Reading
 from poolscope.readings.sites import SiteReading
 
 MAX_HOLD_SLOTS: Final = 128
-"""Holds that are detailed in cells; further ones are counted all the same."""
+"""Holds that get a slot; further ones are only counted."""
 
 
 T = TypeVar("T")
 
-READS: Final = 10
-"""How often a reader tries to do so while no hold ends, which takes a few microseconds."""
+MAX_READ_ATTEMPTS: Final = 10
+"""How often a reader retries because a hold has ended meanwhile; each takes a few microseconds."""
 
 
-def nothing() -> None:
-    """Do nothing with news."""
+def ignore_leaks() -> None:
+    """Do nothing: nobody logs the leaks of this ledger."""
 
 
 class State(Recorder):
-    """The state of a ledger. Times are readings of `clock`, in seconds."""
+    """The state of a ledger. All times are readings of `clock`, in seconds."""
 
     __slots__ = (
         "_cells",
@@ -70,12 +73,14 @@ class State(Recorder):
         clock: Clock = time.monotonic,
         leak_after: float | None = None,
         segments: Segments = Segment,
-        check_leaks: Callable[[], None] = nothing,
+        check_leaks: Callable[[], None] = ignore_leaks,
         call_sites: bool = True,
     ) -> None:
         """
-        check_leaks: called by who asks when there may be news of the holds.
-        call_sites: whether it is found out at which line somebody asks.
+        leak_after: seconds after which a hold is overdue; None: never.
+        segments: makes the memory for the cells.
+        check_leaks: called when holds may have become overdue, with no lock held.
+        call_sites: whether to find the line of each caller.
         """
         self.limits: Final = limits
         self.clock: Final = clock
@@ -85,21 +90,21 @@ class State(Recorder):
         self._segments = segments
         self._retired = False
         self.evidence = Evidence(self.add_evidence)
-        # Dictionaries, as an empty set has three times their size.
+        # Dictionaries, because an empty set takes three times the memory.
         self._open: dict[Hashable, None] = {}
         self._opening: dict[Hashable, None] = {}
-        # By connection, the `holder_ref` of its last hold, until that is applied.
+        # For each connection, the `holder_ref` of its last hold, until that event is applied.
         self._pending_refs: dict[Hashable, HolderRef] = {}
         self.holds = Holds(self.leak_after)
         super().__init__()
         self._start(segments)
-        self._on_awake()
 
     def forked(self) -> None:
         """
-        In the child of a fork: start from nothing, as the lock may be held for ever.
+        Start from zero in a forked child, where nobody may ever release the parent's lock.
 
-        Others see it once something happens here; most children never use their parent's pools.
+        The ledger stays in private memory until an event is recorded, because most children never
+        use the pools of their parent.
         """
         self.reset()
         self._start(Segment)
@@ -111,13 +116,10 @@ class State(Recorder):
             for rule, site in self.evidence:
                 self._segment.add_evidence(rule, site)
             self._lock = Lock()
-            self._on_awake()
         return self._lock
 
-    def _on_awake(self) -> None:
-        """From now on it has its lock, its segment and all that begins anew with them."""
-
     def _start(self, segments: Segments) -> None:
+        """Begin with empty sets and a new segment."""
         now = self.clock()
         self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MAX_FINISHED)
         self._cells = self._segment.cells
@@ -134,41 +136,43 @@ class State(Recorder):
         self._cells[c.LEAK_AFTER] = self.leak_after
         self._cells[c.SINCE] = self._cells[c.WINDOW] = now
         if self._retired:
-            self._take_no_more()
+            self._clear_limits()
         self._count(now)
 
     @recorded_if_awake
     def add_evidence(self, rule: str, site: Site | None) -> None:
-        """A rule was seen to be broken at that line, by a pool of that name."""
+        """A rule was broken at that line, by this pool or another one of its name."""
         self._segment.add_evidence(rule, site)
 
-    # From here on the caller holds the lock.
+    # Changes: the caller holds the lock.
 
-    def _take_no_more(self) -> None:
+    def _clear_limits(self) -> None:
+        """The pool has been closed, so it has no limits any more."""
         for cell in (c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR):
             self._cells[cell] = math.nan
 
     def _advance(self, now: float, change: int = 0) -> None:
         """
-        Bring the windows of the peaks up to `now`, before any change; or after what is in use has
-        changed by that many.
+        Rotate the windows of the peaks up to `now`. This comes before any other change.
+
+        change: how many connections more are in use already, which is not part of the windows.
         """
         cells = self._cells
-        passed = now - cells[c.WINDOW]
-        if passed < c.PEAK_WINDOW:
+        elapsed = now - cells[c.WINDOW]
+        if elapsed < c.PEAK_WINDOW:
             return
-        windows = passed // c.PEAK_WINDOW
-        in_use, waiting = len(self.holds.out) - change, cells[c.WAITING]
+        windows = elapsed // c.PEAK_WINDOW
+        in_use, waiting = len(self.holds.in_use) - change, cells[c.WAITING]
         for peak, value in ((c.IN_USE_PEAK, in_use), (c.WAITING_PEAK, waiting)):
-            # Nothing has changed since the last event, so a window that passed without one
-            # had the present value all along.
+            # Nothing has changed since the last event, so a window without events had the
+            # present value throughout.
             cells[peak + 1] = cells[peak] if windows == 1 else value
             cells[peak] = value
         cells[c.WINDOW] += windows * c.PEAK_WINDOW
 
     def _count(self, now: float) -> None:
-        """After a change, note peaks and whether a slot is free."""
-        cells, in_use, opening = self._cells, len(self.holds.out), len(self._opening)
+        """After a change, update the peaks, saturation, and the bounds of the fast path."""
+        cells, in_use, opening = self._cells, len(self.holds.in_use), len(self._opening)
         cells[c.OPENING] = opening
         if in_use > cells[c.IN_USE_PEAK]:
             cells[c.IN_USE_PEAK] = in_use
@@ -180,16 +184,16 @@ class State(Recorder):
         elif since and not saturated:
             cells[c.SATURATED_SINCE] = 0.0
             cells[c.SATURATED_SECONDS] += max(0.0, now - since)
-        # As long as this holds, `hot_path` need not come here. While callers wait, a slot that
-        # becomes free is taken at once, and the pool stays as it is.
-        calm = not saturated or cells[c.WAITING] > 0.0
+        # Within these bounds, `hot_path` need not call this method. While callers wait, a slot
+        # that becomes free is taken at once, so the pool stays saturated.
+        steady = not saturated or cells[c.WAITING] > 0.0
         window_ends = cells[c.WINDOW] + c.PEAK_WINDOW
-        self.fast_until = min(window_ends, self.holds.next_check_at) if calm else -math.inf
-        free = 0 if saturated and calm else 1
-        self.fast_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - free)
+        self.fast_until = min(window_ends, self.holds.next_check_at) if steady else -math.inf
+        reserve = 0 if saturated and steady else 1
+        self.fast_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - reserve)
 
     def _add(self, key: Hashable) -> None:
-        """Know a connection that is open."""
+        """Add an open connection, unless it is known."""
         if key not in self._open:
             self._open[key] = None
             self._cells[c.OPENED] += 1
@@ -200,13 +204,13 @@ class State(Recorder):
         self._wait(queued)
 
     def _wait(self, queued: float | None) -> None:
-        """Observe how long an attempt has waited, if it had to."""
+        """Observe how long an attempt waited for a slot, if it did."""
         if queued is not None:
             self._cells[c.WAITED] += 1
             c.QUEUE_SECONDS.observe(self._cells, queued)
 
     def _end(self, key: Hashable, now: float, lost_ref: HolderRef | None, returned: bool) -> None:
-        """A connection is out no more; nobody was left who could return it if `lost_ref` is its."""
+        """End a hold; it was abandoned if `lost_ref` is its `holder_ref`."""
         if lost_ref is not None and lost_ref is self.holds.holder_ref(key):
             self._abandon(key, now)
         self.holds.end(key, now, returned)
@@ -216,10 +220,11 @@ class State(Recorder):
             who = self.holds.who(key)
             self.evidence.add("abandoned", who.site if who is not None else None)
 
-    # How it is read
+    # Reading
 
     def flush(self) -> None:
-        if self.holds.ended:
+        """Fold the finished holds into the cells. The caller holds the lock."""
+        if self.holds.finished:
             changing = self._change()
             try:
                 self.holds.fold()
@@ -227,64 +232,64 @@ class State(Recorder):
                 self._changed(changing)
 
     def read(self) -> Reading:
-        """Return one consistent reading, with everything that was recorded before the call."""
+        """Return one consistent reading that includes all events before the call."""
         with self.reading_lock():
             now = self.clock()
-            cells, held, out = self._undisturbed(self._state)
+            cells, held, open_holds = self._retry_while_holds_end(self._copy)
             waits = self._waits.since()
-        holds = [hold[0] for hold in out if hold[0] != c.TAKEN]
-        asked = [hold[1] for hold in out if hold[0] != c.TAKEN]
-        taken = [hold[1] for hold in out if hold[0] == c.TAKEN]
+        holds = [hold[0] for hold in open_holds if hold[0] != c.TAKEN]
+        asked = [hold[1] for hold in open_holds if hold[0] != c.TAKEN]
+        taken = [hold[1] for hold in open_holds if hold[0] == c.TAKEN]
         values = c.reading_values(now, cells, held, holds, asked, waits, (len(taken), sum(taken)))
         return Reading.of(self._monotonic.clamp(values))
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
-        """Return the keys of the connections that are open, and of those that are out."""
+        """Return the keys of the open connections, and of those in use."""
         with self.reading_lock():
-            return frozenset(self._open), frozenset(self.holds.out)
+            return frozenset(self._open), frozenset(self.holds.in_use)
 
     def holders(self) -> list[Holder]:
-        """Return who has what is out, the longest hold first."""
+        """Return the holders of the connections in use, the longest hold first."""
         with self.reading_lock():
             return self.holds.holders(self.clock())
 
     def sites(self) -> list[SiteReading]:
-        """Return what each function of the application has out, and has had."""
+        """Return the open and finished holds of each function of the application."""
         with self.reading_lock():
-            return self._undisturbed(lambda: self.holds.sites(self.clock()))
+            return self._retry_while_holds_end(lambda: self.holds.sites(self.clock()))
 
-    def _state(self) -> tuple[Sequence[float], float, list[OpenHold]]:
-        """Return the cells, the seconds of what has ended, and what is out."""
+    def _copy(self) -> tuple[Sequence[float], float, list[OpenHold]]:
+        """Return the cells, the seconds of finished holds, and the open holds."""
         return (
             self._cells[: c.FIRST_SITE].tolist(),
             self.holds.seconds(),
-            list(self.holds.out.values()),
+            list(self.holds.in_use.values()),
         )
 
-    def _undisturbed(self, check_leaks: Callable[[], T]) -> T:
+    def _retry_while_holds_end(self, read: Callable[[], T]) -> T:
         """
-        Return what is found while no hold ends, which would neither be out nor in a cell.
+        Return what `read` returns while no hold ends: such a hold might be missing from the result.
 
-        They need no lock for that, so it is tried again.
+        Ending a hold on the hot path takes no lock, so a reader cannot prevent it.
         """
-        found = check_leaks()
-        for _ in range(READS):
-            if not self.holds.ended:
+        result = read()
+        for _ in range(MAX_READ_ATTEMPTS):
+            if not self.holds.finished:
                 break
             self.flush()
-            found = check_leaks()
-        return found
+            result = read()
+        return result
 
     def who(self, key: Hashable) -> Borrower | None:
-        """Return who has a connection that is out, if that is known."""
+        """Return the borrower of a connection in use, or None if it is not known."""
         return self.holds.who(key)
 
     @property
     def unclosed(self) -> bool:
-        """Whether the pool has connections and takes callers, so that nobody has closed it."""
+        """Whether the pool has connections and has not been closed."""
         return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
 
     @property
     def leak_events(self) -> list[LeakEvent]:
-        """What is to be said in the log; whoever says it takes it out."""
+        """What the log has yet to report; the logger removes what it has reported."""
         return self.holds.leak_events

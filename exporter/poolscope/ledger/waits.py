@@ -1,4 +1,4 @@
-"""The callers of a pool that wait for a slot, and since when."""
+"""The callers of a pool that wait for a slot, and when each began to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from poolscope.ledger.segment import Segment
 
 class Waits:
     """
-    What waits now, by key of the caller. Those that find a cell in the segment have it say when
-    they began; the others are only counted there.
+    The current waits, by key of the caller.
+
+    A wait gets a cell of the segment for its start time, as long as one is free; further waits are
+    only counted there. The ledger's lock protects all methods.
     """
 
     __slots__ = ("_cells", "_free", "_shared", "_waits")
@@ -26,7 +28,7 @@ class Waits:
         return key in self._waits
 
     def begin(self, key: Hashable, now: float) -> None:
-        """A caller, who does not wait yet, waits."""
+        """A caller that was not waiting begins to wait."""
         slot = self._free.pop() if self._free else 0
         self._waits[key] = now, slot
         if slot:
@@ -36,7 +38,7 @@ class Waits:
         self._count()
 
     def end(self, key: Hashable, now: float) -> None:
-        """A caller who waits does so no more."""
+        """A waiting caller stops waiting."""
         since, slot = self._waits.pop(key)
         self._cells[c.WAITING_SECONDS] += max(0.0, now - since)
         if slot:
@@ -47,18 +49,13 @@ class Waits:
         self._count()
 
     def since(self) -> list[float]:
-        """Return when each began."""
+        """Return the start time of each wait."""
         return [since for since, _ in self._waits.values()]
 
-    def _count_overflow(self, by: int, since: float) -> None:
-        if not self._shared:
-            return
-        cells = self._cells
-        cells[c.OVERFLOW_WAITS] += by
-        # What remains of fractions goes with the last one.
-        cells[c.OVERFLOW_WAITS_SINCE] = (
-            cells[c.OVERFLOW_WAITS_SINCE] + by * since if cells[c.OVERFLOW_WAITS] else 0.0
-        )
+    def _count_overflow(self, change: int, since: float) -> None:
+        if self._shared:
+            number, started = c.OVERFLOW_WAITS, c.OVERFLOW_WAITS_SINCE
+            c.count_overflow(self._cells, number, started, change, since)
 
     def _count(self) -> None:
         cells, waiting = self._cells, len(self._waits)

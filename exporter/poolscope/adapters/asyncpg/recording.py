@@ -83,7 +83,7 @@ class PoolRecording(Hooks):
                 if who is None:
                     # The caller has it without any wait, and without any error.
                     if timeout is None:
-                        self._no_timeout(self.ledger.holds.out[id(connection)][2])
+                        self._no_timeout(self.ledger.holds.in_use[id(connection)][2])
                     return acquire(pool, timeout)
             else:
                 who = self.ledger.ask(3)

@@ -22,7 +22,6 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE
 from poolscope.callsites.owners import place_of_caller
 from poolscope.errors import harmless
-from poolscope.ledger.events import LOCKED
 from poolscope.ledger.ledger import Ledger
 from poolscope.watching.watched_pool import WatchedPool
 
@@ -109,7 +108,7 @@ class WaitTracker:
     def _waiting(self, now: float) -> None:
         key = caller()
         # Woken in vain, it waits again, and has not asked again.
-        self._asked[key] = self.ended.get(key, NOT_WAITED).who or self._ledger.ask(key=LOCKED)
+        self._asked[key] = self.ended.get(key, NOT_WAITED).who or self._ledger.ask(pool_locked=True)
         self._ledger.waiting(key, now)
 
     @harmless
