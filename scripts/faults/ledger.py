@@ -13,7 +13,7 @@ FAULTS = (
         "ledger/recorder.py",
         "self._pending.append(functools.partial(apply, self, *args, **kwargs))",
         "pass",
-        ("tests/ledger/test_ledger.py",),
+        ("tests/ledger/test_interruptions.py",),
     ),
     (
         "waiting seconds are not added up",
@@ -27,7 +27,7 @@ FAULTS = (
         "ledger/state.py",
         "cells[peak] if windows == 1 else value",
         "value",
-        ("tests/ledger/test_ledger.py",),
+        ("tests/ledger/test_peaks.py",),
     ),
     (
         "an overdue hold whose connection was lost counts as recovered",
@@ -62,14 +62,14 @@ FAULTS = (
         "ledger/state.py",
         "lost_ref is not None and lost_ref is self.holds.holder_ref(key)",
         "lost_ref is not None",
-        ("tests/ledger/test_ledger.py",),
+        ("tests/ledger/test_interruptions.py",),
     ),
     (
         "a hold that is abandoned before it is recorded is not reported",
         "ledger/events.py",
         "        self._pending_refs[key] = holder_ref\n",
         "",
-        ("tests/ledger/test_ledger.py",),
+        ("tests/ledger/test_interruptions.py",),
     ),
     (
         "two jobs that ran on one thread are the same borrower",

@@ -1,4 +1,4 @@
-"""Which line of the application asked."""
+"""The search for the line of the application that asks for a connection."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Repository:
         return ask()
 
 
-def test_it_is_the_innermost_line_of_the_application() -> None:
+def test_a_call_site_is_the_innermost_line_of_the_application() -> None:
     assert f"test_frames.py:{line_of(ask)} in ask" == Repository().find()
 
 
-def test_a_lambda_and_a_function_in_a_function_have_the_names_that_python_gives_them() -> None:
+def test_a_lambda_and_a_nested_function_have_their_qualified_names() -> None:
     def inner() -> Any:
         return here()
 
@@ -47,7 +47,7 @@ def test_a_lambda_and_a_function_in_a_function_have_the_names_that_python_gives_
     assert "test_frames:<lambda>" == eval("lambda: here()", globals())().function.label  # noqa: S307
 
 
-def test_pythons_own_library_is_passed_over() -> None:
+def test_the_standard_library_is_skipped() -> None:
     @contextlib.contextmanager
     def session() -> Iterator[str]:
         yield str(here())
@@ -57,17 +57,17 @@ def test_pythons_own_library_is_passed_over() -> None:
         with session() as site:
             return site
 
-    written: Any = session.__wrapped__  # type: ignore[attr-defined]  # what was decorated
+    written: Any = session.__wrapped__  # type: ignore[attr-defined]  # the function that was decorated
     assert f"test_frames.py:{line_of(written, 2)} in {session.__qualname__}" == cached()
 
 
-def test_without_any_application_there_is_no_site(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_without_an_application_has_no_call_site(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sites, "_rank", lambda path: sites.SKIPPED)
     monkeypatch.setattr(sites, "known_function", {}.get)
     assert here() is None
 
 
-def test_code_that_is_made_all_the_time_costs_bounded_memory(
+def test_code_generated_again_and_again_takes_bounded_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sites, "MAX_KNOWN_FUNCTIONS", 3)
@@ -95,7 +95,7 @@ PYTHON = Path(os.__file__).parent
         (str(Path(sys.executable).parent / "uvicorn"), sites.INSTALLED),
     ],
 )
-def test_a_file_is_the_applications_or_a_librarys(path: str, rank: int) -> None:
+def test_a_file_belongs_to_the_application_or_to_a_library(path: str, rank: int) -> None:
     assert rank == sites._rank(path)
 
 
@@ -110,11 +110,13 @@ def test_a_file_is_the_applications_or_a_librarys(path: str, rank: int) -> None:
         ("<stdin>", "__main__", "<stdin>"),
     ],
 )
-def test_a_path_is_shown_from_where_it_is_imported(path: str, module: str, expected: str) -> None:
+def test_a_path_is_relative_to_where_its_package_is_imported_from(
+    path: str, module: str, expected: str
+) -> None:
     assert expected == sites._path_in(path, module)
 
 
-def test_the_same_text_in_two_modules_is_two_functions(tmp_path: Path) -> None:
+def test_equal_code_in_two_modules_is_two_functions(tmp_path: Path) -> None:
     text = "from poolscope.callsites.frames import here\ndef get():\n    return str(here())\n"
     for name in ("cart", "stock"):
         (tmp_path / f"{name}.py").write_text(text)
@@ -122,12 +124,12 @@ def test_the_same_text_in_two_modules_is_two_functions(tmp_path: Path) -> None:
     assert "cart.py:3 in get stock.py:3 in get" == run("-c", program, folder=tmp_path)
 
 
-def test_code_that_a_library_has_made_is_the_librarys() -> None:
+def test_code_that_a_library_generates_belongs_to_the_library() -> None:
     names = {"__name__": "sqlalchemy.orm", "here": here}
     assert here() == eval("here()", names)  # noqa: S307 - ours
 
 
-def test_code_that_the_application_has_made_is_the_applications() -> None:
+def test_code_that_the_application_generates_belongs_to_the_application() -> None:
     site: Any = eval("here()", {"__name__": __name__, "here": here})  # noqa: S307 - ours
     assert f"{__name__}:<module>" == site.function.label
     assert "test_frames.py:1 in <module>" == str(site)
@@ -140,7 +142,7 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
-def test_a_program_is_known_by_its_file_or_its_module(tmp_path: Path) -> None:
+def test_a_program_is_named_after_its_file_or_its_module(tmp_path: Path) -> None:
     package = tmp_path / "shop"
     package.mkdir()
     (package / "job.py").write_text(
@@ -166,12 +168,12 @@ def installed(tmp_path: Path) -> Path:
 USE: Final = "import sys; sys.path.insert(0, {!r}); from shop.job import main\n\nprint(main())\n"
 
 
-def test_an_installed_package_is_passed_over(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_package_is_skipped(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "start.py").write_text(USE.format(str(installed)))
     assert "start.py:3 in <module>" == run("start.py", folder=tmp_path)
 
 
-def test_an_application_that_is_an_installed_package_itself_is_found(installed: Path) -> None:
+def test_an_application_that_is_an_installed_package_is_found(installed: Path) -> None:
     (installed / "start.py").write_text(USE.format(str(installed)))
     assert "shop/job.py:4 in main" == run(str(installed / "start.py"), folder=installed)
 
@@ -196,7 +198,7 @@ def test_an_installed_application_that_awaits_an_async_engine_is_found(installed
 
 
 class TestOddCode:
-    """Whatever asks, a site is a short string."""
+    """The call site of unusual code is a short string, too."""
 
     def test_code_without_a_file(self) -> None:
         names: dict[str, Any] = {"here": here}
@@ -219,7 +221,7 @@ class TestOddCode:
         (site,) = itertools.starmap(here, [()])
         assert str(site).startswith("test_frames.py:")
 
-    def test_a_name_that_has_no_end(self) -> None:
+    def test_a_very_long_name(self) -> None:
         name = "f" * 5000
         names: dict[str, Any] = {"here": here, "__name__": "m" * 5000}
         exec(f"def {name}():\n    return here()", names)  # noqa: S102 - ours
@@ -227,7 +229,7 @@ class TestOddCode:
         assert len(str(site)) < 3 * sites.MAX_LABEL_LENGTH
         assert len(site.function.label) == sites.MAX_LABEL_LENGTH
 
-    def test_a_library_that_calls_itself_very_often(self) -> None:
+    def test_a_library_with_deep_recursion(self) -> None:
         names: dict[str, Any] = {"__name__": "sqlalchemy.orm", "here": here}
         exec("def load(n):\n    return load(n - 1) if n else here()", names)  # noqa: S102 - ours
         before = sys.getrecursionlimit()
@@ -238,7 +240,7 @@ class TestOddCode:
             sys.setrecursionlimit(before)
 
     @pytest.mark.makes_hooks_fail
-    def test_at_the_end_of_the_stack_nothing_fails_that_would_not_without(
+    def test_near_the_recursion_limit_nothing_fails_that_would_not_fail_unwatched(
         self, monkeypatch: pytest.MonkeyPatch, sqlite: Any
     ) -> None:
         monkeypatch.setattr("poolscope.errors.internal_errors", ErrorLog())
@@ -259,7 +261,7 @@ class TestOddCode:
                 descend(left)
             except RecursionError:
                 failed.append(left)
-        # From some depth on it cannot work; up to there it does.
+        # Beyond some depth every call fails, and up to there none does.
         assert failed == list(range(failed[0], limit - depth))
         engine.connect().close()
         assert 0 == watch.snapshot().in_use

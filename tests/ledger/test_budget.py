@@ -1,8 +1,8 @@
 """
-What a use of a connection costs, in bytecodes: the same in every run, where seconds are not.
+The cost of one use of a connection, in bytecodes: they are the same in every run, unlike seconds.
 
-A change that makes it more fails here, and one that makes it much less asks for a lower budget.
-Each version of Python has a budget of its own, as it has bytecodes of its own.
+A change that raises the cost fails here, and so does one that lowers it by more than 5 % without
+lowering the budget. Each version of Python has its own bytecodes, and so its own budget.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BUDGET: Final = BUDGETS.get(VERSION, {})
 
 pytestmark = pytest.mark.skipif(
     not BUDGET,
-    reason=f"no budget is known in bytecodes of Python {VERSION}, only of {', '.join(BUDGETS)}",
+    reason=f"there is no budget for Python {VERSION}, only for {', '.join(BUDGETS)}",
 )
 
 OURS: Final = str(Path(poolscope.__file__).parent)
@@ -54,9 +54,9 @@ AsyncCycle = Callable[[], Awaitable[object]]
 
 def watches_of(folder: Path | None) -> Watches:
     """
-    Return watches whose time passes by a microsecond with each look at the clock.
+    Return watches whose clock advances by a microsecond each time that it is read.
 
-    However slow the machine is, each duration is as short as most are, and in the same bucket.
+    So durations do not depend on the machine: all are short, and in the same bucket.
     """
     clock = functools.partial(next, itertools.count(1000.0, 0.000001))
     return Watches(clock, Folder(folder))
@@ -69,7 +69,7 @@ def watches() -> Watches:
 
 @contextmanager
 def counting() -> Iterator[Counter]:
-    """Count meanwhile, undisturbed by what is done when the garbage of other tests is collected."""
+    """Count bytecodes; the garbage of other tests is not collected meanwhile."""
     gc.collect()
     gc.freeze()
     counter = Counter(OURS)
@@ -83,7 +83,7 @@ def counting() -> Iterator[Counter]:
 
 
 def counted(cycle: Cycle) -> float:
-    """Return how many of our bytecodes each cycle executes."""
+    """Return the number of bytecodes of poolscope in each cycle."""
     for _ in range(CYCLES):
         cycle()
     with counting() as counter:
@@ -104,7 +104,7 @@ async def counted_async(cycle: AsyncCycle) -> float:
 def within_budget(name: str, count: float) -> None:
     budget = BUDGET[name]
     assert 0.95 * budget <= count <= budget, (
-        f"{name}: {count:g} bytecodes of poolscope in each cycle, {budget:g} are its budget, in "
+        f"{name}: {count:g} bytecodes of poolscope in each cycle, but the budget is {budget:g}, in "
         f"tests/ledger/expected/bytecodes.json for Python {VERSION}"
     )
 
@@ -170,7 +170,7 @@ async def test_aiohttp(watches: Watches) -> None:
     within_budget("aiohttp", count)
 
 
-def test_a_budget_that_is_exceeded_or_far_too_large_fails() -> None:
+def test_a_count_above_or_far_below_its_budget_fails() -> None:
     for count in (BUDGET["asyncpg"] + 1, BUDGET["asyncpg"] / 2):
-        with pytest.raises(AssertionError, match=r"asyncpg: .* are its budget"):
+        with pytest.raises(AssertionError, match=r"asyncpg: .* but the budget is "):
             within_budget("asyncpg", count)

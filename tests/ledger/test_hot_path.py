@@ -1,7 +1,8 @@
-"""An ordinary use is quick, and counted as any other is."""
+"""The hot path counts an ordinary use as the events do, and refuses any other use."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")
 
 
 def unshared() -> None:
-    raise AssertionError("it could not be shared")
+    raise AssertionError("the segment is not shared")
 
 
 def ledger_of(clock: FakeClock, folder: Path | None = None, limit: float = 3) -> Ledger:
@@ -46,69 +47,71 @@ def ledger_of(clock: FakeClock, folder: Path | None = None, limit: float = 3) ->
 
 @pytest.fixture(params=["private", "shared"])
 def ledger(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Ledger:
-    """A ledger with three connections, all of which have been out before."""
+    """A ledger with three connections, each of which has been used before."""
     ledger = ledger_of(clock, tmp_path / "pools" if request.param == "shared" else None)
     for key, function in (("a", PAY), ("b", CART), ("c", PAY)):
-        ledger.served(key, clock(), clock(), asks(function, key))
+        ledger.served(key, clock(), clock(), borrower_of(function, key))
         ledger.returned(key, clock())
     return ledger
 
 
-def asks(function: Function, borrower_key: str) -> Borrower:
+def borrower_of(function: Function, borrower_key: str) -> Borrower:
     return Borrower(function, 7, borrower_key, f"Task-{borrower_key}")
 
 
-def quickly(ledger: Ledger, key: str, asked: float, who: Borrower) -> None:
-    assert ledger.begin(key, asked, ALWAYS_HELD, 2, who) is None
+def begin_fast(ledger: Ledger, key: str, asked: float, borrower: Borrower) -> None:
+    assert ledger.begin(key, asked, ALWAYS_HELD, 2, borrower) is None
 
 
-def carefully(ledger: Ledger, key: str, asked: float, who: Borrower) -> None:
-    ledger.served(key, ledger.clock(), asked, who)
+def begin_by_event(ledger: Ledger, key: str, asked: float, borrower: Borrower) -> None:
+    ledger.served(key, ledger.clock(), asked, borrower)
 
 
 Begin = Callable[[Ledger, str, float, Borrower], None]
 
 
-def day(ledger: Ledger, clock: FakeClock, begin: Begin, end: Callable[[str, float], Any]) -> None:
-    """Use connections, up to all that there are, for longer than a window of the peaks lasts."""
+def use_for_a_while(
+    ledger: Ledger, clock: FakeClock, begin: Begin, end: Callable[[str, float], Any]
+) -> None:
+    """Use one to three connections at a time, for longer than a window of the peaks lasts."""
     for turn in range(40):
         asked = clock()
         clock.advance(0.0625 * (turn % 3))
-        begin(ledger, "a", asked, asks(PAY, "1"))
+        begin(ledger, "a", asked, borrower_of(PAY, "1"))
         if turn % 2:
-            begin(ledger, "b", clock(), asks(CART, "2"))
+            begin(ledger, "b", clock(), borrower_of(CART, "2"))
         if turn % 4 == 3:
-            begin(ledger, "c", clock(), asks(PAY, "3"))
+            begin(ledger, "c", clock(), borrower_of(PAY, "3"))
         clock.advance(1.5)
         for key in ("a", *("b" * (turn % 2)), *("c" * (turn % 4 == 3))):
             end(key, clock())
             clock.advance(0.25)
-    begin(ledger, "b", clock(), asks(CART, "2"))
+    begin(ledger, "b", clock(), borrower_of(CART, "2"))
     clock.advance(0.5)
 
 
-def test_it_is_counted_as_what_is_done_with_care(ledger: Ledger, clock: FakeClock) -> None:
+def test_the_hot_path_and_the_events_count_the_same(ledger: Ledger, clock: FakeClock) -> None:
     other_clock = FakeClock()
     other_clock.advance(clock() - other_clock())
     other = ledger_of(other_clock)
     for key, function in (("a", PAY), ("b", CART), ("c", PAY)):
-        other.served(key, other_clock(), other_clock(), asks(function, key))
+        other.served(key, other_clock(), other_clock(), borrower_of(function, key))
         other.returned(key, other_clock())
 
     def end(key: str, now: float) -> None:
         assert ledger.end(key, now)
 
-    day(ledger, clock, quickly, end)
-    day(other, other_clock, carefully, other.returned)
+    use_for_a_while(ledger, clock, begin_fast, end)
+    use_for_a_while(other, other_clock, begin_by_event, other.returned)
     assert other.read() == ledger.read()
     assert other.sites() == ledger.sites()
     assert other.holders() == ledger.holders()
 
 
-def test_it_makes_a_peak(ledger: Ledger, clock: FakeClock) -> None:
+def test_the_hot_path_raises_the_peak(ledger: Ledger, clock: FakeClock) -> None:
     before = ledger.read()
     for key, borrower_key in (("a", "1"), ("b", "2")):
-        quickly(ledger, key, clock(), asks(PAY, borrower_key))
+        begin_fast(ledger, key, clock(), borrower_of(PAY, borrower_key))
     for key in "ab":
         assert ledger.end(key, clock())
     after = ledger.read()
@@ -116,35 +119,35 @@ def test_it_makes_a_peak(ledger: Ledger, clock: FakeClock) -> None:
     assert (1, 2) == (before.most_in_use, after.most_in_use)
 
 
-def test_another_process_sees_it_at_every_step(tmp_path: Path, clock: FakeClock) -> None:
+def test_another_process_reads_the_same_after_every_step(tmp_path: Path, clock: FakeClock) -> None:
     ledger = ledger_of(clock, tmp_path / "pools")
     (path,) = (tmp_path / "pools").glob("*.pool")
     file = PoolFile(path, 42)
-    ledger.served("a", clock(), clock(), asks(PAY, "1"))
+    ledger.served("a", clock(), clock(), borrower_of(PAY, "1"))
     ledger.returned("a", clock())
     for _ in range(3 * MAX_FINISHED):
-        quickly(ledger, "a", clock(), asks(PAY, "1"))
+        begin_fast(ledger, "a", clock(), borrower_of(PAY, "1"))
         clock.advance(0.5)
-        # In this order: to read here makes numbers of what has ended.
-        seen = file.read(clock())
-        assert (ledger.read(), ledger.sites()) == (seen.reading, seen.sites())
-        assert ["Task-1"] == [hold.owner for hold in seen.holds()]
+        # The file first: the ledger's own reading folds the finished holds.
+        view = file.read(clock())
+        assert (ledger.read(), ledger.sites()) == (view.reading, view.sites())
+        assert ["Task-1"] == [hold.owner for hold in view.holds()]
         assert ledger.end("a", clock())
-        seen = file.read(clock())
-        assert [] == seen.holds()
-        assert (ledger.read(), ledger.sites()) == (seen.reading, seen.sites())
+        view = file.read(clock())
+        assert [] == view.holds()
+        assert (ledger.read(), ledger.sites()) == (view.reading, view.sites())
 
 
-def test_whenever_a_process_is_killed_each_hold_is_there_once(
+def test_a_process_killed_at_any_moment_of_a_fold_leaves_each_hold_once(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """While it makes numbers of what has ended, its file says which, and readers do the rest."""
+    """A reader completes a fold that was interrupted, from the journal in the file."""
     ledger = ledger_of(clock, tmp_path / "pools")
     (path,) = (tmp_path / "pools").glob("*.pool")
     states: list[bytes] = []
 
-    class Watched:
-        """The cells; each time that some are set, there is a state more."""
+    class RecordedCells:
+        """The cells; each assignment adds a copy of the file to `states`."""
 
         def __init__(self, cells: Cells) -> None:
             self._cells = cells
@@ -156,56 +159,58 @@ def test_whenever_a_process_is_killed_each_hold_is_there_once(
             self._cells[where] = value
             states.append(path.read_bytes())
 
-    watched: Any = Watched(ledger._segment.cells)
+    recorded: Any = RecordedCells(ledger._segment.cells)
     for function in (PAY, CART):
-        ledger.served("a", clock(), clock(), asks(function, "1"))
+        ledger.served("a", clock(), clock(), borrower_of(function, "1"))
         ledger.returned("a", clock())
     for turn in range(MAX_FINISHED):
-        quickly(ledger, "a", clock() - 0.25 * turn, asks((PAY, CART)[turn % 2], "1"))
+        begin_fast(ledger, "a", clock() - 0.25 * turn, borrower_of((PAY, CART)[turn % 2], "1"))
         clock.advance(0.125 * turn)
         if turn == MAX_FINISHED - 1:
-            ledger.holds._cells = ledger._segment.cells = watched
+            ledger.holds._cells = ledger._segment.cells = recorded
         assert ledger.end("a", clock())
     copy = tmp_path / "copy"
-    seen = []
+    results = []
     for state in states:
         copy.write_bytes(state)
         view = PoolFile(copy, 42).read(clock(), clock())
-        seen.append((view.values, view.sites(), view.holds()))
+        results.append((view.values, view.sites(), view.holds()))
     assert len(states) == 5 + 2 * MAX_FINISHED
-    assert [seen[-1]] * len(seen) == seen
-    assert ledger.read() == Reading.of(seen[-1][0])
+    assert [results[-1]] * len(results) == results
+    assert ledger.read() == Reading.of(results[-1][0])
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_what_is_not_ordinary_is_left_alone(clock: FakeClock, tmp_path: Path, shared: bool) -> None:
+def test_the_hot_path_refuses_what_is_not_an_ordinary_use(
+    clock: FakeClock, tmp_path: Path, shared: bool
+) -> None:
     ledger = ledger_of(clock, tmp_path / "pools" if shared else None)
-    who = asks(PAY, "1")
-    ledger.served("a", clock(), clock(), who)
+    borrower = borrower_of(PAY, "1")
+    ledger.served("a", clock(), clock(), borrower)
     ledger.taken("b", clock())
     clock.advance(1.0)
     before = ledger.read()
     now = clock()
-    assert ledger.begin("new", now, ALWAYS_HELD, 2, asks(PAY, "2"))
-    assert ledger.begin("a", now, ALWAYS_HELD, 2, asks(PAY, "2"))
-    assert ledger.begin("b", now, ALWAYS_HELD, 2, asks(PAY, "2"))
-    assert ledger.begin("c", now, ALWAYS_HELD, 2, who), "who has one already is counted with care"
-    assert not ledger.end("b", now), "nobody has it yet"
+    assert ledger.begin("new", now, ALWAYS_HELD, 2, borrower_of(PAY, "2"))
+    assert ledger.begin("a", now, ALWAYS_HELD, 2, borrower_of(PAY, "2"))
+    assert ledger.begin("b", now, ALWAYS_HELD, 2, borrower_of(PAY, "2"))
+    assert ledger.begin("c", now, ALWAYS_HELD, 2, borrower), "it holds one already"
+    assert not ledger.end("b", now), "it is being set up"
     assert not ledger.end("c", now)
     assert before == ledger.read()
     clock.advance(5.0)
-    assert not ledger.end("a", clock()), "it has been out for too long"
+    assert not ledger.end("a", clock()), "it is overdue"
     assert 1 == ledger.read().overdue
 
 
-def test_who_has_dropped_it_has_not_returned_it(ledger: Ledger, clock: FakeClock) -> None:
-    assert ledger.begin("a", clock(), lambda: None, 2, asks(PAY, "1")) is None
+def test_the_hot_path_does_not_end_an_abandoned_hold(ledger: Ledger, clock: FakeClock) -> None:
+    assert ledger.begin("a", clock(), lambda: None, 2, borrower_of(PAY, "1")) is None
     assert not ledger.end("a", clock())
     ledger.returned("a", clock())
     assert 1 == ledger.read().leaks_abandoned
 
 
-def test_what_was_adopted_was_not_asked_for(clock: FakeClock) -> None:
+def test_an_adopted_hold_is_not_an_acquire(clock: FakeClock) -> None:
     ledger = ledger_of(clock)
     ledger.adopted("d", clock(), True)
     assert not ledger.end("d", clock())
@@ -213,14 +218,14 @@ def test_what_was_adopted_was_not_asked_for(clock: FakeClock) -> None:
     assert (0, 1) == (ledger.read().acquired, count_of(ledger.read().hold_seconds))
 
 
-def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
+def test_a_hold_that_is_finished_and_still_in_use_counts_once(
     ledger: Ledger, clock: FakeClock
 ) -> None:
-    """A thread may be stopped in between, and another one make numbers of what has ended."""
-    quickly(ledger, "a", clock(), asks(PAY, "1"))
+    """A thread can be interrupted between the two steps, and another one can fold the holds."""
+    begin_fast(ledger, "a", clock(), borrower_of(PAY, "1"))
     before = ledger.read()
-    since, asked, who, _, slot = ledger.holds.in_use["a"]
-    ledger.holds.finished.append(("a", who, since - asked, clock() - since, slot))
+    since, asked, borrower, _, slot = ledger.holds.in_use["a"]
+    ledger.holds.finished.append(("a", borrower, since - asked, clock() - since, slot))
     assert before == ledger.read()
     del ledger.holds.in_use["a"]
     after = ledger.read()
@@ -228,45 +233,45 @@ def test_a_hold_that_is_noted_but_not_taken_back_yet_is_there_once(
     assert count_of(before.hold_seconds) + 1 == count_of(after.hold_seconds)
 
 
-def test_what_ends_while_somebody_reads_is_there_once(
+def test_a_hold_that_ends_during_a_reading_counts_once(
     ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread may run between any two steps of who reads."""
+    """Another thread can run between any two steps of a reading."""
     for key, borrower_key in (("a", "1"), ("b", "2")):
-        quickly(ledger, key, clock(), asks(PAY, borrower_key))
+        begin_fast(ledger, key, clock(), borrower_of(PAY, borrower_key))
     clock.advance(1.0)
     before, sites = ledger.read(), ledger.sites()
 
-    def disturbed(read: Callable[..., Any], ends: Iterator[str]) -> Callable[..., Any]:
-        def at_once(*args: Any) -> Any:
-            found = read(*args)
+    def ending_holds(read: Callable[..., Any], ends: Iterator[str]) -> Callable[..., Any]:
+        def read_and_end(*args: Any) -> Any:
+            result = read(*args)
             for key in ends:
                 assert ledger.end(key, clock())
-            return found
+            return result
 
-        return at_once
+        return read_and_end
 
     with monkeypatch.context() as patch:
-        patch.setattr(Holds, "seconds", disturbed(Holds.seconds, iter("a")))
+        patch.setattr(Holds, "seconds", ending_holds(Holds.seconds, iter("a")))
         after = ledger.read()
     assert (before.acquired, 1) == (after.acquired, after.in_use)
     assert before.in_use_seconds == after.in_use_seconds
     with monkeypatch.context() as patch:
-        patch.setattr(Holds, "sites", disturbed(Holds.sites, iter("b")))
+        patch.setattr(Holds, "sites", ending_holds(Holds.sites, iter("b")))
         now = ledger.sites()
     assert [(one.site, 0, one.in_use_seconds, 0, 0) for one in sites] == now
 
 
-def test_only_a_few_are_noted_before_they_are_numbers(ledger: Ledger, clock: FakeClock) -> None:
-    noted = []
+def test_finished_holds_are_folded_in_batches(ledger: Ledger, clock: FakeClock) -> None:
+    finished = []
     for _ in range(3 * MAX_FINISHED):
-        quickly(ledger, "a", clock(), asks(PAY, "1"))
+        begin_fast(ledger, "a", clock(), borrower_of(PAY, "1"))
         assert ledger.end("a", clock())
-        noted.append(len(ledger.holds.finished))
-    assert MAX_FINISHED - 1 == max(noted)
+        finished.append(len(ledger.holds.finished))
+    assert MAX_FINISHED - 1 == max(finished)
 
 
-def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> None:
+def test_holds_of_several_threads_are_all_counted(clock: FakeClock) -> None:
     ledger = ledger_of(clock, limit=math.inf)
     threads, rounds = 8, 1000
     for number in range(threads):
@@ -274,18 +279,20 @@ def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> Non
     start = threading.Barrier(threads)
     readings: list[Reading] = []
 
-    def use(number: int) -> None:
+    def use_connections(number: int) -> None:
         start.wait()
         for _ in range(rounds):
-            now, who = clock(), asks(PAY, str(number))
-            if ledger.begin(number, now, ALWAYS_HELD, 2, who) is not None:
-                ledger.served(number, now, now, who)
+            now, borrower = clock(), borrower_of(PAY, str(number))
+            if ledger.begin(number, now, ALWAYS_HELD, 2, borrower) is not None:
+                ledger.served(number, now, now, borrower)
             if not ledger.end(number, now):
                 ledger.returned(number, now)
             if not number:
                 readings.append(ledger.read())
 
-    running = [threading.Thread(target=use, args=(number,)) for number in range(threads)]
+    running = [
+        threading.Thread(target=use_connections, args=(number,)) for number in range(threads)
+    ]
     for thread in running:
         thread.start()
     for thread in running:
@@ -297,23 +304,25 @@ def test_threads_that_use_connections_at_once_lose_none(clock: FakeClock) -> Non
     assert sorted(acquired) == acquired, "no counter falls"
 
 
-def test_who_has_several_has_one_less_with_each(ledger: Ledger, clock: FakeClock) -> None:
-    who = asks(PAY, "1")
-    quickly(ledger, "a", clock(), who)
+def test_each_return_leaves_a_borrower_with_one_connection_less(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    borrower = borrower_of(PAY, "1")
+    begin_fast(ledger, "a", clock(), borrower)
     for key in "bc":
-        ledger.served(key, clock(), clock(), Borrower(*who))
-    for key, left in (("a", {"1": 2}), ("b", {"1": 1}), ("c", {})):
+        ledger.served(key, clock(), clock(), Borrower(*borrower))
+    for key, remaining in (("a", {"1": 2}), ("b", {"1": 1}), ("c", {})):
         assert ledger.end(key, clock())
-        assert left == ledger.holds.holds_by_borrower
+        assert remaining == ledger.holds.holds_by_borrower
 
 
-def test_nothing_overtakes_what_is_not_applied_yet(ledger: Ledger, clock: FakeClock) -> None:
+def test_the_hot_path_does_not_overtake_pending_events(ledger: Ledger, clock: FakeClock) -> None:
     with ledger.reading_lock():  # another thread has the lock
-        ledger.served("a", clock(), clock(), asks(PAY, "1"))
+        ledger.served("a", clock(), clock(), borrower_of(PAY, "1"))
         assert not ledger.end("a", clock())
         ledger.returned("a", clock())
-        assert ledger.begin("a", clock(), ALWAYS_HELD, 2, asks(CART, "2"))
-        ledger.served("a", clock(), clock(), asks(CART, "2"))
+        assert ledger.begin("a", clock(), ALWAYS_HELD, 2, borrower_of(CART, "2"))
+        ledger.served("a", clock(), clock(), borrower_of(CART, "2"))
     assert ["Task-2"] == [holder.who.owner for holder in ledger.holders() if holder.who]
     clock.advance(1.0)
     with ledger.reading_lock():
@@ -322,11 +331,36 @@ def test_nothing_overtakes_what_is_not_applied_yet(ledger: Ledger, clock: FakeCl
     assert (0, 1.0) == (ledger.read().in_use, ledger.read().in_use_seconds)
 
 
-def test_after_a_fork_nothing_is_ordinary_until_something_was_done(clock: FakeClock) -> None:
+def test_a_forked_child_uses_the_hot_path_only_after_its_first_event(clock: FakeClock) -> None:
     ledger = ledger_of(clock)
     ledger.forked()
-    assert ledger.begin("a", clock(), ALWAYS_HELD, 2, asks(PAY, "1"))
-    ledger.served("a", clock(), clock(), asks(PAY, "1"))
+    assert ledger.begin("a", clock(), ALWAYS_HELD, 2, borrower_of(PAY, "1"))
+    ledger.served("a", clock(), clock(), borrower_of(PAY, "1"))
     ledger.returned("a", clock())
-    quickly(ledger, "a", clock(), asks(PAY, "1"))
+    begin_fast(ledger, "a", clock(), borrower_of(PAY, "1"))
     assert 2 == ledger.read().acquired
+
+
+def ask_and_begin(ledger: Ledger) -> tuple[Borrower, Borrower]:
+    """Return the borrower that an event finds, and the one that the hot path finds."""
+    asked, begun = ledger.ask(), ledger.begin("no connection", 0.0, ALWAYS_HELD, 1)
+    assert begun is not None
+    return asked, begun
+
+
+@pytest.mark.parametrize("call_sites", [True, False])
+async def test_the_hot_path_and_the_events_find_the_same_borrower(
+    clock: FakeClock, call_sites: bool
+) -> None:
+    ledger = Ledger(Limits(3, 3, 0), clock, call_sites=call_sites)
+
+    async def ask_in_a_task() -> tuple[Borrower, Borrower]:
+        return ask_and_begin(ledger)
+
+    name = "test_hot_path:ask_and_begin" if call_sites else None
+    for asked, begun in (
+        await asyncio.create_task(ask_in_a_task(), name="pay"),
+        await asyncio.to_thread(ask_and_begin, ledger),
+    ):
+        assert asked[2:] == begun[2:]
+        assert [name, name] == [Borrower(*found).label for found in (asked, begun)]
