@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from poolscope.callsites import frames as sites
+from poolscope.callsites import frames
 from poolscope.callsites.frames import here
 from poolscope.errors import ErrorLog
 from poolscope.watching.watches import Watches
@@ -62,19 +62,19 @@ def test_the_standard_library_is_skipped() -> None:
 
 
 def test_a_stack_without_an_application_has_no_call_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sites, "_rank", lambda path: sites.SKIPPED)
-    monkeypatch.setattr(sites, "known_function", {}.get)
+    monkeypatch.setattr(frames, "_rank", lambda path: frames.SKIPPED)
+    monkeypatch.setattr(frames, "known_function", {}.get)
     assert here() is None
 
 
 def test_code_generated_again_and_again_takes_bounded_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sites, "MAX_KNOWN_FUNCTIONS", 3)
-    monkeypatch.setattr(sites, "_functions", {})
+    monkeypatch.setattr(frames, "MAX_KNOWN_FUNCTIONS", 3)
+    monkeypatch.setattr(frames, "_functions", {})
     for _ in range(10):
         eval(compile("here()", "made.py", "eval"))  # noqa: S307
-    assert len(sites._functions) <= 3
+    assert len(frames._functions) <= 3
 
 
 PYTHON = Path(os.__file__).parent
@@ -83,20 +83,20 @@ PYTHON = Path(os.__file__).parent
 @pytest.mark.parametrize(
     ("path", "rank"),
     [
-        ("/srv/shop/orders/service.py", sites.APPLICATION),
-        ("<stdin>", sites.APPLICATION),
-        (str(Path(sites.__file__).parent.parent / "demo" / "service.py"), sites.APPLICATION),
-        (str(Path(sites.__file__).parent / "owners.py"), sites.SKIPPED),
-        (str(PYTHON / "contextlib.py"), sites.SKIPPED),
-        ("<frozen runpy>", sites.SKIPPED),
-        (str(PYTHON / "site-packages" / "sqlalchemy" / "pool" / "base.py"), sites.SKIPPED),
-        ("/usr/lib/python3/dist-packages/asyncpg/pool.py", sites.SKIPPED),
-        (str(PYTHON / "site-packages" / "starlette" / "routing.py"), sites.INSTALLED),
-        (str(Path(sys.executable).parent / "uvicorn"), sites.INSTALLED),
+        ("/srv/shop/orders/service.py", frames.APPLICATION),
+        ("<stdin>", frames.APPLICATION),
+        (str(Path(frames.__file__).parent.parent / "demo" / "service.py"), frames.APPLICATION),
+        (str(Path(frames.__file__).parent / "owners.py"), frames.SKIPPED),
+        (str(PYTHON / "contextlib.py"), frames.SKIPPED),
+        ("<frozen runpy>", frames.SKIPPED),
+        (str(PYTHON / "site-packages" / "sqlalchemy" / "pool" / "base.py"), frames.SKIPPED),
+        ("/usr/lib/python3/dist-packages/asyncpg/pool.py", frames.SKIPPED),
+        (str(PYTHON / "site-packages" / "starlette" / "routing.py"), frames.INSTALLED),
+        (str(Path(sys.executable).parent / "uvicorn"), frames.INSTALLED),
     ],
 )
 def test_a_file_belongs_to_the_application_or_to_a_library(path: str, rank: int) -> None:
-    assert rank == sites._rank(path)
+    assert rank == frames._rank(path)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_file_belongs_to_the_application_or_to_a_library(path: str, rank: int)
 def test_a_path_is_relative_to_where_its_package_is_imported_from(
     path: str, module: str, expected: str
 ) -> None:
-    assert expected == sites._path_in(path, module)
+    assert expected == frames._path_in(path, module)
 
 
 def test_equal_code_in_two_modules_is_two_functions(tmp_path: Path) -> None:
@@ -226,8 +226,8 @@ class TestOddCode:
         names: dict[str, Any] = {"here": here, "__name__": "m" * 5000}
         exec(f"def {name}():\n    return here()", names)  # noqa: S102 - ours
         site = names[name]()
-        assert len(str(site)) < 3 * sites.MAX_LABEL_LENGTH
-        assert len(site.function.label) == sites.MAX_LABEL_LENGTH
+        assert len(str(site)) < 3 * frames.MAX_LABEL_LENGTH
+        assert len(site.function.label) == frames.MAX_LABEL_LENGTH
 
     def test_a_library_with_deep_recursion(self) -> None:
         names: dict[str, Any] = {"__name__": "sqlalchemy.orm", "here": here}

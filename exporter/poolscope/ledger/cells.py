@@ -1,5 +1,5 @@
 """
-The layout of a ledger's cells, and what a reader makes of them.
+The layout of a ledger's cells, and the values of a reading that are computed from them.
 
 Every number of a pool is a float64 in one flat block, so the block can be in private memory or in
 a file that another process reads. This module alone assigns the cells; the modules that read and
@@ -230,9 +230,7 @@ def reading_values(
         cells[WAS_OVERDUE] + overdue,
         cells[LEAKS_ABANDONED],
         cells[RECOVERED],
-        cells[DNS_HIT],
-        cells[DNS_MISS],
-        cells[DNS_ERROR],
+        *cells[DNS_HIT : DNS_ERROR + 1],
         cells[TAKEN_SECONDS] + held + open_seconds,
         waiting_seconds,
         cells[SATURATED_SECONDS] + max(0.0, now - (cells[SATURATED_SINCE] or now)),

@@ -305,7 +305,7 @@ class Holds:
     # Leaks
 
     def abandon(self, key: Hashable, now: float) -> bool:
-        """Nobody can return the connection any more; return whether that is new of an open hold."""
+        """An open hold can no longer be returned; return whether that was not known before."""
         if key in self._abandoned or not self.is_held(key):
             return False
         since, asked, borrower, _, slot = self.in_use[key]

@@ -40,7 +40,7 @@ MAX_READ_ATTEMPTS: Final = 10
 
 
 def ignore_leaks() -> None:
-    """Do nothing: nobody logs the leaks of this ledger."""
+    """Do nothing: the leaks of this ledger are not logged."""
 
 
 class State(Recorder):
@@ -101,7 +101,7 @@ class State(Recorder):
 
     def forked(self) -> None:
         """
-        Start from zero in a forked child, where nobody may ever release the parent's lock.
+        Start from zero in a forked child, where the parent's lock may stay locked for ever.
 
         The ledger stays in private memory until an event is recorded, because most children never
         use the pools of their parent.
@@ -217,8 +217,8 @@ class State(Recorder):
 
     def _abandon(self, key: Hashable, now: float) -> None:
         if self.holds.abandon(key, now):
-            who = self.holds.who(key)
-            self.evidence.add("abandoned", who.site if who is not None else None)
+            borrower = self.holds.who(key)
+            self.evidence.add("abandoned", borrower.site if borrower is not None else None)
 
     # Reading
 
