@@ -32,6 +32,7 @@ VERSIONS = {
 NEWEST_ONLY = (
     "tests/mixin",
     "tests/test_compose.py",
+    "tests/test_typing.py",
     "tests/integration/test_alerts_end_to_end.py",
     "tests/integration/test_drawn_dashboards.py",
     "tests/integration/test_live_dashboards.py",
