@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from poolscope.commands.arguments import Commands, complain, label_arguments
-from poolscope.mixin.files import OptionError, write
+from poolscope.mixin.files import write
+from poolscope.mixin.labels import OptionError
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import pytest
 from poolscope.mixin.alerts.arguments import add_arguments, thresholds_of
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.write import write
-from poolscope.mixin.files import OptionError
+from poolscope.mixin.labels import OptionError
 from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds, seconds
 
 BAD: Final[list[tuple[dict[str, Any], str]]] = [

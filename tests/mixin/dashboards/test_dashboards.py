@@ -16,7 +16,8 @@ from mixin.dashboards.gates import expressions, lint, schema
 from poolscope.mixin.dashboards.grafana_json import text_of
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.write import documents, files
-from poolscope.mixin.files import OptionError, write
+from poolscope.mixin.files import write
+from poolscope.mixin.labels import OptionError
 from poolscope.mixin.queries import Queries, name_of
 
 COMMITTED = Path(__file__).parents[3] / "dashboards"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from poolscope.mixin.files import OptionError, Whose
+from poolscope.mixin.labels import OptionError, Whose
 from poolscope.mixin.thresholds import Thresholds, seconds
 
 ADDRESSES: Final = ("runbooks", "grafana", "webhook")

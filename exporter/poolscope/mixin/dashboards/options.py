@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from poolscope.mixin.files import OptionError, Whose
+from poolscope.mixin.labels import OptionError, Whose
 from poolscope.mixin.thresholds import Thresholds
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.measures import reused, timed_out, utilisation
 from poolscope.mixin.dashboards.options import Options
-from poolscope.mixin.dashboards.overview import reused, timed_out, utilisation
 from poolscope.mixin.dashboards.panels import (
     BLUE,
     GREEN,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from poolscope.mixin.alerts.expressions import Expressions
-from poolscope.mixin.files import MATCHER
+from poolscope.mixin.labels import MATCHER
 from poolscope.mixin.queries import name_of
 from poolscope.mixin.thresholds import seconds
 
