@@ -8,7 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from poolscope.metrics.pool_families import ACQUIRE_BUCKETS
+from poolscope.metrics.pool_families import FAMILIES
+
+ACQUIRE_BUCKETS: Final = next(
+    family.buckets for family in FAMILIES if family.name == "connpool_acquire_seconds"
+)
 
 UNITS: Final = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in UNITS), re.ASCII)
@@ -102,17 +106,17 @@ class Thresholds:
         (0.01, 0.1), "of all attempts to get a connection, the share that ended with an error"
     )
     objective: float = _field(0.99, "of all attempts, the share that must not be slow")
-    fast_burn: Burn = dataclasses.field(
-        default=Burn(14.4, "1h", "5m"), metadata={"help": "slow attempts that wake somebody"}
+    fast_burn: Burn = _field(  # noqa: RUF009 - it makes a field
+        Burn(14.4, "1h", "5m"), "slow attempts that wake somebody"
     )
-    steady_burn: Burn = dataclasses.field(
-        default=Burn(6.0, "6h", "30m"), metadata={"help": "fewer, for longer, that do so, too"}
+    steady_burn: Burn = _field(  # noqa: RUF009 - it makes a field
+        Burn(6.0, "6h", "30m"), "fewer, for longer, that do so, too"
     )
-    slow_burn: Burn = dataclasses.field(
-        default=Burn(3.0, "1d", "2h"), metadata={"help": "slow attempts for a ticket"}
+    slow_burn: Burn = _field(  # noqa: RUF009 - it makes a field
+        Burn(3.0, "1d", "2h"), "slow attempts for a ticket"
     )
-    creeping_burn: Burn = dataclasses.field(
-        default=Burn(1.0, "3d", "6h"), metadata={"help": "fewer, for longer, for one, too"}
+    creeping_burn: Burn = _field(  # noqa: RUF009 - it makes a field
+        Burn(1.0, "3d", "6h"), "fewer, for longer, for one, too"
     )
     stale: float = _field(
         0.01, "of all attempts, how many times a connection was found to be unusable"

@@ -1,19 +1,12 @@
-"""Thresholds: which make sense, what is said of others, and the flags that set them."""
+"""Thresholds: which are valid, and what is said about others."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import math
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from poolscope.mixin.alerts.arguments import add_arguments, thresholds_of
-from poolscope.mixin.alerts.options import Options
-from poolscope.mixin.alerts.write import write
-from poolscope.mixin.labels import OptionError
 from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds, seconds
 
 BAD: Final[list[tuple[dict[str, Any], str]]] = [
@@ -78,68 +71,3 @@ def test_what_makes_no_sense_is_named(fields: dict[str, Any], message: str) -> N
 )
 def test_durations_are_those_of_prometheus(duration: str, expected: float) -> None:
     assert expected == seconds(duration)
-
-
-def parsed(*arguments: str) -> Thresholds:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    add_arguments(parser)
-    return thresholds_of(parser.parse_args(arguments))
-
-
-def test_without_flags_there_are_the_defaults() -> None:
-    assert Thresholds() == parsed()
-
-
-def test_each_threshold_has_a_flag() -> None:
-    def words(value: Any) -> list[str]:
-        return [str(each) for each in (value if isinstance(value, tuple) else (value,))]
-
-    flags = [
-        word
-        for field in dataclasses.fields(Thresholds)
-        for word in ("--" + field.name.replace("_", "-"), *words(field.default))
-    ]
-    assert Thresholds() == parsed(*flags)
-
-
-def test_flags_set_thresholds() -> None:
-    assert Thresholds(
-        utilisation=(0.5, 0.6), events=3.0, window="1m", slow_burn=Burn(2.0, "4h", "20m")
-    ) == parsed(
-        *("--utilisation", "0.5", "0.6", "--events", "3", "--window", "1m"),
-        *("--slow-burn", "2", "4h", "20m"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--utilisation", "0.9", "0.8"), "utilisation: the warning must not come after"),
-        (("--timeouts", "-1", "0.8"), "timeouts: -1.0 must not be negative"),
-        (("--window", "soon"), "window: 'soon' is no duration"),
-        (("--fast-burn", "many", "1h", "5m"), "fast_burn: 'many' is no number"),
-    ],
-)
-def test_bad_flags_get_one_line_and_nothing_is_written(
-    tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ThresholdError, match=message) as raised:
-        write(tmp_path / "alerts", Options(thresholds=parsed(*arguments)))
-    assert 1 == len(str(raised.value).splitlines())
-    assert [] == list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"matchers": ("env",)}, "'env' is no label matcher, such as env=\"prod\""),
-        ({"service": "the app"}, "--service-label: 'the app' is no name of a label"),
-        ({"uid_prefix": ""}, "--uid-prefix: '' is not 1 to 24 letters, digits, _ or -"),
-        ({"grafana": "grafana"}, "--grafana: 'grafana' is no address, such as https://..."),
-        ({"group_wait": "x"}, "--group-wait: 'x' is no duration, such as 90s, 5m or 1h30m"),
-    ],
-)
-def test_options_that_make_no_sense_are_named(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError) as raised:
-        Options(**fields)
-    assert message == str(raised.value)
