@@ -12,7 +12,7 @@ import pytest
 
 from poolscope.cli import main
 from poolscope.commands.generate import add_thresholds, thresholds_of
-from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds
+from poolscope.mixin.thresholds import BurnRate, ThresholdError, Thresholds
 
 
 def parsed(*arguments: str) -> Thresholds:
@@ -39,9 +39,9 @@ def test_each_threshold_has_a_flag() -> None:
 
 def test_flags_set_thresholds() -> None:
     assert Thresholds(
-        utilisation=(0.5, 0.6), events=3.0, window="1m", slow_burn=Burn(2.0, "4h", "20m")
+        utilization=(0.5, 0.6), events=3.0, window="1m", slow_burn=BurnRate(2.0, "4h", "20m")
     ) == parsed(
-        *("--utilisation", "0.5", "0.6", "--events", "3", "--window", "1m"),
+        *("--utilization", "0.5", "0.6", "--events", "3", "--window", "1m"),
         *("--slow-burn", "2", "4h", "20m"),
     )
 
@@ -49,7 +49,7 @@ def test_flags_set_thresholds() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--utilisation", "0.9", "0.8"), "utilisation: the warning must not come after"),
+        (("--utilization", "0.9", "0.8"), "utilization: the warning must not come after"),
         (("--timeouts", "-1", "0.8"), "timeouts: -1.0 must not be negative"),
         (("--window", "soon"), "window: 'soon' is no duration"),
         (("--fast-burn", "many", "1h", "5m"), "fast_burn: 'many' is not a number"),

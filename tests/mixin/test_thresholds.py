@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import pytest
 
-from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds, seconds
+from poolscope.mixin.thresholds import BurnRate, ThresholdError, Thresholds, seconds
 
 BAD: Final[list[tuple[dict[str, Any], str]]] = [
     ({"waiting": (-1.0, 1.0)}, "waiting: -1.0 must not be negative"),
     ({"waiting": (1.0, math.nan)}, "waiting: nan must not be negative"),
     ({"waiting": (1.0, math.inf)}, "waiting: inf is never reached"),
-    ({"utilisation": (0.8, 1.5)}, "utilisation: 1.5 is a share, from 0 to 1"),
-    ({"utilisation": (0.8, 1.0)}, "utilisation: 1.0 is never exceeded; it must be below 1"),
+    ({"utilization": (0.8, 1.5)}, "utilization: 1.5 is a share, from 0 to 1"),
+    ({"utilization": (0.8, 1.0)}, "utilization: 1.0 is never exceeded; it must be below 1"),
     (
         {"timeouts": (0.2, 0.1)},
         "timeouts: the warning must not come after the critical threshold, and (0.2, 0.1) does",
@@ -24,7 +24,7 @@ BAD: Final[list[tuple[dict[str, Any], str]]] = [
         "reuse: the warning must not come after the critical threshold, and (0.5, 0.9) does",
     ),
     ({"reuse": (0.5, 0.0)}, "reuse: 0.0 must be more than 0, or it means nothing"),
-    ({"stale": -0.1}, "stale: -0.1 must not be negative"),
+    ({"invalidation_ratio": -0.1}, "invalidation_ratio: -0.1 must not be negative"),
     ({"dns_failures": 2.0}, "dns_failures: 2.0 is a share, from 0 to 1"),
     ({"events": 0.0}, "events: 0.0 must be more than 0, or it means nothing"),
     (
@@ -43,9 +43,9 @@ BAD: Final[list[tuple[dict[str, Any], str]]] = [
         {"absent_after": "5m"},
         "absent_after: 5m must be longer than exporter_after, which is 5m",
     ),
-    ({"fast_burn": Burn(14.4, "5m", "1h")}, "fast_burn: 1h must be shorter than 5m"),
+    ({"fast_burn": BurnRate(14.4, "5m", "1h")}, "fast_burn: 1h must be shorter than 5m"),
     (
-        {"fast_burn": Burn(14.4, "1h", "x")},
+        {"fast_burn": BurnRate(14.4, "1h", "x")},
         "fast_burn: 'x' is no duration, such as 90s, 5m or 1h30m",
     ),
     (

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from poolscope.commands.arguments import Commands, Parser, complain
 from poolscope.mixin.files import write
-from poolscope.mixin.thresholds import Burn, ThresholdError, Thresholds
+from poolscope.mixin.thresholds import BurnRate, ThresholdError, Thresholds
 
 THRESHOLD: Final = "threshold_"
 """The prefix of a threshold in the namespace: some have the name of another argument."""
@@ -106,8 +106,8 @@ def thresholds_of(namespace: argparse.Namespace) -> Thresholds:
         value = getattr(namespace, THRESHOLD + field.name)
         if value is None:
             continue
-        if isinstance(field.default, Burn):
-            value = Burn(_number(field.name, value[0]), *value[1:])
+        if isinstance(field.default, BurnRate):
+            value = BurnRate(_number(field.name, value[0]), *value[1:])
         elif isinstance(field.default, tuple):
             value = tuple(value)
         given[field.name] = value
@@ -116,7 +116,7 @@ def thresholds_of(namespace: argparse.Namespace) -> Thresholds:
 
 def _shape(default: object) -> dict[str, Any]:
     """Return how many values a flag takes, and of which type."""
-    if isinstance(default, Burn):
+    if isinstance(default, BurnRate):
         return {"nargs": 3, "metavar": ("FACTOR", "LONG", "SHORT")}
     if isinstance(default, tuple):
         return {"nargs": 2, "type": float, "metavar": ("WARNING", "CRITICAL")}

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-MATCHER: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)(=|!=|=~|!~)"((?:[^"\\]|\\.)*)"')
-PREFIX: Final = re.compile(r"[a-zA-Z0-9_-]{1,24}")
+LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+LABEL_MATCHER: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)(=|!=|=~|!~)"((?:[^"\\]|\\.)*)"')
+UID_PREFIX: Final = re.compile(r"[a-zA-Z0-9_-]{1,24}")
 
 
 class OptionError(ValueError):
@@ -16,9 +16,9 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class LabelScope:
     """
-    Whose pools it is about.
+    LabelScope pools it is about.
 
     matchers: further label matchers of every query, such as `env="prod"`.
     cluster, service, instance: how these labels are called; "" if there is none.
@@ -35,13 +35,13 @@ class Whose:
 
     def __post_init__(self) -> None:
         for matcher in self.matchers:
-            if not MATCHER.fullmatch(matcher):
+            if not LABEL_MATCHER.fullmatch(matcher):
                 raise OptionError(f'{matcher!r} is no label matcher, such as env="prod"')
         for option in ("cluster", "service", "instance"):
             name = getattr(self, option)
-            if name and not NAME.fullmatch(name):
+            if name and not LABEL_NAME.fullmatch(name):
                 raise OptionError(f"--{option}-label: {name!r} is no name of a label")
-        if not PREFIX.fullmatch(self.uid_prefix):
+        if not UID_PREFIX.fullmatch(self.uid_prefix):
             raise OptionError(
                 f"--uid-prefix: {self.uid_prefix!r} is not 1 to 24 letters, digits, _ or -"
             )

@@ -12,17 +12,17 @@ from typing import Final
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
 from poolscope.metrics.pool_families import FAMILIES
 
-PREFIX: Final = "connpool_"
-INTERVAL: Final = "$__rate_interval"
+METRIC_PREFIX: Final = "connpool_"
+RATE_INTERVAL: Final = "$__rate_interval"
 
-LABELS: Final = {family.name: family.labels for family in (*FAMILIES, *EXPORTER_FAMILIES)}
-TYPES: Final = {family.name: family.type for family in (*FAMILIES, *EXPORTER_FAMILIES)}
+FAMILY_LABELS: Final = {family.name: family.labels for family in (*FAMILIES, *EXPORTER_FAMILIES)}
+FAMILY_TYPES: Final = {family.name: family.type for family in (*FAMILIES, *EXPORTER_FAMILIES)}
 
 
 def name_of(family: str) -> str:
     """Return the name of `connpool_FAMILY`; raises KeyError if the catalogue has none."""
-    name = f"{PREFIX}{family}"
-    LABELS[name]
+    name = f"{METRIC_PREFIX}{family}"
+    FAMILY_LABELS[name]
     return name
 
 
@@ -45,7 +45,7 @@ class Queries:
         """Return the sum of a gauge."""
         return _sum(self._of_type("gauge", family, *matchers), by)
 
-    def largest(self, family: str, *matchers: str, by: str = "") -> str:
+    def maximum(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the greatest value of a gauge that does not add up."""
         inner = self._of_type("gauge", family, *matchers)
         return f"max by ({by}) ({inner})" if by else f"max({inner})"
@@ -53,9 +53,9 @@ class Queries:
     def rate(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the rate of a counter in a second; of seconds it is a mean."""
         inner = self._of_type("counter", family, *matchers)
-        return _sum(f"rate({inner}[{INTERVAL}])", by)
+        return _sum(f"rate({inner}[{RATE_INTERVAL}])", by)
 
-    def increase(self, family: str, *matchers: str, by: str = "", over: str = INTERVAL) -> str:
+    def increase(self, family: str, *matchers: str, by: str = "", over: str = RATE_INTERVAL) -> str:
         """Return how much a counter has grown."""
         inner = self._of_type("counter", family, *matchers)
         return _sum(f"increase({inner}[{over}])", by)
@@ -63,14 +63,14 @@ class Queries:
     def buckets(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the rates of the buckets of a histogram."""
         inner = self.select(family, *matchers, part="_bucket")
-        return _sum(f"rate({inner}[{INTERVAL}])", f"le, {by}" if by else "le")
+        return _sum(f"rate({inner}[{RATE_INTERVAL}])", f"le, {by}" if by else "le")
 
     def quantile(self, share: float, family: str, *matchers: str, by: str = "") -> str:
         """Return a quantile, estimated from a histogram."""
         return f"histogram_quantile({share:g}, {self.buckets(family, *matchers, by=by)})"
 
     def _of_type(self, type: str, family: str, *matchers: str) -> str:
-        if TYPES[name_of(family)] != type:
+        if FAMILY_TYPES[name_of(family)] != type:
             raise TypeError(f"{family} is no {type}")
         return self.select(family, *matchers)
 

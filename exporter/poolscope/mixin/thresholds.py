@@ -14,25 +14,32 @@ ACQUIRE_BUCKETS: Final = next(
     family.buckets for family in FAMILIES if family.name == "connpool_acquire_seconds"
 )
 
-UNITS: Final = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in UNITS), re.ASCII)
+DURATION_UNITS: Final = {
+    "y": 31_536_000.0,
+    "w": 604_800.0,
+    "d": 86_400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+}
+DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in DURATION_UNITS), re.ASCII)
 
 
 class ThresholdError(ValueError):
     """A threshold makes no sense; the message names it, and says what would be right."""
 
 
-class Burn(NamedTuple):
+class BurnRate(NamedTuple):
     """
     That too many attempts are slow: for long, so that it matters, and still, so that it is true.
 
     factor: how many times faster than the objective allows the budget of slow attempts is used up.
-    long, short: over which times it must be.
+    long_window, short_window: over which times it must be.
     """
 
     factor: float
-    long: str
-    short: str
+    long_window: str
+    short_window: str
 
 
 def seconds(duration: str) -> float:
@@ -40,7 +47,9 @@ def seconds(duration: str) -> float:
     match = DURATION.fullmatch(duration)
     if not match or not duration:
         raise ValueError(f"{duration!r} is no duration, such as 90s, 5m or 1h30m")
-    return sum(int(n) * each for n, each in zip(match.groups(), UNITS.values(), strict=True) if n)
+    return sum(
+        int(n) * each for n, each in zip(match.groups(), DURATION_UNITS.values(), strict=True) if n
+    )
 
 
 def _field(default: Any, help: str) -> Any:
@@ -59,7 +68,7 @@ class Thresholds:
 
     # Pairs that dashboards have too
 
-    utilisation: tuple[float, float] = _field(
+    utilization: tuple[float, float] = _field(
         (0.8, 0.95),
         "of the connections that a pool allows, the share that is out on average; the second one "
         "is for a single process",
@@ -106,19 +115,19 @@ class Thresholds:
         (0.01, 0.1), "of all attempts to get a connection, the share that ended with an error"
     )
     objective: float = _field(0.99, "of all attempts, the share that must not be slow")
-    fast_burn: Burn = _field(  # noqa: RUF009 - it makes a field
-        Burn(14.4, "1h", "5m"), "slow attempts that wake somebody"
+    fast_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(14.4, "1h", "5m"), "slow attempts that wake somebody"
     )
-    steady_burn: Burn = _field(  # noqa: RUF009 - it makes a field
-        Burn(6.0, "6h", "30m"), "fewer, for longer, that do so, too"
+    steady_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(6.0, "6h", "30m"), "fewer, for longer, that do so, too"
     )
-    slow_burn: Burn = _field(  # noqa: RUF009 - it makes a field
-        Burn(3.0, "1d", "2h"), "slow attempts for a ticket"
+    slow_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(3.0, "1d", "2h"), "slow attempts for a ticket"
     )
-    creeping_burn: Burn = _field(  # noqa: RUF009 - it makes a field
-        Burn(1.0, "3d", "6h"), "fewer, for longer, for one, too"
+    creeping_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(1.0, "3d", "6h"), "fewer, for longer, for one, too"
     )
-    stale: float = _field(
+    invalidation_ratio: float = _field(
         0.01, "of all attempts, how many times a connection was found to be unusable"
     )
     dns_failures: float = _field(0.05, "of all hosts that were looked up, the share that failed")
@@ -131,11 +140,11 @@ class Thresholds:
     slow_events: float = _field(10.0, "slow attempts within the long time of a burn, likewise")
     traffic: float = _field(0.1, "attempts, or closed connections, in a second, likewise")
 
-    # Numbers within `counted`
+    # Numbers within `rare_event_window`
 
     nested: float = _field(10.0, "attempts by somebody who held a connection already")
     overdue_often: float = _field(10.0, "connections that were overdue, returned or not")
-    lost: float = _field(1.0, "connections that a process held when it was gone")
+    connections_lost: float = _field(1.0, "connections that a process held when it was gone")
     pools_made: float = _field(100.0, "pools that were made, in a pool for each request")
 
     # What is to come
@@ -143,15 +152,15 @@ class Thresholds:
     predict_from: str = _field("6h", "the time from which a trend is taken")
     predict_for: str = _field("4h", "how far ahead a trend is followed")
     predict_growth: float = _field(
-        1.1, "times the utilisation of the day before, at its most, below which no trend counts"
+        1.1, "times the utilization of the day before, at its most, below which no trend counts"
     )
     smallest_pool: float = _field(10.0, "connections that a pool must allow to have a trend")
 
     # How long it is looked at, and how long it must last
 
     window: str = _field("5m", "the time of shares and rates: at least four scrapes")
-    counted: str = _field("1h", "the time in which rare things are counted")
-    remembered: str = _field("6h", "for how long what is gone is missed")
+    rare_event_window: str = _field("1h", "the time in which rare things are counted")
+    absence_window: str = _field("6h", "for how long what is gone is missed")
     page_after: str = _field(
         "5m", "how long what is critical must last: with the window, no single moment is enough"
     )
@@ -166,8 +175,8 @@ class Thresholds:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Burn):
-                self._check_burn(field.name, value)
+            if isinstance(value, BurnRate):
+                self._check_burn_rate(field.name, value)
             elif isinstance(value, tuple):
                 self._check_pair(field.name, value)
             elif isinstance(value, str):
@@ -195,7 +204,7 @@ class Thresholds:
         warning, critical = pair
         for value in pair:
             _check_number(name, value)
-        if name in LESS_IS_WORSE:
+        if name in LOWER_IS_WORSE:
             warning, critical = -warning, -critical
         if warning > critical:
             raise ThresholdError(
@@ -203,15 +212,17 @@ class Thresholds:
                 f"and {getattr(self, name)} does"
             )
 
-    def _check_burn(self, name: str, burn: Burn) -> None:
-        _check_number(name, burn.factor)
-        for duration in (burn.long, burn.short):
+    def _check_burn_rate(self, name: str, burn_rate: BurnRate) -> None:
+        _check_number(name, burn_rate.factor)
+        for duration in (burn_rate.long_window, burn_rate.short_window):
             _check_duration(name, duration)
-        if not seconds(burn.short) < seconds(burn.long):
-            raise ThresholdError(f"{name}: {burn.short} must be shorter than {burn.long}")
-        if not 0 < burn.factor * self.budget < 1:
+        if not seconds(burn_rate.short_window) < seconds(burn_rate.long_window):
             raise ThresholdError(
-                f"{name}: {burn.factor:g} times the {self.budget:.3g} that the objective allows is "
+                f"{name}: {burn_rate.short_window} must be shorter than {burn_rate.long_window}"
+            )
+        if not 0 < burn_rate.factor * self.budget < 1:
+            raise ThresholdError(
+                f"{name}: {burn_rate.factor:g} times the {self.budget:.3g} that the objective allows is "
                 "no share between 0 and 1, so that it would never fire, or always"
             )
 
@@ -223,9 +234,9 @@ def _check_number(name: str, value: float) -> None:
         raise ThresholdError(f"{name}: {value} is never reached")
     if name in SHARES and value > 1:
         raise ThresholdError(f"{name}: {value} is a share, from 0 to 1")
-    if name in SHARES - LESS_IS_WORSE and value == 1:
+    if name in SHARES - LOWER_IS_WORSE and value == 1:
         raise ThresholdError(f"{name}: {value} is never exceeded; it must be below 1")
-    if name in NOT_ZERO and value == 0:
+    if name in POSITIVE and value == 0:
         raise ThresholdError(f"{name}: {value} must be more than 0, or it means nothing")
 
 
@@ -238,13 +249,13 @@ def _check_duration(name: str, duration: str, *, zero: bool = False) -> None:
         raise ThresholdError(f"{name}: {duration} must be more than 0, or it means nothing")
 
 
-LESS_IS_WORSE: Final = frozenset({"reuse"})
+LOWER_IS_WORSE: Final = frozenset({"reuse"})
 SHARES: Final = frozenset({
-    "utilisation", "saturated", "timeouts", "open_failures", "reuse", "server_used", "errors",
-    "objective", "stale", "dns_failures",
+    "utilization", "saturated", "timeouts", "open_failures", "reuse", "server_used", "errors",
+    "objective", "invalidation_ratio", "dns_failures",
 })  # fmt: skip
-NOT_ZERO: Final = frozenset({
-    "reuse", "leaked", "events", "slow_events", "nested", "overdue_often", "lost", "pools_made",
+POSITIVE: Final = frozenset({
+    "reuse", "leaked", "events", "slow_events", "nested", "overdue_often", "connections_lost", "pools_made",
     "few_acquires", "churn_seconds", "smallest_pool", "predict_growth",
 })  # fmt: skip
 """Numbers that say at least so many, or less than so much."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from mixin.alerts.running import problems
 from mixin.alerts.simulated_day import Series
-from poolscope.mixin.alerts.recording import GROUP
-from poolscope.mixin.alerts.rules import MODULES
+from poolscope.mixin.alerts.recording import RECORDING_GROUP
+from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
 FIRED: Final = (
     'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing",'
@@ -36,7 +36,7 @@ def fires(
     test = {
         "rule_files": [str(rules / "recording.yml"), str(rules / "rules.yml")],
         "evaluation_interval": "1m",
-        "group_eval_order": [GROUP, *MODULES],
+        "group_eval_order": [RECORDING_GROUP, *ALERT_GROUPS],
         "tests": [
             {
                 "interval": "1m",

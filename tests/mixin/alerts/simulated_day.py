@@ -177,7 +177,7 @@ class Day:
 
 
 def _load(now: int) -> float:
-    """Return the mean utilisation at a minute of the day: low at night, but for the batch."""
+    """Return the mean utilization at a minute of the day: low at night, but for the batch."""
     day = 0.1 + 0.5 * max(0.0, math.sin(math.pi * (now - 360) / 960)) ** 1.5 if now > 360 else 0.1
     return day + (0.55 if now in BATCH else 0.0)
 

@@ -17,12 +17,12 @@ from poolscope.mixin.alerts.write import files, write
 from poolscope.mixin.dashboards.board import TITLES, uid
 from poolscope.mixin.dashboards.options import Options as DashboardOptions
 from poolscope.mixin.dashboards.write import boards
-from poolscope.mixin.thresholds import Burn, Thresholds
+from poolscope.mixin.thresholds import BurnRate, Thresholds
 
 NAMES: Final = sorted({alert.name for alert in alerts(Options())})
 SHORT: Final = Thresholds(
     window="10s",
-    counted="2m",
+    rare_event_window="2m",
     page_after="5s",
     exhausted_after="5s",
     ticket_after="30s",
@@ -30,10 +30,10 @@ SHORT: Final = Thresholds(
     info_after="1m",
     exporter_after="15s",
     absent_after="25s",
-    fast_burn=Burn(14.4, "1m", "10s"),
+    fast_burn=BurnRate(14.4, "1m", "10s"),
 )
 OTHER: Final = Thresholds(
-    utilisation=(0.7, 0.9),
+    utilization=(0.7, 0.9),
     saturated=(0.05, 0.3),
     waiting=(0.0, 2.0),
     timeouts=(0.0, 0.05),
@@ -44,7 +44,7 @@ OTHER: Final = Thresholds(
     objective=0.995,
     server_used=(0.9, 0.95),
     traffic=0.5,
-    stale=0.03,
+    invalidation_ratio=0.03,
     ticket_after="7m",
 )
 """Thresholds that cannot all be met exactly, or are none."""
@@ -171,5 +171,5 @@ def test_each_alert_leads_to_a_dashboard_with_what_it_is_about(alert: Alert) -> 
     board = next(board for board in boards(dashboards) if uid(board.key, dashboards) == identity)
     assert board.key in TITLES
     assert variables - set(dashboards.scope) <= {variable.name for variable in board.variables}
-    needed = {variable.name for variable in board.variables if variable.one}
+    needed = {variable.name for variable in board.variables if variable.single}
     assert needed <= variables, "it would open with another pool"

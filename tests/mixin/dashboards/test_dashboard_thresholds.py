@@ -17,7 +17,7 @@ from poolscope.mixin.dashboards.write import documents
 from poolscope.mixin.thresholds import Thresholds
 
 CUSTOM: Final[dict[str, tuple[float, float]]] = {
-    "utilisation": (0.71, 0.91),
+    "utilization": (0.71, 0.91),
     "saturated": (0.11, 0.51),
     "waiting": (0.21, 2.1),
     "timeouts": (0.0021, 0.021),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.exporter import COVERAGE, DOWN, NONE_LEFT, WATCHDOG
+from poolscope.mixin.alerts.exporter import COVERAGE, EXPORTER_DOWN, NONE_LEFT, WATCHDOG
 from poolscope.mixin.alerts.model import Json
 from poolscope.mixin.alerts.options import Options
 
@@ -80,8 +80,8 @@ def _inhibitions(options: Options) -> list[Json]:
             "equal": same_pool,
         },
         {
-            "source_matchers": [f'alertname="{DOWN}"', f'{COVERAGE}="{NONE_LEFT}"'],
-            "target_matchers": [OURS, f'alertname!~"{DOWN}|{WATCHDOG}"'],
+            "source_matchers": [f'alertname="{EXPORTER_DOWN}"', f'{COVERAGE}="{NONE_LEFT}"'],
+            "target_matchers": [OURS, f'alertname!~"{EXPORTER_DOWN}|{WATCHDOG}"'],
             "equal": list(options.scope),
         },
     ]

@@ -7,16 +7,16 @@ from typing import Final
 from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
+    all_of,
     at_least,
-    both,
     length,
     number,
     ratio,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
-from poolscope.mixin.thresholds import Burn
+from poolscope.mixin.thresholds import BurnRate
 
-BURNS: Final[tuple[tuple[str, Severity], ...]] = (
+BURN_RATES: Final[tuple[tuple[str, Severity], ...]] = (
     ("fast_burn", "critical"),
     ("steady_burn", "critical"),
     ("slow_burn", "warning"),
@@ -24,35 +24,37 @@ BURNS: Final[tuple[tuple[str, Severity], ...]] = (
 )
 
 
-def alerts(x: Expressions) -> tuple[Alert, ...]:
-    burns = (_slow(x, getattr(x.thresholds, burn), severity) for burn, severity in BURNS)
+def alerts(promql: Expressions) -> tuple[Alert, ...]:
+    slow = (
+        _slow(promql, getattr(promql.thresholds, name), severity) for name, severity in BURN_RATES
+    )
     return (
-        _timeouts(x, "critical"),
-        _timeouts(x, "warning"),
-        _errors(x, "critical"),
-        _errors(x, "warning"),
-        *burns,
+        _timeouts(promql, "critical"),
+        _timeouts(promql, "warning"),
+        _errors(promql, "critical"),
+        _errors(promql, "warning"),
+        *slow,
     )
 
 
-def _timeouts(x: Expressions, severity: Severity) -> Alert:
+def _timeouts(promql: Expressions, severity: Severity) -> Alert:
     return _ended(
-        x,
+        promql,
         severity,
         "timeout",
-        x.thresholds.timeouts,
+        promql.thresholds.timeouts,
         name="ConnPoolAcquireTimeouts",
         summary=f"Callers give up waiting for pool {POOL}",
         description=f"of the attempts to get a connection of pool {POOL} timed out.",
     )
 
 
-def _errors(x: Expressions, severity: Severity) -> Alert:
+def _errors(promql: Expressions, severity: Severity) -> Alert:
     return _ended(
-        x,
+        promql,
         severity,
         "error",
-        x.thresholds.errors,
+        promql.thresholds.errors,
         name="ConnPoolAcquireErrors",
         summary=f"Callers get errors instead of connections of pool {POOL}",
         description=f"of the attempts to get a connection of pool {POOL} ended with an error.",
@@ -60,7 +62,7 @@ def _errors(x: Expressions, severity: Severity) -> Alert:
 
 
 def _ended(
-    x: Expressions,
+    promql: Expressions,
     severity: Severity,
     outcome: str,
     pair: tuple[float, float],
@@ -69,47 +71,49 @@ def _ended(
     summary: str,
     description: str,
 ) -> Alert:
-    t = x.thresholds
+    thresholds = promql.thresholds
     level = 1 if severity == "critical" else 0
     badly = f'outcome="{outcome}"'
     family = "acquires_total"
     return Alert(
         name=name,
         severity=severity,
-        expr=both(
-            above(ratio(x.rate(family, badly), x.rate(family)), pair[level]),
-            at_least(x.recently(family, badly), t.events),
+        expr=all_of(
+            above(ratio(promql.rate(family, badly), promql.rate(family)), pair[level]),
+            at_least(promql.increase_in_window(family, badly), thresholds.events),
         ),
-        lasts=t.page_after if level else t.ticket_after,
+        for_duration=thresholds.page_after if level else thresholds.ticket_after,
         summary=summary,
-        description=f"Within {t.window}, {{{{ $value | humanizePercentage }}}} {description}",
-        board="pool",
-        chosen=x.by,
+        description=f"Within {thresholds.window}, {{{{ $value | humanizePercentage }}}} {description}",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _slow(x: Expressions, burn: Burn, severity: Severity) -> Alert:
+def _slow(promql: Expressions, burn_rate: BurnRate, severity: Severity) -> Alert:
     """
     The budget of slow attempts is used up too fast, as the SRE workbook has it.
 
     The short time lets it end soon after it is over; few slow attempts are no trend.
     """
-    t = x.thresholds
-    limit = float(number(burn.factor * t.budget))
-    slow = f"{length(burn.long)} * avg_over_time({x.slow}[{burn.long}])"
+    thresholds = promql.thresholds
+    limit = float(number(burn_rate.factor * thresholds.budget))
+    slow = (
+        f"{length(burn_rate.long_window)} * avg_over_time({promql.slow}[{burn_rate.long_window}])"
+    )
     return Alert(
         name="ConnPoolAcquireSlow",
         severity=severity,
-        expr=both(
-            above(x.slow_share(burn.long), limit),
-            above(x.slow_share(burn.short), limit),
-            at_least(slow, t.slow_events),
+        expr=all_of(
+            above(promql.slow_share(burn_rate.long_window), limit),
+            above(promql.slow_share(burn_rate.short_window), limit),
+            at_least(slow, thresholds.slow_events),
         ),
-        labels={"window": burn.long},
+        labels={"window": burn_rate.long_window},
         summary=f"Callers wait too long for connections of pool {POOL}",
-        description=f"Within {burn.long}, {{{{ $value | humanizePercentage }}}} of the attempts to "
-        f"get a connection of pool {POOL} took longer than {number(t.acquire_seconds[1])} s; the "
-        f"objective allows {100 * t.budget:.4g}%.",
-        board="pool",
-        chosen=x.by,
+        description=f"Within {burn_rate.long_window}, {{{{ $value | humanizePercentage }}}} of the attempts to "
+        f"get a connection of pool {POOL} took longer than {number(thresholds.acquire_seconds[1])} s; the "
+        f"objective allows {100 * thresholds.budget:.4g}%.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )

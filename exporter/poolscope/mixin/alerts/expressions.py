@@ -6,28 +6,28 @@ from typing import Final
 
 from poolscope.metrics.pool_families import POOL_LABELS
 from poolscope.mixin.alerts.options import Options
-from poolscope.mixin.queries import TYPES, Queries, name_of
+from poolscope.mixin.queries import FAMILY_TYPES, Queries, name_of
 from poolscope.mixin.thresholds import Thresholds, seconds
 
-RATIO: Final = "ratio_rate"
+RATIO_RATE: Final = "ratio_rate"
 
 
 class Expressions:
     """
     Makes expressions, with the matchers and labels of the options.
 
-    by: the labels of a pool; `scope`: those of whose it is; `target`: those of what is scraped.
-    servers: those of a server, which several services may use.
+    pool_labels: the labels of a pool; `scope`: those of whose it is; `target`: those of what is scraped.
+    server_labels: those of a server, which several services may use.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.thresholds: Thresholds = options.thresholds
         self.scope = options.scope
-        self.by = (*options.scope, *POOL_LABELS)
+        self.pool_labels = (*options.scope, *POOL_LABELS)
         self.target = options.target
-        self.cluster = (options.cluster,) if options.cluster else ()
-        self.servers = (*self.cluster, "server")
+        self.cluster_labels = (options.cluster,) if options.cluster else ()
+        self.server_labels = (*self.cluster_labels, "server")
         self._queries = Queries(options.matchers)
 
     def select(self, family: str, *matchers: str, part: str = "") -> str:
@@ -39,23 +39,23 @@ class Expressions:
         return f"up{{{inside}}}" if inside else "up"
 
     def sum(self, inner: str, by: tuple[str, ...] | None = None) -> str:
-        return f"sum by ({', '.join(self.by if by is None else by)}) ({inner})"
+        return f"sum by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
     def max(self, inner: str, by: tuple[str, ...] | None = None) -> str:
-        return f"max by ({', '.join(self.by if by is None else by)}) ({inner})"
+        return f"max by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
     def rate(self, family: str, *matchers: str, part: str = "") -> str:
         """Return how fast a counter grows in a second; of seconds it is a mean."""
-        return self.sum(f"rate({self._grows(family, *matchers, part=part)}[{self.window}])")
+        return self.sum(f"rate({self._counter(family, *matchers, part=part)}[{self.window}])")
 
     def increase(
         self, family: str, *matchers: str, over: str = "", by: tuple[str, ...] | None = None
     ) -> str:
         """Return how much a counter has grown, over `counted` or another time."""
-        over = over or self.thresholds.counted
-        return self.sum(f"increase({self._grows(family, *matchers)}[{over}])", by)
+        over = over or self.thresholds.rare_event_window
+        return self.sum(f"increase({self._counter(family, *matchers)}[{over}])", by)
 
-    def recently(self, family: str, *matchers: str) -> str:
+    def increase_in_window(self, family: str, *matchers: str) -> str:
         """Return the increase within the window."""
         return self.increase(family, *matchers, over=self.window)
 
@@ -63,10 +63,10 @@ class Expressions:
         """Return the sum of a gauge over the time that rates are of, so that they fit together."""
         return self.sum(f"avg_over_time({self._gauge(family, *matchers)}[{self.window}])")
 
-    def now(self, family: str, *matchers: str) -> str:
+    def current(self, family: str, *matchers: str) -> str:
         return self.sum(self._gauge(family, *matchers))
 
-    def largest(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
+    def maximum(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
         """Return the greatest value of a gauge that several may tell of the same thing."""
         return self.max(self._gauge(family, *matchers), by)
 
@@ -82,7 +82,7 @@ class Expressions:
     @property
     def saturated(self) -> str:
         """The share of the time in which no connection was free."""
-        return self._recorded("saturated_seconds_total", f"{RATIO}{self.window}")
+        return self._recorded("saturated_seconds_total", f"{RATIO_RATE}{self.window}")
 
     @property
     def waiting(self) -> str:
@@ -90,9 +90,9 @@ class Expressions:
         return self._recorded("waiting_seconds_total", f"rate{self.window}")
 
     @property
-    def utilisation(self) -> str:
+    def utilization(self) -> str:
         """Of the connections that are allowed, the share that is out, on average."""
-        return self._recorded("in_use_seconds_total", f"{RATIO}{self.window}")
+        return self._recorded("in_use_seconds_total", f"{RATIO_RATE}{self.window}")
 
     @property
     def attempts(self) -> str:
@@ -104,7 +104,7 @@ class Expressions:
         return self._recorded("acquire_seconds", f"slow_rate{self.window}")
 
     def slow_share(self, over: str) -> str:
-        return self._recorded("acquire_seconds", f"slow_{RATIO}{over}")
+        return self._recorded("acquire_seconds", f"slow_{RATIO_RATE}{over}")
 
     @property
     def lost(self) -> str:
@@ -112,17 +112,17 @@ class Expressions:
         return self._recorded("hold_seconds", "lost").replace("pool:", "target:")
 
     @property
-    def surely_lost(self) -> str:
+    def lost_max(self) -> str:
         return f"{self.lost}_max{self.window}"
 
-    def _grows(self, family: str, *matchers: str, part: str = "") -> str:
-        kind = TYPES[name_of(family)]
+    def _counter(self, family: str, *matchers: str, part: str = "") -> str:
+        kind = FAMILY_TYPES[name_of(family)]
         if kind != ("histogram" if part else "counter"):
             raise TypeError(f"{family}{part} is a {kind}")
         return self.select(family, *matchers, part=part)
 
     def _gauge(self, family: str, *matchers: str) -> str:
-        if TYPES[name_of(family)] != "gauge":
+        if FAMILY_TYPES[name_of(family)] != "gauge":
             raise TypeError(f"{family} is no gauge")
         return self.select(family, *matchers)
 
@@ -137,7 +137,7 @@ def length(duration: str) -> str:
     return number(seconds(duration))
 
 
-def both(*conditions: str) -> str:
+def all_of(*conditions: str) -> str:
     """Return that all of them hold; the value is that of the first."""
     return "\nand\n".join(conditions)
 

@@ -34,7 +34,7 @@ class Alert:
     An alert rule.
 
     summary, description: what is wrong, and with which numbers; templates of Prometheus.
-    lasts: for how long it must be so.
+    for_duration: for how long it must be so.
     board: the key of the dashboard that shows it, and
     chosen: the labels that it is opened with, as variables of the same name.
     labels: further ones.
@@ -45,30 +45,33 @@ class Alert:
     expr: str
     summary: str
     description: str
-    lasts: str = ""
-    board: str = "overview"
-    chosen: Sequence[str] = ()
+    for_duration: str = ""
+    dashboard: str = "overview"
+    dashboard_variables: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def document(self, options: Options) -> Json:
         made: Json = {"alert": self.name, "expr": self.expr}
-        if self.lasts:
-            made["for"] = self.lasts
+        if self.for_duration:
+            made["for"] = self.for_duration
         made["labels"] = {"severity": self.severity, **self.labels}
         made["annotations"] = {
             "summary": self.summary,
             "description": self.description,
             "runbook_url": f"{options.runbooks.rstrip('/')}/{self.name}.md",
-            "dashboard_url": self._dashboard(options),
+            "dashboard_url": self._dashboard_url(options),
         }
         return made
 
-    def _dashboard(self, options: Options) -> str:
+    def _dashboard_url(self, options: Options) -> str:
         """Return the address of the dashboard, with what it is about, from before it began."""
-        chosen = [f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in self.chosen]
+        chosen = [
+            f"var-{label}={{{{ $labels.{label} | urlquery }}}}"
+            for label in self.dashboard_variables
+        ]
         back = f"1000 * (time() - {seconds(options.look_back):.0f})"
         since = SINCE.replace("BACK", back)
-        address = f"{options.grafana.rstrip('/')}/d/{options.uid_prefix}-{self.board}"
+        address = f"{options.grafana.rstrip('/')}/d/{options.uid_prefix}-{self.dashboard}"
         return f"{address}?" + "&".join([*chosen, f"from={since}", "to=now"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from poolscope.mixin.labels import OptionError, Whose
+from poolscope.mixin.labels import LabelScope, OptionError
 from poolscope.mixin.thresholds import Thresholds, seconds
 
 ADDRESSES: Final = ("runbooks", "grafana", "webhook")
@@ -13,7 +13,7 @@ DURATIONS: Final = ("look_back", "group_wait", "group_interval", "repeat_page", 
 
 
 @dataclass(frozen=True, slots=True)
-class Options(Whose):
+class Options(LabelScope):
     """
     runbooks: the folder that has a page for each alert, NAME.md.
     grafana: where the dashboards are.
@@ -40,7 +40,7 @@ class Options(Whose):
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
-        Whose.__post_init__(self)
+        LabelScope.__post_init__(self)
         for option in ADDRESSES:
             address = getattr(self, option)
             if address and not address.startswith(("http://", "https://")):

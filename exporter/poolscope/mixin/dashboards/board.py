@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from grafanalib import core as g
 
-from poolscope.mixin.dashboards.grafana_json import Json, normal
+from poolscope.mixin.dashboards.grafana_json import Json, clean_json
 from poolscope.mixin.dashboards.options import Options
-from poolscope.mixin.dashboards.panels import DATASOURCE, Sized, text
+from poolscope.mixin.dashboards.panels import DATASOURCE, PlacedPanel, text
 from poolscope.mixin.queries import Queries, name_of
 
 COLUMNS: Final = 24
@@ -28,18 +28,18 @@ class Section:
     """Panels under a heading, from left to right, and then below."""
 
     title: str
-    panels: Sequence[Sized]
+    panels: Sequence[PlacedPanel]
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A choice at the top: the values of a label of a family; `one` if it must be just one."""
+    """A choice at the top: the values of a label of a family; `single` if it must be just one."""
 
     name: str
     family: str
     label: str
     title: str
-    one: bool = False
+    single: bool = False
     matchers: tuple[str, ...] = ()
 
 
@@ -59,7 +59,7 @@ class Board:
 
     def document(self) -> Json:
         """Return its JSON."""
-        return normal(
+        return clean_json(
             g.Dashboard(
                 title=TITLES[self.key],
                 uid=uid(self.key, self.options),
@@ -100,7 +100,7 @@ class Board:
             matchers.append(f'{label}=~"${label}"')
         for variable in self.variables:
             query = _values(variable.family, variable.label, [*matchers, *variable.matchers])
-            made = _choice(variable.name, query, variable.title, one=variable.one)
+            made = _choice(variable.name, query, variable.title, single=variable.single)
             variables.append(made)
         source._current = {"selected": True, "text": chosen, "value": chosen} if chosen else {}
         return variables
@@ -162,16 +162,16 @@ def _values(family: str, label: str, matchers: Sequence[str]) -> str:
     return f"label_values({name_of(family)}{{{', '.join(matchers)}}}, {label})"
 
 
-def _choice(name: str, query: str, title: str, *, one: bool = False) -> Any:
+def _choice(name: str, query: str, title: str, *, single: bool = False) -> Any:
     variable = g.Template(
         name=name,
         query=query,
         dataSource=DATASOURCE,
         label=title,
-        includeAll=not one,
+        includeAll=not single,
         # Also where a series has no such label at all.
-        allValue=None if one else ".*",
-        multi=not one,
+        allValue=None if single else ".*",
+        multi=not single,
         refresh=g.REFRESH_ON_TIME_RANGE_CHANGE,
         sort=g.SORT_ALPHA_ASC,
     )

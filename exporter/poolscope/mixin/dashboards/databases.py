@@ -12,15 +12,15 @@ from poolscope.mixin.dashboards.panels import (
     ORANGE,
     RED,
     Column,
-    Sized,
+    PlacedPanel,
+    ascending_thresholds,
     colour,
-    dashed,
+    dashed_line,
     query,
     stat,
-    steps,
     table,
+    threshold_steps,
     timeseries,
-    worse,
 )
 from poolscope.mixin.queries import Queries, share
 
@@ -29,13 +29,13 @@ QUESTION = """
 beside what PostgreSQL and PgBouncer see, and how much all limits together may ask for.
 """
 
-BUSY = 'state=~"active|waiting"'
-OPEN = 'state=~"active|idle|used|login"'
-DATABASES = 'kind=~"sqlalchemy|asyncpg"'
+PGBOUNCER_CLIENT_STATES = 'state=~"active|waiting"'
+PGBOUNCER_SERVER_STATES = 'state=~"active|idle|used|login"'
+DATABASE_KINDS = 'kind=~"sqlalchemy|asyncpg"'
 
 
 def board(options: Options) -> Board:
-    pools = queries_of(options, DATABASES)
+    pools = queries_of(options, DATABASE_KINDS)
     servers = queries_of(options, 'server=~"$server"')
     bouncers = queries_of(options)
     return Board(
@@ -60,8 +60,8 @@ def _used(servers: Queries, by: str = "") -> str:
     return servers.gauge("server_connections", by=by)
 
 
-def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds = options.thresholds
     full = share(_used(servers, "server"), _accepted(servers, "server"))
     return (
         stat(
@@ -70,9 +70,9 @@ def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized,
             "down, out of connections, or does not let the exporter in: the log says which.",
             "percentunit",
             query(f"avg({servers.select('server_up')})", "up"),
-            thresholds=steps(RED, (1, GREEN)),
+            thresholds=threshold_steps(RED, (1, GREEN)),
             decimals=0,
-            nothing="none",
+            no_value="none",
         ),
         stat(
             "Fullest server",
@@ -80,9 +80,9 @@ def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized,
             "there. At 100% the next one gets an error: make pools smaller, or use a PgBouncer.",
             "percentunit",
             query(f"max({full})", "used"),
-            thresholds=worse(limits.server_used),
+            thresholds=ascending_thresholds(thresholds.server_used),
             decimals=0,
-            nothing="none",
+            no_value="none",
         ),
         stat(
             "Promised",
@@ -93,17 +93,17 @@ def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized,
                 share(f"{pools.gauge('limit')} < +Inf", _accepted(servers)),
                 "promised",
             ),
-            thresholds=steps(GREEN, (1, ORANGE)),
+            thresholds=threshold_steps(GREEN, (1, ORANGE)),
             decimals=0,
-            nothing="none",
+            no_value="none",
         ),
         stat(
             "Idle in transaction",
             "For how long a connection has done nothing inside of a transaction. It holds locks "
             "and keeps vacuum from its work: find the application below.",
             "s",
-            query(servers.largest("server_oldest_idle_in_transaction_seconds"), "oldest"),
-            thresholds=worse(limits.idle_in_transaction_seconds),
+            query(servers.maximum("server_oldest_idle_in_transaction_seconds"), "oldest"),
+            thresholds=ascending_thresholds(thresholds.idle_in_transaction_seconds),
         ),
         stat(
             "Callers waiting",
@@ -111,7 +111,7 @@ def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized,
             "that are chosen.",
             "short",
             query(pools.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
+            thresholds=ascending_thresholds(thresholds.waiting),
             decimals=1,
         ),
         stat(
@@ -123,12 +123,12 @@ def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized,
                 share(pools.rate("opened_total", 'outcome="error"'), pools.rate("opened_total")),
                 "failed",
             ),
-            thresholds=worse(limits.open_failures),
+            thresholds=ascending_thresholds(thresholds.open_failures),
         ),
     )
 
 
-def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized, ...]:
+def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     believed = pools.gauge("connections", 'state=~"in_use|idle"')
     return (
         timeseries(
@@ -145,8 +145,8 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
             overrides=(
                 colour("pools", BLUE),
                 colour("servers", GREEN),
-                dashed("accepted", RED),
-                dashed("limits of all pools", ORANGE),
+                dashed_line("accepted", RED),
+                dashed_line("limits of all pools", ORANGE),
             ),
         ),
         timeseries(
@@ -190,11 +190,11 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
                 ),
                 Column(
                     "Idle in trans.",
-                    servers.largest(
+                    servers.maximum(
                         "server_oldest_idle_in_transaction_seconds", by="server, application"
                     ),
                     "s",
-                    worse(options.thresholds.idle_in_transaction_seconds),
+                    ascending_thresholds(options.thresholds.idle_in_transaction_seconds),
                 ),
             ),
             size=(12, 9),
@@ -202,24 +202,30 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
     )
 
 
-def _pgbouncer(bouncers: Queries, options: Options) -> tuple[Sized, ...]:
+def _pgbouncer(bouncers: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Clients of the PgBouncer",
             "Clients by what they do. Those that wait have no server connection: queries that "
             "take long, or a default_pool_size that is too small.",
             "short",
-            query(bouncers.gauge("pgbouncer_clients", BUSY, by="state"), "{{state}}"),
+            query(
+                bouncers.gauge("pgbouncer_clients", PGBOUNCER_CLIENT_STATES, by="state"),
+                "{{state}}",
+            ),
             query(bouncers.gauge("pgbouncer_client_limit"), "limit"),
             size=(8, 8),
-            overrides=(colour("active", BLUE), colour("waiting", RED), dashed("limit")),
+            overrides=(colour("active", BLUE), colour("waiting", RED), dashed_line("limit")),
         ),
         timeseries(
             "Connections to servers",
             "What the PgBouncer has open to its servers, by state. All active while clients wait "
             "means that the pool is full; many idle that it is larger than it need be.",
             "short",
-            query(bouncers.gauge("pgbouncer_servers", OPEN, by="state"), "{{state}}"),
+            query(
+                bouncers.gauge("pgbouncer_servers", PGBOUNCER_SERVER_STATES, by="state"),
+                "{{state}}",
+            ),
             size=(8, 8),
             stacked=True,
             overrides=(
@@ -237,9 +243,9 @@ def _pgbouncer(bouncers: Queries, options: Options) -> tuple[Sized, ...]:
             (
                 Column(
                     "Oldest wait",
-                    bouncers.largest("pgbouncer_oldest_wait_seconds", by="database, user"),
+                    bouncers.maximum("pgbouncer_oldest_wait_seconds", by="database, user"),
                     "s",
-                    worse(options.thresholds.acquire_seconds),
+                    ascending_thresholds(options.thresholds.acquire_seconds),
                 ),
                 Column(
                     "Clients", bouncers.gauge("pgbouncer_clients", by="database, user"), decimals=0

@@ -12,21 +12,21 @@ from grafanalib._gen import DashboardEncoder
 SCHEMA_VERSION: Final = 39
 """Of classic dashboards; Grafana 10 and later read it, and 13 refuses newer forms in files."""
 
-DASHBOARD: Final = frozenset({
+DASHBOARD_KEYS: Final = frozenset({
     "annotations", "description", "editable", "graphTooltip", "links", "panels", "refresh",
     "schemaVersion", "tags", "templating", "time", "timepicker", "timezone", "title", "uid",
     "version",
 })  # fmt: skip
-PANEL: Final = frozenset({
+PANEL_KEYS: Final = frozenset({
     "collapsed", "datasource", "description", "fieldConfig", "gridPos", "id", "interval", "links",
     "maxPerRow", "options", "panels", "repeat", "repeatDirection", "targets", "title",
     "transformations", "transparent", "type",
 })  # fmt: skip
-ROW: Final = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
-TARGET: Final = frozenset({
+ROW_KEYS: Final = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
+TARGET_KEYS: Final = frozenset({
     "datasource", "expr", "format", "hide", "instant", "interval", "legendFormat", "range", "refId",
 })  # fmt: skip
-VARIABLE: Final = frozenset({
+VARIABLE_KEYS: Final = frozenset({
     "allValue", "current", "datasource", "definition", "hide", "includeAll", "label", "multi",
     "name", "options", "query", "refresh", "regex", "sort", "type",
 })  # fmt: skip
@@ -34,7 +34,7 @@ VARIABLE: Final = frozenset({
 Json = dict[str, Any]
 
 
-def normal(dashboard: Any) -> Json:
+def clean_json(dashboard: Any) -> Json:
     """Return the JSON of a dashboard of grafanalib, without what is dead or says nothing."""
     made = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
     made["schemaVersion"] = SCHEMA_VERSION
@@ -42,7 +42,7 @@ def normal(dashboard: Any) -> Json:
     made["panels"] = [_panel(panel, number) for number, panel in enumerate(made["panels"], 1)]
     variables = made["templating"]["list"]
     made["templating"]["list"] = [_variable(variable) for variable in variables]
-    return {key: made[key] for key in sorted(DASHBOARD) if key in made}
+    return {key: made[key] for key in sorted(DASHBOARD_KEYS) if key in made}
 
 
 def text_of(dashboard: Json) -> str:
@@ -52,9 +52,9 @@ def text_of(dashboard: Json) -> str:
 
 def _panel(panel: Json, number: int) -> Json:
     if panel["type"] == "row":
-        return {**{key: value for key, value in panel.items() if key in ROW}, "id": number}
+        return {**{key: value for key, value in panel.items() if key in ROW_KEYS}, "id": number}
     transformations = panel["transformations"]
-    panel = _said({key: value for key, value in panel.items() if key in PANEL})
+    panel = without_empty({key: value for key, value in panel.items() if key in PANEL_KEYS})
     panel["id"] = number
     panel["transformations"] = transformations
     if panel["type"] == "text":
@@ -85,7 +85,7 @@ def _thresholds(config: Json) -> Iterator[Json]:
 
 
 def _target(target: Json, letter: str) -> Json:
-    target = _said({key: value for key, value in target.items() if key in TARGET})
+    target = without_empty({key: value for key, value in target.items() if key in TARGET_KEYS})
     instant = bool(target.get("instant"))
     return {
         **target,
@@ -97,7 +97,7 @@ def _target(target: Json, letter: str) -> Json:
 
 
 def _variable(variable: Json) -> Json:
-    kept = {key: value for key, value in variable.items() if key in VARIABLE}
+    kept = {key: value for key, value in variable.items() if key in VARIABLE_KEYS}
     kept = {key: value for key, value in kept.items() if value is not None}
     if not kept["current"]:
         # Grafana chooses when it is opened.
@@ -109,11 +109,11 @@ def _variable(variable: Json) -> Json:
     return kept
 
 
-def _said(value: Any) -> Any:
+def without_empty(value: Any) -> Any:
     """Return it without nothing: null, empty text and empty objects, at any depth."""
     if isinstance(value, dict):
-        said = {key: _said(inner) for key, inner in value.items()}
+        said = {key: without_empty(inner) for key, inner in value.items()}
         return {key: inner for key, inner in said.items() if inner not in (None, "", {})}
     if isinstance(value, list):
-        return [_said(inner) for inner in value]
+        return [without_empty(inner) for inner in value]
     return value

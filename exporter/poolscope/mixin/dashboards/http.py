@@ -12,16 +12,16 @@ from poolscope.mixin.dashboards.panels import (
     PURPLE,
     RED,
     Column,
-    Sized,
-    better,
+    PlacedPanel,
+    ascending_thresholds,
     colour,
+    descending_thresholds,
     heatmap,
     query,
     stat,
-    steps,
     table,
+    threshold_steps,
     timeseries,
-    worse,
 )
 from poolscope.mixin.queries import Queries, share
 
@@ -33,37 +33,38 @@ the exporter.
 
 
 def board(options: Options) -> Board:
-    q = queries_of(options, 'pool=~"$pool"', 'kind="aiohttp"')
+    queries = queries_of(options, 'pool=~"$pool"', 'kind="aiohttp"')
     return Board(
         key="http",
         question=QUESTION.strip(),
         variables=(Variable("pool", "instances", "pool", "Client", matchers=('kind="aiohttp"',)),),
         sections=(
-            Section("", _numbers(q, options)),
-            Section("Hosts", _hosts(q, options)),
-            Section("Connections", _connections(q, options)),
-            Section("DNS", _dns(q)),
+            Section("", _numbers(queries, options)),
+            Section("Hosts", _hosts(queries, options)),
+            Section("Connections", _connections(queries, options)),
+            Section("DNS", _dns(queries)),
         ),
         options=options,
     )
 
 
-def _dns_errors(q: Queries) -> str:
+def _dns_errors(queries: Queries) -> str:
     return share(
-        q.rate("dns_lookups_total", 'result="error"'), q.rate("dns_lookups_total", 'result!="hit"')
+        queries.rate("dns_lookups_total", 'result="error"'),
+        queries.rate("dns_lookups_total", 'result!="hit"'),
     )
 
 
-def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds = options.thresholds
     return (
         stat(
             "Connections in use",
             "How many connections are out with a request, on average. Compare it with the limit "
             "of the connector: 100 by default, for all hosts together.",
             "short",
-            query(q.rate("in_use_seconds_total"), "in use"),
-            thresholds=steps("blue"),
+            query(queries.rate("in_use_seconds_total"), "in use"),
+            thresholds=threshold_steps("blue"),
             decimals=1,
         ),
         stat(
@@ -71,16 +72,16 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "How many requests wait for a connection. If there is room in the pool, one host has "
             "reached its own limit: see which one below.",
             "short",
-            query(q.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
+            query(queries.rate("waiting_seconds_total"), "waiting"),
+            thresholds=ascending_thresholds(thresholds.waiting),
             decimals=1,
         ),
         stat(
             "Gave up",
             "The share of requests that timed out before they had a connection.",
             "percentunit",
-            query(timed_out(q), "timed out"),
-            thresholds=worse(limits.timeouts),
+            query(timed_out(queries), "timed out"),
+            thresholds=ascending_thresholds(thresholds.timeouts),
             decimals=1,
         ),
         stat(
@@ -88,9 +89,9 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "The share of requests that got an open connection. If it is low, look for a session "
             "for each request, force_close, or a server that closes too soon.",
             "percentunit",
-            query(reused(q), "reused"),
-            thresholds=better(limits.reuse),
-            nothing="no requests",
+            query(reused(queries), "reused"),
+            thresholds=descending_thresholds(thresholds.reuse),
+            no_value="no requests",
         ),
         stat(
             "Connections that failed",
@@ -98,23 +99,26 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "service's own log has the errors.",
             "percentunit",
             query(
-                share(q.rate("opened_total", 'outcome="error"'), q.rate("opened_total")), "failed"
+                share(
+                    queries.rate("opened_total", 'outcome="error"'), queries.rate("opened_total")
+                ),
+                "failed",
             ),
-            thresholds=worse(limits.open_failures),
+            thresholds=ascending_thresholds(thresholds.open_failures),
         ),
         stat(
             "DNS errors",
             "The share of lookups that failed; what came from the cache does not count.",
             "percentunit",
-            query(_dns_errors(q), "failed"),
-            thresholds=worse(limits.open_failures),
+            query(_dns_errors(queries), "failed"),
+            thresholds=ascending_thresholds(thresholds.open_failures),
         ),
     )
 
 
-def _hosts(q: Queries, options: Options) -> tuple[Sized, ...]:
-    in_use = q.gauge("host_connections", 'state="in_use"', by="host")
-    waiting = q.gauge("host_waiting", by="host")
+def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    in_use = queries.gauge("host_connections", 'state="in_use"', by="host")
+    waiting = queries.gauge("host_waiting", by="host")
     return (
         timeseries(
             "In use by host",
@@ -133,7 +137,7 @@ def _hosts(q: Queries, options: Options) -> tuple[Sized, ...]:
             query(waiting, "{{host}}"),
             size=(7, 9),
             stacked=True,
-            at_least=1,
+            axis_soft_max=1,
         ),
         table(
             "Hosts, now",
@@ -142,10 +146,16 @@ def _hosts(q: Queries, options: Options) -> tuple[Sized, ...]:
             {"host": "Host"},
             (
                 Column("In use", in_use, decimals=0),
-                Column("Waiting", waiting, "short", worse(options.thresholds.waiting), 0),
-                Column("Idle", q.gauge("host_connections", 'state="idle"', by="host"), decimals=0),
                 Column(
-                    "Opening", q.gauge("host_connections", 'state="opening"', by="host"), decimals=0
+                    "Waiting", waiting, "short", ascending_thresholds(options.thresholds.waiting), 0
+                ),
+                Column(
+                    "Idle", queries.gauge("host_connections", 'state="idle"', by="host"), decimals=0
+                ),
+                Column(
+                    "Opening",
+                    queries.gauge("host_connections", 'state="opening"', by="host"),
+                    decimals=0,
                 ),
             ),
             size=(8, 9),
@@ -153,25 +163,25 @@ def _hosts(q: Queries, options: Options) -> tuple[Sized, ...]:
     )
 
 
-def _connections(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _connections(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Reused, by client",
             "The share of requests that got an open connection. A fall after a deploy is often a "
             "session that is made for each request.",
             "percentunit",
-            query(reused(q, "pool"), "{{pool}}"),
+            query(reused(queries, "pool"), "{{pool}}"),
             size=(8, 10),
-            limits=better(options.thresholds.reuse),
-            at_least=1,
+            thresholds=descending_thresholds(options.thresholds.reuse),
+            axis_soft_max=1,
         ),
         timeseries(
             "Time to connect",
             "DNS, TCP and TLS of a new connection. It is paid by each request that finds no open "
             "one; if it grows, look at the resolver and at the other side.",
             "s",
-            query(q.quantile(0.5, "open_seconds"), "p50"),
-            query(q.quantile(0.99, "open_seconds"), "p99"),
+            query(queries.quantile(0.5, "open_seconds"), "p50"),
+            query(queries.quantile(0.99, "open_seconds"), "p99"),
             size=(8, 10),
             overrides=(colour("p50", GREEN), colour("p99", RED)),
         ),
@@ -180,33 +190,33 @@ def _connections(q: Queries, options: Options) -> tuple[Sized, ...]:
             "For how long connections were out: about what requests take. A second band is often "
             "one slow host.",
             "s",
-            q.buckets("hold_seconds"),
+            queries.buckets("hold_seconds"),
             size=(8, 10),
         ),
     )
 
 
-def _dns(q: Queries) -> tuple[Sized, ...]:
+def _dns(queries: Queries) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Lookups by result",
             "Hosts resolved in a second: hit (from the cache of aiohttp), miss (asked), error. "
             "Many misses mean that use_dns_cache is off or ttl_dns_cache is short.",
             "ops",
-            query(q.rate("dns_lookups_total", by="result"), "{{result}}"),
+            query(queries.rate("dns_lookups_total", by="result"), "{{result}}"),
             size=(12, 8),
             stacked=True,
             overrides=(colour("hit", GREEN), colour("miss", BLUE), colour("error", RED)),
-            at_least=1,
+            axis_soft_max=1,
         ),
         timeseries(
             "Time to resolve",
             "What a lookup takes that is not in the cache. It blocks the request; if it is "
             "slow, keep results for longer or ask a resolver that is close.",
             "s",
-            query(q.quantile(0.5, "dns_seconds"), "p50"),
-            query(q.quantile(0.95, "dns_seconds"), "p95"),
-            query(q.quantile(0.99, "dns_seconds"), "p99"),
+            query(queries.quantile(0.5, "dns_seconds"), "p50"),
+            query(queries.quantile(0.95, "dns_seconds"), "p95"),
+            query(queries.quantile(0.99, "dns_seconds"), "p99"),
             size=(12, 8),
             overrides=(colour("p50", PURPLE), colour("p95", ORANGE), colour("p99", RED)),
         ),

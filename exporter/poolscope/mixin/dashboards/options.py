@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from poolscope.mixin.labels import OptionError, Whose
+from poolscope.mixin.labels import LabelScope, OptionError
 from poolscope.mixin.thresholds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
-class Options(Whose):
+class Options(LabelScope):
     """
     datasource: the name of the data source that is chosen at first, "" for Grafana's default; any
         other can be chosen on the dashboard.
@@ -24,7 +24,7 @@ class Options(Whose):
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
-        Whose.__post_init__(self)
+        LabelScope.__post_init__(self)
         if not self.folder.strip() or not self.folder.isprintable():
             raise OptionError(f"--folder: {self.folder!r} is not a name")
         if not self.tags or not all(self.tags):

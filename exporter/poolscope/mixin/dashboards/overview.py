@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from poolscope.mixin.dashboards.board import Board, Section, Variable, address, queries_of
-from poolscope.mixin.dashboards.measures import reused, saturated, timed_out, utilisation
+from poolscope.mixin.dashboards.measures import reused, saturated, timed_out, utilization
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
     RED,
     Column,
-    Sized,
-    better,
+    PlacedPanel,
+    ascending_thresholds,
+    descending_thresholds,
     query,
     stat,
-    steps,
     table,
+    threshold_steps,
     timeline,
     timeseries,
-    worse,
 )
 from poolscope.mixin.queries import Queries
 
 QUESTION = """
-**Which pool is in trouble now?** Utilisation, saturation (callers that wait) and errors (callers
+**Which pool is in trouble now?** Utilization, saturation (callers that wait) and errors (callers
 that gave up) of all pools; the worst come first. A name leads to the details.
 """
 
-BY = "pool, kind"
-NAMED = "{{pool}} ({{kind}})"
-LONGEST = 15
-SERIOUS = 'severity=~"critical|warning"'
+BY_POOL = "pool, kind"
+POOL_LEGEND = "{{pool}} ({{kind}})"
+TOP_POOLS = 15
+SERIOUS_FINDINGS = 'severity=~"critical|warning"'
 
 
 def board(options: Options) -> Board:
-    q = queries_of(options, 'pool=~"$pool"', 'kind=~"$kind"')
+    queries = queries_of(options, 'pool=~"$pool"', 'kind=~"$kind"')
     return Board(
         key="overview",
         question=QUESTION.strip(),
@@ -41,24 +41,24 @@ def board(options: Options) -> Board:
             Variable("pool", "instances", "pool", "Pool", matchers=('kind=~"$kind"',)),
         ),
         sections=(
-            Section("", _numbers(q, options)),
-            Section("Which pools", (_saturation(q, options), _pools(q, options))),
-            Section("How it came to this", _graphs(q, options)),
+            Section("", _numbers(queries, options)),
+            Section("Which pools", (_saturation(queries, options), _pools(queries, options))),
+            Section("How it came to this", _graphs(queries, options)),
         ),
         options=options,
     )
 
 
-def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds = options.thresholds
     return (
         stat(
             "Fullest pool",
             "The share of its connections that the fullest pool has out. Above the critical "
             "threshold the next burst has to wait: look at who holds them, in its details.",
             "percentunit",
-            query(f"max({utilisation(q, BY)})", "fullest"),
-            thresholds=worse(limits.utilisation),
+            query(f"max({utilization(queries, BY_POOL)})", "fullest"),
+            thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
         ),
         stat(
@@ -66,8 +66,11 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "How many pools had no free connection for more of the time than they should. Each of "
             "them makes its callers wait; the timeline below says which and since when.",
             "short",
-            query(f"count({saturated(q, BY)} > {limits.saturated[1]:g}) or vector(0)", "pools"),
-            thresholds=steps("green", (1, RED)),
+            query(
+                f"count({saturated(queries, BY_POOL)} > {thresholds.saturated[1]:g}) or vector(0)",
+                "pools",
+            ),
+            thresholds=threshold_steps("green", (1, RED)),
             decimals=0,
         ),
         stat(
@@ -75,8 +78,8 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "How many callers wait for a connection, on average. It should be close to none; if it "
             "grows, a pool is too small or connections are held for too long.",
             "short",
-            query(q.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
+            query(queries.rate("waiting_seconds_total"), "waiting"),
+            thresholds=ascending_thresholds(thresholds.waiting),
             decimals=1,
         ),
         stat(
@@ -84,8 +87,8 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "The share of attempts that timed out before they had a connection. Users see these as "
             "errors: find the pool in the table, and who holds its connections.",
             "percentunit",
-            query(timed_out(q), "timed out"),
-            thresholds=worse(limits.timeouts),
+            query(timed_out(queries), "timed out"),
+            thresholds=ascending_thresholds(thresholds.timeouts),
             decimals=1,
         ),
         stat(
@@ -93,8 +96,8 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "Connections that are overdue (held for longer than leak_after), or abandoned (nobody "
             "is left who could return them). The details of the pool name the function.",
             "short",
-            query(q.gauge("leaked"), "leaked"),
-            thresholds=worse(limits.leaked),
+            query(queries.gauge("leaked"), "leaked"),
+            thresholds=ascending_thresholds(thresholds.leaked),
             decimals=0,
         ),
         stat(
@@ -102,45 +105,78 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "Known mistakes of severity critical or warning in how pools are set up or used. Each "
             "has a page in docs/findings that says what to write instead.",
             "short",
-            query(f"{q.gauge('finding', SERIOUS)} or vector(0)", "findings"),
-            thresholds=steps("green", (1, "orange")),
+            query(f"{queries.gauge('finding', SERIOUS_FINDINGS)} or vector(0)", "findings"),
+            thresholds=threshold_steps("green", (1, "orange")),
             graph=False,
             decimals=0,
         ),
     )
 
 
-def _saturation(q: Queries, options: Options) -> Sized:
+def _saturation(queries: Queries, options: Options) -> PlacedPanel:
     return timeline(
         "Time without a free connection",
         "For each pool, the share of the time in which no connection was free. A red row was full "
         "then: compare it with deploys and with traffic, and open the details of the pool.",
         "percentunit",
-        query(f"topk({LONGEST}, {saturated(q, BY)})", NAMED),
-        thresholds=worse(options.thresholds.saturated),
+        query(f"topk({TOP_POOLS}, {saturated(queries, BY_POOL)})", POOL_LEGEND),
+        thresholds=ascending_thresholds(options.thresholds.saturated),
         size=(24, 7),
     )
 
 
-def _pools(q: Queries, options: Options) -> Sized:
-    limits = options.thresholds
+def _pools(queries: Queries, options: Options) -> PlacedPanel:
+    thresholds = options.thresholds
     columns = (
-        Column("Utilisation", utilisation(q, BY), "percentunit", worse(limits.utilisation), 0),
-        Column("In use", q.gauge("connections", 'state="in_use"', by=BY), "short", decimals=0),
-        Column("Limit", q.gauge("limit", by=BY), "short", decimals=0),
         Column(
-            "Waiting", q.rate("waiting_seconds_total", by=BY), "short", worse(limits.waiting), 1
+            "Utilization",
+            utilization(queries, BY_POOL),
+            "percentunit",
+            ascending_thresholds(thresholds.utilization),
+            0,
         ),
-        Column("Gave up", timed_out(q, BY), "percentunit", worse(limits.timeouts), 1),
+        Column(
+            "In use",
+            queries.gauge("connections", 'state="in_use"', by=BY_POOL),
+            "short",
+            decimals=0,
+        ),
+        Column("Limit", queries.gauge("limit", by=BY_POOL), "short", decimals=0),
+        Column(
+            "Waiting",
+            queries.rate("waiting_seconds_total", by=BY_POOL),
+            "short",
+            ascending_thresholds(thresholds.waiting),
+            1,
+        ),
+        Column(
+            "Gave up",
+            timed_out(queries, BY_POOL),
+            "percentunit",
+            ascending_thresholds(thresholds.timeouts),
+            1,
+        ),
         Column(
             "p99 acquire",
-            q.quantile(0.99, "acquire_seconds", by=BY),
+            queries.quantile(0.99, "acquire_seconds", by=BY_POOL),
             "s",
-            worse(limits.acquire_seconds),
+            ascending_thresholds(thresholds.acquire_seconds),
         ),
-        Column("Reused", reused(q, BY), "percentunit", better(limits.reuse), 0),
-        Column("Leaked", q.gauge("leaked", by=BY), "short", worse(limits.leaked), 0),
-        Column("Findings", q.gauge("finding", by=BY), "short", decimals=0),
+        Column(
+            "Reused",
+            reused(queries, BY_POOL),
+            "percentunit",
+            descending_thresholds(thresholds.reuse),
+            0,
+        ),
+        Column(
+            "Leaked",
+            queries.gauge("leaked", by=BY_POOL),
+            "short",
+            ascending_thresholds(thresholds.leaked),
+            0,
+        ),
+        Column("Findings", queries.gauge("finding", by=BY_POOL), "short", decimals=0),
     )
     pool = address("pool", options, pool="${__data.fields.Pool}", kind="${__data.fields.Kind}")
     return table(
@@ -154,40 +190,46 @@ def _pools(q: Queries, options: Options) -> Sized:
     )
 
 
-def _graphs(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _graphs(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds = options.thresholds
     return (
         timeseries(
-            "Utilisation",
+            "Utilization",
             "The share of connections that each pool has out: at 100% callers wait. One that only "
             "climbs leaks connections; one that follows the traffic needs a larger limit.",
             "percentunit",
-            query(f"topk({LONGEST}, {utilisation(q, BY)})", NAMED),
-            limits=worse(limits.utilisation),
-            at_least=1,
+            query(f"topk({TOP_POOLS}, {utilization(queries, BY_POOL)})", POOL_LEGEND),
+            thresholds=ascending_thresholds(thresholds.utilization),
+            axis_soft_max=1,
         ),
         timeseries(
             "Callers waiting",
             "The mean number of callers that wait for each pool, from waiter-seconds, so that no "
             "burst is missed. It should be close to none at all times.",
             "short",
-            query(f"topk({LONGEST}, {q.rate('waiting_seconds_total', by=BY)})", NAMED),
-            at_least=1,
+            query(
+                f"topk({TOP_POOLS}, {queries.rate('waiting_seconds_total', by=BY_POOL)})",
+                POOL_LEGEND,
+            ),
+            axis_soft_max=1,
         ),
         timeseries(
             "Callers that gave up",
             "Attempts in a second that timed out, by pool. Each is an error that somebody has "
             "seen; the log of the service says which lines held the connections then.",
             "reqps",
-            query(q.rate("acquires_total", 'outcome="timeout"', by=BY), NAMED),
-            at_least=1,
+            query(queries.rate("acquires_total", 'outcome="timeout"', by=BY_POOL), POOL_LEGEND),
+            axis_soft_max=1,
         ),
         timeseries(
             "Time to get a connection (p99)",
             "What the slowest of a hundred callers waits for a connection, its opening included. "
-            "If it grows while utilisation is low, opening connections is what takes long.",
+            "If it grows while utilization is low, opening connections is what takes long.",
             "s",
-            query(f"topk({LONGEST}, {q.quantile(0.99, 'acquire_seconds', by=BY)})", NAMED),
-            limits=worse(limits.acquire_seconds),
+            query(
+                f"topk({TOP_POOLS}, {queries.quantile(0.99, 'acquire_seconds', by=BY_POOL)})",
+                POOL_LEGEND,
+            ),
+            thresholds=ascending_thresholds(thresholds.acquire_seconds),
         ),
     )

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sized:
+class PlacedPanel:
     """A panel, and how many columns (of 24) and rows it has."""
 
     panel: Any
@@ -36,19 +36,19 @@ def query(expr: str, legend: str = "", *, instant: bool = False, table: bool = F
     return g.Target(expr=expr, legendFormat=legend or "__auto", instant=instant, format=kind)
 
 
-def steps(good: str, *bad: tuple[float, str]) -> list[Json]:
+def threshold_steps(good: str, *bad: tuple[float, str]) -> list[Json]:
     """Return thresholds: the colour below all, then those from a value on."""
     return [{"color": good, "value": None}, *({"color": c, "value": v} for v, c in bad)]
 
 
-def worse(pair: tuple[float, float]) -> list[Json]:
+def ascending_thresholds(pair: tuple[float, float]) -> list[Json]:
     """Return thresholds of a number of which more is worse: warning, critical."""
-    return steps(GREEN, (pair[0], ORANGE), (pair[1], RED))
+    return threshold_steps(GREEN, (pair[0], ORANGE), (pair[1], RED))
 
 
-def better(pair: tuple[float, float]) -> list[Json]:
+def descending_thresholds(pair: tuple[float, float]) -> list[Json]:
     """Return thresholds of a number of which less is worse: warning, critical."""
-    return steps(RED, (pair[1], ORANGE), (pair[0], GREEN))
+    return threshold_steps(RED, (pair[1], ORANGE), (pair[0], GREEN))
 
 
 def colour(name: str, chosen: str, **custom: Any) -> Json:
@@ -58,13 +58,13 @@ def colour(name: str, chosen: str, **custom: Any) -> Json:
     return {"matcher": {"id": "byName", "options": name}, "properties": properties}
 
 
-def line(name: str, chosen: str) -> Json:
+def unstacked_line(name: str, chosen: str) -> Json:
     """Return an override for what is compared with a stack, and is no part of it."""
     stack = {"mode": "none", "group": name}
     return colour(name, chosen, fillOpacity=0, stacking=stack, lineWidth=2)
 
 
-def dashed(name: str, chosen: str = GREY) -> Json:
+def dashed_line(name: str, chosen: str = GREY) -> Json:
     """Return an override for a limit: a line that nothing is stacked upon."""
     stack = {"mode": "none", "group": "limit"}
     line = {"fill": "dash", "dash": [8, 6]}
@@ -78,19 +78,19 @@ def timeseries(
     *queries: Any,
     size: tuple[int, int] = (12, 8),
     stacked: bool = False,
-    limits: Sequence[Json] = (),
+    thresholds: Sequence[Json] = (),
     overrides: Sequence[Json] = (),
-    at_least: float | None = None,
+    axis_soft_max: float | None = None,
     decimals: int | None = None,
-) -> Sized:
-    """Return a graph; `limits` are drawn as lines, `at_least` is what the axis always shows."""
+) -> PlacedPanel:
+    """Return a graph; `limits` are drawn as lines, `axis_soft_max` is what the axis always shows."""
     panel = g.TimeSeries(
         **_common(title, description, queries),
         unit=unit,
         fillOpacity=35 if stacked else 12,
         stacking={"mode": "normal" if stacked else "none", "group": "A"},
-        thresholds=list(limits) or steps(GREEN),
-        thresholdsStyleMode="dashed" if limits else "off",
+        thresholds=list(thresholds) or threshold_steps(GREEN),
+        thresholdsStyleMode="dashed" if thresholds else "off",
         overrides=list(overrides),
         tooltipMode="multi",
         tooltipSort="desc",
@@ -99,11 +99,11 @@ def timeseries(
         valueMin=0,
         valueDecimals=decimals,
         extraJson={
-            "fieldConfig": {"defaults": {"custom": {"axisSoftMax": at_least}}},
+            "fieldConfig": {"defaults": {"custom": {"axisSoftMax": axis_soft_max}}},
             "options": {"legend": {"showLegend": True, "calcs": []}},
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def stat(
@@ -115,8 +115,8 @@ def stat(
     size: tuple[int, int] = (4, 4),
     graph: bool = True,
     decimals: int | None = None,
-    nothing: str = "0",
-) -> Sized:
+    no_value: str = "0",
+) -> PlacedPanel:
     """Return a number with a colour; `nothing` is shown where there is none."""
     panel = g.Stat(
         **_common(title, description, queries),
@@ -127,10 +127,10 @@ def stat(
         graphMode="area" if graph else "none",
         reduceCalc="lastNotNull",
         decimals=decimals,
-        noValue=nothing,
+        noValue=no_value,
         extraJson={"options": {"wideLayout": True, "showPercentChange": False}},
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def timeline(
@@ -140,7 +140,7 @@ def timeline(
     *queries: Any,
     thresholds: Sequence[Json],
     size: tuple[int, int] = (24, 8),
-) -> Sized:
+) -> PlacedPanel:
     """Return a row for each series, coloured by what it was at each time."""
     panel = g.StateTimeline(
         **_common(title, description, queries),
@@ -156,12 +156,12 @@ def timeline(
             "options": {"legend": {"showLegend": False, "placement": "bottom"}},
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def heatmap(
     title: str, description: str, unit: str, expr: str, *, size: tuple[int, int] = (12, 8)
-) -> Sized:
+) -> PlacedPanel:
     """Return the buckets of a histogram over time; the darker the more."""
     panel = g.Heatmap(
         **_common(title, description, [query(expr, "{{le}}")]),
@@ -191,7 +191,7 @@ def heatmap(
             },
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def table(
     *,
     size: tuple[int, int] = (24, 10),
     links: Sequence[tuple[str, str, str]] = (),
-) -> Sized:
+) -> PlacedPanel:
     """
     Return a row for each series, by the labels that are `keys`; the first column sorts.
 
@@ -233,7 +233,7 @@ def table(
     order = {name: place for place, name in enumerate(names)}
     panel = g.Table(
         **_common(title, description, queries),
-        thresholds=steps("text"),
+        thresholds=threshold_steps("text"),
         overrides=[
             # An id of a process is a name, not a number.
             *(_named(name) for name in keys.values()),
@@ -271,7 +271,7 @@ def table(
             },
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def _column(column: Column) -> Json:
@@ -286,8 +286,8 @@ def _column(column: Column) -> Json:
     if column.decimals is not None:
         properties.append({"id": "decimals", "value": column.decimals})
     if column.thresholds:
-        steps_ = {"mode": "absolute", "steps": list(column.thresholds)}
-        properties.append({"id": "thresholds", "value": steps_})
+        steps = {"mode": "absolute", "steps": list(column.thresholds)}
+        properties.append({"id": "thresholds", "value": steps})
     return {"matcher": {"id": "byName", "options": column.title}, "properties": properties}
 
 
@@ -304,10 +304,10 @@ def _link(column: str, title: str, address: str) -> Json:
     }
 
 
-def text(words: str, *, size: tuple[int, int] = (24, 2)) -> Sized:
+def text(words: str, *, size: tuple[int, int] = (24, 2)) -> PlacedPanel:
     """Return a text that says which question a dashboard answers."""
     panel = g.Text(content=words, mode="markdown", transparent=True)
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def _common(title: str, description: str, queries: Sequence[Any]) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
-from poolscope.mixin.dashboards.measures import reused, timed_out, utilisation
+from poolscope.mixin.dashboards.measures import reused, timed_out, utilization
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
     BLUE,
@@ -14,18 +14,18 @@ from poolscope.mixin.dashboards.panels import (
     PURPLE,
     RED,
     Column,
-    Sized,
-    better,
+    PlacedPanel,
+    ascending_thresholds,
     colour,
-    dashed,
+    dashed_line,
+    descending_thresholds,
     heatmap,
-    line,
     query,
     stat,
-    steps,
     table,
+    threshold_steps,
     timeseries,
-    worse,
+    unstacked_line,
 )
 from poolscope.mixin.queries import Queries
 
@@ -34,40 +34,40 @@ QUESTION = """
 give up?) to the connections (in use, opened, lost), and to the functions that hold them.
 """
 
-SITES = 10
+TOP_SITES = 10
 
 
 def board(options: Options) -> Board:
-    q = queries_of(options, 'pool="$pool"', 'kind="$kind"')
+    queries = queries_of(options, 'pool="$pool"', 'kind="$kind"')
     return Board(
         key="pool",
         question=QUESTION.strip(),
         variables=(
-            Variable("pool", "instances", "pool", "Pool", one=True),
-            Variable("kind", "instances", "kind", "Kind", one=True, matchers=('pool="$pool"',)),
+            Variable("pool", "instances", "pool", "Pool", single=True),
+            Variable("kind", "instances", "kind", "Kind", single=True, matchers=('pool="$pool"',)),
         ),
         sections=(
-            Section("", _numbers(q, options)),
-            Section("Connections", _connections(q)),
-            Section("How long it takes", _times(q, options)),
-            Section("What becomes of it", _outcomes(q, options)),
-            Section("Who holds them", _holders(q, options)),
-            Section("Processes and findings", _processes(q, options)),
+            Section("", _numbers(queries, options)),
+            Section("Connections", _connections(queries)),
+            Section("How long it takes", _times(queries, options)),
+            Section("What becomes of it", _outcomes(queries, options)),
+            Section("Who holds them", _holders(queries, options)),
+            Section("Processes and findings", _processes(queries, options)),
         ),
         options=options,
     )
 
 
-def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds = options.thresholds
     return (
         stat(
-            "Utilisation",
+            "Utilization",
             "The share of its connections that the pool has out. If it stays high, either the "
             "limit is too low for the traffic, or connections are held for too long.",
             "percentunit",
-            query(utilisation(q), "utilisation"),
-            thresholds=worse(limits.utilisation),
+            query(utilization(queries), "utilization"),
+            thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
         ),
         stat(
@@ -75,8 +75,8 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "How many callers wait for a connection, on average. See below who holds the "
             "connections meanwhile.",
             "short",
-            query(q.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
+            query(queries.rate("waiting_seconds_total"), "waiting"),
+            thresholds=ascending_thresholds(thresholds.waiting),
             decimals=1,
         ),
         stat(
@@ -84,8 +84,8 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "The share of attempts that timed out. Users see these as errors: make holds shorter "
             "first, and the pool larger only if its server has room.",
             "percentunit",
-            query(timed_out(q), "timed out"),
-            thresholds=worse(limits.timeouts),
+            query(timed_out(queries), "timed out"),
+            thresholds=ascending_thresholds(thresholds.timeouts),
             decimals=1,
         ),
         stat(
@@ -93,31 +93,31 @@ def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
             "What the slowest of a hundred callers waits for a connection. Above the threshold "
             "look whether they queue or whether opening connections is what takes long.",
             "s",
-            query(q.quantile(0.99, "acquire_seconds"), "p99"),
-            thresholds=worse(limits.acquire_seconds),
-            nothing="no traffic",
+            query(queries.quantile(0.99, "acquire_seconds"), "p99"),
+            thresholds=ascending_thresholds(thresholds.acquire_seconds),
+            no_value="no traffic",
         ),
         stat(
             "Oldest hold",
             "For how long the connection that has been out longest is out. If it only grows, "
             "somebody has forgotten to return it: the leaks below name the function.",
             "s",
-            query(q.largest("oldest_hold_seconds"), "oldest"),
-            thresholds=steps(GREEN, (30, ORANGE), (60, RED)),
+            query(queries.maximum("oldest_hold_seconds"), "oldest"),
+            thresholds=threshold_steps(GREEN, (30, ORANGE), (60, RED)),
         ),
         stat(
             "Leaked connections",
             "Connections that are overdue or abandoned now. Abandoned ones never come back by "
             "themselves: restart the process, and mend the line that is named below.",
             "short",
-            query(q.gauge("leaked"), "leaked"),
-            thresholds=worse(limits.leaked),
+            query(queries.gauge("leaked"), "leaked"),
+            thresholds=ascending_thresholds(thresholds.leaked),
             decimals=0,
         ),
     )
 
 
-def _connections(q: Queries) -> tuple[Sized, ...]:
+def _connections(queries: Queries) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Connections",
@@ -125,21 +125,21 @@ def _connections(q: Queries) -> tuple[Sized, ...]:
             "connection-seconds, which no burst escapes; and the peak: where it touches the limit, "
             "callers have waited.",
             "short",
-            query(q.gauge("connections", 'state="in_use"'), "in use"),
-            query(q.gauge("connections", 'state="opening"'), "opening"),
-            query(q.gauge("connections", 'state="idle"'), "idle"),
-            query(q.rate("in_use_seconds_total"), "in use (mean)"),
-            query(q.gauge("in_use_peak"), "in use (peak)"),
-            query(f"{q.gauge('limit')} < +Inf", "limit"),
+            query(queries.gauge("connections", 'state="in_use"'), "in use"),
+            query(queries.gauge("connections", 'state="opening"'), "opening"),
+            query(queries.gauge("connections", 'state="idle"'), "idle"),
+            query(queries.rate("in_use_seconds_total"), "in use (mean)"),
+            query(queries.gauge("in_use_peak"), "in use (peak)"),
+            query(f"{queries.gauge('limit')} < +Inf", "limit"),
             size=(14, 9),
             stacked=True,
             overrides=(
                 colour("in use", BLUE),
                 colour("opening", PURPLE),
                 colour("idle", LIGHT_BLUE),
-                line("in use (mean)", "white"),
-                line("in use (peak)", ORANGE),
-                dashed("limit"),
+                unstacked_line("in use (mean)", "white"),
+                unstacked_line("in use (peak)", ORANGE),
+                dashed_line("limit"),
             ),
         ),
         timeseries(
@@ -147,19 +147,19 @@ def _connections(q: Queries) -> tuple[Sized, ...]:
             "Callers that wait for a connection: the mean, from waiter-seconds, and the peak. Any "
             "that lasts says that connections are held for too long, or that there are too few.",
             "short",
-            query(q.rate("waiting_seconds_total"), "mean"),
-            query(q.gauge("waiting_peak"), "peak"),
+            query(queries.rate("waiting_seconds_total"), "mean"),
+            query(queries.gauge("waiting_peak"), "peak"),
             size=(10, 9),
             overrides=(colour("mean", RED, fillOpacity=30), colour("peak", ORANGE)),
-            at_least=1,
+            axis_soft_max=1,
         ),
     )
 
 
-def _times(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _times(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         _quantiles(
-            q,
+            queries,
             "To acquire",
             "From asking for a connection to having it, or giving up; waiting and opening are "
             "included. This is what the pool costs each request.",
@@ -167,21 +167,21 @@ def _times(q: Queries, options: Options) -> tuple[Sized, ...]:
             options.thresholds.acquire_seconds,
         ),
         _quantiles(
-            q,
+            queries,
             "To wait for a slot",
             "Only of those who had to wait: for how long, until a connection was given back. If "
             "it is close to the time-out, callers are about to give up.",
             "queue_seconds",
         ),
         _quantiles(
-            q,
+            queries,
             "To open",
             "Establishing a connection. If it grows, the server, the network or TLS is slow; keep "
             "more connections idle so that callers do not pay for it.",
             "open_seconds",
         ),
         _quantiles(
-            q,
+            queries,
             "To hold",
             "From having a connection to returning it. The limit divided by the mean hold is the "
             "most requests in a second that the pool can serve.",
@@ -192,7 +192,7 @@ def _times(q: Queries, options: Options) -> tuple[Sized, ...]:
             "How many attempts took how long. Two bands mean two kinds of callers: those that "
             "find a free connection, and those that wait or open one.",
             "s",
-            q.buckets("acquire_seconds"),
+            queries.buckets("acquire_seconds"),
             size=(12, 10),
         ),
         heatmap(
@@ -200,36 +200,40 @@ def _times(q: Queries, options: Options) -> tuple[Sized, ...]:
             "How many connections were held for how long. A band that creeps upwards is a query "
             "that becomes slower; a single high one is a transaction that should be split.",
             "s",
-            q.buckets("hold_seconds"),
+            queries.buckets("hold_seconds"),
             size=(12, 10),
         ),
     )
 
 
 def _quantiles(
-    q: Queries, title: str, description: str, family: str, limits: tuple[float, float] | None = None
-) -> Sized:
+    queries: Queries,
+    title: str,
+    description: str,
+    family: str,
+    limits: tuple[float, float] | None = None,
+) -> PlacedPanel:
     return timeseries(
         title,
         description,
         "s",
-        query(q.quantile(0.5, family), "p50"),
-        query(q.quantile(0.95, family), "p95"),
-        query(q.quantile(0.99, family), "p99"),
+        query(queries.quantile(0.5, family), "p50"),
+        query(queries.quantile(0.95, family), "p95"),
+        query(queries.quantile(0.99, family), "p99"),
         size=(6, 7),
-        limits=worse(limits) if limits else (),
+        thresholds=ascending_thresholds(limits) if limits else (),
         overrides=(colour("p50", GREEN), colour("p95", ORANGE), colour("p99", RED)),
     )
 
 
-def _outcomes(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _outcomes(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Attempts by outcome",
             "How attempts to get a connection ended. Time-outs are seen by users; cancelled ones "
             "are clients that went away while they waited.",
             "reqps",
-            query(q.rate("acquires_total", by="outcome"), "{{outcome}}"),
+            query(queries.rate("acquires_total", by="outcome"), "{{outcome}}"),
             size=(8, 8),
             stacked=True,
             overrides=(
@@ -244,9 +248,9 @@ def _outcomes(q: Queries, options: Options) -> tuple[Sized, ...]:
             "Connections in a second. Both close to 0 is what a pool is for; both high is churn: "
             "too few are kept idle, or they are recycled or invalidated too soon.",
             "ops",
-            query(q.rate("opened_total", 'outcome="ok"'), "opened"),
-            query(q.rate("opened_total", 'outcome="error"'), "failed to open"),
-            query(q.rate("closed_total"), "closed"),
+            query(queries.rate("opened_total", 'outcome="ok"'), "opened"),
+            query(queries.rate("opened_total", 'outcome="error"'), "failed to open"),
+            query(queries.rate("closed_total"), "closed"),
             size=(8, 8),
             overrides=(
                 colour("opened", BLUE),
@@ -259,22 +263,25 @@ def _outcomes(q: Queries, options: Options) -> tuple[Sized, ...]:
             "The share of callers that got an open connection. If it is low, each of them pays "
             "for opening one: raise what is kept idle.",
             "percentunit",
-            query(reused(q), "reused"),
+            query(reused(queries), "reused"),
             size=(8, 8),
-            limits=better(options.thresholds.reuse),
-            at_least=1,
+            thresholds=descending_thresholds(options.thresholds.reuse),
+            axis_soft_max=1,
         ),
     )
 
 
-def _holders(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Connections by the function that holds them",
             "How many connections each function holds on average, from connection-seconds. The "
             "widest band is where shorter holds gain most.",
             "short",
-            query(f"topk({SITES}, {q.rate('site_in_use_seconds_total', by='site')})", "{{site}}"),
+            query(
+                f"topk({TOP_SITES}, {queries.rate('site_in_use_seconds_total', by='site')})",
+                "{{site}}",
+            ),
             size=(14, 9),
             stacked=True,
         ),
@@ -284,12 +291,12 @@ def _holders(q: Queries, options: Options) -> tuple[Sized, ...]:
             "of the exporter, /pools, has the lines, tasks and processes.",
             {"site": "Function"},
             (
-                Column("Holds", q.gauge("site_connections", by="site"), "short", decimals=0),
+                Column("Holds", queries.gauge("site_connections", by="site"), "short", decimals=0),
                 Column(
                     "Leaked",
-                    q.gauge("site_leaked", by="site"),
+                    queries.gauge("site_leaked", by="site"),
                     "short",
-                    worse(options.thresholds.leaked),
+                    ascending_thresholds(options.thresholds.leaked),
                     0,
                 ),
             ),
@@ -300,42 +307,42 @@ def _holders(q: Queries, options: Options) -> tuple[Sized, ...]:
             "Holds that became overdue or abandoned, and overdue ones that were returned after "
             "all. Overdue and recovered together are slow work; abandoned ones are errors.",
             "short",
-            query(q.increase("leaks_total", by="reason"), "{{reason}}"),
-            query(q.increase("leaks_recovered_total"), "recovered"),
+            query(queries.increase("leaks_total", by="reason"), "{{reason}}"),
+            query(queries.increase("leaks_recovered_total"), "recovered"),
             size=(12, 8),
             overrides=(
                 colour("overdue", ORANGE),
                 colour("abandoned", RED),
                 colour("recovered", GREEN),
             ),
-            at_least=1,
+            axis_soft_max=1,
         ),
         timeseries(
             "Nested acquires",
             "Attempts by a task or thread that already held a connection of this pool. Enough of "
             "them at once wait for each other for ever: hand the connection on instead.",
             "ops",
-            query(q.rate("nested_acquires_total"), "nested"),
+            query(queries.rate("nested_acquires_total"), "nested"),
             size=(12, 8),
             overrides=(colour("nested", RED),),
-            at_least=1,
+            axis_soft_max=1,
         ),
     )
 
 
-def _processes(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _processes(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Fullest process beside all",
-            "The utilisation of all processes together, and of the fullest one. If they are far "
+            "The utilization of all processes together, and of the fullest one. If they are far "
             "apart, work is spread unevenly: one process can be full while the sum looks fine.",
             "percentunit",
-            query(q.largest("utilization_max"), "fullest process"),
-            query(utilisation(q), "all processes"),
+            query(queries.maximum("utilization_max"), "fullest process"),
+            query(utilization(queries), "all processes"),
             size=(9, 8),
-            limits=worse(options.thresholds.utilisation),
+            thresholds=ascending_thresholds(options.thresholds.utilization),
             overrides=(colour("fullest process", ORANGE), colour("all processes", BLUE)),
-            at_least=1,
+            axis_soft_max=1,
         ),
         table(
             "Processes",
@@ -344,17 +351,21 @@ def _processes(q: Queries, options: Options) -> tuple[Sized, ...]:
             {"pid": "Process"},
             (
                 Column(
-                    "In use", q.gauge("process_connections", 'state="in_use"', by="pid"), decimals=0
+                    "In use",
+                    queries.gauge("process_connections", 'state="in_use"', by="pid"),
+                    decimals=0,
                 ),
-                Column("Limit", q.gauge("process_limit", by="pid"), decimals=0),
+                Column("Limit", queries.gauge("process_limit", by="pid"), decimals=0),
                 Column(
                     "Waiting",
-                    q.gauge("process_waiting", by="pid"),
+                    queries.gauge("process_waiting", by="pid"),
                     "short",
-                    worse(options.thresholds.waiting),
+                    ascending_thresholds(options.thresholds.waiting),
                     0,
                 ),
-                Column("Oldest hold", q.largest("process_oldest_hold_seconds", by="pid"), "s"),
+                Column(
+                    "Oldest hold", queries.maximum("process_oldest_hold_seconds", by="pid"), "s"
+                ),
             ),
             size=(8, 8),
         ),
@@ -363,7 +374,7 @@ def _processes(q: Queries, options: Options) -> tuple[Sized, ...]:
             "Known mistakes in how this pool is set up or used. Each has a page of its name in "
             "docs/findings: what is wrong, what it costs, and what to write instead.",
             {"rule": "Rule", "severity": "Severity"},
-            (Column("Pools", q.gauge("finding", by="rule, severity"), decimals=0),),
+            (Column("Pools", queries.gauge("finding", by="rule, severity"), decimals=0),),
             size=(7, 8),
         ),
     )

@@ -9,7 +9,7 @@ from poolscope.mixin.dashboards.board import Board
 from poolscope.mixin.dashboards.grafana_json import Json, text_of
 from poolscope.mixin.dashboards.options import Options
 
-BOARDS: Final = (overview.board, pool.board, http.board, databases.board)
+BOARD_MAKERS: Final = (overview.board, pool.board, http.board, databases.board)
 
 PROVISIONING: Final = """\
 # For /etc/grafana/provisioning/dashboards; the dashboards themselves are where `path` says.
@@ -26,7 +26,7 @@ providers:
 
 
 def boards(options: Options) -> list[Board]:
-    return [make(options) for make in BOARDS]
+    return [make(options) for make in BOARD_MAKERS]
 
 
 def documents(options: Options) -> dict[str, Json]:

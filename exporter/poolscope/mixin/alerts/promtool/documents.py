@@ -16,27 +16,27 @@ from poolscope.mixin.alerts.expressions import Expressions
 from poolscope.mixin.alerts.model import Alert, Json
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.promtool import connections, pools, recording, servers
-from poolscope.mixin.alerts.promtool.scenario import Line, Scenario, World, duration
+from poolscope.mixin.alerts.promtool.scenario import Scenario, ScenarioFactory, Series, duration
 from poolscope.mixin.alerts.promtool.templates import rendered
-from poolscope.mixin.alerts.recording import GROUP
-from poolscope.mixin.alerts.rules import MODULES
+from poolscope.mixin.alerts.recording import RECORDING_GROUP
+from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
-MODULES_OF_SCENARIOS: Final = (pools, connections, servers)
+SCENARIO_MODULES: Final = (pools, connections, servers)
 
-AFTER: Final = 3
+SILENT_STEPS: Final = 3
 """Steps for which it is looked at whether an alert that must be silent stays so."""
 
 
 def documents(options: Options) -> dict[str, Json]:
     """Return the files by their paths."""
-    x = Expressions(options)
-    world = World(x)
-    rules = {_key(rule): rule for make in MODULES.values() for rule in make(x)}
+    promql = Expressions(options)
+    world = ScenarioFactory(promql)
+    rules = {_key(rule): rule for make in ALERT_GROUPS.values() for rule in make(promql)}
     tests: defaultdict[str, list[Json]] = defaultdict(list)
     steps: dict[str, float] = {}
     for scenario in scenarios(world):
-        step = world.step * scenario.coarse
-        rule = rules[scenario.alert, scenario.severity, *sorted(scenario.own.items())]
+        step = world.step * scenario.step_factor
+        rule = rules[scenario.alert, scenario.severity, *sorted(scenario.extra_labels.items())]
         tests[scenario.alert] += _Tests(scenario, rule, world, options).all()
         steps[scenario.alert] = step
     made = {f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()}
@@ -44,8 +44,8 @@ def documents(options: Options) -> dict[str, Json]:
     return {**made, "tests/recording.yml": file(recorded, world.step)}
 
 
-def scenarios(world: World) -> list[Scenario]:
-    return [each for module in MODULES_OF_SCENARIOS for each in module.scenarios(world)]
+def scenarios(world: ScenarioFactory) -> list[Scenario]:
+    return [each for module in SCENARIO_MODULES for each in module.scenarios(world)]
 
 
 def file(tests: Sequence[Json], step: float) -> Json:
@@ -53,7 +53,7 @@ def file(tests: Sequence[Json], step: float) -> Json:
     return {
         "rule_files": ["../recording.yml", "../rules.yml"],
         "evaluation_interval": duration(step),
-        "group_eval_order": [GROUP, *MODULES],
+        "group_eval_order": [RECORDING_GROUP, *ALERT_GROUPS],
         "tests": list(tests),
     }
 
@@ -65,34 +65,36 @@ def _key(rule: Alert) -> tuple[object, ...]:
 class _Tests:
     """The tests of one scenario."""
 
-    def __init__(self, scenario: Scenario, rule: Alert, world: World, options: Options) -> None:
+    def __init__(
+        self, scenario: Scenario, rule: Alert, world: ScenarioFactory, options: Options
+    ) -> None:
         self._scenario = scenario
         self._rule = rule
         self._options = options
-        self._step = world.step * scenario.coarse
-        self._true = scenario.before + scenario.begins
-        lasts = world.steps(rule.lasts, scenario.coarse) if rule.lasts else 0
+        self._step = world.step * scenario.step_factor
+        self._true = scenario.steps_before + scenario.true_at
+        lasts = world.steps(rule.for_duration, scenario.step_factor) if rule.for_duration else 0
         self._fires = self._true + lasts
 
     def all(self) -> list[Json]:
-        lines = self._scenario.lines
+        lines = self._scenario.series
         tests = [self._firing()]
         if not lines:
             return tests
         tests.append(self._silent("all is well", lines.values(), bad=False))
         for what, changes in self._scenario.silent.items():
             tests.append(self._silent(what, self._scenario.changed(changes)))
-        for name, line in lines.items():
-            if name not in self._scenario.needless:
-                others = [other for other in lines.values() if other is not line]
-                tests.append(self._silent(f"without {line.series}", others))
+        for name, series in lines.items():
+            if name not in self._scenario.optional:
+                others = [other for other in lines.values() if other is not series]
+                tests.append(self._silent(f"without {series.selector}", others))
         return tests
 
     def _firing(self) -> Json:
         """Return the test of how it comes, and goes."""
         scenario = self._scenario
-        good_again = scenario.ends + 1
-        phases = self._phases((True, self._fires - scenario.before + 1), (False, good_again))
+        good_again = scenario.resolves_after + 1
+        phases = self._phases((True, self._fires - scenario.steps_before + 1), (False, good_again))
         checks = []
         if self._true:
             checks.append(self._count(self._true - 1, "", 0))
@@ -102,10 +104,10 @@ class _Tests:
                 self._count(self._fires - 1, "pending", 1),
                 self._count(self._fires - 1, "firing", 0),
             ]
-        if scenario.ends:
-            checks.append(self._count(self._fires + scenario.ends, "", 0))
+        if scenario.resolves_after:
+            checks.append(self._count(self._fires + scenario.resolves_after, "", 0))
         return {
-            **self._test("fires, and ends", scenario.lines.values(), phases),
+            **self._test("fires, and ends", scenario.series.values(), phases),
             "alert_rule_test": [
                 {
                     "eval_time": self._at(self._fires),
@@ -129,24 +131,24 @@ class _Tests:
             },
         }
 
-    def _silent(self, what: str, lines: Iterable[Line], *, bad: bool = True) -> Json:
+    def _silent(self, what: str, lines: Iterable[Series], *, bad: bool = True) -> Json:
         """Return the test that there is no such alert, not even a pending one."""
-        last = self._fires + AFTER
-        phases = self._phases((bad, last + 1 - self._scenario.before))
+        last = self._fires + SILENT_STEPS
+        phases = self._phases((bad, last + 1 - self._scenario.steps_before))
         checks = [self._count(step, "", 0) for step in (self._fires, last)]
         return {**self._test(f"silent: {what}", lines, phases), "promql_expr_test": checks}
 
     def _phases(self, *following: tuple[bool, int]) -> list[tuple[bool, int]]:
-        before = self._scenario.before
+        before = self._scenario.steps_before
         return [(False, before), *following] if before else [*following]
 
-    def _test(self, what: str, lines: Iterable[Line], phases: Sequence[tuple[bool, int]]) -> Json:
+    def _test(self, what: str, lines: Iterable[Series], phases: Sequence[tuple[bool, int]]) -> Json:
         names = [self._scenario.alert, self._scenario.severity, self._scenario.title, what]
         return {
             "name": ", ".join(filter(None, names)),
             "interval": duration(self._step),
             "input_series": [
-                {"series": line.series, "values": line.values(phases)} for line in lines
+                {"series": series.selector, "values": series.values(phases)} for series in lines
             ],
         }
 
