@@ -1,4 +1,4 @@
-"""Writing the files of dashboards and alerts: all or none."""
+"""Writing the generated files: all or none."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from pathlib import Path
 
 def write(out: Path, texts: Mapping[str, str]) -> None:
     """
-    Write texts, by their paths below a folder that is made if it is missing; all or none.
+    Write texts to their paths below a folder, which is created if it does not exist; all or none.
 
     Raises OSError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    hidden = {name: _hidden(out / name) for name in texts}
+    temporary = {name: _temporary(out / name) for name in texts}
     try:
-        for name, path in hidden.items():
+        for name, path in temporary.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(texts[name], encoding="utf-8")
-        for name, path in hidden.items():
+        for name, path in temporary.items():
             path.replace(out / name)
     finally:
-        for path in hidden.values():
+        for path in temporary.values():
             path.unlink(missing_ok=True)
 
 
-def _hidden(path: Path) -> Path:
+def _temporary(path: Path) -> Path:
+    """Return the path that a file is written to before it is moved to its place."""
     return path.with_name(f".{path.name}.{os.getpid()}")

@@ -24,7 +24,7 @@ def test_what_is_committed_is_what_is_generated() -> None:
     generated, committed = files(Options()), texts_in(COMMITTED)
     assert sorted(generated) == sorted(committed), "missing or orphaned files"
     stale = [name for name in generated if generated[name] != committed[name]]
-    assert [] == stale, "regenerate: python -m poolscope.mixin.alerts.write alerts"
+    assert [] == stale, "run `make generate`"
 
 
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:

@@ -28,5 +28,5 @@ def test_templates(template: str, value: float, expected: str) -> None:
 
 
 def test_a_template_that_is_not_known_is_refused() -> None:
-    with pytest.raises(ValueError, match="not understood"):
+    with pytest.raises(ValueError, match="unknown action"):
         rendered("{{ $value | humanize1024 }}", LABELS, 1, 0)

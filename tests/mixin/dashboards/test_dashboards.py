@@ -111,11 +111,11 @@ class TestQueries:
 
     @pytest.mark.parametrize("method", ["rate", "increase"])
     def test_only_counters_have_a_rate(self, method: str) -> None:
-        with pytest.raises(TypeError, match="waiting is no counter"):
+        with pytest.raises(TypeError, match="waiting is not a counter"):
             getattr(Queries(), method)("waiting")
 
     def test_only_gauges_are_added_up(self) -> None:
-        with pytest.raises(TypeError, match="waits_total is no gauge"):
+        with pytest.raises(TypeError, match="waits_total is not a gauge"):
             Queries().gauge("waits_total")
 
 
@@ -123,11 +123,14 @@ class TestBadOptions:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"matchers": ("env=prod",)}, "'env=prod' is no label matcher, such as env=\"prod\""),
-            ({"cluster": "my-cluster"}, "--cluster-label: 'my-cluster' is no name of a label"),
+            (
+                {"matchers": ("env=prod",)},
+                "'env=prod' is not a label matcher, such as env=\"prod\"",
+            ),
+            ({"cluster": "my-cluster"}, "--cluster-label: 'my-cluster' is not a label name"),
             ({"uid_prefix": "a b"}, "--uid-prefix: 'a b' is not 1 to 24 letters, digits, _ or -"),
             ({"uid_prefix": "x" * 25}, f"--uid-prefix: '{'x' * 25}' is not 1 to 24 letters"),
-            ({"tags": ()}, "--tag: there must be one, by which dashboards find each other"),
+            ({"tags": ()}, "--tag: there must be at least one, by which dashboards link"),
             ({"folder": "\n"}, "--folder: '\\n' is not a name"),
         ],
     )
@@ -140,7 +143,7 @@ class TestBadOptions:
         out = tmp_path / "out"
         code, said = run("--out", str(out), "--matcher", "env=prod")
         assert (2, 1, False) == (code, said.count("\n"), out.exists())
-        assert said.startswith("poolscope dashboards: 'env=prod' is no label matcher")
+        assert said.startswith("poolscope dashboards: 'env=prod' is not a label matcher")
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""Alerts of opening connections: it fails, or happens too often."""
+"""Alerts about opening connections: it fails, or it happens too often."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
 
 
 def _open_failures(promql: Expressions) -> Alert:
-    """A cause; what callers notice of it are errors, which page."""
+    """Return an alert about a cause; the errors that callers notice have a critical alert."""
     thresholds = promql.thresholds
     failed = 'outcome="error"'
     share = ratio(promql.rate("opened_total", failed), promql.rate("opened_total"))
@@ -40,15 +40,16 @@ def _open_failures(promql: Expressions) -> Alert:
         ),
         for_duration=thresholds.ticket_after,
         summary=f"Pool {POOL} cannot open connections",
-        description=f"Within {thresholds.window}, {{{{ $value | humanizePercentage }}}} of the connections "
-        f"that pool {POOL} wanted to open were refused, or timed out.",
+        description=f"Pool {POOL} could not open {{{{ $value | humanizePercentage }}}} of the "
+        f"connections that it tried to open within {thresholds.window}: they were refused or timed "
+        "out.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _low_reuse(promql: Expressions, severity: Severity) -> Alert:
-    """Of pools that keep connections; NullPool, or force_close, is meant not to."""
+    """Return an alert for pools that keep connections; NullPool and force_close keep none."""
     thresholds = promql.thresholds
     level = 1 if severity == "warning" else 0
     served = promql.rate("acquires_total", 'outcome="ok"')
@@ -61,34 +62,37 @@ def _low_reuse(promql: Expressions, severity: Severity) -> Alert:
             above(promql.current("idle_limit"), 0),
         ),
         for_duration=thresholds.ticket_after if level else thresholds.info_after,
-        summary=f"Pool {POOL} opens connections anew instead of keeping them",
+        summary=f"Pool {POOL} opens new connections instead of reusing them",
         description="Only {{ $value | humanizePercentage }} of the callers of pool "
-        f"{POOL} got a connection that was open already.",
+        f"{POOL} got a connection that was already open.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _churn(promql: Expressions) -> Alert:
-    """By Little's law what is open, by what is closed in a second, is how long one stays open."""
+    """
+    Return the alert that connections are closed soon after they were opened.
+
+    By Little's law, the mean number of open connections divided by the number that is closed per
+    second is the mean time for which a connection stays open.
+    """
     thresholds = promql.thresholds
     closed = promql.rate("closed_total")
+    lifetime = ratio(promql.mean("connections", 'state!="opening"'), closed)
     return Alert(
         name="ConnPoolChurn",
         severity="info",
         expr=all_of(
-            below(
-                ratio(promql.mean("connections", 'state!="opening"'), closed),
-                thresholds.churn_seconds,
-            ),
+            below(lifetime, thresholds.churn_seconds),
             above(closed, thresholds.traffic),
             above(promql.current("idle_limit"), 0),
         ),
         for_duration=thresholds.info_after,
-        summary=f"Connections of pool {POOL} are soon closed again",
+        summary=f"Pool {POOL} closes connections soon after opening them",
         description=f"A connection of pool {POOL} stays open for "
-        '{{ printf "%.3g" $value }} s on average; opening it anew takes time here and on the '
-        "server.",
+        '{{ printf "%.3g" $value }} s on average; opening a new one each time costs time here and '
+        "work on the server.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -97,19 +101,17 @@ def _churn(promql: Expressions) -> Alert:
 def _per_request(promql: Expressions) -> Alert:
     thresholds = promql.thresholds
     made = promql.increase("instances_created_total")
+    callers_per_pool = ratio(promql.increase("acquires_total", 'outcome="ok"'), made)
     return Alert(
         name="ConnPoolPerRequest",
         severity="warning",
         expr=all_of(
-            below(
-                ratio(promql.increase("acquires_total", 'outcome="ok"'), made),
-                thresholds.few_acquires,
-            ),
+            below(callers_per_pool, thresholds.few_acquires),
             at_least(made, thresholds.pools_made),
         ),
-        summary=f"Pools called {POOL} are made again and again",
-        description=f"Within {thresholds.rare_event_window}, at least {number(thresholds.pools_made)} pools or sessions called "
-        f"{POOL} were made, and each served "
+        summary=f"The code creates pools named {POOL} again and again",
+        description=f"At least {number(thresholds.pools_made)} pools or sessions named {POOL} were "
+        f"created within {thresholds.rare_event_window}, and each served "
         '{{ printf "%.3g" $value }} callers on average.',
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
@@ -118,21 +120,19 @@ def _per_request(promql: Expressions) -> Alert:
 
 def _stale(promql: Expressions) -> Alert:
     thresholds = promql.thresholds
+    invalidated = ratio(promql.rate("invalidated_total"), promql.rate("acquires_total"))
     return Alert(
         name="ConnPoolStaleConnections",
         severity="warning",
         expr=all_of(
-            above(
-                ratio(promql.rate("invalidated_total"), promql.rate("acquires_total")),
-                thresholds.invalidation_ratio,
-            ),
+            above(invalidated, thresholds.invalidation_ratio),
             at_least(promql.increase_in_window("invalidated_total"), thresholds.events),
         ),
         for_duration=thresholds.ticket_after,
         summary=f"Connections of pool {POOL} turn out to be unusable",
-        description=f"Within {thresholds.window}, for {{{{ $value | humanizePercentage }}}} of the attempts "
-        f"a connection of pool {POOL} had to be given up: the server, or something in between, "
-        "closes idle ones.",
+        description=f"In {{{{ $value | humanizePercentage }}}} of the attempts within "
+        f"{thresholds.window}, a connection of pool {POOL} had to be discarded: the server, or "
+        "something between it and the pool, closes idle connections.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -141,20 +141,18 @@ def _stale(promql: Expressions) -> Alert:
 def _dns(promql: Expressions) -> Alert:
     thresholds = promql.thresholds
     failed, family = 'result="error"', "dns_lookups_total"
+    share = ratio(promql.rate(family, failed), promql.rate(family, 'result=~"miss|error"'))
     return Alert(
         name="ConnPoolDnsFailures",
         severity="warning",
         expr=all_of(
-            above(
-                ratio(promql.rate(family, failed), promql.rate(family, 'result=~"miss|error"')),
-                thresholds.dns_failures,
-            ),
+            above(share, thresholds.dns_failures),
             at_least(promql.increase_in_window(family, failed), thresholds.events),
         ),
         for_duration=thresholds.ticket_after,
-        summary=f"Hosts of pool {POOL} are not found",
-        description=f"Within {thresholds.window}, {{{{ $value | humanizePercentage }}}} of the hosts that "
-        f"pool {POOL} looked up were not found.",
+        summary=f"DNS lookups of pool {POOL} fail",
+        description=f"{{{{ $value | humanizePercentage }}}} of the DNS lookups of pool {POOL} "
+        f"failed within {thresholds.window}.",
         dashboard="http",
         dashboard_variables=(*promql.scope, "pool"),
     )

@@ -1,4 +1,4 @@
-"""Alerts of pools that have no connection left, or soon will not."""
+"""Alerts about pools that have no free connection, or soon will have none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from poolscope.mixin.alerts.expressions import (
     all_of,
     at_least,
     below,
-    length,
     number,
+    seconds_of,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
 
@@ -28,17 +28,17 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
 def _exhausted(promql: Expressions, severity: Severity) -> Alert:
     thresholds = promql.thresholds
     level = 1 if severity == "critical" else 0
+    waiting = thresholds.waiting[level]
     return Alert(
         name="ConnPoolExhausted",
         severity=severity,
         expr=all_of(
-            above(promql.saturated, thresholds.saturated[level]),
-            above(promql.waiting, thresholds.waiting[level]),
+            above(promql.saturated, thresholds.saturated[level]), above(promql.waiting, waiting)
         ),
         for_duration=thresholds.exhausted_after if level else thresholds.ticket_after,
         summary=f"Callers wait because pool {POOL} has no free connection",
-        description=f"For {{{{ $value | humanizePercentage }}}} of the last {thresholds.window} pool {POOL} "
-        f"had no free connection, and on average more than {number(thresholds.waiting[level])} callers "
+        description=f"Pool {POOL} had no free connection for {{{{ $value | humanizePercentage }}}} "
+        f"of the last {thresholds.window}, and on average more than {number(waiting)} callers "
         "waited for one.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
@@ -54,7 +54,7 @@ def _near(promql: Expressions) -> Alert:
         for_duration=thresholds.ticket_after,
         summary=f"Pool {POOL} is nearly full",
         description=f"On average {{{{ $value | humanizePercentage }}}} of the connections that "
-        f"pool {POOL} allows were in use; the next burst will have to wait.",
+        f"pool {POOL} allows were in use; callers of the next burst will have to wait.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -62,36 +62,42 @@ def _near(promql: Expressions) -> Alert:
 
 def _predicted(promql: Expressions) -> Alert:
     """
-    A trend of hours that leads above all.
+    Return the alert that the trend of the last hours leads above the limit.
 
-    Not for a small pool, where one caller more is a trend. Not for noise, nor for each morning: the
-    mean of late must be more than at any time of the day before, of which there must be something.
+    It ignores small pools, in which one caller more is a trend. It ignores noise and the usual
+    rise of each morning: the recent mean must exceed the maximum of the day before, and there
+    must be data of that day.
     """
     thresholds = promql.thresholds
-    ahead = f"predict_linear({promql.utilization}[{thresholds.predict_from}], {length(thresholds.predict_for)})"
-    lately = f"avg_over_time({promql.utilization}[{thresholds.rare_event_window}])"
-    before = f"max_over_time({promql.utilization}[1d] offset {thresholds.predict_from})"
+    back, horizon = thresholds.predict_from, thresholds.predict_for
+    predicted = f"predict_linear({promql.utilization}[{back}], {seconds_of(horizon)})"
+    recent = f"avg_over_time({promql.utilization}[{thresholds.rare_event_window}])"
+    day_before = f"max_over_time({promql.utilization}[1d] offset {back})"
     return Alert(
         name="ConnPoolExhaustionPredicted",
         severity="warning",
         expr=all_of(
-            above(ahead, 1),
-            f"{lately} > {number(thresholds.predict_growth)} * {before}",
+            above(predicted, 1),
+            f"{recent} > {number(thresholds.predict_growth)} * {day_before}",
             f"{promql.utilization} offset 1d",
             at_least(promql.current("limit"), thresholds.smallest_pool),
         ),
         for_duration=thresholds.predicted_after,
-        summary=f"Pool {POOL} will be exhausted within {thresholds.predict_for}",
-        description=f"If the last {thresholds.predict_from} go on, pool {POOL} will need "
-        f"{{{{ $value | humanizePercentage }}}} of its connections in {thresholds.predict_for}. It has more "
-        "in use than at any time of the day before.",
+        summary=f"Pool {POOL} will be exhausted within {horizon}",
+        description=f"If the trend of the last {back} continues, pool {POOL} will need "
+        f"{{{{ $value | humanizePercentage }}}} of its limit in {horizon}. It uses more "
+        "connections now than at any time of the day before.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _one_process(promql: Expressions) -> Alert:
-    """Of many small pools one is always full: it counts only if callers wait, too."""
+    """
+    Return the alert that a single process is full.
+
+    Of many small pools one is always full, so it counts only if callers wait as well.
+    """
     thresholds = promql.thresholds
     fullest = promql.max(f"avg_over_time({promql.select('utilization_max')}[{promql.window}])")
     return Alert(
@@ -103,10 +109,10 @@ def _one_process(promql: Expressions) -> Alert:
             above(promql.waiting, thresholds.waiting[0]),
         ),
         for_duration=thresholds.ticket_after,
-        summary=f"One process has no free connection of pool {POOL}, others have",
-        description=f"The fullest process has {{{{ $value | humanizePercentage }}}} of its "
-        f"connections of pool {POOL} in use, and callers wait, although all processes together "
-        f"use less than {_percent(thresholds.utilization[0])}.",
+        summary=f"One process has no free connection of pool {POOL}, while others have",
+        description="The fullest process uses {{ $value | humanizePercentage }} of its connections "
+        f"of pool {POOL}, and callers wait, although all processes together use less than "
+        f"{_percent(thresholds.utilization[0])}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -114,9 +120,9 @@ def _one_process(promql: Expressions) -> Alert:
 
 def _below_limit(promql: Expressions) -> Alert:
     """
-    Callers wait, and hardly ever was a pool without a free connection.
+    Return the alert that callers wait although the pool nearly always had a free connection.
 
-    Saturated time is that of all processes together: what one of them lacks is another alert.
+    The saturated time is that of all processes together; a single full process is another alert.
     """
     thresholds = promql.thresholds
     return Alert(
@@ -129,7 +135,7 @@ def _below_limit(promql: Expressions) -> Alert:
         for_duration=thresholds.ticket_after,
         summary=f"Callers wait for pool {POOL}, which has free connections",
         description=f'On average {{{{ printf "%.3g" $value }}}} callers waited for pool {POOL}, '
-        "although it had free connections: a limit per host holds them up.",
+        "although it had free connections: the limit of a single host makes them wait.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

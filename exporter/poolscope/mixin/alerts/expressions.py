@@ -1,4 +1,4 @@
-"""PromQL of the rules: what the measures of pools are, added up by name over all processes."""
+"""PromQL of the rules: measures of pools, summed over all processes by the labels of the pool."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ RATIO_RATE: Final = "ratio_rate"
 
 class Expressions:
     """
-    Makes expressions, with the matchers and labels of the options.
+    Builds expressions with the matchers and labels of the options.
 
-    pool_labels: the labels of a pool; `scope`: those of whose it is; `target`: those of what is scraped.
-    server_labels: those of a server, which several services may use.
+    scope: the labels of a service.
+    pool_labels: the labels of a pool.
+    target: the labels of a scraped target.
+    server_labels: the labels of a database server, which several services may share.
     """
 
     def __init__(self, options: Options) -> None:
@@ -34,50 +36,53 @@ class Expressions:
         return self._queries.select(family, *matchers, part=part).removesuffix("{}")
 
     def up(self) -> str:
-        """Return what Prometheus itself says of whatever it scrapes."""
+        """Return the metric with which Prometheus says whether it could scrape a target."""
         inside = ", ".join(self.options.matchers)
         return f"up{{{inside}}}" if inside else "up"
 
     def sum(self, inner: str, by: tuple[str, ...] | None = None) -> str:
+        """Return a sum by labels; the default is the labels of a pool."""
         return f"sum by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
     def max(self, inner: str, by: tuple[str, ...] | None = None) -> str:
+        """Return a maximum by labels; the default is the labels of a pool."""
         return f"max by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
     def rate(self, family: str, *matchers: str, part: str = "") -> str:
-        """Return how fast a counter grows in a second; of seconds it is a mean."""
+        """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""
         return self.sum(f"rate({self._counter(family, *matchers, part=part)}[{self.window}])")
 
     def increase(
         self, family: str, *matchers: str, over: str = "", by: tuple[str, ...] | None = None
     ) -> str:
-        """Return how much a counter has grown, over `counted` or another time."""
+        """Return the increase of a counter; the default window is `rare_event_window`."""
         over = over or self.thresholds.rare_event_window
         return self.sum(f"increase({self._counter(family, *matchers)}[{over}])", by)
 
     def increase_in_window(self, family: str, *matchers: str) -> str:
-        """Return the increase within the window."""
+        """Return the increase of a counter within the window."""
         return self.increase(family, *matchers, over=self.window)
 
     def mean(self, family: str, *matchers: str) -> str:
-        """Return the sum of a gauge over the time that rates are of, so that they fit together."""
+        """Return the mean of a gauge over the window, so that it can be related to rates."""
         return self.sum(f"avg_over_time({self._gauge(family, *matchers)}[{self.window}])")
 
     def current(self, family: str, *matchers: str) -> str:
+        """Return the sum of the current values of a gauge."""
         return self.sum(self._gauge(family, *matchers))
 
     def maximum(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
-        """Return the greatest value of a gauge that several may tell of the same thing."""
+        """Return the maximum of a gauge that several targets may report about the same thing."""
         return self.max(self._gauge(family, *matchers), by)
 
     @property
     def window(self) -> str:
         return self.thresholds.window
 
-    # Names of what recording rules make
+    # Names of the series that recording rules make: LEVEL:METRIC:OPERATIONS
 
-    def _recorded(self, family: str, operation: str) -> str:
-        return f"pool:{name_of(family).removesuffix('_total')}:{operation}"
+    def _recorded(self, family: str, operation: str, level: str = "pool") -> str:
+        return f"{level}:{name_of(family).removesuffix('_total')}:{operation}"
 
     @property
     def saturated(self) -> str:
@@ -86,30 +91,32 @@ class Expressions:
 
     @property
     def waiting(self) -> str:
-        """Callers that wait, on average."""
+        """The mean number of callers that wait."""
         return self._recorded("waiting_seconds_total", f"rate{self.window}")
 
     @property
     def utilization(self) -> str:
-        """Of the connections that are allowed, the share that is out, on average."""
+        """The mean share of the limit that is in use."""
         return self._recorded("in_use_seconds_total", f"{RATIO_RATE}{self.window}")
 
     @property
     def attempts(self) -> str:
+        """Attempts to get a connection, per second."""
         return self._recorded("acquire_seconds", f"rate{self.window}")
 
     @property
     def slow(self) -> str:
-        """Attempts in a second that took longer than they should."""
+        """Slow attempts per second: those that took longer than the objective allows."""
         return self._recorded("acquire_seconds", f"slow_rate{self.window}")
 
     def slow_share(self, over: str) -> str:
+        """Return the share of the attempts within a time that were slow."""
         return self._recorded("acquire_seconds", f"slow_{RATIO_RATE}{over}")
 
     @property
     def lost(self) -> str:
-        """Holds that began and never ended, less those that are still going on."""
-        return self._recorded("hold_seconds", "lost").replace("pool:", "target:")
+        """Holds of a target that have begun, have not ended, and are not in progress either."""
+        return self._recorded("hold_seconds", "lost", level="target")
 
     @property
     def lost_max(self) -> str:
@@ -123,22 +130,22 @@ class Expressions:
 
     def _gauge(self, family: str, *matchers: str) -> str:
         if FAMILY_TYPES[name_of(family)] != "gauge":
-            raise TypeError(f"{family} is no gauge")
+            raise TypeError(f"{family} is not a gauge")
         return self.select(family, *matchers)
 
 
 def number(value: float) -> str:
-    """Return a number as PromQL has it, without the dust of floating point."""
+    """Return a number in the notation of PromQL, without floating-point noise."""
     return f"{value:.12g}"
 
 
-def length(duration: str) -> str:
-    """Return the seconds of a duration."""
+def seconds_of(duration: str) -> str:
+    """Return the seconds of a duration as a number of PromQL."""
     return number(seconds(duration))
 
 
 def all_of(*conditions: str) -> str:
-    """Return that all of them hold; the value is that of the first."""
+    """Return that all conditions hold; the value is that of the first one."""
     return "\nand\n".join(conditions)
 
 
@@ -155,5 +162,5 @@ def at_least(measure: str, threshold: float) -> str:
 
 
 def ratio(part: str, whole: str) -> str:
-    """Return the ratio of two sums; no comparison holds where both are 0."""
+    """Return the ratio of two sums; where both are 0 it is NaN, for which no comparison holds."""
     return f"{part}\n  / {whole}"

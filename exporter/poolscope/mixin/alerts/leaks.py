@@ -1,4 +1,4 @@
-"""Alerts of connections that do not come back, and of code that asks for trouble."""
+"""Alerts about connections that are not returned, and about code that risks a deadlock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _overdue(promql: Expressions) -> Alert:
         for_duration=thresholds.overdue_after,
         summary=f"Connections of pool {POOL} are not returned",
         description='{{ printf "%.0f" $value }} connections of pool '
-        f"{POOL} are out for longer than they should be, and do not come back.",
+        f"{POOL} have been held for longer than leak_after.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -39,8 +39,8 @@ def _often_overdue(promql: Expressions) -> Alert:
         severity="info",
         expr=at_least(promql.increase("leaks_total", 'reason="overdue"'), thresholds.overdue_often),
         summary=f"Connections of pool {POOL} are often held for too long",
-        description=f'Within {thresholds.rare_event_window}, {{{{ printf "%.0f" $value }}}} connections of pool '
-        f"{POOL} were out for longer than they should be.",
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} were held for longer than leak_after within {thresholds.rare_event_window}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -52,9 +52,10 @@ def _abandoned(promql: Expressions) -> Alert:
         name="ConnPoolConnectionsAbandoned",
         severity="warning",
         expr=at_least(promql.increase("leaks_total", 'reason="abandoned"'), thresholds.leaked[0]),
-        summary=f"Connections of pool {POOL} are lost by the code that took them",
-        description=f'Within {thresholds.rare_event_window}, {{{{ printf "%.0f" $value }}}} connections of pool '
-        f"{POOL} were dropped by the code that had them, and not returned.",
+        summary=f"Code drops connections of pool {POOL} without returning them",
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} were dropped by the code that held them, and not returned, within "
+        f"{thresholds.rare_event_window}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -66,27 +67,34 @@ def _nested(promql: Expressions) -> Alert:
         name="ConnPoolNestedAcquires",
         severity="warning",
         expr=at_least(promql.increase("nested_acquires_total"), thresholds.nested),
-        summary=f"Holders of connections ask pool {POOL} for more",
-        description=f'Within {thresholds.rare_event_window}, {{{{ printf "%.0f" $value }}}} attempts were made by '
-        f"somebody who held a connection of pool {POOL} already; enough of them at once wait for "
-        "each other for ever.",
+        summary=f"Callers that hold a connection of pool {POOL} ask for another",
+        description='{{ printf "%.0f" $value }} attempts within '
+        f"{thresholds.rare_event_window} were made by callers that already held a connection of "
+        f"pool {POOL}; enough such callers at the same time deadlock the pool.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _lost(promql: Expressions) -> Alert:
-    """What is lost only grows, unless an exporter begins anew; then nothing is said."""
+    """
+    Return the alert that a process ended while it held connections.
+
+    The number of lost connections only grows, unless an exporter starts anew; it falls then, and
+    the alert stays silent.
+    """
     thresholds = promql.thresholds
-    grown = f"{promql.lost_max} - min_over_time({promql.lost_max}[{thresholds.rare_event_window}])"
+    lost, window = promql.lost_max, thresholds.rare_event_window
     return Alert(
         name="ConnPoolProcessGoneHolding",
         severity="warning",
-        expr=at_least(promql.sum(grown), thresholds.connections_lost),
-        summary=f"A process is gone that held connections of pool {POOL}",
-        description=f'Within {thresholds.rare_event_window}, {{{{ printf "%.0f" $value }}}} connections of pool '
-        f"{POOL} were held by processes that are gone: killed, or ended in the middle of their "
-        "work.",
+        expr=at_least(
+            promql.sum(f"{lost} - min_over_time({lost}[{window}])"), thresholds.connections_lost
+        ),
+        summary=f"A process ended while it held connections of pool {POOL}",
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} were held by processes that ended within {window}: they were killed, or exited in "
+        "the middle of their work.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -99,9 +107,9 @@ def _finding(promql: Expressions) -> Alert:
         severity="warning",
         expr=above(found, 0),
         for_duration=promql.thresholds.ticket_after,
-        summary=f"Pool {POOL} is used in a way that will break",
-        description=f"Pool {POOL} has the finding {{{{ $labels.rule }}}}: what it is, and what to "
-        "write instead, is in docs/findings/{{ $labels.rule }}.md.",
+        summary=f"Pool {POOL} is used in a way that will fail",
+        description=f"Pool {POOL} has the finding {{{{ $labels.rule }}}}: "
+        "docs/findings/{{ $labels.rule }}.md says what it is, and what to write instead.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

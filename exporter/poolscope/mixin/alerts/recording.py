@@ -1,4 +1,4 @@
-"""Recording rules: measures that several alerts need, or that need a long time."""
+"""Recording rules: measures that several alerts use, or that look at a long window."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _pools(promql: Expressions) -> tuple[Record, ...]:
             ratio(promql.rate("saturated_seconds_total"), promql.mean("instances")),
         ),
         Record(promql.waiting, promql.rate("waiting_seconds_total")),
-        # A pool without a limit has no utilization; its ratio would be 0.
+        # A pool without a limit has no utilization: its ratio would be 0.
         Record(
             promql.utilization,
             ratio(promql.rate("in_use_seconds_total"), f"({promql.mean('limit')} < Inf)"),
@@ -43,11 +43,12 @@ def _slow(promql: Expressions) -> tuple[Record, ...]:
     """
     Return the shares of slow attempts.
 
-    Those of long times are means of rates, slow ones and all, and then one ratio: as exact as
-    `rate` over days would be, but cheap, and not disturbed by processes that come and go.
+    Over a long window, the recorded rates of slow and of all attempts are averaged, and then
+    divided: as exact as `rate` over days, but cheap, and not affected by processes that start and
+    end.
     """
     bound = f'le="{float(promql.thresholds.acquire_seconds[1])}"'
-    fine = promql.rate("acquire_seconds", bound, part="_bucket")
+    fast = promql.rate("acquire_seconds", bound, part="_bucket")
     times = {
         time
         for burn_rate in burn_rates(promql.thresholds)
@@ -64,23 +65,23 @@ def _slow(promql: Expressions) -> tuple[Record, ...]:
     ]
     return (
         Record(promql.attempts, promql.rate("acquire_seconds", part="_count")),
-        Record(promql.slow, f"{promql.attempts}\n  - {fine}"),
+        Record(promql.slow, f"{promql.attempts}\n  - {fast}"),
         *shares,
     )
 
 
 def _lost(promql: Expressions) -> tuple[Record, ...]:
     """
-    Return how many holds have no end, for each exporter, whose counters outlive processes.
+    Return how many holds never end, by exporter: its counters outlive the processes.
 
-    One that is being set up is in use, but nobody has it yet, so that for a moment there may seem
-    to be fewer, and never more: the most of a short time is true.
+    A connection that is being set up counts as in use before its hold begins, so that for a moment
+    the number may be too low. It is never too high: the maximum of a short window is right.
     """
     by = (*promql.target, *promql.pool_labels[len(promql.scope) :])
-    began = promql.sum(promql.select("acquires_total", 'outcome="ok"'), by)
+    begun = promql.sum(promql.select("acquires_total", 'outcome="ok"'), by)
     ended = promql.sum(promql.select("hold_seconds", part="_count"), by)
-    going_on = promql.sum(promql.select("connections", 'state="in_use"'), by)
+    in_progress = promql.sum(promql.select("connections", 'state="in_use"'), by)
     return (
-        Record(promql.lost, f"{began}\n  - {ended}\n  - ({going_on} or 0 * {ended})"),
+        Record(promql.lost, f"{begun}\n  - {ended}\n  - ({in_progress} or 0 * {ended})"),
         Record(promql.lost_max, f"clamp_min(max_over_time({promql.lost}[{promql.window}]), 0)"),
     )

@@ -1,4 +1,4 @@
-"""All rules, from what wakes somebody to what is worth knowing."""
+"""All rules, in groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALERT_GROUPS: Final = {
     "poolscope-servers": servers.alerts,
     "poolscope-exporter": exporter.alerts,
 }
-"""Groups of alerts by name; Prometheus evaluates each by itself."""
+"""The functions that make the alerts of each group, which Prometheus evaluates by itself."""
 
 
 def recording_group(options: Options) -> Group:

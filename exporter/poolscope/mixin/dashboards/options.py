@@ -1,4 +1,4 @@
-"""What a user may choose about the dashboards."""
+"""The options of the dashboards."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from poolscope.mixin.thresholds import Thresholds
 @dataclass(frozen=True, slots=True)
 class Options(LabelScope):
     """
-    datasource: the name of the data source that is chosen at first, "" for Grafana's default; any
-        other can be chosen on the dashboard.
-    folder: where Grafana shows them.
+    datasource: the name of the data source that is selected at first, "" for Grafana's default;
+        any other can be selected on the dashboard.
+    tags: the tags of the dashboards; they link to each other by the first one.
+    folder: the folder in Grafana that shows them.
+    thresholds: the values from which panels are coloured.
 
     Raises OptionError.
     """
@@ -28,10 +30,10 @@ class Options(LabelScope):
         if not self.folder.strip() or not self.folder.isprintable():
             raise OptionError(f"--folder: {self.folder!r} is not a name")
         if not self.tags or not all(self.tags):
-            raise OptionError("--tag: there must be one, by which dashboards find each other")
+            raise OptionError("--tag: there must be at least one, by which dashboards link")
 
     @property
     def scope(self) -> tuple[str, ...]:
-        """The labels that say whose pools they are, from general to special."""
+        """The labels that tell where a pool is, from general to specific."""
         names = (self.cluster, self.service, self.instance)
         return tuple(name for name in names if name)

@@ -1,4 +1,4 @@
-"""Writing the dashboards, and the file that lets Grafana find them."""
+"""The files of the dashboards: their JSON, and the provisioning file for Grafana."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poolscope.mixin.dashboards.options import Options
 BOARD_MAKERS: Final = (overview.board, pool.board, http.board, databases.board)
 
 PROVISIONING: Final = """\
-# For /etc/grafana/provisioning/dashboards; the dashboards themselves are where `path` says.
+# For /etc/grafana/provisioning/dashboards; put the dashboards into the folder `path`.
 apiVersion: 1
 providers:
   - name: {prefix}
@@ -30,7 +30,7 @@ def boards(options: Options) -> list[Board]:
 
 
 def documents(options: Options) -> dict[str, Json]:
-    """Return the JSON of each dashboard, by the name of its file."""
+    """Return the JSON of each dashboard by its file name."""
     return {f"{board.key}.json": board.document() for board in boards(options)}
 
 

@@ -1,4 +1,4 @@
-"""Scenarios of connections that do not come back, or are opened too often."""
+"""Scenarios of connections that are not returned, fail to open, or are opened too often."""
 
 from __future__ import annotations
 
@@ -21,20 +21,46 @@ WARNING, INFO = "warning", "info"
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
     overdue, abandoned = {"reason": "overdue"}, {"reason": "abandoned"}
-    t = world.thresholds
+    thresholds = world.thresholds
     return [
         _overdue(world),
         _counted(
-            world, "ConnPoolConnectionsOverdue", INFO, t.overdue_often, "leaks_total", **overdue
+            world,
+            "ConnPoolConnectionsOverdue",
+            INFO,
+            thresholds.overdue_often,
+            "leaks_total",
+            **overdue,
         ),
         _counted(
-            world, "ConnPoolConnectionsAbandoned", WARNING, t.leaked[0], "leaks_total", **abandoned
+            world,
+            "ConnPoolConnectionsAbandoned",
+            WARNING,
+            thresholds.leaked[0],
+            "leaks_total",
+            **abandoned,
         ),
-        _counted(world, "ConnPoolNestedAcquires", WARNING, t.nested, "nested_acquires_total"),
+        _counted(
+            world, "ConnPoolNestedAcquires", WARNING, thresholds.nested, "nested_acquires_total"
+        ),
         _lost(world),
         _finding(world),
-        _share(world, "ConnPoolOpenFailures", t.open_failures[0], "opened_total", "outcome", "ok"),
-        _share(world, "ConnPoolDnsFailures", t.dns_failures, "dns_lookups_total", "result", "miss"),
+        _share(
+            world,
+            "ConnPoolOpenFailures",
+            thresholds.open_failures[0],
+            "opened_total",
+            "outcome",
+            "ok",
+        ),
+        _share(
+            world,
+            "ConnPoolDnsFailures",
+            thresholds.dns_failures,
+            "dns_lookups_total",
+            "result",
+            "miss",
+        ),
         _stale(world),
         _low_reuse(world, WARNING, 1),
         _low_reuse(world, INFO, 0),
@@ -54,7 +80,7 @@ def _overdue(world: ScenarioFactory) -> Scenario:
         },
         value=least,
         labels=world.pool,
-        silent={"with fewer": {"overdue": least * 0.95, "abandoned": least}},
+        silent={"fewer than the threshold": {"overdue": least * 0.95, "abandoned": least}},
         optional=("abandoned",),
     )
 
@@ -62,7 +88,7 @@ def _overdue(world: ScenarioFactory) -> Scenario:
 def _counted(
     world: ScenarioFactory, alert: str, severity: str, least: float, family: str, **labels: str
 ) -> Scenario:
-    """Something happens so many times at once, and is forgotten after a while."""
+    """A rare event happens `least` times at once, and leaves the window after a while."""
     fewer: dict[str, float | Series | None] = {"counted": least * 0.95}
     if "reason" in labels:
         fewer["other"] = world.jumps(family, least, reason="another")
@@ -72,15 +98,15 @@ def _counted(
         series={"counted": world.jumps(family, least, **labels)},
         value=least,
         labels=world.pool,
-        silent={"with fewer": fewer},
+        silent={"fewer than the threshold": fewer},
         steps_before=1,
         resolves_after=world.steps(world.thresholds.rare_event_window) + 1,
     )
 
 
 def _lost(world: ScenarioFactory) -> Scenario:
-    """Of what is held, some is held no more, without having been returned."""
-    left = 2.0
+    """Some of the connections in use vanish without being returned."""
+    still_held = 2.0
     return Scenario(
         alert="ConnPoolProcessGoneHolding",
         severity=WARNING,
@@ -94,13 +120,20 @@ def _lost(world: ScenarioFactory) -> Scenario:
                 part="_count",
             ),
             "held": world.series(
-                "connections", left, left + world.thresholds.connections_lost, state="in_use"
+                "connections",
+                still_held,
+                still_held + world.thresholds.connections_lost,
+                state="in_use",
             ),
             "idle": world.series("connections", 5.0, 5.0, state="idle"),
         },
         value=world.thresholds.connections_lost,
         labels=world.pool,
-        silent={"of fewer": {"held": left + world.thresholds.connections_lost * 0.05}},
+        silent={
+            "fewer than the threshold": {
+                "held": still_held + world.thresholds.connections_lost * 0.05
+            }
+        },
         steps_before=STEPS_PER_WINDOW * 2,
         optional=("timed out", "idle"),
     )
@@ -116,8 +149,8 @@ def _finding(world: ScenarioFactory) -> Scenario:
         value=1.0,
         labels={**world.pool, "rule": "nested-acquire"},
         silent={
-            "of no pool": {"finding": 0.0},
-            "less serious": {"finding": None, "minor": minor},
+            "no pool has it": {"finding": 0.0},
+            "the finding is less serious": {"finding": None, "minor": minor},
         },
     )
 
@@ -125,14 +158,14 @@ def _finding(world: ScenarioFactory) -> Scenario:
 def _share(
     world: ScenarioFactory, alert: str, threshold: float, family: str, label: str, well: str
 ) -> Scenario:
-    """Too large a share of something ends with an error."""
+    """Too large a share of the events ends with an error."""
     share, few = beyond(threshold, 1), world.thresholds.events * 0.95 / STEPS_PER_WINDOW
     at, rest = world.parts_with_share(threshold)
     of_aiohttp: dict[str, Any] = {"kind": "aiohttp"} if label == "result" else {}
     labels = {**world.pool, **of_aiohttp}
     hits: dict[str, Series] = {}
     if label == "result":
-        # They ask nobody, and so cannot fail.
+        # The cache answers them, so they cannot fail.
         hits["hits"] = world.grows(family, 1000.0, 1000.0, **{**of_aiohttp, label: "hit"})
     return Scenario(
         alert=alert,
@@ -150,8 +183,8 @@ def _share(
         value=share,
         labels=labels,
         silent={
-            "as often as it may be": {"failed": at, "well": rest},
-            "too seldom to count": {"failed": few, "well": few / share - few},
+            "exactly at the threshold": {"failed": at, "well": rest},
+            "too few events": {"failed": few, "well": few / share - few},
         },
         true_at=world.enough_events_at,
         optional=("well", "hits"),
@@ -159,7 +192,7 @@ def _share(
 
 
 def _stale(world: ScenarioFactory) -> Scenario:
-    """Those that are closed at once, and those that are closed later, add up."""
+    """Connections that are invalidated hard and soft are summed."""
     threshold = world.thresholds.invalidation_ratio
     share, few, family = (
         beyond(threshold, 1),
@@ -180,8 +213,8 @@ def _stale(world: ScenarioFactory) -> Scenario:
         value=share,
         labels=world.pool,
         silent={
-            "as often as it may be": {"hard": at / 2, "soft": at / 2, "attempts": at + rest},
-            "too seldom to count": {"hard": few / 2, "soft": few / 2, "attempts": few / share},
+            "exactly at the threshold": {"hard": at / 2, "soft": at / 2, "attempts": at + rest},
+            "too few events": {"hard": few / 2, "soft": few / 2, "attempts": few / share},
         },
         true_at=world.enough_events_at,
     )
@@ -204,9 +237,9 @@ def _low_reuse(world: ScenarioFactory, severity: str, level: int) -> Scenario:
         value=share,
         labels=world.pool,
         silent={
-            "as little as it may be": {"reused": at, "served": at + rest},
-            "too seldom to count": {"reused": share * seldom, "served": seldom},
-            "of a pool that keeps none": {"kept": 0.0},
+            "exactly at the threshold": {"reused": at, "served": at + rest},
+            "too few events": {"reused": share * seldom, "served": seldom},
+            "the pool keeps no idle connections": {"kept": 0.0},
         },
         true_at=STEPS_PER_WINDOW,
         optional=("gave up",),
@@ -215,13 +248,13 @@ def _low_reuse(world: ScenarioFactory, severity: str, level: int) -> Scenario:
 
 def _churn(world: ScenarioFactory) -> Scenario:
     often = beyond(world.thresholds.traffic) * world.step
-    # Whole numbers stay exact when they are added up.
+    # Whole numbers stay exact when they are summed.
     whole = float(math.ceil(often))
     seldom = world.growth_for_rate(world.thresholds.traffic)
     life = less_than(world.thresholds.churn_seconds)
 
     def open_for(life: float, closed: float) -> float:
-        """Return how many connections are open of each state, if they stay so long."""
+        """Return how many connections of each of two states are open with that lifetime."""
         return life * world.rate(closed) / 2
 
     at = exactly(
@@ -245,9 +278,9 @@ def _churn(world: ScenarioFactory) -> Scenario:
         value=life,
         labels=world.pool,
         silent={
-            "as long as they should": {"in use": at, "idle": at, "closed": whole},
-            "too seldom to count": {"in use": few, "idle": few, "closed": seldom},
-            "of a pool that keeps none": {"kept": 0.0},
+            "exactly at the threshold": {"in use": at, "idle": at, "closed": whole},
+            "too few events": {"in use": few, "idle": few, "closed": seldom},
+            "the pool keeps no idle connections": {"kept": 0.0},
         },
         true_at=STEPS_PER_WINDOW,
         optional=("opening", "in use", "idle"),
@@ -269,8 +302,8 @@ def _per_request(world: ScenarioFactory) -> Scenario:
         value=each,
         labels=world.pool,
         silent={
-            "with enough callers for each": {"served": made * few},
-            "too seldom to count": {"made": fewer, "served": fewer * each},
+            "each pool has enough callers": {"served": made * few},
+            "too few events": {"made": fewer, "served": fewer * each},
         },
         steps_before=1,
         resolves_after=world.steps(world.thresholds.rare_event_window) + 1,

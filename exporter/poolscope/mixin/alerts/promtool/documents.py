@@ -1,9 +1,10 @@
 """
-The tests of the alerts, for `promtool test rules`, from the same rules and thresholds.
+The tests of the alerts for `promtool test rules`, from the same rules and thresholds.
 
-A file for each alert, and one for the recording rules. Each scenario is silent while all is well,
-exactly at each of its thresholds, and while any of its series is missing; a little beyond, it is
-pending first, fires just when it should, with all labels and annotations, and ends.
+There is a file for each alert, and one for the recording rules. In each scenario, the alert is
+silent while all is well, while a value is exactly at its threshold, and while a series is missing.
+A little beyond the thresholds it is pending first, fires at the right time with all labels and
+annotations, and ends.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from poolscope.mixin.alerts.rules import ALERT_GROUPS
 SCENARIO_MODULES: Final = (pools, connections, servers)
 
 SILENT_STEPS: Final = 3
-"""Steps for which it is looked at whether an alert that must be silent stays so."""
+"""For how many more steps a silent alert is checked to stay silent."""
 
 
 def documents(options: Options) -> dict[str, Json]:
-    """Return the files by their paths."""
+    """Return the test files by their paths."""
     promql = Expressions(options)
     world = ScenarioFactory(promql)
     rules = {_key(rule): rule for make in ALERT_GROUPS.values() for rule in make(promql)}
@@ -39,9 +40,11 @@ def documents(options: Options) -> dict[str, Json]:
         rule = rules[scenario.alert, scenario.severity, *sorted(scenario.extra_labels.items())]
         tests[scenario.alert] += _Tests(scenario, rule, world, options).all()
         steps[scenario.alert] = step
-    made = {f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()}
+    files = {
+        f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()
+    }
     recorded = recording.tests(world)
-    return {**made, "tests/recording.yml": file(recorded, world.step)}
+    return {**files, "tests/recording.yml": file(recorded, world.step)}
 
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
@@ -49,7 +52,7 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
 
 
 def file(tests: Sequence[Json], step: float) -> Json:
-    """Return a file of tests; what is recorded is there before alerts look at it."""
+    """Return a file of tests; recording rules are evaluated before the alerts that use them."""
     return {
         "rule_files": ["../recording.yml", "../rules.yml"],
         "evaluation_interval": duration(step),
@@ -77,21 +80,21 @@ class _Tests:
         self._fires = self._true + lasts
 
     def all(self) -> list[Json]:
-        lines = self._scenario.series
+        all_series = self._scenario.series
         tests = [self._firing()]
-        if not lines:
+        if not all_series:
             return tests
-        tests.append(self._silent("all is well", lines.values(), bad=False))
-        for what, changes in self._scenario.silent.items():
-            tests.append(self._silent(what, self._scenario.changed(changes)))
-        for name, series in lines.items():
+        tests.append(self._silent("all is well", all_series.values(), bad=False))
+        for title, variant in self._scenario.silent.items():
+            tests.append(self._silent(title, self._scenario.changed(variant)))
+        for name, series in all_series.items():
             if name not in self._scenario.optional:
-                others = [other for other in lines.values() if other is not series]
+                others = [other for other in all_series.values() if other is not series]
                 tests.append(self._silent(f"without {series.selector}", others))
         return tests
 
     def _firing(self) -> Json:
-        """Return the test of how it comes, and goes."""
+        """Return the test that the alert becomes pending, fires, and ends."""
         scenario = self._scenario
         good_again = scenario.resolves_after + 1
         phases = self._phases((True, self._fires - scenario.steps_before + 1), (False, good_again))
@@ -119,7 +122,7 @@ class _Tests:
         }
 
     def _expected(self) -> Json:
-        """Return the alert as it is when it fires."""
+        """Return the alert with its labels and annotations when it fires."""
         document = self._rule.document(self._options)
         labels = {key: value for key, value in self._scenario.labels.items() if value}
         value, now = self._scenario.value, self._fires * self._step
@@ -131,29 +134,32 @@ class _Tests:
             },
         }
 
-    def _silent(self, what: str, lines: Iterable[Series], *, bad: bool = True) -> Json:
-        """Return the test that there is no such alert, not even a pending one."""
+    def _silent(self, title: str, series: Iterable[Series], *, bad: bool = True) -> Json:
+        """Return the test that the alert neither fires nor is pending."""
         last = self._fires + SILENT_STEPS
         phases = self._phases((bad, last + 1 - self._scenario.steps_before))
         checks = [self._count(step, "", 0) for step in (self._fires, last)]
-        return {**self._test(f"silent: {what}", lines, phases), "promql_expr_test": checks}
+        return {**self._test(f"silent: {title}", series, phases), "promql_expr_test": checks}
 
     def _phases(self, *following: tuple[bool, int]) -> list[tuple[bool, int]]:
         before = self._scenario.steps_before
         return [(False, before), *following] if before else [*following]
 
-    def _test(self, what: str, lines: Iterable[Series], phases: Sequence[tuple[bool, int]]) -> Json:
-        names = [self._scenario.alert, self._scenario.severity, self._scenario.title, what]
+    def _test(
+        self, title: str, all_series: Iterable[Series], phases: Sequence[tuple[bool, int]]
+    ) -> Json:
+        names = [self._scenario.alert, self._scenario.severity, self._scenario.title, title]
         return {
             "name": ", ".join(filter(None, names)),
             "interval": duration(self._step),
             "input_series": [
-                {"series": series.selector, "values": series.values(phases)} for series in lines
+                {"series": series.selector, "values": series.values(phases)}
+                for series in all_series
             ],
         }
 
     def _count(self, step: int, state: str, count: int) -> Json:
-        """Return the check of how many alerts of the rule there are, in a state, or in any."""
+        """Return the check of how many alerts of the rule are in a state, or in any state."""
         labels = {"alertname": self._rule.name, "severity": self._rule.severity}
         labels |= {**self._rule.labels, **({"alertstate": state} if state else {})}
         matchers = ",".join(f'{key}="{value}"' for key, value in labels.items())

@@ -1,8 +1,9 @@
-"""Scenarios of pools that are full, and of what callers notice."""
+"""Scenarios of full pools, and of attempts that fail or are slow."""
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from poolscope.mixin.alerts.attempts import BURN_RATES
 from poolscope.mixin.alerts.expressions import number
@@ -16,30 +17,30 @@ from poolscope.mixin.alerts.promtool.scenario import (
 )
 from poolscope.mixin.thresholds import BurnRate, seconds
 
-PAIR = (("warning", 0), ("critical", 1))
+LEVELS: Final = (("warning", 0), ("critical", 1))
 
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
-        *(_exhausted(world, severity, level) for severity, level in PAIR),
+        *(_exhausted(world, severity, level) for severity, level in LEVELS),
         _near(world),
         _predicted(world),
         _one_process(world),
         _below_limit(world),
         *(
-            _ended(world, alert, outcome, getattr(world.thresholds, pair), severity, level)
+            _failed(world, alert, outcome, getattr(world.thresholds, pair), severity, level)
             for alert, outcome, pair in (
                 ("ConnPoolAcquireTimeouts", "timeout", "timeouts"),
                 ("ConnPoolAcquireErrors", "error", "errors"),
             )
-            for severity, level in PAIR
+            for severity, level in LEVELS
         ),
         *(_slow(world, getattr(world.thresholds, name), severity) for name, severity in BURN_RATES),
     ]
 
 
 def _level(pair: tuple[float, float], level: int, most: float = math.inf) -> float:
-    """Return a little more than one threshold of a pair, and less than the next."""
+    """Return a value a little above one threshold of a pair, and below the next."""
     return beyond(pair[level], most if level else pair[1])
 
 
@@ -58,10 +59,10 @@ def _exhausted(world: ScenarioFactory, severity: str, level: int) -> Scenario:
         value=saturated,
         labels=world.pool,
         silent={
-            "as saturated as it may be": {
+            "exactly at the threshold of saturation": {
                 "saturated": world.growth_for_rate(world.thresholds.saturated[level], pools),
             },
-            "with as many waiting as may be": {
+            "exactly at the threshold of waiting callers": {
                 "waiting": world.growth_for_rate(world.thresholds.waiting[level])
             },
         },
@@ -81,72 +82,94 @@ def _near(world: ScenarioFactory) -> Scenario:
         value=full,
         labels=world.pool,
         silent={
-            "as full as it may be": {
+            "exactly at the threshold": {
                 "used": world.growth_for_rate(world.thresholds.utilization[0], limit)
             },
-            "without a limit": {"limit": math.inf},
+            "the pool has no limit": {"limit": math.inf},
         },
         true_at=STEPS_PER_WINDOW,
     )
 
 
-def _predicted(world: ScenarioFactory) -> Scenario:
-    """For half a day it is at its most, then it climbs until the trend crosses the limit."""
-    step_factor = max(1, round(300 / world.step))
-    hour = 3600 / (world.step * step_factor)
-    true_at = math.ceil(24 * hour)
-    lasts = world.steps(world.thresholds.predicted_after, step_factor)
-    most, looked_back = (
-        world.thresholds.predict_growth,
-        seconds(world.thresholds.predict_from) - seconds(world.thresholds.rare_event_window) / 2,
-    )
-    climb = 2 * 3600 / looked_back * (1 - 1 / most)
-    each = climb / hour
-    crossing = 1.002
-    ahead = climb * seconds(world.thresholds.predict_for) / 3600
-    lately = crossing - ahead - climb * seconds(world.thresholds.rare_event_window) / 7200
+class _Climb:
+    """
+    Utilization that stays at a maximum for half a day, and then climbs.
 
-    def utilization(there: float, before: float, *, missing: int = 0, more: int = 0) -> Series:
-        """Return the series; at `true_at` the trend leads `there`, and it falls when all is seen."""
-        first = true_at // 2
-        start = there - ahead - each * (true_at - first)
-        gone = f"_x{missing} " if missing else ""
+    true_at: the step at which the trend may lead above the limit: there is a day of samples then.
+    lasts: for how many steps it must before the alert fires.
+    each: how much utilization climbs in each step.
+    ahead: how much it climbs in the time of the prediction.
+    behind: how much higher it is now than the mean of the recent window.
+    """
+
+    def __init__(self, world: ScenarioFactory) -> None:
+        thresholds = world.thresholds
+        recent_window = seconds(thresholds.rare_event_window)
+        self.step_factor = max(1, round(300 / world.step))
+        self.steps_per_hour = 3600 / (world.step * self.step_factor)
+        self.true_at = math.ceil(24 * self.steps_per_hour)
+        self.lasts = world.steps(thresholds.predicted_after, self.step_factor)
+        looked_back = seconds(thresholds.predict_from) - recent_window / 2
+        per_hour = 2 * 3600 / looked_back * (1 - 1 / thresholds.predict_growth)
+        self.each = per_hour / self.steps_per_hour
+        self.ahead = per_hour * seconds(thresholds.predict_for) / 3600
+        self.behind = per_hour * recent_window / 7200
+        self._world = world
+
+    def series(self, predicted: float, before: float, *, missing: int = 0, more: int = 0) -> Series:
+        """
+        Return utilization: at `true_at` the trend leads to `predicted`, and it drops at the end.
+
+        before: the maximum of the day before.
+        missing: for how many steps at the beginning there are no samples.
+        more: for how many steps more than needed it climbs.
+        """
+        first = self.true_at // 2
+        start = predicted - self.ahead - self.each * (self.true_at - first)
+        absent = f"_x{missing} " if missing else ""
         flat = f"{before:.12f}+0x{first - missing - 1}"
-        rising = f"{start:.12f}+{each:.12f}x{true_at + lasts - first + more}"
-        text = f"{gone}{flat} {rising} 0.1+0x20"
+        rising = f"{start:.12f}+{self.each:.12f}x{self.true_at + self.lasts - first + more}"
         return Series(
-            world.promql.utilization,
-            world.pool,
+            self._world.promql.utilization,
+            self._world.pool,
             0.0,
-            text=text,
-            healthy_text=f"0.5+0x{true_at + lasts + 20}",
+            text=f"{absent}{flat} {rising} 0.1+0x20",
+            healthy_text=f"0.5+0x{self.true_at + self.lasts + 20}",
         )
 
-    calm = lately / most * 0.99
-    busy = (lately + each * (lasts + 5)) / most
+
+def _predicted(world: ScenarioFactory) -> Scenario:
+    climb, growth = _Climb(world), world.thresholds.predict_growth
+    limit = world.thresholds.smallest_pool
+    crossing = 1.002
+    recent = crossing - climb.ahead - climb.behind
+    low = recent / growth * 0.99
+    high = (recent + climb.each * (climb.lasts + 5)) / growth
+    below = 0.998 - climb.each * (climb.lasts + 6)
+    no_day = math.ceil(2 * climb.steps_per_hour)
     return Scenario(
         alert="ConnPoolExhaustionPredicted",
         severity="warning",
         series={
-            "utilization": utilization(crossing, calm),
-            "limit": world.series(
-                "limit", world.thresholds.smallest_pool, world.thresholds.smallest_pool
-            ),
+            "utilization": climb.series(crossing, low),
+            "limit": world.series("limit", limit, limit),
         },
-        value=crossing + each * lasts,
+        value=crossing + climb.each * climb.lasts,
         labels=world.pool,
         silent={
-            "leading to less than all": {
-                "utilization": utilization(0.998 - each * (lasts + 6), calm / 2, more=6)
+            "the trend stays below the limit": {
+                "utilization": climb.series(below, low / 2, more=6)
             },
-            "with as much on the day before": {"utilization": utilization(crossing, busy, more=6)},
-            "without a day before": {
-                "utilization": utilization(crossing, calm, missing=math.ceil(2 * hour), more=6)
+            "utilization was as high on the day before": {
+                "utilization": climb.series(crossing, high, more=6)
             },
-            "of a pool that is too small": {"limit": world.thresholds.smallest_pool * 0.95},
+            "there are no samples of the day before": {
+                "utilization": climb.series(crossing, low, missing=no_day, more=6)
+            },
+            "the pool is too small": {"limit": limit * 0.95},
         },
-        true_at=true_at,
-        step_factor=step_factor,
+        true_at=climb.true_at,
+        step_factor=climb.step_factor,
     )
 
 
@@ -165,9 +188,9 @@ def _one_process(world: ScenarioFactory) -> Scenario:
         value=full,
         labels=world.pool,
         silent={
-            "as full as it may be": {"fullest": world.thresholds.utilization[1]},
-            "with all nearly full": {"all": world.thresholds.utilization[0]},
-            "with as many waiting as may be": {"waiting": world.thresholds.waiting[0]},
+            "exactly at the threshold": {"fullest": world.thresholds.utilization[1]},
+            "all processes together are nearly full": {"all": world.thresholds.utilization[0]},
+            "exactly at the threshold of waiting callers": {"waiting": world.thresholds.waiting[0]},
         },
         optional=("other host",),
     )
@@ -188,7 +211,7 @@ def _below_limit(world: ScenarioFactory) -> Scenario:
         value=waiting,
         labels=world.pool,
         silent={
-            "with as many waiting as may be": {
+            "exactly at the threshold of waiting callers": {
                 "waiting": world.growth_for_rate(world.thresholds.waiting[1])
             },
             "saturated": {
@@ -199,7 +222,7 @@ def _below_limit(world: ScenarioFactory) -> Scenario:
     )
 
 
-def _ended(
+def _failed(
     world: ScenarioFactory,
     alert: str,
     outcome: str,
@@ -210,19 +233,19 @@ def _ended(
     share = _level(pair, level, 1)
     few = world.thresholds.events * 0.95 / STEPS_PER_WINDOW
     at, rest = world.parts_with_share(pair[level])
-    family, badly = "acquires_total", world.events_per_step
+    family, failing = "acquires_total", world.events_per_step
     return Scenario(
         alert=alert,
         severity=severity,
         series={
-            "badly": world.grows(family, badly, outcome=outcome),
-            "well": world.grows(family, badly / share - badly, 1.0, outcome="ok"),
+            "failing": world.grows(family, failing, outcome=outcome),
+            "well": world.grows(family, failing / share - failing, 1.0, outcome="ok"),
         },
         value=share,
         labels=world.pool,
         silent={
-            "as often as it may be": {"badly": at, "well": rest},
-            "too seldom to count": {"badly": few, "well": few / share - few},
+            "exactly at the threshold": {"failing": at, "well": rest},
+            "too few events": {"failing": few, "well": few / share - few},
         },
         true_at=world.enough_events_at,
         optional=("well",),
@@ -246,15 +269,15 @@ def _slow(world: ScenarioFactory, burn_rate: BurnRate, severity: str) -> Scenari
         value=share,
         labels=world.pool,
         silent={
-            "as long as it may be": {"long": limit},
-            "no more": {"short": limit},
-            "too seldom to count": {"slow": slow * 0.95},
+            "exactly at the threshold of the long window": {"long": limit},
+            "exactly at the threshold of the short window": {"short": limit},
+            "too few events": {"slow": slow * 0.95},
         },
     )
 
 
 def exactly_at_least(wanted: float, factor: float) -> float:
-    """Return the smallest number that times the factor is at least what is wanted."""
+    """Return the smallest number that, multiplied by the factor, is at least `wanted`."""
     found = wanted / factor
     while factor * found < wanted:
         found = math.nextafter(found, math.inf)

@@ -1,8 +1,8 @@
 """
-What alerts are tried with: series that go bad, and what must come of it.
+Scenarios: series that become bad, and the alert that must fire because of them.
 
-Time goes in steps, a fifth of the window, so that all windows hold whole steps. Values are those
-of the thresholds: exactly there nothing is said, a little beyond it is.
+Time passes in steps, a fifth of the window, so that all windows are whole steps. The values come
+from the thresholds: exactly at a threshold no alert may fire, a little beyond it must.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from poolscope.mixin.queries import name_of
 from poolscope.mixin.thresholds import seconds
 
 STEPS_PER_WINDOW: Final = 5
-"""Of a window."""
 
 MARGIN: Final = 1.05
-"""Times a threshold, and 1/MARGIN for those where less is worse."""
+"""A value beyond a threshold is this many times the threshold, or less by the same factor."""
 
 ROUNDING_MARGIN: Final = 1e-9
-"""A share of a number, by which it is moved if it cannot be exactly at a threshold."""
+"""The share by which a value is moved if floating point cannot hit the threshold exactly."""
 
 UP_METRIC: Final = "up"
-"""What Prometheus itself says of whatever it scrapes; it is in no catalogue."""
+"""Prometheus's own metric of whether it could scrape a target; it is not in the catalogue."""
 
 Labels = Mapping[str, str]
 Shape = Literal["grows", "jumps", "is"]
@@ -36,11 +35,13 @@ Shape = Literal["grows", "jumps", "is"]
 @dataclass(frozen=True, slots=True)
 class Series:
     """
-    One series.
+    One time series.
 
-    bad, good: what it grows by in each step, what it has grown by as it becomes bad, or what it
-        is, as `shape` says; None if it is not there then.
-    text, calm: all its values in promtool's notation, instead: if it goes bad, and if not.
+    shape: what `bad` and `good` mean. For "grows", the increase in each step; for "jumps", the
+        increase at once when the series becomes bad; for "is", the value.
+    bad, good: its values in the bad and the good state; None if it is absent then.
+    text, healthy_text: all its values in promtool's notation, in place of the above: in a test in
+        which it becomes bad, and in one in which it does not.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Series:
         return f"{self.name}{{{inside}}}"
 
     def values(self, phases: Sequence[tuple[bool, int]]) -> str:
-        """Return its values in promtool's notation; of each phase whether it is bad, and steps."""
+        """Return its values in promtool's notation; a phase is (whether it is bad, steps)."""
         if self.text:
             return self.text if any(bad for bad, _ in phases) else self.healthy_text
         parts, last, was_there = [], 0.0, False
@@ -66,7 +67,7 @@ class Series:
         for bad, steps in phases:
             value = self.bad if bad else self.good
             if self.shape == "grows" and value is not None:
-                # promtool adds the steps up one by one.
+                # promtool adds the increases one by one.
                 parts.append(f"{_number(last + value)}+{_number(value)}x{steps - 1}")
                 last = math.fsum([last, *[value] * steps])
             elif self.shape == "jumps":
@@ -81,9 +82,10 @@ class Series:
 
 
 def _number(value: float) -> str:
-    return (
-        "Inf" if value == math.inf else f"{value:.17g}" if value != int(value) else f"{value:.0f}"
-    )
+    """Return a number without loss, in promtool's notation."""
+    if value == math.inf:
+        return "Inf"
+    return f"{value:.0f}" if value == int(value) else f"{value:.17g}"
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,19 @@ class Scenario:
     """
     How one alert is made to fire.
 
-    title: how it is told from others of the same alert.
-    lines: the series, by names of their own, in which everything is a little beyond.
-    value: that of the alert then, and `labels` those that it has besides its own.
-    silent: by what is different, the lines that are, so that the alert is silent; of a number it
-        is `bad`.
-    true_at: the step in which the condition holds first, after going bad.
-    steps_before: how many steps it is good first.
-    resolves_after: how many steps after it is good again the condition surely holds no more; 0: never.
-    optional: lines without which it fires, too.
-    step_factor: how many times longer a step is.
+    series: the series by names of their own; their bad values are a little beyond the thresholds.
+    value: the value of the alert when it fires.
+    labels: the labels of the alert when it fires, without those that the rule adds.
+    silent: variants in which the alert must not fire, by title. A variant is what differs: for a
+        name of `series` another value of `bad`, or another series, or an additional one.
+    extra_labels: the labels that the rule adds, besides the severity.
+    true_at: how many steps after the series have become bad the condition is true.
+    steps_before: how many steps the series are good before they become bad.
+    resolves_after: how many steps after the series are good again the alert must have ended; 0 if
+        it never ends.
+    optional: names of series without which the alert fires as well.
+    step_factor: how many times longer than usual a step is.
+    title: what distinguishes the scenario from others of the same alert.
     """
 
     alert: str
@@ -117,19 +122,22 @@ class Scenario:
     step_factor: int = 1
     title: str = ""
 
-    def changed(self, changes: Mapping[str, float | Series | None]) -> list[Series]:
-        """Return the lines with these changes; a name that is new is a further line."""
-        lines = dict(self.series)
-        for name, change in changes.items():
-            lines[name] = change if isinstance(change, Series) else replace(lines[name], bad=change)
-        return list(lines.values())
+    def changed(self, variant: Mapping[str, float | Series | None]) -> list[Series]:
+        """Return the series of a variant."""
+        series = dict(self.series)
+        for name, change in variant.items():
+            series[name] = (
+                change if isinstance(change, Series) else replace(series[name], bad=change)
+            )
+        return list(series.values())
 
 
 class ScenarioFactory:
     """
-    LabelScope pools they are, how long a step is, and what is just at a threshold, or beyond.
+    Makes series for the options, and values that are at a threshold or a little beyond.
 
-    pool, server: the labels that an alert of a pool, or a server, has.
+    pool, server, target: the labels that an alert about a pool, a server or a target has.
+    step: the length of a step in seconds.
     """
 
     def __init__(self, promql: Expressions) -> None:
@@ -144,28 +152,34 @@ class ScenarioFactory:
         self.target = {**self.scope, "job": "poolscope", **instance}
         self.pool = {**self.scope, "pool": "orders", "kind": "sqlalchemy"}
         self.server = {**self.cluster, "server": "db:5432"}
-        self._matched = _matching(options.matchers)
+        self._matching = _labels_matching(options.matchers)
 
     def series(
         self, family: str, bad: float | None, good: float | None = 0.0, **labels: Any
     ) -> Series:
-        """Return a series of a family; `part`, `shape` and `of` are no labels."""
+        """
+        Return a series of a family; by default it is one of the pool.
+
+        `part` and `shape` are no labels, and `of` replaces the labels of the pool.
+        """
         part, shape = labels.pop("part", ""), labels.pop("shape", "is")
-        own = labels.pop("of", {"pool": "orders", "kind": "sqlalchemy"})
-        every = self.matched({**self.target, **own, **labels})
-        return Series(self.name(family, part), every, bad, good, shape)
+        of = labels.pop("of", {"pool": "orders", "kind": "sqlalchemy"})
+        all_labels = self.matching({**self.target, **of, **labels})
+        return Series(self.name(family, part), all_labels, bad, good, shape)
 
     def name(self, family: str, part: str = "") -> str:
         return family if family == UP_METRIC else name_of(family) + part
 
-    def matched(self, labels: Labels) -> Labels:
-        """Return labels that also match what the user has chosen."""
-        return {**self._matched, **labels}
+    def matching(self, labels: Labels) -> Labels:
+        """Return labels that the matchers of the options select."""
+        return {**self._matching, **labels}
 
     def grows(self, family: str, bad: float, good: float = 0.0, **labels: Any) -> Series:
+        """Return a counter that grows by so much in each step."""
         return self.series(family, bad, good, shape="grows", **labels)
 
     def jumps(self, family: str, bad: float, **labels: Any) -> Series:
+        """Return a counter that grows by so much once, when the series become bad."""
         return self.series(family, bad, shape="jumps", **labels)
 
     def recorded(self, name: str, bad: float, good: float = 0.0) -> Series:
@@ -173,22 +187,22 @@ class ScenarioFactory:
         return Series(name, self.pool, bad, good)
 
     def steps(self, duration: str, step_factor: int = 1) -> int:
-        """Return how many steps a duration has, the last one begun."""
+        """Return the number of steps in a duration, rounded up."""
         return math.ceil(seconds(duration) / (self.step * step_factor) - ROUNDING_MARGIN)
 
-    # Numbers at thresholds, as Prometheus computes them
+    # Values at thresholds, computed as Prometheus does
 
     def rate(self, each_step: float) -> float:
         """Return the rate of a counter that grows by so much in each step."""
         return STEPS_PER_WINDOW * each_step * (1 / self.window)
 
     def growth_for_rate(self, rate: float, share_of: float = 1.0, *, less: bool = False) -> float:
-        """Return what a counter grows by so that its rate, by `share_of`, is just that."""
+        """Return the growth in each step of a counter whose rate, by `share_of`, is `rate`."""
         each = rate * share_of * self.step
         return exactly(each, lambda each: self.rate(each) / share_of, rate, less=less, grows=True)
 
     def parts_with_share(self, share: float, *, less: bool = False) -> tuple[float, float]:
-        """Return what two counters grow by: the first one's share of both is just that."""
+        """Return the growths of two counters of which the first one has exactly that share."""
         events = max(1.0, self.thresholds.events / STEPS_PER_WINDOW)
         for whole in (10**power * first for power in range(2, 9) for first in (1, 2, 4, 8)):
             part = float(round(share * whole))
@@ -203,17 +217,17 @@ class ScenarioFactory:
 
     @property
     def events_per_step(self) -> float:
-        """What a counter grows by so that within the window it is enough for a share to count."""
+        """The growth in each step that gives, within the window, enough events for a share."""
         return max(1.0, math.ceil(self.thresholds.events / STEPS_PER_WINDOW))
 
     @property
     def enough_events_at(self) -> int:
-        """The step in which it is enough first."""
+        """The step at which `events_per_step` has given enough events."""
         return math.ceil(self.thresholds.events / self.events_per_step)
 
 
-def _matching(matchers: Sequence[str]) -> dict[str, str]:
-    """Return labels that match, as far as that is easy: what must not be is left out."""
+def _labels_matching(matchers: Sequence[str]) -> dict[str, str]:
+    """Return labels for simple matchers; a label that must not have a value is left out."""
     found = {}
     for matcher in matchers:
         match = LABEL_MATCHER.fullmatch(matcher)
@@ -234,9 +248,10 @@ def exactly(
     grows: bool = False,
 ) -> float:
     """
-    Return a number whose measure is what is wanted, or just not beyond; `less` is worse.
+    Return a number whose measure is exactly `wanted`, or as close as possible without alerting.
 
-    What a counter `grows` by is added up again and again: only whole numbers stay exact.
+    less: whether lower values are worse.
+    grows: whether the number is added again and again; only whole numbers stay exact then.
     """
     guess = float(f"{guess:.12g}")
     if measure(guess) == wanted and (guess == int(guess) or not grows):
@@ -245,17 +260,17 @@ def exactly(
 
 
 def beyond(threshold: float, following: float = math.inf) -> float:
-    """Return a little more than a threshold, and not more than what follows."""
+    """Return a value a little above a threshold, and below the one that follows."""
     return min(threshold * MARGIN if threshold else 0.01, (threshold + following) / 2)
 
 
 def less_than(threshold: float, following: float = 0.0) -> float:
-    """Return a little less than a threshold, and not less than what follows."""
+    """Return a value a little below a threshold, and above the one that follows."""
     return max(threshold / MARGIN, (threshold + following) / 2)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as Prometheus has it."""
+    """Return a duration in the notation of Prometheus."""
     if seconds % 60 == 0:
         return f"{seconds / 60:.0f}m"
     return f"{seconds:.0f}s" if seconds == int(seconds) else f"{1000 * seconds:.0f}ms"

@@ -1,4 +1,4 @@
-"""Scenarios of servers, and of the instrumentation itself."""
+"""Scenarios of database servers, and of the instrumentation itself."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from poolscope.mixin.alerts.promtool.scenario import (
     exactly,
 )
 
-SERVER = {"server": "db:5432"}
-ACCEPTS = 100.0
-RESERVED = 3.0
-WARNING = "warning"
-SEEN: Final[dict[str, Any]] = {
+SERVER: Final = {"server": "db:5432"}
+ACCEPTED: Final = 100.0
+RESERVED: Final = 3.0
+WARNING: Final = "warning"
+CONNECTION: Final[dict[str, Any]] = {
     "database": "shop",
     "user": "shop",
     "application": "shop:orders",
     "state": "idle",
 }
-"""Of a connection, as a server sees it."""
+"""The labels of a connection that a server sees."""
 
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
@@ -51,7 +51,7 @@ def _server(
 
 def _limits(world: ScenarioFactory) -> dict[str, Series]:
     return {
-        "limit": _server(world, "server_limit", ACCEPTS + RESERVED, ACCEPTS + RESERVED),
+        "limit": _server(world, "server_limit", ACCEPTED + RESERVED, ACCEPTED + RESERVED),
         "reserved": _server(world, "server_reserved", RESERVED, RESERVED),
     }
 
@@ -59,15 +59,19 @@ def _limits(world: ScenarioFactory) -> dict[str, Series]:
 def _seen(
     world: ScenarioFactory, application: str, count: float, good: float = 0.0, **labels: Any
 ) -> Series:
-    """Return how many connections of an application a server sees."""
-    more = {**SEEN, "application": application, **labels}
+    """Return the number of connections of an application that a server sees."""
+    more = {**CONNECTION, "application": application, **labels}
     return _server(world, "server_connections", count, good, **more)
 
 
 def _overcommitted(world: ScenarioFactory) -> Scenario:
-    """Two pools ask for more; one of HTTP, one without a limit, and one elsewhere do not count."""
+    """
+    The limits of two pools exceed what the server accepts.
+
+    Pools of HTTP, pools without a limit, and pools of other servers do not count.
+    """
     other = {"pool": "billing", "kind": "asyncpg"}
-    orders, billing = ACCEPTS / 2, ACCEPTS / 2 + 1
+    orders, billing = ACCEPTED / 2, ACCEPTED / 2 + 1
     unlimited = {"pool": "unlimited", "kind": "sqlalchemy"}
     elsewhere = {"pool": "elsewhere", "kind": "sqlalchemy"}
     http = {"pool": "orders", "kind": "aiohttp"}
@@ -91,7 +95,7 @@ def _overcommitted(world: ScenarioFactory) -> Scenario:
         },
         value=orders + billing,
         labels=world.server,
-        silent={"as many as it accepts": {"billing": ACCEPTS / 2}},
+        silent={"exactly as many as it accepts": {"billing": ACCEPTED / 2}},
         optional=(
             *("unlimited is seen", "others are seen"),
             *("unlimited", "elsewhere", "http", "abroad"),
@@ -100,20 +104,22 @@ def _overcommitted(world: ScenarioFactory) -> Scenario:
 
 
 def _nearly_full(world: ScenarioFactory) -> Scenario:
-    """Two exporters say the same of one server, which counts once."""
+    """Two exporters report the same connections of a server, which count once."""
     threshold = world.thresholds.server_used[0]
     full = beyond(threshold, 1)
-    idle, each = ACCEPTS / 4, ACCEPTS / 10
+    idle, each = ACCEPTED / 4, ACCEPTED / 10
     others = {
-        f"other {label}": _server(world, "server_connections", each, **{**SEEN, label: "other"})
+        f"other {label}": _server(
+            world, "server_connections", each, **{**CONNECTION, label: "other"}
+        )
         for label in ("database", "user", "application")
     }
     rest = idle + len(others) * each
 
     def used(share: float) -> float:
-        return share * ACCEPTS - rest
+        return share * ACCEPTED - rest
 
-    at = exactly(used(threshold), lambda used: (used + rest) / ACCEPTS, threshold)
+    at = exactly(used(threshold), lambda used: (used + rest) / ACCEPTED, threshold)
     other: dict[str, Any] = {"job": "other"}
     return Scenario(
         alert="ConnPoolServerNearlyFull",
@@ -127,7 +133,7 @@ def _nearly_full(world: ScenarioFactory) -> Scenario:
         },
         value=full,
         labels=world.server,
-        silent={"as full as it may be": {"active": at}},
+        silent={"exactly at the threshold": {"active": at}},
         optional=("other's idle", "idle"),
     )
 
@@ -135,17 +141,17 @@ def _nearly_full(world: ScenarioFactory) -> Scenario:
 def _bouncer_full(world: ScenarioFactory) -> Scenario:
     threshold = world.thresholds.server_used[0]
     full = beyond(threshold, 1)
-    at = exactly(threshold * ACCEPTS, lambda used: used / ACCEPTS, threshold)
+    at = exactly(threshold * ACCEPTED, lambda used: used / ACCEPTED, threshold)
     return Scenario(
         alert="ConnPoolPgbouncerNearlyFull",
         severity=WARNING,
         series={
-            "used": _server(world, "pgbouncer_used_clients", full * ACCEPTS),
-            "limit": _server(world, "pgbouncer_client_limit", ACCEPTS, ACCEPTS),
+            "used": _server(world, "pgbouncer_used_clients", full * ACCEPTED),
+            "limit": _server(world, "pgbouncer_client_limit", ACCEPTED, ACCEPTED),
         },
         value=full,
         labels=world.server,
-        silent={"as full as it may be": {"used": at}},
+        silent={"exactly at the threshold": {"used": at}},
     )
 
 
@@ -161,7 +167,7 @@ def _idle(world: ScenarioFactory) -> Scenario:
         series={"oldest": _server(world, family, beyond(threshold), **application)},
         value=beyond(threshold),
         labels={**world.server, **application},
-        silent={"as long as it may be": {"oldest": threshold}},
+        silent={"exactly at the threshold": {"oldest": threshold}},
     )
 
 
@@ -173,12 +179,16 @@ def _unreachable(world: ScenarioFactory, family: str) -> Scenario:
         series={"up": _server(world, family, 0.0, 1.0)},
         value=0.0,
         labels=world.server,
-        silent={"seen by another": {"other": _server(world, family, 1.0, 1.0, job="other")}},
+        silent={
+            "another exporter gets answers": {
+                "other": _server(world, family, 1.0, 1.0, job="other")
+            }
+        },
     )
 
 
 def _exporter(world: ScenarioFactory, up: float, **labels: Any) -> dict[str, Series]:
-    """Return an exporter that was there, and now is `up` or not."""
+    """Return the series of an exporter that was scraped before, and is `up` or not now."""
     build = 1.0 if up else None
     name = " ".join(labels.values()) or "this"
     return {
@@ -190,16 +200,16 @@ def _exporter(world: ScenarioFactory, up: float, **labels: Any) -> dict[str, Ser
 
 
 def _elsewhere(world: ScenarioFactory) -> list[dict[str, Any]]:
-    """Return labels of others: of another service, and of one of that name in another cluster."""
+    """Return labels of other services: of another name, or of that name in another cluster."""
     return [{label: f"another-{label}"} for label in world.scope]
 
 
 def _down(world: ScenarioFactory) -> list[Scenario]:
     this, other = _exporter(world, 0.0), _exporter(world, 1.0, job="other")
     unknown = {"unknown": world.series("up", 1.0, 1.0, of={}, job="other")}
-    far: dict[str, Series] = {}
+    distant: dict[str, Series] = {}
     for labels in _elsewhere(world):
-        far |= _exporter(world, 1.0, **labels)
+        distant |= _exporter(world, 1.0, **labels)
     common: dict[str, Any] = {
         "alert": EXPORTER_DOWN,
         "severity": WARNING,
@@ -213,13 +223,13 @@ def _down(world: ScenarioFactory) -> list[Scenario]:
             **common,
             extra_labels={COVERAGE: NONE_LEFT},
             title="the only one",
-            series={**this, **unknown, **far},
+            series={**this, **unknown, **distant},
             silent={
-                "up": {"this up": 1.0},
-                "no exporter at all": {"this build": no_exporter},
-                "with another": other,
+                "the exporter answers": {"this up": 1.0},
+                "the target is not an exporter": {"this build": no_exporter},
+                "another exporter answers": other,
             },
-            optional=("unknown", *far),
+            optional=("unknown", *distant),
         ),
         Scenario(
             **common,
@@ -227,9 +237,12 @@ def _down(world: ScenarioFactory) -> list[Scenario]:
             title="one of two",
             series={**this, **other},
             silent={
-                "up": {"this up": 1.0},
-                "no exporter at all": {"this build": no_exporter},
-                "with another that is down, too": {**_exporter(world, 0.0, job="other"), **far},
+                "the exporter answers": {"this up": 1.0},
+                "the target is not an exporter": {"this build": no_exporter},
+                "the other exporter is down as well": {
+                    **_exporter(world, 0.0, job="other"),
+                    **distant,
+                },
             },
         ),
     ]
@@ -237,23 +250,23 @@ def _down(world: ScenarioFactory) -> list[Scenario]:
 
 def _absent(world: ScenarioFactory) -> Scenario:
     made = "instances_created_total"
-    far = {
+    distant = {
         " ".join(labels.values()): world.series(made, 1.0, 1.0, **labels)
         for labels in _elsewhere(world)
     }
     return Scenario(
         alert="ConnPoolMetricsAbsent",
         severity=WARNING,
-        series={"pools": world.series(made, None, 5.0), **far},
+        series={"pools": world.series(made, None, 5.0), **distant},
         value=1.0,
         labels=world.scope,
         silent={
-            "while one pool is left": {
+            "one pool is left": {
                 "other": world.series(made, 1.0, 1.0, of={"pool": "a", "kind": "b"})
             }
         },
         steps_before=10,
-        optional=tuple(far),
+        optional=tuple(distant),
     )
 
 
@@ -264,7 +277,7 @@ def _bad(world: ScenarioFactory) -> Scenario:
         series={"bad": world.series("exporter_bad_segments", 1.0, of={})},
         value=1.0,
         labels=world.target,
-        silent={"of none": {"bad": 0.0}},
+        silent={"all files are readable": {"bad": 0.0}},
     )
 
 
@@ -275,7 +288,7 @@ def _errors(world: ScenarioFactory) -> Scenario:
         series={"errors": world.jumps("internal_errors_total", 1.0, of={})},
         value=1.0,
         labels=world.target,
-        silent={"of none": {"errors": 0.0}},
+        silent={"there are no errors": {"errors": 0.0}},
         steps_before=1,
         resolves_after=world.steps(world.thresholds.rare_event_window) + 1,
     )
