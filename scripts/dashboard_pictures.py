@@ -1,7 +1,7 @@
 """
-Run the demo with all that belongs to it, and keep it running while dashboards are drawn.
+Run the demo with PostgreSQL, an exporter and Prometheus, for drawing pictures of the dashboards.
 
-    dashboard_pictures.py [SECONDS]    default: until Ctrl-C; says where Prometheus is
+    dashboard_pictures.py [SECONDS]    prints the URL of Prometheus; default: runs until Ctrl-C
 """
 
 from __future__ import annotations
