@@ -1,4 +1,4 @@
-"""What `poolscope alerts` and `poolscope dashboards` share: arguments, and writing the files."""
+"""The arguments that `poolscope alerts` and `poolscope dashboards` share, and writing files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from poolscope.mixin.files import write
 from poolscope.mixin.thresholds import BurnRate, ThresholdError, Thresholds
 
 THRESHOLD: Final = "threshold_"
-"""The prefix of a threshold in the namespace: some have the name of another argument."""
+"""The prefix of thresholds in the namespace, so that they never clash with other arguments."""
 
 Make = Callable[[argparse.Namespace], Mapping[str, str]]
-"""Returns the text of each file by its path; imports what the extra of the command installs."""
+"""Returns the text of each file by its path; raises ImportError if the extra is missing."""
 
 
 def generate(command: str, make: Make, namespace: argparse.Namespace) -> int:
@@ -72,11 +72,11 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each threshold, with its default and its comment."""
+    """Add a flag for each threshold, with its help and its default."""
     group = parser.add_argument_group(
         "thresholds",
-        "Alerts fire at these values, and dashboards colour by those that are a pair, WARNING "
-        "CRITICAL: give both commands the same.",
+        "Alerts fire at these values. Those with WARNING CRITICAL also colour the panels of "
+        "dashboards: give both commands the same values.",
     )
     for field in dataclasses.fields(Thresholds):
         group.add_argument(
@@ -89,7 +89,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 
 
 def scope_of(namespace: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of `_add_labels` as the fields of a scope."""
+    """Return the fields of a `LabelScope` that the options set."""
     return {
         "matchers": tuple(namespace.matcher or ()),
         "cluster": namespace.cluster_label,

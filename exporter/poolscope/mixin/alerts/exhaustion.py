@@ -38,8 +38,8 @@ def _exhausted(promql: Expressions, severity: Severity) -> Alert:
         for_duration=thresholds.exhausted_after if level else thresholds.ticket_after,
         summary=f"Callers wait because pool {POOL} has no free connection",
         description=f"Pool {POOL} had no free connection for {{{{ $value | humanizePercentage }}}} "
-        f"of the last {thresholds.window}, and on average more than {number(waiting)} callers "
-        "waited for one.",
+        f"of the last {thresholds.window}, and the mean number of waiting callers was above "
+        f"{number(waiting)}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

@@ -1,4 +1,4 @@
-"""Scenarios of connections that are not returned, fail to open, or are opened too often."""
+"""Scenarios of connections that are not returned, fail to open, or are opened too frequent."""
 
 from __future__ import annotations
 
@@ -156,11 +156,11 @@ def _finding(world: ScenarioFactory) -> Scenario:
 
 
 def _share(
-    world: ScenarioFactory, alert: str, threshold: float, family: str, label: str, well: str
+    world: ScenarioFactory, alert: str, threshold: float, family: str, label: str, success: str
 ) -> Scenario:
     """Too large a share of the events ends with an error."""
     share, few = beyond(threshold, 1), world.thresholds.events * 0.95 / STEPS_PER_WINDOW
-    at, rest = world.parts_with_share(threshold)
+    at_threshold, rest = world.parts_with_share(threshold)
     of_aiohttp: dict[str, Any] = {"kind": "aiohttp"} if label == "result" else {}
     labels = {**world.pool, **of_aiohttp}
     hits: dict[str, Series] = {}
@@ -172,22 +172,22 @@ def _share(
         severity=WARNING,
         series={
             "failed": world.grows(family, world.events_per_step, **{**of_aiohttp, label: "error"}),
-            "well": world.grows(
+            "succeeded": world.grows(
                 family,
                 world.events_per_step / share - world.events_per_step,
                 1.0,
-                **{**of_aiohttp, label: well},
+                **{**of_aiohttp, label: success},
             ),
             **hits,
         },
         value=share,
         labels=labels,
         silent={
-            "exactly at the threshold": {"failed": at, "well": rest},
-            "too few events": {"failed": few, "well": few / share - few},
+            "exactly at the threshold": {"failed": at_threshold, "succeeded": rest},
+            "too few events": {"failed": few, "succeeded": few / share - few},
         },
         true_at=world.enough_events_at,
-        optional=("well", "hits"),
+        optional=("succeeded", "hits"),
     )
 
 
@@ -199,7 +199,7 @@ def _stale(world: ScenarioFactory) -> Scenario:
         world.thresholds.events * 0.95 / STEPS_PER_WINDOW,
         "invalidated_total",
     )
-    at, rest = world.parts_with_share(threshold)
+    at_threshold, rest = world.parts_with_share(threshold)
     return Scenario(
         alert="ConnPoolStaleConnections",
         severity=WARNING,
@@ -213,7 +213,11 @@ def _stale(world: ScenarioFactory) -> Scenario:
         value=share,
         labels=world.pool,
         silent={
-            "exactly at the threshold": {"hard": at / 2, "soft": at / 2, "attempts": at + rest},
+            "exactly at the threshold": {
+                "hard": at_threshold / 2,
+                "soft": at_threshold / 2,
+                "attempts": at_threshold + rest,
+            },
             "too few events": {"hard": few / 2, "soft": few / 2, "attempts": few / share},
         },
         true_at=world.enough_events_at,
@@ -223,48 +227,48 @@ def _stale(world: ScenarioFactory) -> Scenario:
 def _low_reuse(world: ScenarioFactory, severity: str, level: int) -> Scenario:
     share = less_than(world.thresholds.reuse[level], 0.0 if level else world.thresholds.reuse[1])
     served = beyond(world.thresholds.traffic) * world.step
-    at, rest = world.parts_with_share(world.thresholds.reuse[level], less=True)
-    seldom = world.growth_for_rate(world.thresholds.traffic)
+    at_threshold, rest = world.parts_with_share(world.thresholds.reuse[level], less=True)
+    rare = world.growth_for_rate(world.thresholds.traffic)
     return Scenario(
         alert="ConnPoolLowReuse",
         severity=severity,
         series={
             "reused": world.grows("reused_total", share * served, served),
             "served": world.grows("acquires_total", served, served, outcome="ok"),
-            "gave up": world.grows("acquires_total", served, 0.0, outcome="timeout"),
+            "timed out": world.grows("acquires_total", served, 0.0, outcome="timeout"),
             "kept": world.series("idle_limit", 1.0, 1.0),
         },
         value=share,
         labels=world.pool,
         silent={
-            "exactly at the threshold": {"reused": at, "served": at + rest},
-            "too few events": {"reused": share * seldom, "served": seldom},
+            "exactly at the threshold": {"reused": at_threshold, "served": at_threshold + rest},
+            "too few events": {"reused": share * rare, "served": rare},
             "the pool keeps no idle connections": {"kept": 0.0},
         },
         true_at=STEPS_PER_WINDOW,
-        optional=("gave up",),
+        optional=("timed out",),
     )
 
 
 def _churn(world: ScenarioFactory) -> Scenario:
-    often = beyond(world.thresholds.traffic) * world.step
+    frequent = beyond(world.thresholds.traffic) * world.step
     # Whole numbers stay exact when they are summed.
-    whole = float(math.ceil(often))
-    seldom = world.growth_for_rate(world.thresholds.traffic)
-    life = less_than(world.thresholds.churn_seconds)
+    whole = float(math.ceil(frequent))
+    rare = world.growth_for_rate(world.thresholds.traffic)
+    lifetime = less_than(world.thresholds.churn_seconds)
 
-    def open_for(life: float, closed: float) -> float:
+    def open_for(lifetime: float, closed: float) -> float:
         """Return how many connections of each of two states are open with that lifetime."""
-        return life * world.rate(closed) / 2
+        return lifetime * world.rate(closed) / 2
 
-    at = exactly(
+    at_threshold = exactly(
         open_for(world.thresholds.churn_seconds, whole),
         lambda each: 2 * each / world.rate(whole),
         world.thresholds.churn_seconds,
         less=True,
     )
-    each = open_for(life, often)
-    few = open_for(life, seldom)
+    each = open_for(lifetime, frequent)
+    few = open_for(lifetime, rare)
     return Scenario(
         alert="ConnPoolChurn",
         severity=INFO,
@@ -272,14 +276,18 @@ def _churn(world: ScenarioFactory) -> Scenario:
             "in use": world.series("connections", each, each, state="in_use"),
             "idle": world.series("connections", each, each, state="idle"),
             "opening": world.series("connections", 1000 * each, 0.0, state="opening"),
-            "closed": world.grows("closed_total", often),
+            "closed": world.grows("closed_total", frequent),
             "kept": world.series("idle_limit", 1.0, 1.0),
         },
-        value=life,
+        value=lifetime,
         labels=world.pool,
         silent={
-            "exactly at the threshold": {"in use": at, "idle": at, "closed": whole},
-            "too few events": {"in use": few, "idle": few, "closed": seldom},
+            "exactly at the threshold": {
+                "in use": at_threshold,
+                "idle": at_threshold,
+                "closed": whole,
+            },
+            "too few events": {"in use": few, "idle": few, "closed": rare},
             "the pool keeps no idle connections": {"kept": 0.0},
         },
         true_at=STEPS_PER_WINDOW,
@@ -297,7 +305,7 @@ def _per_request(world: ScenarioFactory) -> Scenario:
         series={
             "made": world.jumps("instances_created_total", made),
             "served": world.jumps("acquires_total", made * each, outcome="ok"),
-            "gave up": world.jumps("acquires_total", made * few * MARGIN, outcome="timeout"),
+            "timed out": world.jumps("acquires_total", made * few * MARGIN, outcome="timeout"),
         },
         value=each,
         labels=world.pool,
@@ -307,5 +315,5 @@ def _per_request(world: ScenarioFactory) -> Scenario:
         },
         steps_before=1,
         resolves_after=world.steps(world.thresholds.rare_event_window) + 1,
-        optional=("gave up",),
+        optional=("timed out",),
     )

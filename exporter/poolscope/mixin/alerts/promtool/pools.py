@@ -232,23 +232,23 @@ def _failed(
 ) -> Scenario:
     share = _level(pair, level, 1)
     few = world.thresholds.events * 0.95 / STEPS_PER_WINDOW
-    at, rest = world.parts_with_share(pair[level])
+    at_threshold, rest = world.parts_with_share(pair[level])
     family, failing = "acquires_total", world.events_per_step
     return Scenario(
         alert=alert,
         severity=severity,
         series={
             "failing": world.grows(family, failing, outcome=outcome),
-            "well": world.grows(family, failing / share - failing, 1.0, outcome="ok"),
+            "succeeded": world.grows(family, failing / share - failing, 1.0, outcome="ok"),
         },
         value=share,
         labels=world.pool,
         silent={
-            "exactly at the threshold": {"failing": at, "well": rest},
-            "too few events": {"failing": few, "well": few / share - few},
+            "exactly at the threshold": {"failing": at_threshold, "succeeded": rest},
+            "too few events": {"failing": few, "succeeded": few / share - few},
         },
         true_at=world.enough_events_at,
-        optional=("well",),
+        optional=("succeeded",),
     )
 
 

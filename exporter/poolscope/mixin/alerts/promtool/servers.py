@@ -31,14 +31,14 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
         _overcommitted(world),
         _nearly_full(world),
-        _bouncer_full(world),
-        _idle(world),
+        _pgbouncer_nearly_full(world),
+        _idle_in_transaction(world),
         _unreachable(world, "server_up"),
         _unreachable(world, "pgbouncer_up"),
         *_down(world),
         _absent(world),
-        _bad(world),
-        _errors(world),
+        _bad_segments(world),
+        _internal_errors(world),
         Scenario(WATCHDOG, "info", {}, 1.0, {}, resolves_after=0),
     ]
 
@@ -75,8 +75,12 @@ def _overcommitted(world: ScenarioFactory) -> Scenario:
     unlimited = {"pool": "unlimited", "kind": "sqlalchemy"}
     elsewhere = {"pool": "elsewhere", "kind": "sqlalchemy"}
     http = {"pool": "orders", "kind": "aiohttp"}
-    abroad = dict.fromkeys(world.cluster, "us")
-    namesake = {"abroad": world.series("limit", 1000.0, 1000.0, **abroad)} if abroad else {}
+    other_cluster = dict.fromkeys(world.cluster, "us")
+    namesake = (
+        {"other_cluster": world.series("limit", 1000.0, 1000.0, **other_cluster)}
+        if other_cluster
+        else {}
+    )
     return Scenario(
         alert="ConnPoolServerOvercommitted",
         severity=WARNING,
@@ -98,7 +102,7 @@ def _overcommitted(world: ScenarioFactory) -> Scenario:
         silent={"exactly as many as it accepts": {"billing": ACCEPTED / 2}},
         optional=(
             *("unlimited is seen", "others are seen"),
-            *("unlimited", "elsewhere", "http", "abroad"),
+            *("unlimited", "elsewhere", "http", "other_cluster"),
         ),
     )
 
@@ -119,7 +123,7 @@ def _nearly_full(world: ScenarioFactory) -> Scenario:
     def used(share: float) -> float:
         return share * ACCEPTED - rest
 
-    at = exactly(used(threshold), lambda used: (used + rest) / ACCEPTED, threshold)
+    at_threshold = exactly(used(threshold), lambda used: (used + rest) / ACCEPTED, threshold)
     other: dict[str, Any] = {"job": "other"}
     return Scenario(
         alert="ConnPoolServerNearlyFull",
@@ -133,15 +137,15 @@ def _nearly_full(world: ScenarioFactory) -> Scenario:
         },
         value=full,
         labels=world.server,
-        silent={"exactly at the threshold": {"active": at}},
+        silent={"exactly at the threshold": {"active": at_threshold}},
         optional=("other's idle", "idle"),
     )
 
 
-def _bouncer_full(world: ScenarioFactory) -> Scenario:
+def _pgbouncer_nearly_full(world: ScenarioFactory) -> Scenario:
     threshold = world.thresholds.server_used[0]
     full = beyond(threshold, 1)
-    at = exactly(threshold * ACCEPTED, lambda used: used / ACCEPTED, threshold)
+    at_threshold = exactly(threshold * ACCEPTED, lambda used: used / ACCEPTED, threshold)
     return Scenario(
         alert="ConnPoolPgbouncerNearlyFull",
         severity=WARNING,
@@ -151,11 +155,11 @@ def _bouncer_full(world: ScenarioFactory) -> Scenario:
         },
         value=full,
         labels=world.server,
-        silent={"exactly at the threshold": {"used": at}},
+        silent={"exactly at the threshold": {"used": at_threshold}},
     )
 
 
-def _idle(world: ScenarioFactory) -> Scenario:
+def _idle_in_transaction(world: ScenarioFactory) -> Scenario:
     threshold, family = (
         world.thresholds.idle_in_transaction_seconds[0],
         "server_oldest_idle_in_transaction_seconds",
@@ -270,7 +274,7 @@ def _absent(world: ScenarioFactory) -> Scenario:
     )
 
 
-def _bad(world: ScenarioFactory) -> Scenario:
+def _bad_segments(world: ScenarioFactory) -> Scenario:
     return Scenario(
         alert="ConnPoolBadSegments",
         severity=WARNING,
@@ -281,7 +285,7 @@ def _bad(world: ScenarioFactory) -> Scenario:
     )
 
 
-def _errors(world: ScenarioFactory) -> Scenario:
+def _internal_errors(world: ScenarioFactory) -> Scenario:
     return Scenario(
         alert="ConnPoolInternalErrors",
         severity=WARNING,
