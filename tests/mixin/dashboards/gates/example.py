@@ -95,6 +95,16 @@ GOOD: Final[dict[str, Any]] = {
     ],
 }
 
+ROW: Final[dict[str, Any]] = {
+    "id": 5,
+    "type": "row",
+    "title": "More",
+    "collapsed": True,
+    "gridPos": {"h": 1, "w": 24, "x": 0, "y": 9},
+    "panels": [panel(6, "One", 0, "s", IN_USE), panel(7, "Other", 7, "s", IN_USE)],
+}
+"""A collapsed row with two panels that overlap."""
+
 REMOVED: Final = object()
 
 

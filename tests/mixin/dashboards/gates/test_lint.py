@@ -1,28 +1,13 @@
-"""The checks of dashboards: each passes a good dashboard, and reports one fault."""
+"""The linter of dashboards: it passes a good dashboard, and reports each broken rule."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from mixin.dashboards.gates import expressions, lint, live, schema
-from mixin.dashboards.gates.example import ACQUIRES, GOOD, IN_USE, REMOVED, asking, broken, panel
-from mixin.dashboards.gates.fixtures import prometheus, prometheus_program
-from support.exporters import ExporterProcess
-from support.prometheus import PrometheusServer, job
-from support.workers import Worker
-
-__all__ = ["prometheus", "prometheus_program"]
-
-
-def override(option: str, value: object) -> list[dict[str, Any]]:
-    properties = [{"id": option, "value": value}]
-    return [{"matcher": {"id": "byName", "options": "orders"}, "properties": properties}]
-
+from mixin.dashboards.gates import expressions, lint, schema
+from mixin.dashboards.gates.example import GOOD, IN_USE, REMOVED, ROW, asking, broken, panel
 
 TABLE_LEGEND: Final = {
     "displayMode": "table",
@@ -41,14 +26,6 @@ HEATMAP: Final = {
     "type": "heatmap",
     "gridPos": {"h": 8, "w": 8, "x": 0, "y": 9},
     "options": {"color": {"mode": "scheme", "exponent": 0.5}},
-}
-ROW: Final[dict[str, Any]] = {
-    "id": 5,
-    "type": "row",
-    "title": "More",
-    "collapsed": True,
-    "gridPos": {"h": 1, "w": 24, "x": 0, "y": 9},
-    "panels": [panel(6, "One", 0, "s", IN_USE), panel(7, "Other", 7, "s", IN_USE)],
 }
 UNUSED: Final = {**GOOD["templating"]["list"][1], "name": "host"}
 FIXED_SOURCE: Final = {"type": "prometheus", "uid": "P1809F7CD0C75ACF3"}
@@ -231,63 +208,6 @@ def test_panels_select_by_the_required_variables() -> None:
     assert [] == lint.problems(asking("connpool_server_up", "{{server}}"), selected=["pool"])
 
 
-DEFAULTS: Final = "$.panels[1].fieldConfig.defaults"
-OVERRIDE: Final = "$.panels[1].fieldConfig.overrides[0].properties[0]"
-
-SHAPES: Final[list[tuple[str, object, str]]] = [
-    ("schemaVersion", REMOVED, "$: 'schemaVersion' is a required property"),
-    ("rows", [], "$: Additional properties are not allowed ('rows' was unexpected)"),
-    ("panels.0.collapsed", REMOVED, "$.panels[0]: 'collapsed' is a required property"),
-    ("panels.1.type", "graph", "$.panels[1].type: 'graph' is not in grafana-schema.json"),
-    ("panels.1.gridPos.w", "8", "$.panels[1].gridPos.w: '8' is not of type 'number'"),
-    (
-        "panels.1.fieldConfig.defaults.thresholds",
-        {"mode": "absolute", "steps": [{"color": "red", "value": "null"}]},
-        f"{DEFAULTS}.thresholds.steps[0].value: 'null' is not of type 'number', 'null'",
-    ),
-    (
-        "panels.1.options.legend.placement",
-        "below",
-        "$.panels[1].options.legend.placement: 'below' is not one of ['bottom', 'right']",
-    ),
-    (
-        "panels.1.fieldConfig.defaults.custom.lineWdth",
-        2,
-        f"{DEFAULTS}.custom: Additional properties are not allowed ('lineWdth' was unexpected)",
-    ),
-    (
-        "panels.1.fieldConfig.overrides",
-        override("custom.lineWdth", 2),
-        f"{OVERRIDE}.id: 'custom.lineWdth' is not a field option",
-    ),
-    (
-        "panels.1.fieldConfig.overrides",
-        override("custom.lineWidth", "2"),
-        f"{OVERRIDE}.value: '2' is not of type 'number'",
-    ),
-    (
-        "panels.1.targets.0.legend",
-        "",
-        "$.panels[1].targets[0]: Additional properties are not allowed ('legend' was unexpected)",
-    ),
-    (
-        "panels.4",
-        {**ROW, "panels": [{**ROW["panels"][0], "interval": 5}]},
-        "$.panels[4].panels[0].interval: 5 is not of type 'string'",
-    ),
-]
-
-
-@pytest.mark.parametrize(("path", "value", "error"), SHAPES)
-def test_what_the_schema_does_not_allow_is_reported(path: str, value: object, error: str) -> None:
-    assert [error] == schema.errors(broken(path, value))
-
-
-@pytest.mark.parametrize("own", [override("unit", "s"), override("custom.hideFrom.viz", True)])
-def test_overrides_may_set_any_field_option(own: list[Any]) -> None:
-    assert [] == schema.errors(broken("panels.1.fieldConfig.overrides", own))
-
-
 def test_conflicts_between_dashboards_are_reported() -> None:
     other = broken("links.0.tags", ["pools"])
     other["panels"][1]["links"] = [{"title": "Hosts", "url": "/d/poolscope-hosts"}]
@@ -297,102 +217,3 @@ def test_conflicts_between_dashboards_are_reported() -> None:
         "'poolscope-good' has a link to 'poolscope-hosts', which does not exist",
         "'poolscope-good' links by the tag 'pools', which no dashboard has",
     ] == lint.problems_together([GOOD, other])
-
-
-@pytest.fixture(scope="module")
-def scraping(
-    prometheus: Callable[..., PrometheusServer], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PrometheusServer]:
-    """A Prometheus that has scraped a pool in use."""
-    folder = tmp_path_factory.mktemp("pools")
-    with contextlib.ExitStack() as stack:
-        worker = Worker(folder, "orders")
-        stack.callback(worker.kill)
-        exporter = ExporterProcess(folder)
-        stack.callback(exporter.kill)
-        worker.tell("take")
-        server = prometheus(job("shop", exporter.url, labels={"service": "shop"}))
-        server.wait_for("connpool_acquires_total")
-        for used in range(3, 16, 3):  # over several scrapes, so that rates have values at each step
-            worker.tell("use 3")
-            server.wait_for(f'connpool_acquires_total{{outcome="ok"}} > {used}')
-        yield server
-
-
-def test_a_panel_without_data_is_reported(scraping: PrometheusServer) -> None:
-    dashboard = copy.deepcopy(GOOD)
-    dashboard["panels"] += [
-        panel(5, "Hosts", 0, "short", 'connpool_host_waiting{pool=~"$pool"}'),
-        panel(6, "Share", 0, "percentunit", f"0 * {IN_USE} / 0"),
-        panel(7, "Wrong", 0, "short", "sum("),
-        panel(8, "Mixed", 0, "ops", "connpool_dns_seconds_count", ACQUIRES),
-        {**panel(9, "Each", 0, "ops", IN_USE), "repeat": "pool"},
-    ]
-    dashboard["panels"][1]["targets"][0]["instant"] = True
-    dashboard["panels"][4]["targets"].append({"expr": ACQUIRES, "hide": True})
-    assert [
-        "panel 'Hosts': no data",
-        "panel 'Share': only NaN",
-        "panel 'Wrong': query A: 1:5: parse error: unclosed left parenthesis",
-    ] == live.empty_panels(dashboard, scraping, {}, 1)
-
-
-def test_only_the_selected_pools_are_queried(scraping: PrometheusServer) -> None:
-    empty = [f"panel {title!r}: no data" for title in ("In use", "Acquires", "Slowest")]
-    assert [] == live.empty_panels(GOOD, scraping, {"pool": ["orders", "billing"]}, 1)
-    assert empty == live.empty_panels(GOOD, scraping, {"pool": "billing"}, 1)
-    every = broken("templating.list.1.allValue", ".+")
-    assert [] == live.empty_panels(every, scraping, {"pool": "All"}, 1)
-    first = broken("templating.list.1.includeAll", False)
-    assert [] == live.empty_panels(first, scraping, {}, 1)
-    repeated = broken("panels.1.repeat", "pool")
-    assert ["panel 'In use', pool=billing: no data"] == live.empty_panels(
-        repeated, scraping, {"pool": ["orders", "billing"]}, 1
-    )
-
-
-@pytest.mark.parametrize(
-    ("variable", "expected"),
-    [
-        ({"type": "query", "query": "label_values(connpool_limit, kind)"}, ["sqlalchemy"]),
-        ({"type": "query", "query": "label_values(connpool_limit{pool='x'}, kind)"}, []),
-        (
-            {
-                "type": "query",
-                "query": "query_result(max by (pool) (connpool_limit))",
-                "regex": '/pool="(?<name>.*)"/',
-            },
-            ["orders"],
-        ),
-        ({"type": "custom", "query": "p50 : 0.5, p99 : 0.99"}, ["0.5", "0.99"]),
-    ],
-)
-def test_the_values_that_a_variable_offers(
-    scraping: PrometheusServer, variable: dict[str, Any], expected: list[str]
-) -> None:
-    assert expected == live.options(variable, scraping, {})
-
-
-def test_an_unsupported_query_of_a_variable_is_an_error(scraping: PrometheusServer) -> None:
-    with pytest.raises(ValueError, match="unsupported query of a variable: metrics"):
-        live.empty_panels(broken("templating.list.1.query", "metrics(x)"), scraping, {}, 1)
-
-
-def test_queries_return_what_was_scraped(scraping: PrometheusServer) -> None:
-    series = {"__name__": "connpool_waiting", "pool": "orders", "kind": "sqlalchemy"}
-    host = scraping.query("up")[0][0]["instance"]
-    target = {"instance": host, "job": "shop", "service": "shop"}
-    assert [series | target] == scraping.series("connpool_waiting")
-    assert [(series | target, 0.0)] == scraping.query("connpool_waiting")
-    assert [({}, 1.0)] == scraping.query("1")
-    now = scraping.query("time()")[0][1]
-    assert [({}, [(now - 1, 2.0), (now, 2.0)])] == scraping.query_range(
-        "vector(2)", now - 1, now, 1
-    )
-
-
-def test_an_invalid_configuration_is_an_error(
-    prometheus: Callable[..., PrometheusServer],
-) -> None:
-    with pytest.raises(AssertionError, match="scrape_intervall"):
-        prometheus(job("shop", "127.0.0.1:1", scrape_intervall="1s"))
