@@ -26,10 +26,10 @@ def dashboard(queries: Mapping[str, str], **more: Any) -> Json:
     kept = {panel.get("title"): panel for panel in outer_panels(whole)}
     whole["panels"] = [
         {
-            **kept["Utilisation"],
+            **kept["Utilization"],
             "title": title,
             "gridPos": {"x": 0, "y": 8 * number, "w": 24, "h": 8},
-            "targets": [{**kept["Utilisation"]["targets"][0], "expr": query}],
+            "targets": [{**kept["Utilization"]["targets"][0], "expr": query}],
         }
         for number, (title, query) in enumerate(queries.items())
     ]

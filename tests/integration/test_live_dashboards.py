@@ -71,7 +71,7 @@ def test_no_panel_is_empty(server: PrometheusServer, name: str) -> None:
 def test_another_region_has_nothing(server: PrometheusServer) -> None:
     chosen = {"region": "us-1", "app": "shop"}
     empty = live.empty_panels(documents(OWN)["overview.json"], server, chosen, INTERVAL)
-    assert "panel 'Utilisation': no data" in empty
+    assert "panel 'Utilization': no data" in empty
 
 
 def test_labels_that_are_called_otherwise_are_no_reason_to_show_nothing(

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the alerts."""
+"""Fixtures for the tests of the alerts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poolscope.mixin.alerts.write import write
 
 @pytest.fixture(scope="session")
 def amtool() -> str:
-    """The path of amtool. A test that needs it is skipped without, but not in CI."""
+    """The path of amtool. Without it, the test is skipped, or fails in CI."""
     found = shutil.which("amtool")
     if found is None:
         missing = "amtool is missing; on Debian: apt-get install prometheus-alertmanager"
@@ -26,7 +26,7 @@ def amtool() -> str:
 
 @pytest.fixture(scope="session")
 def defaults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all files, with the default options."""
+    """The folder with all files, for the default options."""
     folder = tmp_path_factory.mktemp("defaults")
     write(folder, Options())
     return folder

@@ -1,4 +1,4 @@
-"""Fixtures for tests of dashboards and rules; import those that a test file needs."""
+"""Fixtures for tests of dashboards and rules; a test file imports those that it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.prometheus import Job, PrometheusServer
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
-    """The path of prometheus. A test that needs it is skipped without, but not in CI."""
+    """The path of prometheus. Without it, the test is skipped, or fails in CI."""
     found = shutil.which("prometheus")
     if found is None:
         missing = "prometheus is missing; on Debian: apt-get install prometheus"
@@ -29,17 +29,17 @@ def prometheus(
     prometheus_program: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., PrometheusServer]]:
     """
-    Makes servers that scrape the given jobs, and ends them with the module.
+    Starts servers that scrape the given jobs, and stops them at the end of the module.
 
-    A server scrapes for the first time after 5 seconds: tests may share one.
+    A server scrapes for the first time after 5 seconds, so tests should share one.
     """
-    made: list[PrometheusServer] = []
+    servers: list[PrometheusServer] = []
 
     def make(*jobs: Job, rules: Sequence[Path] = ()) -> PrometheusServer:
         folder = tmp_path_factory.mktemp("prometheus")
-        made.append(PrometheusServer(prometheus_program, folder, jobs, rules=rules))
-        return made[-1]
+        servers.append(PrometheusServer(prometheus_program, folder, jobs, rules=rules))
+        return servers[-1]
 
     yield make
-    for server in made:
+    for server in servers:
         server.kill()
