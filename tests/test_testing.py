@@ -38,7 +38,7 @@ def test_a_connection_that_is_out_is_named(engine: sqlalchemy.Engine) -> None:
         with pytest.raises(AssertionError) as error:
             assert_no_connections_out(watch)
     expected = (
-        "connections are still out:\n"
+        "connections are still in use:\n"
         "  orders (sqlalchemy): 1 in use, 0 opening, 0 waiting\n"
         f"  orders (sqlalchemy): held for 2.5 s by MainThread, from {hold.site}"
     )
@@ -61,7 +61,7 @@ class TestWithNothingInUse:
         watch = Watches(FakeClock()).watch(pool, "orders", registry=None)
         pool.connect().close()
         expected = "  orders (sqlalchemy): 0 in use, 1 opening, 0 waiting"
-        assert [f"connections are still out:\n{expected}"] == said
+        assert [f"connections are still in use:\n{expected}"] == said
 
     def test_a_caller_who_waits_is_one_too_many(self, engine: sqlalchemy.Engine) -> None:
         watch = Watches(FakeClock()).watch(engine, "orders", registry=None)
@@ -70,7 +70,7 @@ class TestWithNothingInUse:
         with pytest.raises(AssertionError) as error:
             assert_no_connections_out(watch)
         expected = "  orders (sqlalchemy): 0 in use, 0 opening, 1 waiting"
-        assert f"connections are still out:\n{expected}" == str(error.value)
+        assert f"connections are still in use:\n{expected}" == str(error.value)
 
 
 def test_without_arguments_it_is_about_the_whole_process(engine: sqlalchemy.Engine) -> None:
