@@ -82,18 +82,18 @@ class TestSums:
 class TestPoolsOfOneName:
     def test_their_functions_are_added_up_and_those_of_pools_that_are_gone(self) -> None:
         shared = SharedSites()
-        shared.ended([SiteReading("pay", 0, 2.0, 0)])
+        shared.add_ended([SiteReading("pay", 0, 2.0, 0)])
         readings = [SiteReading("pay", 1, 3.0, 1), SiteReading("cart", 1, 1.0, 0)]
         expected = (SiteReading("cart", 1, 1.0, 0), SiteReading("pay", 1, 5.0, 1))
-        assert expected == shared.added(readings)
+        assert expected == shared.sums(readings)
 
     def test_a_name_once_shown_is_shown_for_ever(self) -> None:
         shared = SharedSites()
-        shared.added([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
+        shared.sums([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
         later = (SiteReading("f00", 1, 2.0, 0), SiteReading(OTHER_SITES, 1, 7.0, 0))
-        assert later == shared.added([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
-        shared.ended([SiteReading("a", 1, 7.0, 0)])
-        assert (SiteReading(OTHER_SITES, 0, 7.0, 0),) == shared.added([])
+        assert later == shared.sums([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
+        shared.add_ended([SiteReading("a", 1, 7.0, 0)])
+        assert (SiteReading(OTHER_SITES, 0, 7.0, 0),) == shared.sums([])
 
 
 class TestTheLedger:

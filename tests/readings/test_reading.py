@@ -9,7 +9,7 @@ import pytest
 from poolscope.callsites.frames import APPLICATION, OTHER_SITES, Function, Site
 from poolscope.readings.evidence import MAX_SITES_PER_RULE, Evidence
 from poolscope.readings.hosts import OTHER_HOSTS, SHOWN_HOSTS, HostReading, busiest
-from poolscope.readings.reading import Monotonic, Reading, total
+from poolscope.readings.reading import Monotonic, Reading, sum_readings
 from poolscope.readings.sites import SharedSites, SiteReading
 
 
@@ -27,9 +27,10 @@ def test_numbers_add_up_and_of_ages_there_is_the_greatest() -> None:
     ages = ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds")
     one: dict[str, Any] = dict.fromkeys(ages, 5.0)
     other: dict[str, Any] = dict.fromkeys(ages, 7.0)
-    counted = {"in_use": 1.0, "acquired": 2.0, "in_use_seconds": 1.5}
+    counted: dict[str, Any] = {"in_use": 1.0, "acquired": 2.0, "in_use_seconds": 1.5}
     expected: dict[str, Any] = {**other, "in_use": 2.0, "acquired": 4.0, "in_use_seconds": 3.0}
-    assert Reading(**expected) == total([Reading(**one, **counted), Reading(**other, **counted)])  # type: ignore[arg-type] # mypy takes the numbers for histograms
+    readings = [Reading(**one, **counted), Reading(**other, **counted)]
+    assert Reading(**expected) == sum_readings(readings)
 
 
 def test_sums_of_seconds_never_fall() -> None:
@@ -43,17 +44,17 @@ def test_sums_of_seconds_never_fall() -> None:
 class TestFunctions:
     def test_the_others_come_last_whatever_they_are_called(self) -> None:
         readings = [SiteReading(name, 1, 1.0, 0) for name in (OTHER_SITES, "zoo:feed", "app:pay")]
-        names = [reading.site for reading in SharedSites().added(readings)]
+        names = [reading.site for reading in SharedSites().sums(readings)]
         assert ["app:pay", "zoo:feed", OTHER_SITES] == names
 
     def test_each_number_of_one_adds_up(self) -> None:
         readings = [SiteReading("pay", 1, 2.0, 3, 4), SiteReading("pay", 10, 20.0, 30, 40)]
-        assert (SiteReading("pay", 11, 22.0, 33, 44),) == SharedSites().added(readings)
+        assert (SiteReading("pay", 11, 22.0, 33, 44),) == SharedSites().sums(readings)
 
     def test_the_seconds_of_one_never_fall(self) -> None:
         shared = SharedSites()
-        shared.added([SiteReading("pay", 1, 5.0, 0)])
-        assert (SiteReading("pay", 0, 5.0, 0),) == shared.added([SiteReading("pay", 0, 4.0, 0)])
+        shared.sums([SiteReading("pay", 1, 5.0, 0)])
+        assert (SiteReading("pay", 0, 5.0, 0),) == shared.sums([SiteReading("pay", 0, 4.0, 0)])
 
 
 class TestHosts:
