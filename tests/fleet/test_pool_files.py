@@ -62,7 +62,7 @@ def test_what_a_process_held_that_is_gone_is_counted_until_it_was_last_seen(
     ledger = make()
     ledger.served("a", clock(), clock())
     began = clock()
-    reading = only(folder).read(began + 100.0, seen=began + 7.0).reading
+    reading = only(folder).read(began + 100.0, last_seen=began + 7.0).reading
     assert (7.0, 7.0) == (reading.in_use_seconds, reading.oldest_hold_seconds)
     assert 100.0 == only(folder).read(began + 100.0).reading.in_use_seconds
 
