@@ -4,9 +4,9 @@ The folder that POOLSCOPE_DIR names, where the exporter reads the numbers of thi
 It belongs to one user, and nobody else may write there. If it cannot be used, that is logged once,
 and the numbers are kept in private memory, as without POOLSCOPE_DIR.
 
-Each process has a file NAME.process, which stays locked until the process ends or is killed, and files
-NAME.1.pool, NAME.2.pool and so on for its pools. The lock is a POSIX record lock: a forked child
-does not inherit it, and processes in other containers see it.
+Each process has a file NAME.process, which stays locked until the process ends or is killed, and
+files NAME.1.pool, NAME.2.pool and so on for its pools. The lock is a POSIX record lock: a forked
+child does not inherit it, and processes in other containers see it.
 """
 
 from __future__ import annotations
