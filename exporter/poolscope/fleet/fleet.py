@@ -62,7 +62,7 @@ class FleetView:
     reports: for each name and kind, the sum of all processes, including those that have ended.
     fullest: for each name and kind, the utilization in the process where it is highest, 0 to 1.
     gone: how many processes have ended and were folded into the totals.
-    bad: how many files could not be read as what their names say, and were skipped.
+    bad: how many files are not what their names say, and were skipped.
     """
 
     reports: tuple[Report, ...]
@@ -130,7 +130,7 @@ class Fleet:
         return self._view(live, unfolded, len(bad), servers)
 
     def _list(self, bad: list[str]) -> dict[str, list[str]]:
-        """Return the file of each process with those of its pools; add others to `bad`."""
+        """Return the files of pools by the file of their process; add other files to `bad`."""
         names = [entry.name for entry in os.scandir(self._folder)]
         names = [name for name in names if not name.startswith(".")]
         files: dict[str, list[str]] = {name: [] for name in names if _IS_PROCESS.fullmatch(name)}
@@ -151,8 +151,9 @@ class Fleet:
         """
         Yield each process with the time when it was last seen alive, or None if it lives.
 
-        The third value keeps a process that has ended locked, for as long as the caller reads it
-        or, if the caller takes the lock over, for longer. Files that cannot be used go to `bad`.
+        The third value holds the lock of a process that has ended. It is released when the next
+        process is asked for, unless the caller takes it over. Files that cannot be used go to
+        `bad`.
         """
         for name in names:
             with ExitStack() as lock:
@@ -319,8 +320,8 @@ def _last_seen(path: Path, now: float) -> Iterator[float | None]:
             yield None
         else:
             last_seen = os.fstat(file).st_mtime_ns / 1e9
-            # A later time is not monotonic: no exporter has read the file since it was created, or
-            # since the machine booted.
+            # A time after `now` is that of an earlier boot, or the time of day when the file was
+            # created: no exporter has seen the process alive.
             yield last_seen if last_seen <= now else 0.0
 
 

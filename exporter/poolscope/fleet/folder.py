@@ -35,7 +35,7 @@ PROCESS: Final = ".process"
 POOL: Final = ".pool"
 
 MAX_FILES_PER_PROCESS: Final = 100
-"""The memory map of each file costs a descriptor. More pools are one for each request."""
+"""The map of each file costs a descriptor; more pools than this mean a pool per request."""
 
 
 class FolderError(Exception):

@@ -100,11 +100,11 @@ def _finish_fold(cells: memoryview[float]) -> memoryview[float]:
     number = cells[c.JOURNAL_LENGTH]
     if not 1.0 <= number <= 1 + c.FOLD_BATCH:
         raise BadFileError("its numbers are not possible")
-    between = c.FIRST_HOLD - c.FOLD_BATCH
+    first_slot = c.FIRST_HOLD - c.FOLD_BATCH
     copy = memoryview(bytearray(cells)).cast("d")
     copy[c.JOURNAL_LENGTH] = 0.0
-    copy[c.JOURNALED_CELLS] = cells[c.FIRST_JOURNAL : between]
-    for slot in cells[between : between + int(number) - 1].tolist():
+    copy[c.JOURNALED_CELLS] = cells[c.FIRST_JOURNAL : first_slot]
+    for slot in cells[first_slot : first_slot + int(number) - 1].tolist():
         if not c.FIRST_HOLD <= slot < len(copy) - c.HOLD_ENDED:
             raise BadFileError("its numbers are not possible")
         copy[int(slot)] = copy[int(slot) + c.HOLD_ENDED] = 0.0
