@@ -40,10 +40,12 @@ FINE = PoolEvidence(PoolConfig(), Reading(), 1, {})
 
 
 def case(config: PoolConfig | None = None, created: int = 1, **reading: Any) -> PoolEvidence:
+    """Return the evidence of a pool without any recorded site."""
     return PoolEvidence(config or PoolConfig(), Reading(**reading), created, {})
 
 
 def rules_found(*cases: PoolEvidence) -> list[str]:
+    """Return the rules that the evidence breaks."""
     return [finding.rule for finding in findings_of("orders", "asyncpg", cases)]
 
 

@@ -181,11 +181,9 @@ def _few_reused(evidence: PoolEvidence) -> str | None:
     ):
         return None
     share = reading.reused / reading.acquired
-    return (
-        f"only {share:.0%} of the callers got a connection that was already open"
-        if share < LOW_REUSE
-        else None
-    )
+    if share >= LOW_REUSE:
+        return None
+    return f"only {share:.0%} of the callers got a connection that was already open"
 
 
 @_rule("too-small", "warning")
@@ -195,9 +193,9 @@ def _too_small(evidence: PoolEvidence) -> str | None:
     if reading.watched_seconds < LONG_WATCHED or not reading.waited:
         return None
     share = reading.saturated_seconds / watched
-    return (
-        f"no connection was free for {share:.0%} of the time" if share > OFTEN_SATURATED else None
-    )
+    if share <= OFTEN_SATURATED:
+        return None
+    return f"no connection was free for {share:.0%} of the time"
 
 
 @_rule("too-large", "info")
@@ -267,26 +265,22 @@ def _no_total_timeout(evidence: PoolEvidence) -> str | None:
 @_rule("no-connect-timeout", "info")
 def _no_connect_timeout(evidence: PoolEvidence) -> str | None:
     if evidence.config.connect_timeout == math.inf:
-        return "getting a connection has no time limit of its own"
+        return "acquiring a connection has no time limit of its own"
     return None
 
 
 @_rule("no-keepalive", "warning")
 def _no_keepalive(evidence: PoolEvidence) -> str | None:
-    return (
-        None
-        if evidence.config.keeps_alive
-        else "force_close=True: each request opens a new connection"
-    )
+    if evidence.config.keeps_alive:
+        return None
+    return "force_close=True: each request opens a new connection"
 
 
 @_rule("no-limit-per-host", "info")
 def _no_limit_per_host(evidence: PoolEvidence) -> str | None:
-    return (
-        None
-        if evidence.config.limited_per_host
-        else "one slow host may take all connections of the pool"
-    )
+    if evidence.config.limited_per_host:
+        return None
+    return "one slow host may take all connections of the pool"
 
 
 @_rule("no-dns-cache", "info")
