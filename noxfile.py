@@ -31,7 +31,8 @@ VERSIONS = {
 # What no version of these libraries changes is tested with the newest alone.
 NEWEST_ONLY = (
     "tests/mixin",
-    "tests/test_compose.py",
+    "tests/test_compose_servers.py",
+    "tests/test_compose_services.py",
     "tests/test_typing.py",
     "tests/integration/test_alerts_end_to_end.py",
     "tests/integration/test_drawn_dashboards.py",
