@@ -20,6 +20,7 @@ from poolscope import cli
 from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
 from poolscope.exporter import dsn
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
+from support.tools import required
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "compose"
@@ -53,23 +54,7 @@ def made(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def docker_compose() -> str:
-    return program("docker-compose", package="docker-compose")
-
-
-@pytest.fixture
-def amtool() -> str:
-    return program("amtool", package="prometheus-alertmanager")
-
-
-def program(name: str, package: str) -> str:
-    """Return the path of a program. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which(name)
-    if found is None:
-        missing = f"{name} is missing; on Debian: apt-get install {package}"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    return required("docker-compose", "docker-compose")
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

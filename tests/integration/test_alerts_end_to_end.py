@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from poolscope.mixin.thresholds import Thresholds
 from support.alertmanagers import AlertmanagerProcess, Receiver
 from support.exporters import ExporterProcess
 from support.prometheus import PrometheusServer, job
+from support.tools import required
 from support.workers import Worker
 
 __all__ = ["prometheus_program"]
@@ -34,14 +33,8 @@ QUICK = Thresholds(
 
 @pytest.fixture(scope="module")
 def alertmanager_program() -> str:
-    """The path of it. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if found is None:
-        missing = "Alertmanager is missing; on Debian: apt-get install prometheus-alertmanager"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    """The path of Alertmanager, which Debian calls by another name."""
+    return required("alertmanager", "prometheus-alertmanager", "prometheus-alertmanager")
 
 
 @pytest.fixture

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from support.ports import ReservedPort
+from support.tools import required
 from support.waiting import eventually
-
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 INI = """
 [databases]
@@ -61,7 +59,7 @@ class Bouncer:
 
     def start(self) -> None:
         """Start it, for the first time or again, and wait until it listens."""
-        command = [str(PROGRAM), str(self.ini)]
+        command = [required("pgbouncer", "pgbouncer"), str(self.ini)]
         started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.process: Any = started  # Any: its pipe is not None
         self._until_it_listens()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Page, async_playwright, expect
 
+from support.tools import required
 from support.waiting import PATIENCE
 
 # For all that is expected of a page, which may ask a server every few seconds.
@@ -46,21 +44,10 @@ class Tab:
         await self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
-def chromium() -> str:
-    """Return the path of the browser. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("chromium")
-    if found is None:
-        missing = "chromium is missing; on Debian: apt-get install chromium"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
 @asynccontextmanager
 async def opened_tab(url: str, **options: Any) -> AsyncIterator[Tab]:
     """Open `url` in a browser of its own; `options` are those of a context of Playwright."""
-    path = chromium()
+    path = required("chromium", "chromium")
     async with async_playwright() as playwright:
         # Its own sandbox does not work for root, nor in most containers.
         browser = await playwright.chromium.launch(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 
 from drawing import install
-from support.browsers import PICTURES, chromium
+from support.browsers import PICTURES
+from support.tools import missing, required
 
 COMMAND = Path(install.__file__).with_name("draw.py")
 PATIENCE = 240.0
@@ -56,13 +56,11 @@ Draw = Callable[..., Drawn]
 @pytest.fixture(scope="session")
 def draw(tmp_path_factory: pytest.TempPathFactory) -> Draw:
     """Draws dashboards. A test that needs it is skipped without its tools, but not in CI."""
-    chromium()
+    required("chromium", "chromium")
     try:
         install.packages()
     except install.MissingToolError as error:
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        missing(str(error))
     folder = tmp_path_factory.mktemp("drawn")
 
     def make(

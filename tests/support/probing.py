@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ import pytest
 from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
 from poolscope.readings.database_servers import ServerReading
-from support.bouncers import PROGRAM, Bouncer, Relay
+from support.bouncers import Bouncer, Relay
 from support.waiting import PATIENCE
 
 T = TypeVar("T")
@@ -109,11 +108,6 @@ def relayed(relay: Relay, probes: Any) -> Any:
 @pytest.fixture
 def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
     """Returns a function that runs PgBouncers before the real server; they end with the test."""
-    if PROGRAM is None:
-        missing = "pgbouncer is missing; on Debian: apt-get install pgbouncer"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
     made = []
 
     def run(auth_type: str = "trust", **options: object) -> Bouncer:
