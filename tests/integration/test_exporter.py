@@ -21,15 +21,10 @@ import pytest
 
 import poolscope
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
-from support.exporters import ExporterProcess
+from support.exporters import ExporterProcess, exporter
 from support.waiting import PATIENCE, eventually
 
-
-@pytest.fixture
-def exporter(folder: Path) -> Iterator[ExporterProcess]:
-    exporter = ExporterProcess(folder)
-    yield exporter
-    exporter.kill()
+__all__ = ["exporter"]
 
 
 def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:

@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.waiting import PATIENCE
@@ -70,3 +72,11 @@ class ExporterProcess:
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()
+
+
+@pytest.fixture
+def exporter(folder: Path) -> Iterator[ExporterProcess]:
+    """An exporter of the folder that the workers of the test share."""
+    exporter = ExporterProcess(folder)
+    yield exporter
+    exporter.kill()
