@@ -32,8 +32,8 @@ class ExporterProcess:
     def _first_line(self) -> Any:
         return json.loads(self.process.stderr.readline())
 
-    def told_of(self, event: str) -> Any:
-        """Read the log up to the first entry with this event, and return that entry."""
+    def wait_for_event(self, event: str) -> Any:
+        """Read the log up to the next entry with this event, and return that entry."""
         for line in self.process.stderr:
             self.log.append(json.loads(line))
             if self.log[-1].get("event") == event:
