@@ -1,11 +1,11 @@
 """
-Show that the tests of the alerts can fail: change one thing after the other in the generated rules,
-and run the promtool tests of the alert, or all tests for a recording rule.
+Show that the promtool tests find faults: make one change after the other to the generated rules,
+and run the tests of the alert, or those of the recording rules.
 
-    mutate_alerts.py [WORD ...]    only the rules whose name has one of the words
+    mutate_alerts.py [WORD ...]    only the rules whose name contains one of the words
 
-Changed are numbers, comparisons, `for`, labels, label matchers, and the labels that sums are by.
-Exits with 1 if a change goes unnoticed that `EXPLAINED` does not explain.
+The changes are to numbers, comparisons, `for`, labels, label matchers, and grouping labels.
+Exits with 1 if the tests pass with a change that `EXPLAINED` does not explain.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.write import files
 from poolscope.mixin.thresholds import seconds
 
-AT_ONCE: Final = 2
+PARALLEL: Final = 2
 
-TREND: Final = "it is estimated from many numbers, and never exactly at the limit"
-ALWAYS: Final = "it fires whatever the number is, and nobody sees the number"
+TREND: Final = "the prediction is a regression over many samples, and is never exactly at the limit"
+ALWAYS: Final = "it fires for any number, and the number is not shown"
 
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
     (
@@ -45,7 +45,7 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
     ("ConnPoolWatchdog info", "...vector([1 -> 0.9]"): ALWAYS,
     ("ConnPoolWatchdog info", "...vector([1 -> 1.1]"): ALWAYS,
 }
-"""By the rule and the change: why no test can notice it."""
+"""Why no test can find a change, by the rule and the change."""
 
 SKIPPED: Final = re.compile(
     r'"[^"]*"|\[[^\]]*\]|by \([^)]*\)|on \([^)]*\)|offset \w+|[a-zA-Z_:][a-zA-Z0-9_:]*'
@@ -54,7 +54,7 @@ NUMBER: Final = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 COMPARISON: Final = re.compile(r">=|<=|==|!=|>|<")
 MATCHER: Final = re.compile(r'(\w+)(=~|!=|!~|=)"([^"]*)"')
 BY: Final = re.compile(r"(?:by|on) \(([^)]+)\)")
-OTHERS: Final = {
+OTHER_COMPARISONS: Final = {
     ">": ("<", ">="),
     "<": (">", "<="),
     ">=": ("<", ">"),
@@ -68,7 +68,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule that was changed: `what` says how; `rule` is the changed one, at its place."""
+    """A changed rule; `place` is its file, group and number, and `what` describes the change."""
 
     name: str
     what: str
@@ -77,6 +77,7 @@ class Mutant:
 
 
 def mutants(documents: dict[str, Json]) -> Iterator[Mutant]:
+    """Yield each change of each rule."""
     for file, document in documents.items():
         for group, rules in enumerate(document["groups"]):
             for number, rule in enumerate(rules["rules"]):
@@ -91,59 +92,60 @@ def mutants(documents: dict[str, Json]) -> Iterator[Mutant]:
 
 
 def changes(rule: Json) -> Iterator[tuple[str, Json]]:
+    """Yield a description of each change of a rule, and the changed rule."""
     for what, expr in expressions(rule["expr"]):
         yield what, {**rule, "expr": expr}
     if "alert" in rule:
         yield from durations(rule)
         for label, value in rule["labels"].items():
             yield (
-                f"label {label}={value} is another",
+                f"label {label}={value} has another value",
                 {**rule, "labels": {**rule["labels"], label: f"not-{value}"}},
             )
-            left = {key: old for key, old in rule["labels"].items() if key != label}
-            yield f"label {label} is gone", {**rule, "labels": left}
+            others = {key: old for key, old in rule["labels"].items() if key != label}
+            yield f"label {label} is missing", {**rule, "labels": others}
 
 
 def durations(rule: Json) -> Iterator[tuple[str, Json]]:
     if "for" not in rule:
         yield "for: 1m", {**rule, "for": "1m"}
         return
-    lasts = seconds(rule["for"])
-    little = max(60, lasts / 5)
-    for other in (0, lasts - little, lasts + little, 2 * lasts):
+    duration = seconds(rule["for"])
+    step = max(60, duration / 5)
+    for other in (0, duration - step, duration + step, 2 * duration):
         yield f"for: {rule['for']} is {other:.0f}s", {**rule, "for": f"{other:.0f}s"}
 
 
 def expressions(expr: str) -> Iterator[tuple[str, str]]:
-    """Return each change of an expression, and what it is."""
-    plain = SKIPPED.sub(lambda found: "_" * len(found[0]), expr)
-    for found in NUMBER.finditer(plain):
-        value = float(found[0])
+    """Yield a description of each change of an expression, and the changed expression."""
+    plain = SKIPPED.sub(lambda match: "_" * len(match[0]), expr)
+    for match in NUMBER.finditer(plain):
+        value = float(match[0])
         for other in (value * 0.9, value * 1.1) if value else (1.0, -1.0):
-            yield replaced(expr, found.start(), found.end(), f"{other:.12g}")
-    for found in COMPARISON.finditer(blank_braces(plain)):
-        for operator in OTHERS[found[0]]:
-            yield replaced(expr, found.start(), found.end(), operator)
-    for found in MATCHER.finditer(expr):
-        if inside_braces(expr, found.start()):
-            yield replaced(expr, found.start(3), found.end(3), "other")
-            yield replaced(expr, found.start(), found.end(), "")
-    for found in BY.finditer(expr):
-        labels = found[1].split(", ")
+            yield replace(expr, match.start(), match.end(), f"{other:.12g}")
+    for match in COMPARISON.finditer(blank_braces(plain)):
+        for operator in OTHER_COMPARISONS[match[0]]:
+            yield replace(expr, match.start(), match.end(), operator)
+    for match in MATCHER.finditer(expr):
+        if inside_braces(expr, match.start()):
+            yield replace(expr, match.start(3), match.end(3), "other")
+            yield replace(expr, match.start(), match.end(), "")
+    for match in BY.finditer(expr):
+        labels = match[1].split(", ")
         for label in labels:
-            left = ", ".join(other for other in labels if other != label)
-            yield replaced(expr, found.start(1), found.end(1), left)
+            others = ", ".join(other for other in labels if other != label)
+            yield replace(expr, match.start(1), match.end(1), others)
 
 
 def blank_braces(text: str) -> str:
-    return re.sub(r"\{[^}]*\}", lambda found: "_" * len(found[0]), text)
+    return re.sub(r"\{[^}]*\}", lambda match: "_" * len(match[0]), text)
 
 
 def inside_braces(text: str, place: int) -> bool:
     return text.rfind("{", 0, place) > text.rfind("}", 0, place)
 
 
-def replaced(text: str, start: int, end: int, new: str) -> tuple[str, str]:
+def replace(text: str, start: int, end: int, new: str) -> tuple[str, str]:
     before = " ".join(text[max(0, start - 40) : start].split())
     return f"...{before}[{text[start:end]} -> {new}]", text[:start] + new + text[end:]
 
@@ -154,7 +156,7 @@ def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) ->
     changed = copy.deepcopy(documents)
     changed[file]["groups"][group]["rules"][number] = mutant.rule
     name = mutant.rule.get("alert")
-    # Alerts do not depend on each other: without the others it is quicker.
+    # Alerts do not depend on each other, and promtool is faster without the others.
     for each in changed["rules.yml"]["groups"]:
         each["rules"] = [rule for rule in each["rules"] if rule["alert"] == name]
     test = f"tests/{name or 'recording'}.yml"
@@ -165,7 +167,7 @@ def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) ->
         for path, document in changed.items():
             (root / path).write_text(yaml.safe_dump(document))
         result = subprocess.run(  # noqa: S603 - our own files
-            ["promtool", "test", "rules", test],  # noqa: S607 - whichever is installed
+            ["promtool", "test", "rules", test],  # noqa: S607 - the installed one
             cwd=root,
             env={**os.environ, "TMPDIR": folder},
             capture_output=True,
@@ -184,9 +186,9 @@ def main() -> int:
         if not words or any(word in mutant.name for word in words)
     ]
     survived = 0
-    if Path("/dev/shm").is_dir():  # noqa: S108 - promtool writes much that nobody needs
+    if Path("/dev/shm").is_dir():  # noqa: S108 - promtool writes many temporary files
         tempfile.tempdir = "/dev/shm"  # noqa: S108 - as above
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL) as pool:
         results = pool.map(lambda mutant: killed(mutant, texts, documents), chosen)
         for mutant, dead in zip(chosen, results, strict=True):
             why = EXPLAINED.get((mutant.name, mutant.what))
