@@ -47,7 +47,7 @@ def test_a_short_measurement_returns_positive_numbers(
 ) -> None:
     if module in ("asyncpg_cycle", "contention"):
         options = {**options, "dsn": postgres.dsn}
-    measured = numbers(environments.measured(module, **options))
+    measured = numbers(environments.measure(module, **options))
     assert measured
     assert all(0.0 < number < math.inf for number in measured)
 

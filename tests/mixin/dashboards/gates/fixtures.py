@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from support.prometheus import Job, PrometheusServer
+from support.tools import required
 
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
-    """The path of prometheus. Without it, the test is skipped, or fails in CI."""
-    found = shutil.which("prometheus")
-    if found is None:
-        missing = "prometheus is missing; on Debian: apt-get install prometheus"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    """The path of the program `prometheus`."""
+    return required("prometheus", "prometheus")
 
 
 @pytest.fixture(scope="module")
