@@ -76,7 +76,7 @@ async def test_the_connections_that_the_server_sees_are_beside_those_of_the_pool
     (finding,) = [f for f in pool["findings"] if f["rule"] == "overcommitted"]
     accepts = int(100 - samples["connpool_server_reserved", frozenset({("server", name)})])
     assert finding["message"] == (
-        f"{name} accepts {accepts} connections, and the pools that connect to it may open 300"
+        f"{name} accepts {accepts} connections, but the pools that connect to it may open 300"
     )
     up, down = document["servers"]
     assert (True, 300, False, None) == (up["up"], up["promised"], down["up"], down["promised"])
