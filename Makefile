@@ -1,5 +1,5 @@
-# Everything that is needed is installed into .venv on first use; nothing but Python 3.11 or
-# later and make has to be there before.
+# Only Python 3.11 or later and make must be installed. The first use of a target installs everything
+# else into .venv.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -7,32 +7,32 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEWEST := .venv-newest
 NEWEST_READY := $(NEWEST)/.ready
-# How many processes run tests at once, each of them whole files.
+# How many processes run tests in parallel; each runs whole files.
 export WORKERS ?= 2
 
-# What depends on the version of Python.
+# The tests of code that depends on the version of Python.
 CORE_TESTS := tests/ledger tests/fleet tests/callsites tests/watching tests/readings tests/adapters tests/contract tests/behaviour tests/stateful
 
 .PHONY: help demo test check format generate oldest matrix newest-python pythons soak mutate test-alerts-mutants bench clean
 
 help:
-	@echo "make demo      real pools under load on an embedded PostgreSQL, with live metrics"
-	@echo "make test      all tests, against real servers"
-	@echo "make check     ruff (format and lint), the layers of imports, and mypy --strict"
-	@echo "make format    let ruff put the code into shape"
-	@echo "make soak      do random things to every kind of pool, 200,000 of each (SOAK=...)"
-	@echo "make mutate    show that the tests notice deliberate faults"
-	@echo "make test-alerts-mutants  show that the promtool tests notice changes of the rules"
-	@echo "make bench     what it costs, beside what else there is (BENCH='--quick sqlalchemy')"
-	@echo "make oldest    the tests with the oldest supported libraries"
-	@echo "make matrix    the tests with every supported minor release of the libraries"
-	@echo "make newest-python  the core suites with the newest Python that can be had"
-	@echo "make pythons   the core suites with each Python that is found, from 3.11 on"
-	@echo "make generate  write the files that are made from the catalogue: docs, dashboards, alerts"
-	@echo "make clean     remove .venv and what tools have left"
+	@echo "make demo      run real pools under load on an embedded PostgreSQL, with live metrics"
+	@echo "make test      run all tests, against real servers"
+	@echo "make check     run ruff (format and lint), import-linter, and mypy --strict"
+	@echo "make format    let ruff format the code and fix what it can"
+	@echo "make soak      do 200,000 random operations on every kind of pool (SOAK=...)"
+	@echo "make mutate    show that the tests find deliberate faults"
+	@echo "make test-alerts-mutants  show that the promtool tests find changes of the rules"
+	@echo "make bench     measure what poolscope costs, beside alternatives (BENCH='--quick sqlalchemy')"
+	@echo "make oldest    run the tests with the oldest supported libraries"
+	@echo "make matrix    run the tests with every supported minor release of the libraries"
+	@echo "make newest-python  run the core tests with the newest Python that is available"
+	@echo "make pythons   run the core tests with each installed Python, from 3.11 on"
+	@echo "make generate  write the generated files: docs/metrics.md, dashboards and alerts"
+	@echo "make clean     remove .venv and the files of tools"
 	@echo
 	@echo "DEMO='--seconds 20' make demo and TESTS='tests/ledger -x' make test pass options."
-	@echo "WORKERS=0 make test runs the tests in one process, in which a debugger works."
+	@echo "WORKERS=0 make test runs the tests in one process, for a debugger."
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

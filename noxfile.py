@@ -1,4 +1,4 @@
-"""The versions that are supported: `make matrix` tests all, CI the oldest and the newest."""
+"""The supported versions: `make matrix` tests all of them, CI the oldest and the newest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
-# One version of each minor release, from the oldest that is supported to the newest; the last
-# ones are those that the constraints name. What stands at the same place is tested together.
+# One version of each supported minor release of each library. A row is tested together; libraries
+# that it does not name have the version in constraints.txt, which is the newest.
 VERSIONS = {
     "oldest": {
         "sqlalchemy": "2.0.0",
@@ -28,10 +28,12 @@ VERSIONS = {
 }
 
 
-# What no version of these libraries changes is tested with the newest alone.
+# Tests that do not depend on the versions of these libraries run with the newest only.
 NEWEST_ONLY = (
     "tests/mixin",
-    "tests/test_compose.py",
+    "tests/test_compose_servers.py",
+    "tests/test_compose_services.py",
+    "tests/test_typing.py",
     "tests/integration/test_alerts_end_to_end.py",
     "tests/integration/test_drawn_dashboards.py",
     "tests/integration/test_live_dashboards.py",
@@ -43,27 +45,27 @@ NEWEST_ONLY = (
 @nox.parametrize("versions", [nox.param(name, id=name) for name in VERSIONS])
 def tests(session: nox.Session, versions: str) -> None:
     """Run the tests with one set of versions."""
-    chosen = VERSIONS[versions]
+    pinned = VERSIONS[versions]
     constraints = Path(session.create_tmp()) / "constraints.txt"
     lines = Path("constraints.txt").read_text().lower().replace("_", "-").splitlines()
-    # Older aiohttp needs an older multidict, and with it yarl.
-    free = {*chosen, *(("multidict", "yarl") if "aiohttp" in chosen else ())}
-    kept = [line for line in lines if line.partition("==")[0] not in free]
-    constraints.write_text("\n".join([*kept, *(f"{n}=={v}" for n, v in chosen.items())]) + "\n")
+    # An older aiohttp needs an older multidict and yarl.
+    unconstrained = {*pinned, *(("multidict", "yarl") if "aiohttp" in pinned else ())}
+    kept = [line for line in lines if line.partition("==")[0] not in unconstrained]
+    constraints.write_text("\n".join([*kept, *(f"{n}=={v}" for n, v in pinned.items())]) + "\n")
     quiet = ("--quiet", "--disable-pip-version-check", "-c", str(constraints))
     session.install(*quiet, "pip", "hatchling", "editables")
     session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")
-    # Libraries warn of what newer Pythons deprecate; only the newest ones can do without.
-    ignored = ("-W", "ignore::DeprecationWarning") if chosen else ()
-    left_out = [f"--ignore={path}" for path in NEWEST_ONLY] if chosen else []
+    # Older libraries use features that newer Pythons deprecate.
+    warnings = ("-W", "ignore::DeprecationWarning") if pinned else ()
+    ignored_paths = [f"--ignore={path}" for path in NEWEST_ONLY] if pinned else []
     # As in the Makefile: several processes, each of which runs whole files.
     parallel = ("-n", os.environ.get("WORKERS", "2"), "--dist", "loadfile")
-    session.run("python", "-m", "pytest", *parallel, *ignored, *left_out, *session.posargs)
+    session.run("python", "-m", "pytest", *parallel, *warnings, *ignored_paths, *session.posargs)
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def pythons(session: nox.Session) -> None:
-    """Run the tests that it is given with each Python that is found; `make pythons` gives them."""
+    """Run the given tests with each Python that is installed; `make pythons` names the tests."""
     quiet = ("--quiet", "--disable-pip-version-check", "-c", "constraints.txt")
     session.install(*quiet, "pip", "hatchling", "editables")
     session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")

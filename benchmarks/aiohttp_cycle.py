@@ -1,4 +1,4 @@
-"""aiohttp: requests over one connection that is kept alive, to a server in another process."""
+"""aiohttp: requests on one keep-alive connection to a server in another process."""
 
 from __future__ import annotations
 
@@ -13,35 +13,44 @@ import aiohttp
 from aiohttp import web
 
 from benchmarks import open_telemetry
-from benchmarks.harness import Timings, Variant, async_cycles, interleave_async, with_loop, work
+from benchmarks.harness import (
+    Timings,
+    Variant,
+    async_cycles,
+    interleave_async,
+    run_measurement,
+    with_loop,
+)
 from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
 
 
-async def serve(tell: Connection) -> None:
+async def serve(ready: Connection) -> None:
+    """Serve until the process is killed; send the port once it listens."""
+
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(text="ok")
 
     runner = web.ServerRunner(web.Server(answer, access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    tell.send(runner.addresses[0][1])
+    ready.send(runner.addresses[0][1])
     await asyncio.Event().wait()
 
 
-def be_server(tell: Connection) -> None:
-    asyncio.run(serve(tell))
+def run_server(ready: Connection) -> None:
+    asyncio.run(serve(ready))
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """Run a server in another process; yield its URL."""
     spawn = multiprocessing.get_context("spawn")
-    told, tell = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=be_server, args=(tell,), daemon=True)
+    port, ready = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=run_server, args=(ready,), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{told.recv()}/"
+        yield f"http://127.0.0.1:{port.recv()}/"
     finally:
         process.kill()
         process.join()
@@ -78,11 +87,11 @@ async def measure_requests(url: str, seconds: float) -> Timings:
 
 
 def measure(loop: str, seconds: float) -> Timings:
-    """`loop` is `asyncio` or `uvloop`."""
+    """Return the timings of a request; `loop` is `asyncio` or `uvloop`."""
     with server() as url:
         timings: Timings = with_loop(loop, lambda: measure_requests(url, seconds))
         return timings
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

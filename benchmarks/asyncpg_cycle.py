@@ -1,4 +1,4 @@
-"""asyncpg on a real server: a connection is acquired and released, with or without a `SELECT 1`."""
+"""asyncpg: acquire and release a connection to a real server, with or without a `SELECT 1`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.harness import (
     async_cycles,
     interleave_async,
     nothing,
+    run_measurement,
     with_loop,
-    work,
 )
 from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
@@ -37,7 +37,7 @@ def select(pool: Any) -> Any:
 
 
 def measure(dsn: str, loop: str, query: bool, seconds: float) -> Timings:
-    """`loop` is `asyncio` or `uvloop`."""
+    """Return the timings of a cycle; `loop` is `asyncio` or `uvloop`."""
 
     async def main() -> Timings:
         pools = {
@@ -47,14 +47,14 @@ def measure(dsn: str, loop: str, query: bool, seconds: float) -> Timings:
         watches = Watches(folder=Folder(None))
         watches.watch(pools["poolscope"], "poolscope", registry=None)
         watches.watch(pools["no-sites"], "no-sites", registry=None, call_sites=False)
-        around = {}
+        instrumentation = {}
         if open_telemetry.available():
-            around["opentelemetry"] = open_telemetry.instrument_asyncpg()
+            instrumentation["opentelemetry"] = open_telemetry.instrument_asyncpg()
         else:
             await pools.pop("opentelemetry").close()
         cycle = select if query else acquire
         variants = [
-            Variant(name, cycle(pool), *around.get(name, (nothing, nothing)))
+            Variant(name, cycle(pool), *instrumentation.get(name, (nothing, nothing)))
             for name, pool in pools.items()
         ]
         timings = await interleave_async(variants, seconds)
@@ -67,4 +67,4 @@ def measure(dsn: str, loop: str, query: bool, seconds: float) -> Timings:
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

@@ -1,9 +1,9 @@
 """
-A pool of 5 with 200 callers, each of whom has a connection for a millisecond, again and again.
+A pool of 5 with 200 callers, each of which holds a connection for a millisecond, again and again.
 
-Threads at a QueuePool, and tasks at a pool of asyncpg. A round is many connections had by all, with
-and without a watch; of each round the throughput, and the 99th percentile of the time from asking
-to having one.
+The callers are threads of a QueuePool, or tasks of an asyncpg pool. In a round, all callers hold
+several connections. The results of a round, with and without a watch, are the throughput and the
+99th percentile of the time that an acquire takes. Both are wall time.
 """
 
 from __future__ import annotations
@@ -18,41 +18,42 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy.pool import QueuePool
 
-from benchmarks.harness import with_loop, work
+from benchmarks.harness import run_measurement, with_loop
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
 
 SIZE: Final = 5
 CALLERS: Final = 200
-EACH: Final = 10
+HOLDS_PER_CALLER: Final = 10
 HOLD_SECONDS: Final = 0.001
 
 Rounds = dict[str, dict[str, list[float]]]
-"""By `throughput` (a second) and `p99` (seconds), by variant: those of each round."""
+"""By `throughput` (holds per second) and `p99` (seconds), then by variant: a value per round."""
 
 
 def empty_rounds() -> Rounds:
-    return {what: {"bare": [], "poolscope": []} for what in ("throughput", "p99")}
+    return {measure: {"bare": [], "poolscope": []} for measure in ("throughput", "p99")}
 
 
-def note(rounds: Rounds, name: str, seconds: float, waits: list[float]) -> None:
+def add_round(rounds: Rounds, name: str, seconds: float, waits: list[float]) -> None:
     rounds["throughput"][name].append(len(waits) / seconds)
     rounds["p99"][name].append(statistics.quantiles(waits, n=100)[-1])
 
 
-def in_turn(number: int) -> tuple[str, str]:
+def order_of(number: int) -> tuple[str, str]:
+    """Return the variants in the order of a round: each is first in every second round."""
     return ("bare", "poolscope") if number % 2 else ("poolscope", "bare")
 
 
 def round_of_threads(pool: QueuePool) -> tuple[float, list[float]]:
-    """Return the seconds that it took, and each wait's."""
+    """Return how long the round took, and how long each acquire took, in seconds."""
     waits: list[float] = []
-    begin = threading.Barrier(CALLERS + 1)
+    start = threading.Barrier(CALLERS + 1)
 
     def call() -> None:
-        begin.wait()
-        for _ in range(EACH):
+        start.wait()
+        for _ in range(HOLDS_PER_CALLER):
             asked = time.perf_counter()
             connection = pool.connect()
             waits.append(time.perf_counter() - asked)
@@ -62,7 +63,7 @@ def round_of_threads(pool: QueuePool) -> tuple[float, list[float]]:
     threads = [threading.Thread(target=call) for _ in range(CALLERS)]
     for thread in threads:
         thread.start()
-    begin.wait()
+    start.wait()
     started = time.perf_counter()
     for thread in threads:
         thread.join()
@@ -75,18 +76,18 @@ def measure_threads(seconds: float) -> Rounds:
     rounds, number = empty_rounds(), 0
     until = time.perf_counter() + seconds
     while number < 2 or time.perf_counter() < until:
-        for name in in_turn(number):
-            note(rounds, name, *round_of_threads(pools[name]))
+        for name in order_of(number):
+            add_round(rounds, name, *round_of_threads(pools[name]))
         number += 1
     return rounds
 
 
 async def round_of_tasks(pool: Any) -> tuple[float, list[float]]:
-    """Return the seconds that it took, and each wait's."""
+    """Return how long the round took, and how long each acquire took, in seconds."""
     waits: list[float] = []
 
     async def call() -> None:
-        for _ in range(EACH):
+        for _ in range(HOLDS_PER_CALLER):
             asked = time.perf_counter()
             async with pool.acquire(timeout=60.0):
                 waits.append(time.perf_counter() - asked)
@@ -102,18 +103,18 @@ async def measure_tasks(dsn: str, seconds: float) -> Rounds:
     rounds, number = empty_rounds(), 0
     until = time.perf_counter() + seconds
     while number < 2 or time.perf_counter() < until:
-        for name in in_turn(number):
-            # A new one each time, as its server processes stay on one CPU, which may be busy.
+        for name in order_of(number):
+            # Each round has a new pool: a server process stays on its CPU, which may be busy.
             async with asyncpg.create_pool(dsn, min_size=SIZE, max_size=SIZE) as pool:
                 if name == "poolscope":
                     watches.watch(pool, registry=None)
-                note(rounds, name, *await round_of_tasks(pool))
+                add_round(rounds, name, *await round_of_tasks(pool))
         number += 1
     return rounds
 
 
 def measure(kind: str, seconds: float, dsn: str = "") -> Rounds:
-    """`kind` is `threads` or `tasks`."""
+    """Return the results of all rounds; `kind` is `threads` or `tasks`."""
     if kind == "threads":
         return measure_threads(seconds)
     rounds: Rounds = with_loop("uvloop", partial(measure_tasks, dsn, seconds))
@@ -121,4 +122,4 @@ def measure(kind: str, seconds: float, dsn: str = "") -> Rounds:
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

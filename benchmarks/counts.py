@@ -1,7 +1,7 @@
 """
-How many bytecodes a cycle executes: repeatable where times are not, so that a test can hold it.
+How many bytecodes a cycle executes: unlike times, the same in every run, so a test can check it.
 
-What C code does in between is not seen: a clock, a lock, a look-up each are one bytecode.
+C code is not counted: reading a clock, taking a lock and looking up a key are one bytecode each.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.harness import WARM_UP, work
-from benchmarks.sqlalchemy_cycle import of_one, variants
+from benchmarks.harness import WARM_UP, run_measurement
+from benchmarks.sqlalchemy_cycle import make_variants, run_in_one_thread
 
 
 class Counter:
-    """While it is the tracer, counts the bytecodes of functions whose file's path has a word."""
+    """A trace function that counts the bytecodes of functions whose file path contains `within`."""
 
     def __init__(self, within: str = "") -> None:
         self.count = 0
         self._within = within
-        # Python 3.12 tells of bytecodes only if some frame has asked for them before `settrace`.
+        # Python 3.12 traces bytecodes only if a frame asks for them before `settrace`.
         sys._getframe().f_trace_opcodes = True
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
@@ -37,8 +37,8 @@ class Counter:
         return self._add
 
 
-def counted(run: Callable[[int], object], number: int, within: str = "") -> float:
-    """Return how many bytecodes each of that many cycles has, on average."""
+def count_bytecodes(run: Callable[[int], object], number: int, within: str = "") -> float:
+    """Return how many bytecodes a cycle executes, on average over `number` cycles."""
     run(WARM_UP)
     counter = Counter(within)
     sys.settrace(counter)
@@ -50,13 +50,13 @@ def counted(run: Callable[[int], object], number: int, within: str = "") -> floa
 
 
 def measure(number: int) -> dict[str, list[float]]:
-    """Return the bytecodes of a cycle of each variant."""
+    """Return how many bytecodes a cycle of each variant executes."""
     with tempfile.TemporaryDirectory() as parent:
         return {
-            variant.name: [counted(variant.run, number)]
-            for variant in variants("one", Path(parent) / "pools", of_one)
+            variant.name: [count_bytecodes(variant.run, number)]
+            for variant in make_variants("one", Path(parent) / "pools", run_in_one_thread)
         }
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

@@ -1,4 +1,4 @@
-"""A scrape of the exporter, and prometheus_client for as many samples; processes of 20 pools."""
+"""A scrape of the exporter, beside prometheus_client for as many samples; 20 pools a process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.exporter_scrape import fork
-from benchmarks.harness import Variant, cycles, interleave, repeated, work
-from benchmarks.scrape import copied, samples
+from benchmarks.harness import Variant, cycles, interleave, repeated, run_measurement
+from benchmarks.scrape import copy_metrics, count_samples
 from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
 
 
 def measure(processes: int, seconds: float) -> dict[str, Any]:
-    """Return how many samples and bytes there are, and the timings of both."""
+    """Return the number of samples and of bytes, and the timings of both variants."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "pools"
         fleet = Fleet(folder)
@@ -29,9 +29,9 @@ def measure(processes: int, seconds: float) -> dict[str, Any]:
 
         try:
             text = scrape()
-            theirs = copied(text_string_to_metric_families(text.decode()))
+            copy = copy_metrics(text_string_to_metric_families(text.decode()))
             variants = [
-                Variant("prometheus", repeated(generate_latest, theirs)),
+                Variant("prometheus", repeated(generate_latest, copy)),
                 Variant("poolscope", cycles(scrape)),
             ]
             timings = interleave(variants, seconds, 1, warm_up=2, fewest_rounds=10)
@@ -39,8 +39,8 @@ def measure(processes: int, seconds: float) -> dict[str, Any]:
             for child in children:
                 child.kill()
             fleet.close()
-        return {"samples": samples(theirs), "bytes": len(text), "timings": timings}
+        return {"samples": count_samples(copy), "bytes": len(text), "timings": timings}
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

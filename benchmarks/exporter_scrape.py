@@ -1,11 +1,11 @@
 """
-What a scrape of the exporter costs, by the number of processes: CPU time, and its growth.
+The CPU time of a scrape of the exporter, and how it grows with the number of processes.
 
     exporter_scrape.py [PROCESSES ...]    default: 16 32 64; each with 20 pools
 
-Each process is a fork that holds a few connections of each of its pools. A scrape is a look at the
-folder, and the text that comes of it: once while nothing happens between two scrapes, as with pools
-that are not used, and once while every pool of every process is.
+Each process is a fork that holds a few connections of each of its pools. A scrape scans the folder
+and writes the text. It is measured twice: with pools that nobody uses between two scrapes, and with
+pools that are all used.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ POOLS: Final = 20
 SCRAPES: Final = 20
 
 
-def use(folder: Path) -> list[Ledger]:
-    """Have pools, each with connections in use and idle."""
+def make_ledgers(folder: Path) -> list[Ledger]:
+    """Return the ledgers of pools with connections in use and idle."""
     shared = Folder(folder)
     ledgers = []
     for number in range(POOLS):
@@ -44,48 +44,49 @@ def use(folder: Path) -> list[Ledger]:
             "info": ("QueuePool", "psycopg", "2.1.9"),
             "setup": PoolConfig(limit=10.0)._asdict(),
         }
-        segments = shared.segments(facts, lambda: sys.exit("it cannot be shared"))
+        segments = shared.segments(facts, lambda: sys.exit("the pool cannot write a segment"))
         ledger = Ledger(Limits(10, 5, 0), time.monotonic, 60.0, segments)
         for key in range(5):
             function = Function(None, APPLICATION, "shop.py", f"f{key}", f"shop:f{key}")
-            who, now = Borrower(function, key, key, f"Task-{key}"), time.monotonic()
-            ledger.served(key, now, now - 0.001, who, reused=False)
+            borrower, now = Borrower(function, key, key, f"Task-{key}"), time.monotonic()
+            ledger.served(key, now, now - 0.001, borrower, reused=False)
         ledger.returned(0, time.monotonic())
         ledgers.append(ledger)
     return ledgers
 
 
 def fork(folder: Path) -> Child:
-    """Begin a process that has pools; return it once it has them."""
-    told, answered = os.pipe(), os.pipe()
+    """Start a process that has pools; return it once it has created them."""
+    command, answer = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
-        ledgers = use(folder)
+        ledgers = make_ledgers(folder)
         while True:
-            os.write(answered[1], b"!")
-            os.read(told[0], 1)
+            os.write(answer[1], b"!")
+            os.read(command[0], 1)
             for ledger in ledgers:
                 for _ in range(3):
                     asked = time.monotonic()
                     ledger.begin(0, asked, ALWAYS_HELD, 2, Borrower(None, 0, "task", "Task-0"))
                     ledger.end(0, time.monotonic())
-    # What the child has, so that nobody waits for one that has failed.
-    os.close(told[0])
-    os.close(answered[1])
-    forked = Child(child, told[1], answered[0])
+    # Only the child keeps its ends of the pipes, so that a read ends when the child has failed.
+    os.close(command[0])
+    os.close(answer[1])
+    forked = Child(child, command[1], answer[0])
     forked.wait()
     return forked
 
 
 class Child(NamedTuple):
-    """A process with pools, which it uses when it is told to."""
+    """A process that uses its pools when it is told to."""
 
     pid: int
-    tell: int
+    command: int
     answer: int
 
     def use(self) -> None:
-        os.write(self.tell, b"!")
+        """Let the process use each of its pools; return when it has done so."""
+        os.write(self.command, b"!")
         self.wait()
 
     def wait(self) -> None:
@@ -95,12 +96,12 @@ class Child(NamedTuple):
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        os.close(self.tell)
+        os.close(self.command)
         os.close(self.answer)
 
 
-def seconds_of_a_scrape(processes: int, busy: bool) -> float:
-    """Return the CPU seconds of the quickest scrape of that many processes."""
+def scrape_seconds(processes: int, busy: bool) -> float:
+    """Return the CPU seconds of the fastest scrape of that many processes."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "pools"
         fleet = Fleet(folder)
@@ -129,12 +130,13 @@ def main() -> None:
         first = None
         sys.stdout.write(f"All pools {'are' if busy else 'are not'} used between two scrapes:\n")
         for number in numbers:
-            seconds = seconds_of_a_scrape(number, busy)
-            each = seconds / number
-            first = first or each
+            seconds = scrape_seconds(number, busy)
+            per_process = seconds / number
+            first = first or per_process
             sys.stdout.write(
-                f"{number:4} processes with {POOLS} pools: {seconds * 1000:7.1f} ms of CPU a "
-                f"scrape, {each * 1e6:6.0f} us each process, {each / first:.2f} of the first\n"
+                f"{number:4} processes with {POOLS} pools: {seconds * 1000:7.1f} ms of CPU per "
+                f"scrape, {per_process * 1e6:6.0f} us per process, "
+                f"{per_process / first:.2f} times that of the first line\n"
             )
 
 

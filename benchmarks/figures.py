@@ -1,8 +1,9 @@
 """
-What is made of timings: one number of each part of a run, the middle of these, and their spread.
+Figures from timings: one value for each part of a run, their median, and their spread.
 
-A part is a process of its own where it can be. Each has something that stays as long as it lives,
-as where its memory lies and on which CPU its server works, which no number of rounds evens out.
+A part is a separate process where that is possible. Some conditions stay the same for the
+life of a process, such as its memory layout and the CPU of its server; more rounds do not
+even them out.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 BLOCKS: Final = 5
-"""Parts of what one process has measured."""
+"""How many parts the rounds of one process are divided into."""
 
 Rounds = Mapping[str, Sequence[float]]
-"""By variant, what was measured in each round."""
+"""By variant, the value of each round."""
 
 
 class Figure(NamedTuple):
-    """The middle, the least and the greatest of the parts of a run."""
+    """The median, the minimum and the maximum over the parts of a run."""
 
     value: float
     low: float
     high: float
 
 
-class Bar(NamedTuple):
+class Target(NamedTuple):
     """
-    One sentence of what is to be reached.
+    A figure, and the limit that it should meet.
 
-    at_least: whether the limit is a lower one.
+    at_least: whether the limit is a lower limit.
     """
 
     what: str
@@ -47,17 +48,18 @@ class Bar(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether every part of the run says the same."""
+        """Whether all parts of the run agree that it is met, or that it is not."""
         _, low, high = self.figure
         return low > self.limit or high < self.limit
 
 
 class Row(NamedTuple):
     """
-    One variant of a benchmark, beside the one that all are compared with.
+    One variant of a benchmark, compared with the base variant.
 
-    unit: of `value` and `added`.
-    times: how many times the base's value it is.
+    unit: the unit of `value` and `added`.
+    added: the value less that of the base.
+    times: the value divided by that of the base.
     """
 
     variant: str
@@ -68,56 +70,56 @@ class Row(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Of a benchmark: what was measured, and which bars it is about."""
+    """What a benchmark has measured, and its targets."""
 
     name: str
     title: str
     rows: list[Row]
-    bars: list[Bar]
+    targets: list[Target]
     notes: list[str]
 
 
 def best(values: Sequence[float]) -> float:
     """
-    Return the mean of the least tenth: what other work on the machine adds is not in it.
+    Return the mean of the lowest tenth, to which other work on the machine adds nothing.
 
-    Of runs beside other work it varies less than half as much as medians do.
+    On a busy machine it varies less than half as much as the median.
     """
     return statistics.fmean(sorted(values)[: max(1, len(values) // 10)])
 
 
 def added(rounds: Rounds, variant: str, base: str = "bare") -> float:
-    """Return by how much more than the base's a variant's best is."""
+    """Return the best value of a variant less that of the base."""
     return best(rounds[variant]) - best(rounds[base])
 
 
 def times(rounds: Rounds, variant: str, base: str = "bare") -> float:
-    """Return how many times the base's a variant's is, in the middle of all rounds."""
+    """Return the median, over all rounds, of a variant's value divided by that of the base."""
     pairs = zip(rounds[variant], rounds[base], strict=True)
     return statistics.median(value / other for value, other in pairs)
 
 
 def added_times(variant: str, other: str) -> Callable[[Rounds], float]:
     """
-    Return a formula: how many times what another variant adds does this one add.
+    Return a formula: what a variant adds, divided by what the other variant adds.
 
-    Infinite where the other one's was lost in the noise, so that no bar is met by that.
+    It is infinite if the other one adds nothing measurable, so that no target is met by that.
     """
 
     def formula(rounds: Rounds) -> float:
-        least = added(rounds, other)
-        return added(rounds, variant) / least if least > 0.0 else math.inf
+        divisor = added(rounds, other)
+        return added(rounds, variant) / divisor if divisor > 0.0 else math.inf
 
     return formula
 
 
 def figure(parts: Sequence[Rounds], formula: Callable[[Rounds], float]) -> Figure:
-    """Return what a formula makes of each part, and the middle of that."""
+    """Apply a formula to each part; return the figure of the results."""
     return figure_of([formula(part) for part in parts])
 
 
 def blocks(rounds: Rounds) -> list[Rounds]:
-    """Return the parts of one process: rounds that follow each other."""
+    """Divide the rounds of one process into parts of consecutive rounds."""
     number = min(len(values) for values in rounds.values())
     size = max(1, math.ceil(number / BLOCKS))
     return [
@@ -127,7 +129,7 @@ def blocks(rounds: Rounds) -> list[Rounds]:
 
 
 def figure_of(values: Sequence[float]) -> Figure:
-    """Return the median of the same thing measured several times."""
+    """Return the figure of one quantity that was measured several times."""
     return Figure(statistics.median(values), min(values), max(values))
 
 
@@ -138,7 +140,7 @@ def rows(
     scale: float = 1.0,
     typical: Callable[[Sequence[float]], float] = best,
 ) -> list[Row]:
-    """Return a row for each variant, the base first; `typical` makes one value of its rounds."""
+    """Return a row for each variant, the base first; `typical` reduces rounds to one value."""
 
     def row(name: str) -> Row:
         def value(part: Rounds) -> float:
@@ -153,11 +155,11 @@ def rows(
         more_, ratio_ = figure(parts, more).value, figure(parts, ratio).value
         return Row(name, unit, figure(parts, value), more_, ratio_)
 
-    made = [row(name) for name in parts[0]]
-    return sorted(made, key=lambda row: (row.variant != base, row.value.value))
+    unsorted = [row(name) for name in parts[0]]
+    return sorted(unsorted, key=lambda row: (row.variant != base, row.value.value))
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Return how time grows with size: 1.0 is in proportion, 2.0 with the square."""
+    """Return the power of the size that time grows with: 1.0 is linear, 2.0 is quadratic."""
     xs, ys = [math.log(size) for size in sizes], [math.log(second) for second in seconds]
     return statistics.linear_regression(xs, ys).slope

@@ -1,8 +1,8 @@
 """
-Measuring variants of one thing side by side, so that what disturbs the machine disturbs them all.
+Measures several variants side by side, so that other work on the machine affects all of them.
 
-A round runs a few milliseconds of each variant, in an order of its own; there are many rounds.
-The best rounds are compared, which nothing else has disturbed.
+A round runs each variant for a few milliseconds, in random order; there are many rounds. The best
+rounds are compared, which other work has not disturbed.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
 ROUND_SECONDS: Final = 0.002
-"""Of each variant in a round."""
+"""How long each variant runs in a round."""
 
 FEWEST_ROUNDS: Final = 20
 
 WARM_UP: Final = 200
-"""Cycles of each variant before the first round, as Python specialises code that was run."""
+"""Cycles of each variant before the first round: Python specializes code that has run."""
 
 Timings = dict[str, dict[str, list[float]]]
-"""By `cpu` and `wall`, by variant: the microseconds of a cycle in each round."""
+"""By `cpu` and `wall`, then by variant: the microseconds of a cycle in each round."""
 
 
 def nothing() -> None:
-    """Begin or end a round of a variant that needs no preparation."""
+    """Do nothing before or after a round."""
 
 
 class Variant(NamedTuple):
     """
-    One way to do the thing.
+    One of the ways that are compared.
 
-    run: does it that many times; returns something to await where the thing is asynchronous.
-    begin, end: around each round, not measured, for what has to be put into the process itself.
+    run: runs that many cycles; returns an awaitable if it is asynchronous.
+    begin, end: called before and after each round, and not measured, for changes to the whole
+        process.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Variant(NamedTuple):
 
 
 def cycles(function: Callable[[], object]) -> Callable[[int], None]:
-    """Return what calls the function that many times."""
+    """Return a function that calls `function` a given number of times."""
 
     def run(number: int) -> None:
         for _ in range(number):
@@ -58,7 +59,7 @@ def cycles(function: Callable[[], object]) -> Callable[[int], None]:
 
 
 def async_cycles(function: Callable[[], Awaitable[object]]) -> Callable[[int], Awaitable[None]]:
-    """Return what awaits the function that many times, one after the other."""
+    """Return a function that awaits `function` a given number of times, one after the other."""
 
     async def run(number: int) -> None:
         for _ in range(number):
@@ -74,17 +75,17 @@ def interleave(
     warm_up: int = WARM_UP,
     fewest_rounds: int = FEWEST_ROUNDS,
 ) -> Timings:
-    """Measure for about that long; a round has at least that many cycles of each variant."""
+    """Measure for about `seconds`; a round has at least `least` cycles of each variant."""
     measuring: Coroutine[None, None, Timings] = interleave_async(
         variants, seconds, least, warm_up, fewest_rounds
     )
-    # Without an event loop, which would make a caller a task; as nothing waits, it ends at once.
+    # Without an event loop, so that no caller is a task. Nothing waits, so one step completes it.
     try:
         measuring.send(None)
     except StopIteration as ended:
         timings: Timings = ended.value
         return timings
-    raise TypeError("a variant waits for something: use interleave_async")
+    raise TypeError("a variant is asynchronous: use interleave_async")
 
 
 async def interleave_async(
@@ -94,7 +95,7 @@ async def interleave_async(
     warm_up: int = WARM_UP,
     fewest_rounds: int = FEWEST_ROUNDS,
 ) -> Timings:
-    """Do the same in the event loop that is running."""
+    """Like `interleave`, in the running event loop."""
     order = list(variants)
     shuffle = random.Random(1).shuffle  # noqa: S311 - no secret
     timings: Timings = {
@@ -115,13 +116,13 @@ async def interleave_async(
 
 
 async def _warm_up(variants: Sequence[Variant], least: int, warm_up: int) -> int:
-    """Run each variant once; return how many cycles of the quickest one make a round."""
-    quickest = min([(await _measured(variant, warm_up))[1] for variant in variants])
-    return max(least, int(ROUND_SECONDS * 1e6 / quickest))
+    """Run each variant once; return how many cycles of the fastest one fill a round."""
+    fastest = min([(await _measured(variant, warm_up))[1] for variant in variants])
+    return max(least, int(ROUND_SECONDS * 1e6 / fastest))
 
 
 async def _measured(variant: Variant, number: int) -> tuple[float, float]:
-    """Return the microseconds of a cycle, of this process's CPU and of the clock on the wall."""
+    """Return the microseconds of a cycle: CPU time of this process, and wall time."""
     variant.begin()
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
     result = variant.run(number)
@@ -132,14 +133,14 @@ async def _measured(variant: Variant, number: int) -> tuple[float, float]:
     return cpu / number / 1000, wall / number / 1000
 
 
-def work(measure: Callable[..., object]) -> None:
-    """Be a process that measures: take keyword arguments as JSON, and print the result as JSON."""
+def run_measurement(measure: Callable[..., object]) -> None:
+    """Call `measure` with the JSON arguments in `sys.argv[1]`, and print its result as JSON."""
     options: dict[str, Any] = json.loads(sys.argv[1])
     json.dump(measure(**options), sys.stdout)
 
 
 def with_loop(loop: str, main: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a coroutine function in an event loop of `asyncio` or `uvloop`."""
+    """Run a coroutine function in a new event loop of `asyncio` or `uvloop`."""
     if loop == "uvloop":
         import uvloop
 
@@ -155,5 +156,5 @@ async def _awaited(main: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def repeated(function: Callable[..., Any], *args: Any) -> Callable[[int], None]:
-    """Return what calls the function with these arguments that many times."""
+    """Return a function that calls `function` with these arguments a given number of times."""
     return cycles(functools.partial(function, *args))

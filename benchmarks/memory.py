@@ -1,8 +1,8 @@
 """
-Memory of a pool that is watched, and of a connection that is out: of which poolscope's is a part.
+The memory of a watched pool and of an open hold, and poolscope's share of it.
 
-What Python has allocated by then, by tracemalloc; and the process's private memory, for which
-there are more pools. All of private memory: no folder.
+It is measured by tracemalloc, as what Python has allocated, and by the kernel, as the private
+memory of the process, with more pools. There is no folder, so the numbers are in private memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy.pool import QueuePool
 
-from benchmarks.harness import work
+from benchmarks.harness import run_measurement
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
@@ -24,8 +24,8 @@ from poolscope.watching.watches import Watches
 POOL_SIZE: Final = 20
 
 
-def pools_of(number: int, size: int = POOL_SIZE) -> list[QueuePool]:
-    """Return pools without connections, and with all that SQLAlchemy adds at their first use."""
+def make_pools(number: int, size: int = POOL_SIZE) -> list[QueuePool]:
+    """Return pools without connections, with all that SQLAlchemy allocates at their first use."""
     pools = [pool_of(size) for _ in range(number)]
     for pool in pools:
         pool.connect().close()
@@ -34,18 +34,18 @@ def pools_of(number: int, size: int = POOL_SIZE) -> list[QueuePool]:
 
 
 def allocated(make: Callable[[], Any]) -> tuple[int, Any]:
-    """Return the bytes that are still allocated after a call, and what it has returned."""
+    """Return the bytes that a call has allocated and not freed, and its result."""
     gc.collect()
     tracemalloc.start()
-    made = make()
+    result = make()
     gc.collect()
-    now, _ = tracemalloc.get_traced_memory()
+    size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return now, made
+    return size, result
 
 
 def private_bytes() -> int:
-    """Return what the kernel says that this process has for itself."""
+    """Return the bytes of memory that this process shares with no other, by the kernel."""
     gc.collect()
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
@@ -58,33 +58,33 @@ def watch_all(pools: list[QueuePool]) -> Watches:
     return watches
 
 
-def of_pools(number: int) -> dict[str, float]:
-    """Return the bytes of a pool of SQLAlchemy, and what is added by watching it."""
-    watch_all(pools_of(3))  # what comes once, with the first
-    pool, pools = allocated(lambda: pools_of(number))
+def measure_pools(number: int) -> dict[str, float]:
+    """Return the bytes of a SQLAlchemy pool, and the bytes that a watch adds to it."""
+    watch_all(make_pools(3))  # allocates what is needed only once
+    pool, pools = allocated(lambda: make_pools(number))
     watched, watches = allocated(lambda: watch_all(pools))
     del watches
     return {"bare": pool / number, "poolscope": watched / number}
 
 
-def of_pools_private(number: int) -> dict[str, float]:
-    """Return the same, as the kernel sees it."""
-    keep: list[Any] = [watch_all(pools_of(3))]
+def measure_pools_privately(number: int) -> dict[str, float]:
+    """Return the same, as the kernel counts it."""
+    keep: list[Any] = [watch_all(make_pools(3))]
     before = private_bytes()
-    keep.append(pools_of(number))
+    keep.append(make_pools(number))
     between = private_bytes()
     keep.append(watch_all(keep[-1]))
     after = private_bytes()
     return {"bare": (between - before) / number, "poolscope": (after - between) / number}
 
 
-def of_holds(number: int, watched: bool) -> dict[str, float]:
+def measure_holds(number: int, watched: bool) -> dict[str, float]:
     """
-    Return the bytes of a connection that is out, each with a task of its own.
+    Return the bytes of an open hold, when a separate task holds each connection.
 
-    All have been out before, so that the pool and what watches it know the connections.
+    All connections were used before, so the pool and its watch know them already.
     """
-    (pool,) = pools_of(1, number)
+    (pool,) = make_pools(1, number)
     watches = watch_all([pool]) if watched else None
     for connection in [pool.connect() for _ in range(number)]:
         connection.close()
@@ -92,12 +92,12 @@ def of_holds(number: int, watched: bool) -> dict[str, float]:
     async def main() -> float:
         held: list[Any] = [None] * number
         begin, end = asyncio.Event(), asyncio.Event()
-        having = asyncio.Semaphore(0)
+        acquired = asyncio.Semaphore(0)
 
         async def task(index: int) -> None:
             await begin.wait()
             held[index] = pool.connect()
-            having.release()
+            acquired.release()
             await end.wait()
 
         tasks = [asyncio.create_task(task(index)) for index in range(number)]
@@ -106,23 +106,23 @@ def of_holds(number: int, watched: bool) -> dict[str, float]:
         tracemalloc.start()
         begin.set()
         for _ in tasks:
-            await having.acquire()
+            await acquired.acquire()
         gc.collect()
-        now, _ = tracemalloc.get_traced_memory()
+        size, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         end.set()
         await asyncio.gather(*tasks)
-        return now / number
+        return size / number
 
-    bytes_each = asyncio.run(main())
+    bytes_per_hold = asyncio.run(main())
     del watches
-    return {"bytes": bytes_each}
+    return {"bytes": bytes_per_hold}
 
 
 MEASURES: Final[dict[str, Callable[..., dict[str, float]]]] = {
-    "pools": of_pools,
-    "private": of_pools_private,
-    "holds": of_holds,
+    "pools": measure_pools,
+    "private": measure_pools_privately,
+    "holds": measure_holds,
 }
 
 
@@ -131,4 +131,4 @@ def measure(what: str, **options: Any) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

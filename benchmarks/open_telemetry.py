@@ -1,4 +1,4 @@
-"""OpenTelemetry's instrumentation, as its documentation puts it in; only in the second venv."""
+"""OpenTelemetry's instrumentation, used as documented; it is only in the second environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def available() -> bool:
 
 
 def meter_provider() -> Any:
-    """Return its metrics SDK, whose numbers are kept until somebody reads them."""
+    """Return a provider of its metrics SDK that keeps the numbers until somebody reads them."""
     export: Any = import_module("opentelemetry.sdk.metrics.export")
     metrics: Any = import_module("opentelemetry.sdk.metrics")
     return metrics.MeterProvider(metric_readers=[export.InMemoryMetricReader()])
@@ -21,40 +21,40 @@ def meter_provider() -> Any:
 
 def instrument_engine(engine: Any) -> tuple[Callable[[], None], Callable[[], None]]:
     """
-    Instrument one engine.
+    Instrument one engine; return functions that install and remove the wrapper of a method.
 
-    It also wraps `Engine.connect` of all engines; so return what puts that on, and takes it off.
+    The wrapper is around `Engine.connect`, and so affects all engines.
     """
     package: Any = import_module("opentelemetry.instrumentation.sqlalchemy")
     package.SQLAlchemyInstrumentor().instrument(engine=engine, meter_provider=meter_provider())
     cls: Any = import_module("sqlalchemy.engine.base").Engine
     wrapped = vars(cls)["connect"]
 
-    def put_on() -> None:
+    def install() -> None:
         cls.connect = wrapped
 
-    def restore_method() -> None:
+    def remove() -> None:
         cls.connect = wrapped.__wrapped__
 
-    restore_method()
-    return put_on, restore_method
+    remove()
+    return install, remove
 
 
 def instrument_asyncpg() -> tuple[Callable[[], None], Callable[[], None]]:
     """
-    Return what instruments asyncpg, and what takes that out again.
+    Return functions that install and remove the instrumentation of asyncpg.
 
-    It makes spans of statements, and has no metrics, nor anything of `acquire` and `release`.
+    It makes spans of statements. It has no metrics, and does not cover `acquire` and `release`.
     """
     package: Any = import_module("opentelemetry.instrumentation.asyncpg")
     trace: Any = import_module("opentelemetry.sdk.trace")
     instrumentor = package.AsyncPGInstrumentor()
     provider = trace.TracerProvider()
 
-    def put_in() -> None:
+    def install() -> None:
         instrumentor.instrument(tracer_provider=provider)
 
-    return put_in, instrumentor.uninstrument
+    return install, instrumentor.uninstrument
 
 
 def aiohttp_trace_config() -> Any:

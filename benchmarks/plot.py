@@ -1,4 +1,4 @@
-"""A picture of what each variant adds to a checkout and checkin, as SVG that needs no library."""
+"""A chart of what each variant adds to a checkout and checkin, written as SVG without a library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS: Final = ("poolscope", "no-sites", "mapped")
 
 
 def plot(results: Sequence[Result]) -> str:
-    """Return one group of bars for each benchmark whose rows are compared with a bare one."""
+    """Return a chart with a group of bars for each benchmark that measures CPU time of a cycle."""
     parts: list[str] = []
     y = 0
     for result in results:
@@ -32,9 +32,9 @@ def plot(results: Sequence[Result]) -> str:
         title = f"{result.title.partition(':')[0]}: microseconds added"
         parts.append(f'<text class="head" x="0" y="{y + 18}">{escape(title)}</text>')
         y += HEAD
-        most = max(row.added for row in shown)
+        largest = max(row.added for row in shown)
         for row in shown:
-            width = max(1.0, (WIDTH - LABEL - 70) * row.added / most)
+            width = max(1.0, (WIDTH - LABEL - 70) * row.added / largest)
             kind = ' class="ours"' if row.variant in OURS else ""
             parts.append(
                 f'<text x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(row.variant)}</text>'

@@ -1,5 +1,5 @@
 """
-Measure what poolscope costs, each time beside something else that is measured in the same run.
+Measure what poolscope costs, beside alternatives that are measured in the same run.
 
     run.py [--quick] [--json FILE] [--plot FILE] [NAME ...]    default: all
 """

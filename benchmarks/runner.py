@@ -1,4 +1,4 @@
-"""The command: runs benchmarks, and shows what they have found as a table and as JSON."""
+"""The command: runs benchmarks, and shows their results as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.figures import Bar, Figure, Result
+from benchmarks.figures import Figure, Result, Target
 from benchmarks.plot import plot
 from benchmarks.suite import BENCHMARKS, Suite
 
@@ -21,7 +21,7 @@ LIBRARIES: Final = ("SQLAlchemy", "asyncpg", "aiohttp", "prometheus_client", "uv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 also if a bar is not met: what that is for is `make bench`, not a test."""
+    """Run the benchmarks; return 0 even if a target is not met, as this is not a test."""
     options = _options(arguments)
     results: list[Result] = []
     with Suite(options.quick) as suite:
@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _show(result)
             sys.stdout.write(f"({name}: {time.monotonic() - started:.0f} s)\n\n")
             sys.stdout.flush()
-    bars = [bar for result in results for bar in result.bars]
-    _show_bars(bars)
+    _show_targets([target for result in results for target in result.targets])
     if options.json:
         options.json.write_text(json.dumps(_as_json(results, options.quick), indent=1) + "\n")
     if options.plot:
@@ -43,16 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="run.py", description="Measure what poolscope costs, beside what it is compared with."
+        prog="run.py", description="Measure what poolscope costs, beside alternatives."
     )
-    parser.add_argument("--quick", action="store_true", help="about two minutes, wider spreads")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture (SVG) of them")
+    parser.add_argument(
+        "--quick", action="store_true", help="take a few minutes; the figures vary more"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the results to this file"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="write a chart of them to this file (SVG)"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in BENCHMARKS]
-    if unknown:
-        parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    for name in options.names:
+        if name not in BENCHMARKS:
+            parser.error(f"no benchmark is called {name}; choose from {', '.join(BENCHMARKS)}")
     return options
 
 
@@ -70,17 +75,17 @@ def _show(result: Result) -> None:
     sys.stdout.flush()
 
 
-def _show_bars(bars: Sequence[Bar]) -> None:
-    width = max((len(bar.what) for bar in bars), default=0)
-    for bar in bars:
-        most = "least" if bar.at_least else "most"
-        verdict = ("met" if bar.met else "NOT met") + ("" if bar.clear else "?")
+def _show_targets(targets: Sequence[Target]) -> None:
+    width = max((len(target.what) for target in targets), default=0)
+    for target in targets:
+        most = "least" if target.at_least else "most"
+        verdict = ("met" if target.met else "NOT met") + ("" if target.clear else "?")
         sys.stdout.write(
-            f"{verdict:8}  {bar.what:{width}}  "
-            f"{_with_spread(bar.figure)}, at {most} {bar.limit:g} {bar.unit}\n"
+            f"{verdict:8}  {target.what:{width}}  "
+            f"{_with_spread(target.figure)}, at {most} {target.limit:g} {target.unit}\n"
         )
-    if not all(bar.clear for bar in bars):
-        sys.stdout.write("?: parts of the run differ; repeat it, without --quick\n")
+    if not all(target.clear for target in targets):
+        sys.stdout.write("?: parts of the run disagree; repeat it, without --quick\n")
 
 
 def _with_spread(figure: Figure) -> str:
@@ -113,8 +118,13 @@ def _as_json(results: Sequence[Result], quick: bool) -> dict[str, Any]:
             for result in results
         },
         "bars": [
-            {**bar._asdict(), "figure": bar.figure._asdict(), "met": bar.met, "clear": bar.clear}
+            {
+                **target._asdict(),
+                "figure": target.figure._asdict(),
+                "met": target.met,
+                "clear": target.clear,
+            }
             for result in results
-            for bar in result.bars
+            for target in result.targets
         ],
     }

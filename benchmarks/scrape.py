@@ -1,7 +1,7 @@
 """
-A scrape of one process: what poolscope needs for it, and prometheus_client for as many samples.
+A scrape of one process: the time of poolscope, and of prometheus_client for as many samples.
 
-Every pool has a connection in use, an idle one, and one function that has asked.
+Every pool has a connection in use, an idle connection, and one call site.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 
 import poolscope
-from benchmarks.harness import Timings, Variant, interleave, repeated, work
+from benchmarks.harness import Timings, Variant, interleave, repeated, run_measurement
 from benchmarks.sqlalchemy_cycle import pool_of
 from poolscope.fleet.folder import Folder
 from poolscope.metrics.pool_families import FAMILIES
@@ -37,7 +37,7 @@ TICK_SECONDS: Final = 0.001
 
 
 class Pools:
-    """Some pools that are watched, and in use."""
+    """Pools that are watched, each with a connection in use and an idle one."""
 
     def __init__(self, number: int) -> None:
         self.registry = CollectorRegistry()
@@ -50,11 +50,11 @@ class Pools:
             pool.connect().close()
 
 
-def copied(families: Iterable[Metric]) -> CollectorRegistry:
-    """Return a registry in which plain metrics of prometheus_client have the same samples."""
+def copy_metrics(families: Iterable[Metric]) -> CollectorRegistry:
+    """Return a registry of prometheus_client's own metrics that have the same samples."""
     copy = CollectorRegistry()
-    without_created: Any = prometheus_client.disable_created_metrics
-    without_created()
+    disable_created_metrics: Any = prometheus_client.disable_created_metrics
+    disable_created_metrics()
     buckets = {family.name: family.buckets for family in FAMILIES}
     for family in families:
         if not family.samples:
@@ -80,36 +80,32 @@ def _empty(
     return cls(name, "-", labels, registry=registry)
 
 
-def samples(registry: CollectorRegistry) -> int:
+def count_samples(registry: CollectorRegistry) -> int:
     return sum(len(family.samples) for family in registry.collect())
 
 
 def measure(pools: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Return how many samples and bytes there are, and the timings of both."""
+    """Return the number of samples and of bytes, and the timings of both variants."""
     watched = Pools(pools)
-    ours, theirs = watched.registry, copied(watched.registry.collect())
-    assert_equal(samples(ours), samples(theirs))
+    ours, copy = watched.registry, copy_metrics(watched.registry.collect())
+    if count_samples(ours) != count_samples(copy):
+        raise RuntimeError(f"{count_samples(ours)} samples, {count_samples(copy)} in the copy")
     variants = [
-        Variant("prometheus", repeated(generate_latest, theirs)),
+        Variant("prometheus", repeated(generate_latest, copy)),
         Variant("poolscope", repeated(generate_latest, ours)),
     ]
     timings: Timings = interleave(variants, seconds, 1, warm_up=1, fewest_rounds=rounds)
     return {
-        "samples": samples(ours),
+        "samples": count_samples(ours),
         "bytes": len(generate_latest(ours)),
         "timings": timings,
     }
 
 
-def assert_equal(ours: int, theirs: int) -> None:
-    if ours != theirs:
-        raise RuntimeError(f"{ours} samples are compared with {theirs}")
-
-
-def scrape_all(port: int, scrapes: int, told: Connection) -> None:
-    """Be a process that scrapes, once it is told to."""
-    told.send("ready")
-    told.recv()
+def scrape_all(port: int, scrapes: int, commands: Connection) -> None:
+    """Say that this process is ready, wait for a command, and then scrape."""
+    commands.send("ready")
+    commands.recv()
     for _ in range(scrapes):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0)
         connection.request("GET", "/metrics")
@@ -117,8 +113,8 @@ def scrape_all(port: int, scrapes: int, told: Connection) -> None:
         connection.close()
 
 
-async def longest_block(during: Callable[[], Awaitable[None]]) -> float:
-    """Return the longest that the event loop was late, in seconds."""
+async def longest_delay(during: Callable[[], Awaitable[None]]) -> float:
+    """Return the longest delay of the event loop while something runs, in seconds."""
     task = asyncio.ensure_future(during())
     longest, last = 0.0, time.perf_counter()
     while not task.done():
@@ -129,30 +125,34 @@ async def longest_block(during: Callable[[], Awaitable[None]]) -> float:
     return longest
 
 
-async def scraped(start: Callable[..., Any], registry: CollectorRegistry, scrapes: int) -> float:
-    """Return how long the loop is blocked at most while a thread serves the registry."""
+async def delay_by_thread(
+    start: Callable[..., Any], registry: CollectorRegistry, scrapes: int
+) -> float:
+    """Return the longest delay of the loop, in seconds, while a thread serves the registry."""
     server, _ = start(0, "127.0.0.1", registry=registry)
-    tell, told = multiprocessing.Pipe()
+    control, commands = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=scrape_all, args=(server.server_port, scrapes, told)
+        target=scrape_all, args=(server.server_port, scrapes, commands)
     )
-    # Before, as to start a process blocks whoever does it.
+    # Starting a process blocks the loop, so it is done before the measurement.
     process.start()
-    tell.recv()
+    control.recv()
 
     async def during() -> None:
-        tell.send("go")
+        control.send("go")
         await asyncio.to_thread(process.join)
 
     try:
-        return await longest_block(during)
+        return await longest_delay(during)
     finally:
         server.shutdown()
         server.server_close()
 
 
-async def asked(make: Callable[..., Any], registry: CollectorRegistry, scrapes: int) -> float:
-    """Return how long the loop is blocked at most in which an ASGI app is asked for metrics."""
+async def delay_by_app(
+    make: Callable[..., Any], registry: CollectorRegistry, scrapes: int
+) -> float:
+    """Return the longest delay of the loop, in seconds, while its ASGI app serves the registry."""
     app = make(registry)
 
     async def send(message: object) -> None: ...
@@ -165,43 +165,43 @@ async def asked(make: Callable[..., Any], registry: CollectorRegistry, scrapes: 
             scope = {"type": "http", "headers": [], "query_string": b""}
             await app(scope, receive, send)
 
-    return await longest_block(during)
+    return await longest_delay(during)
 
 
-async def undisturbed(seconds: float) -> float:
-    return await longest_block(lambda: asyncio.sleep(seconds))
+async def delay_of_idle_loop(seconds: float) -> float:
+    return await longest_delay(lambda: asyncio.sleep(seconds))
 
 
-def measure_blocks(pools: int, rounds: int, scrapes: int, of: str) -> dict[str, list[float]]:
+def measure_delays(pools: int, rounds: int, scrapes: int, of: str) -> dict[str, list[float]]:
     """
-    Return the longest block of each round, in seconds: with nothing going on, and while scraped.
+    Return the longest delay of the loop in each round, in seconds: when idle, and while scraped.
 
-    scrapes: in a round.
-    of: `poolscope`, or `prometheus` for as many samples, served from a thread, or, `... ASGI`, by
-        the loop itself; each is alone in its process, as what the other one keeps would be looked
-        at by the garbage collector.
+    scrapes: how many scrapes a round has.
+    of: `poolscope`, or `prometheus` for as many samples. A thread serves them; with `... ASGI`, the
+        loop itself does. Each is alone in its process, because the garbage collector examines the
+        objects of both.
     """
     watched: Pools | None = Pools(pools)
     registry = watched.registry if watched is not None else CollectorRegistry()
     if of.startswith("prometheus"):
-        registry, watched = copied(registry.collect()), None
+        registry, watched = copy_metrics(registry.collect()), None
     scrape, serve = WAYS[of]
     gc.collect()
-    found: dict[str, list[float]] = {"nothing": [], of: []}
+    delays: dict[str, list[float]] = {"nothing": [], of: []}
     for _ in range(rounds):
-        found["nothing"].append(asyncio.run(undisturbed(0.5)))
-        found[of].append(asyncio.run(scrape(serve, registry, scrapes)))
-    return found
+        delays["nothing"].append(asyncio.run(delay_of_idle_loop(0.5)))
+        delays[of].append(asyncio.run(scrape(serve, registry, scrapes)))
+    return delays
 
 
 WAYS: Final[dict[str, Any]] = {
-    "prometheus": (scraped, prometheus_client.start_http_server),
-    "poolscope": (scraped, poolscope.start_http_server),
-    "prometheus ASGI": (asked, prometheus_client.make_asgi_app),
-    "poolscope ASGI": (asked, poolscope.make_asgi_app),
+    "prometheus": (delay_by_thread, prometheus_client.start_http_server),
+    "poolscope": (delay_by_thread, poolscope.start_http_server),
+    "prometheus ASGI": (delay_by_app, prometheus_client.make_asgi_app),
+    "poolscope ASGI": (delay_by_app, poolscope.make_asgi_app),
 }
 
-MEASURES: Final[dict[str, Callable[..., object]]] = {"time": measure, "blocks": measure_blocks}
+MEASURES: Final[dict[str, Callable[..., object]]] = {"time": measure, "blocks": measure_delays}
 
 
 def choose(what: str, **options: Any) -> object:
@@ -209,4 +209,4 @@ def choose(what: str, **options: Any) -> object:
 
 
 if __name__ == "__main__":
-    work(choose)
+    run_measurement(choose)

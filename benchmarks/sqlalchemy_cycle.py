@@ -1,7 +1,7 @@
 """
-SQLAlchemy: a connection is checked out and in again, with a DBAPI connection that does nothing.
+SQLAlchemy: a checkout and checkin, with a DBAPI connection that does nothing.
 
-Of one caller, of 8 threads, or of an async engine.
+There is one caller, or 8 threads, or a task that uses an async engine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from benchmarks.harness import (
     interleave,
     interleave_async,
     nothing,
-    work,
+    run_measurement,
 )
 from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
@@ -41,7 +41,7 @@ Run = Callable[[int], Awaitable[None] | None]
 
 
 class Connection:
-    """What a driver returns, as far as a pool has to do with it."""
+    """A DBAPI connection, with the methods that a pool calls."""
 
     def rollback(self) -> None: ...
     def commit(self) -> None: ...
@@ -51,15 +51,15 @@ class Connection:
 
 def engine(how: str = "one") -> sqlalchemy.Engine:
     is_async = how == "async"
-    made: sqlalchemy.Engine = sqlalchemy.create_engine(
+    engine: sqlalchemy.Engine = sqlalchemy.create_engine(
         "postgresql+asyncpg://" if is_async else "sqlite://",
         creator=Connection,
         poolclass=AsyncAdaptedQueuePool if is_async else QueuePool,
         pool_size=THREADS,
-        # It would ask the connection what server it is.
+        # SQLAlchemy would ask the connection for the version of its server.
         _initialize=False,
     )
-    return made
+    return engine
 
 
 def pool_of(size: int, **options: Any) -> QueuePool:
@@ -69,7 +69,7 @@ def pool_of(size: int, **options: Any) -> QueuePool:
 
 
 def listen(engine: sqlalchemy.Engine) -> None:
-    """Put the two listeners in that any tool needs which goes by events, and which do nothing."""
+    """Register two empty listeners: every tool that uses events needs at least these."""
 
     def checkout(connection: object, record: object, proxy: object) -> None: ...
 
@@ -80,7 +80,7 @@ def listen(engine: sqlalchemy.Engine) -> None:
 
 
 def count(engine: sqlalchemy.Engine) -> None:
-    """Keep four metrics, as most people would write it."""
+    """Update four metrics of prometheus_client, as most people would write it."""
     registry = CollectorRegistry()
     gauge = partial(Gauge, labelnames=["pool"], registry=registry)
     in_use, idle = gauge("pool_in_use", "In use"), gauge("pool_idle", "Idle")
@@ -98,27 +98,27 @@ def count(engine: sqlalchemy.Engine) -> None:
     def checkin(connection: object, record: Any) -> None:
         in_use.labels(pool="orders").dec()
         idle.labels(pool="orders").inc()
-        began = record.info.pop("checked_out", None)
-        if began is not None:
-            held.labels(pool="orders").observe(time.perf_counter() - began)
+        started = record.info.pop("checked_out", None)
+        if started is not None:
+            held.labels(pool="orders").observe(time.perf_counter() - started)
 
 
-def of_one(engine: sqlalchemy.Engine) -> Run:
+def run_in_one_thread(engine: sqlalchemy.Engine) -> Run:
     pool = engine.pool
     return cycles(lambda: pool.connect().close())
 
 
-def of_threads(threads: ThreadPoolExecutor, engine: sqlalchemy.Engine) -> Run:
-    one = of_one(engine)
+def run_in_threads(threads: ThreadPoolExecutor, engine: sqlalchemy.Engine) -> Run:
+    run_once = run_in_one_thread(engine)
 
     def run(number: int) -> None:
-        for done in [threads.submit(one, number // THREADS) for _ in range(THREADS)]:
+        for done in [threads.submit(run_once, number // THREADS) for _ in range(THREADS)]:
             done.result()
 
     return run
 
 
-def of_async(engine: sqlalchemy.Engine) -> Run:
+def run_in_a_task(engine: sqlalchemy.Engine) -> Run:
     asynchronous = AsyncEngine(engine)
 
     async def cycle() -> None:
@@ -128,40 +128,40 @@ def of_async(engine: sqlalchemy.Engine) -> Run:
     return async_cycles(cycle)
 
 
-def variants(how: str, folder: Path, run: Callable[[sqlalchemy.Engine], Run]) -> list[Variant]:
-    made = {
+def make_variants(how: str, folder: Path, run: Callable[[sqlalchemy.Engine], Run]) -> list[Variant]:
+    engines = {
         name: engine(how)
         for name in ("bare", "listeners", "poolscope", "no-sites", "mapped", "prometheus")
     }
-    listen(made["listeners"])
-    count(made["prometheus"])
+    listen(engines["listeners"])
+    count(engines["prometheus"])
     private, shared = Watches(folder=Folder(None)), Watches(folder=Folder(folder))
-    private.watch(made["poolscope"], "poolscope", registry=None)
-    private.watch(made["no-sites"], "no-sites", registry=None, call_sites=False)
-    shared.watch(made["mapped"], "mapped", registry=None)
-    found = [Variant(name, run(engine)) for name, engine in made.items()]
+    private.watch(engines["poolscope"], "poolscope", registry=None)
+    private.watch(engines["no-sites"], "no-sites", registry=None, call_sites=False)
+    shared.watch(engines["mapped"], "mapped", registry=None)
+    variants = [Variant(name, run(engine)) for name, engine in engines.items()]
     if open_telemetry.available():
         instrumented = engine(how)
-        around = open_telemetry.instrument_engine(instrumented)
-        # Only what goes through `Engine.connect` has to do with what is wrapped around it.
-        begin, end = around if how == "async" else (nothing, nothing)
-        found.append(Variant("opentelemetry", run(instrumented), begin, end))
-    return found
+        wrapper = open_telemetry.instrument_engine(instrumented)
+        # The other cycles call the pool, and not `Engine.connect`, which is wrapped.
+        begin, end = wrapper if how == "async" else (nothing, nothing)
+        variants.append(Variant("opentelemetry", run(instrumented), begin, end))
+    return variants
 
 
 def measure(how: str, seconds: float) -> Timings:
-    """`how` is `one`, `threads` or `async`."""
+    """Return the timings of a cycle; `how` is `one`, `threads` or `async`."""
     with tempfile.TemporaryDirectory() as parent, ThreadPoolExecutor(THREADS) as threads:
         runs: dict[str, Callable[[sqlalchemy.Engine], Run]] = {
-            "one": of_one,
-            "threads": partial(of_threads, threads),
-            "async": of_async,
+            "one": run_in_one_thread,
+            "threads": partial(run_in_threads, threads),
+            "async": run_in_a_task,
         }
-        made = variants(how, Path(parent) / "pools", runs[how])
+        variants = make_variants(how, Path(parent) / "pools", runs[how])
         if how == "async":
-            return asyncio.run(interleave_async(made, seconds))
-        return interleave(made, seconds, 25 * THREADS if how == "threads" else 20)
+            return asyncio.run(interleave_async(variants, seconds))
+        return interleave(variants, seconds, 25 * THREADS if how == "threads" else 20)
 
 
 if __name__ == "__main__":
-    work(measure)
+    run_measurement(measure)

@@ -1,4 +1,4 @@
-"""How long `import poolscope` takes: new processes, one after the other, with and without."""
+"""The CPU time of `import poolscope`: that of new processes that import it, and that do not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 import subprocess
 from typing import Final
 
-from benchmarks.environments import HERE, environment
+from benchmarks.environments import THIS_PYTHON, environment
 from benchmarks.figures import Rounds
 
 PROGRAMS: Final = {
@@ -18,20 +18,21 @@ PROGRAMS: Final = {
 
 
 def measure(number: int) -> Rounds:
-    """Return the milliseconds of CPU of that many processes of each."""
-    found: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    """Return the milliseconds of CPU of `number` processes of each program."""
+    times: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for name in PROGRAMS:
-        milliseconds(name)  # which writes what is compiled
+        run_program(name)  # writes the compiled modules
     for _ in range(number):
         for name in PROGRAMS:
-            found[name].append(milliseconds(name))
-    return found
+            times[name].append(run_program(name))
+    return times
 
 
-def milliseconds(name: str) -> float:
+def run_program(name: str) -> float:
+    """Run a program in a new process; return its CPU time in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(  # noqa: S603 - our own
-        [HERE, "-c", PROGRAMS[name]], check=True, cwd=os.path.sep, env=environment()
+        [THIS_PYTHON, "-c", PROGRAMS[name]], check=True, cwd=os.path.sep, env=environment()
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

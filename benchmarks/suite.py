@@ -1,4 +1,4 @@
-"""The benchmarks by name: each has processes measure, and says which bars it is about."""
+"""The benchmarks by name. Each runs measuring processes, and has targets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Final, Self
 
 from benchmarks import environments, startup
 from benchmarks.figures import (
-    Bar,
     Figure,
     Result,
     Row,
+    Target,
     added,
     added_times,
     best,
@@ -29,11 +29,11 @@ from poolscope.demo.postgres import embedded_postgres
 MILLI: Final = 0.001
 
 PROCESSES: Final = 7
-"""Each of them measures everything that is compared."""
+"""How many processes measure one benchmark; each measures all its variants."""
 
 
 class Suite:
-    """One run. `quick` takes a minute or two, and has wider spreads."""
+    """One run of the benchmarks; `quick` takes a few minutes, and its figures vary more."""
 
     def __init__(self, quick: bool) -> None:
         self.quick = quick
@@ -51,7 +51,7 @@ class Suite:
 
     @property
     def dsn(self) -> str:
-        """That of a PostgreSQL server, which is started when it is first needed."""
+        """The DSN of a PostgreSQL server, which is started on first use."""
         if not self._dsn:
             self._dsn = self._servers.enter_context(embedded_postgres()).dsn
         return self._dsn
@@ -60,10 +60,12 @@ class Suite:
         return long / 10 if self.quick else long
 
     def by_processes(self, module: str, python: Path, seconds: float, **options: Any) -> list[Any]:
-        """Have several processes measure, for that long in sum."""
+        """Return the results of several processes, which measure for `seconds` in all."""
         number = 3 if self.quick else PROCESSES
-        each = self.seconds(seconds) / number
-        return environments.measured_by(number, module, python, seconds=each, **options)
+        seconds_each = self.seconds(seconds) / number
+        return environments.measure_repeatedly(
+            number, module, python, seconds=seconds_each, **options
+        )
 
     # SQLAlchemy
 
@@ -75,17 +77,27 @@ class Suite:
         ):
             newest, older = (
                 _cpu(self.by_processes("sqlalchemy_cycle", python, 12.0, how=how))
-                for python in (environments.HERE, environments.second())
+                for python in (environments.THIS_PYTHON, environments.opentelemetry_python())
             )
             yield Result(
                 f"sqlalchemy-{how}",
                 f"{title}: checkout and checkin, us of CPU",
                 rows(newest, "us"),
                 [
-                    _bar(newest, f"{title}: added, of two empty listeners'", "listeners", 2.5),
-                    _bar(newest, f"{title}: added, of four prometheus metrics'", "prometheus", 1.0),
-                    Bar(
-                        f"{title}: added with a mapped file, of that in private memory",
+                    _ratio(
+                        newest,
+                        f"{title}: added, times that of two empty listeners",
+                        "listeners",
+                        2.5,
+                    ),
+                    _ratio(
+                        newest,
+                        f"{title}: added, times that of four prometheus metrics",
+                        "prometheus",
+                        1.0,
+                    ),
+                    Target(
+                        f"{title}: added with a mapped file, times that in private memory",
                         figure(newest, added_times("mapped", "poolscope")),
                         1.15,
                     ),
@@ -96,7 +108,11 @@ class Suite:
                 f"sqlalchemy-{how}-2.0",
                 f"{title}, SQLAlchemy 2.0: checkout and checkin, us of CPU",
                 rows(older, "us"),
-                [_bar(older, f"{title}: added, of OpenTelemetry's", "opentelemetry", 0.1)],
+                [
+                    _ratio(
+                        older, f"{title}: added, times that of OpenTelemetry", "opentelemetry", 0.1
+                    )
+                ],
                 [],
             )
 
@@ -106,51 +122,67 @@ class Suite:
         for loop in ("asyncio", "uvloop"):
             for query in (False, True):
                 what = f"asyncpg, {loop}, {'SELECT 1' if query else 'acquire and release'}"
-                python, options = environments.second(), {"dsn": self.dsn, "loop": loop}
-                timings = self.by_processes("asyncpg_cycle", python, 12.0, query=query, **options)
-                bars = []
+                timings = self.by_processes(
+                    "asyncpg_cycle",
+                    environments.opentelemetry_python(),
+                    12.0,
+                    dsn=self.dsn,
+                    loop=loop,
+                    query=query,
+                )
+                targets = []
                 if loop == "uvloop" and not query:
-                    bars = [_share(timings, f"{what}: CPU added, of a cycle", "bare", 0.04)]
+                    targets = [
+                        _share(
+                            timings,
+                            f"{what}: CPU added, share of the wall time of a cycle",
+                            "bare",
+                            0.04,
+                        )
+                    ]
                 name = f"asyncpg-{loop}-{'select' if query else 'acquire'}"
-                yield from _both_clocks(name, what, timings, bars)
+                yield from _both_clocks(name, what, timings, targets)
 
     def aiohttp(self) -> Iterator[Result]:
         for loop in ("asyncio", "uvloop"):
-            what = f"aiohttp, {loop}, request that is kept alive"
-            timings = self.by_processes("aiohttp_cycle", environments.second(), 18.0, loop=loop)
-            bar = _share(
+            what = f"aiohttp, {loop}, request on a keep-alive connection"
+            timings = self.by_processes(
+                "aiohttp_cycle", environments.opentelemetry_python(), 18.0, loop=loop
+            )
+            target = _share(
                 timings,
-                f"{what}: CPU more than an empty TraceConfig's, of a request",
+                f"{what}: CPU added to an empty TraceConfig, share of the wall time of a request",
                 "empty TraceConfig",
                 0.03,
             )
-            yield from _both_clocks(f"aiohttp-{loop}", what, timings, [bar])
+            yield from _both_clocks(f"aiohttp-{loop}", what, timings, [target])
 
     # Contention
 
     def contention(self) -> Iterator[Result]:
         for kind, title in (("threads", "QueuePool"), ("tasks", "asyncpg, uvloop")):
-            found = self.by_processes(
-                "contention", environments.HERE, 42.0, kind=kind, dsn=self.dsn
+            results = self.by_processes(
+                "contention", environments.THIS_PYTHON, 42.0, kind=kind, dsn=self.dsn
             )
             what = f"Pool of 5 with 200 {kind}, {title}"
-            through, p99 = [one["throughput"] for one in found], [one["p99"] for one in found]
+            throughput = [result["throughput"] for result in results]
+            p99 = [result["p99"] for result in results]
             yield Result(
                 f"contention-{kind}",
-                f"{what}: connections a second, and the 99th percentile of waits in ms",
+                f"{what}: holds per second, and the 99th percentile of acquires in ms (wall time)",
                 [
-                    *rows(through, "/s", typical=statistics.median),
+                    *rows(throughput, "/s", typical=statistics.median),
                     *rows(p99, "ms", scale=1000.0, typical=statistics.median),
                 ],
                 [
-                    Bar(
-                        f"{what}: throughput, of bare",
-                        figure(through, lambda part: times(part, "poolscope")),
+                    Target(
+                        f"{what}: throughput, times that without a watch",
+                        figure(throughput, lambda part: times(part, "poolscope")),
                         0.97,
                         at_least=True,
                     ),
-                    Bar(
-                        f"{what}: p99, of bare",
+                    Target(
+                        f"{what}: p99, times that without a watch",
                         figure(p99, lambda part: times(part, "poolscope")),
                         1.05,
                     ),
@@ -161,8 +193,8 @@ class Suite:
     # Scrapes
 
     def scrape(self) -> Iterator[Result]:
-        found = {
-            number: environments.measured(
+        results = {
+            number: environments.measure(
                 "scrape",
                 what="time",
                 pools=number,
@@ -171,22 +203,22 @@ class Suite:
             )
             for number in (1, 100, 1000)
         }
-        sizes = [one["samples"] for one in found.values()]
-        largest = blocks(found[1000]["timings"]["cpu"])
-        bars = [
-            Bar(
-                "Scrape of 1,000 pools, of prometheus_client's for as many samples",
+        sizes = [result["samples"] for result in results.values()]
+        largest = blocks(results[1000]["timings"]["cpu"])
+        targets = [
+            Target(
+                "Scrape of 1,000 pools, times that of prometheus_client for as many samples",
                 figure(largest, lambda part: times(part, "poolscope", "prometheus")),
                 1.3,
             ),
-            _growth("Scrape: time grows with samples to the power of", sizes, found),
+            _growth("Scrape: power of the number of samples that time grows with", sizes, results),
         ]
-        yield _scrapes("scrape", "Scrape of one process", "pools", found, bars)
+        yield _scrapes("scrape", "Scrape of one process", "pools", results, targets)
 
     def blocks(self) -> Iterator[Result]:
-        found: dict[str, list[float]] = {}
+        results: dict[str, list[float]] = {}
         for of in ("prometheus", "poolscope", "prometheus ASGI", "poolscope ASGI"):
-            found |= environments.measured(
+            results |= environments.measure(
                 "scrape",
                 what="blocks",
                 pools=1000,
@@ -195,39 +227,47 @@ class Suite:
                 of=of,
             )
         what = "Event loop while 1,000 pools are scraped"
-        late = {
-            of: figure_of([seconds * 1000 for seconds in found[of]])
+        delays = {
+            of: figure_of([seconds * 1000 for seconds in results[of]])
             for of in ("poolscope", "poolscope ASGI")
         }
         yield Result(
             "blocks",
-            f"{what}: ms that it is late at most, in each round",
-            rows([found], "ms", "nothing", 1000.0, statistics.median),
-            # Of the best round: what else runs on the machine makes any other longer.
+            f"{what}: its longest delay in each round, in ms of wall time",
+            rows([results], "ms", "nothing", 1000.0, statistics.median),
+            # That of the best round: other work on the machine makes the others longer.
             [
-                Bar(f"{what}, {of}: blocked", figure._replace(value=figure.low), 10.0, "ms")
-                for of, figure in late.items()
+                Target(
+                    f"{what}, {of}: longest delay", figure._replace(value=figure.low), 10.0, "ms"
+                )
+                for of, figure in delays.items()
             ],
             [],
         )
 
     def exporter(self) -> Iterator[Result]:
-        found = {
-            number: environments.measured("exporter", processes=number, seconds=self.seconds(12.0))
+        results = {
+            number: environments.measure("exporter", processes=number, seconds=self.seconds(12.0))
             for number in (1, 8, 64)
         }
-        bars = [_growth("Exporter: time grows with processes to the power of", list(found), found)]
-        title = "Scrape of the exporter, 20 pools each"
-        yield _scrapes("exporter", title, "processes", found, bars)
+        targets = [
+            _growth(
+                "Exporter: power of the number of processes that time grows with",
+                list(results),
+                results,
+            )
+        ]
+        title = "Scrape of the exporter, 20 pools per process"
+        yield _scrapes("exporter", title, "processes", results, targets)
 
     # Memory and start-up
 
     def counts(self) -> Iterator[Result]:
         what = "SQLAlchemy QueuePool, checkout and checkin"
-        rounds = environments.measured_by(3, "counts", number=100)
+        rounds = environments.measure_repeatedly(3, "counts", number=100)
         yield Result(
             "counts",
-            f"{what}: bytecodes, which are the same in every run",
+            f"{what}: bytecodes of a cycle, the same in every run",
             rows(rounds, ""),
             [],
             [],
@@ -235,38 +275,38 @@ class Suite:
 
     def memory(self) -> Iterator[Result]:
         number = 100 if self.quick else 1000
-        pools = environments.measured("memory", what="pools", number=number)
-        private = environments.measured("memory", what="private", number=2 * number)
-        without, with_it = (
-            environments.measured("memory", what="holds", number=100, watched=watched)["bytes"]
-            for watched in (False, True)
+        pools = environments.measure("memory", what="pools", number=number)
+        private = environments.measure("memory", what="private", number=2 * number)
+        unwatched, watched = (
+            environments.measure("memory", what="holds", number=100, watched=is_watched)["bytes"]
+            for is_watched in (False, True)
         )
-        hold = with_it - without
+        hold = watched - unwatched
         yield Result(
             "memory",
-            "Bytes of a pool of 20 and of a connection that is out, without and with a watch",
+            "Bytes of a pool of 20 and of an open hold, without and with a watch",
             [
                 _bytes("pool", pools["bare"], pools["bare"]),
                 _bytes("watched pool", pools["bare"] + pools["poolscope"], pools["bare"]),
                 _bytes("watched pool, private memory", sum(private.values()), private["bare"]),
-                _bytes("connection out", without, without),
-                _bytes("connection out, watched", with_it, without),
+                _bytes("hold", unwatched, unwatched),
+                _bytes("watched hold", watched, unwatched),
             ],
             [
-                Bar("Memory: a watched pool", figure_of([pools["poolscope"]]), 8192, "B"),
-                Bar("Memory: an open hold", figure_of([hold]), 200, "B"),
+                Target("Memory: a watched pool", figure_of([pools["poolscope"]]), 8192, "B"),
+                Target("Memory: an open hold", figure_of([hold]), 200, "B"),
             ],
             [],
         )
 
     def startup(self) -> Iterator[Result]:
-        found = blocks(startup.measure(10 if self.quick else 50))
-        more = figure(found, lambda part: added(part, "poolscope", "prometheus_client"))
+        results = blocks(startup.measure(10 if self.quick else 50))
+        more = figure(results, lambda part: added(part, "poolscope", "prometheus_client"))
         yield Result(
             "startup",
             "A process that imports, ms of CPU",
-            rows(found, "ms", "prometheus_client"),
-            [Bar("`import poolscope`, more than `import prometheus_client`", more, 25.0, "ms")],
+            rows(results, "ms", "prometheus_client"),
+            [Target("`import poolscope`, added to `import prometheus_client`", more, 25.0, "ms")],
             [],
         )
 
@@ -285,52 +325,62 @@ BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
 }
 
 
-def _bar(rounds: Sequence[Any], what: str, other: str, limit: float) -> Bar:
-    return Bar(what, figure(rounds, added_times("poolscope", other)), limit)
+def _ratio(rounds: Sequence[Any], what: str, other: str, limit: float) -> Target:
+    return Target(what, figure(rounds, added_times("poolscope", other)), limit)
 
 
-def _share(timings: Sequence[Any], what: str, base: str, limit: float) -> Bar:
+def _share(timings: Sequence[Any], what: str, base: str, limit: float) -> Target:
     """
-    Return the CPU time that is added, as a part of how long a cycle lasts without a watch.
+    Return the CPU time that is added, as a share of the wall time of a cycle without a watch.
 
-    Of the latter the clock on the wall is right, of the best rounds, as whatever else runs on
-    the machine makes it longer; of the former that clock would be too coarse.
+    That wall time is the one of the best rounds, which other work on the machine has not made
+    longer. The wall time that is added would vary more than the CPU time.
     """
 
     def share(timings: Any) -> float:
         return added(timings["cpu"], "poolscope", base) / best(timings["wall"]["bare"])
 
-    return Bar(what, figure(timings, share), limit)
+    return Target(what, figure(timings, share), limit)
 
 
-def _both_clocks(name: str, what: str, timings: Sequence[Any], bars: list[Bar]) -> Iterator[Result]:
-    yield Result(name, f"{what}: us of CPU", rows(_cpu(timings), "us"), bars, [])
-    wall = [one["wall"] for one in timings]
-    yield Result(f"{name}-wall", f"{what}: us", rows(wall, "us"), [], [])
+def _both_clocks(
+    name: str, what: str, timings: Sequence[Any], targets: list[Target]
+) -> Iterator[Result]:
+    yield Result(name, f"{what}: us of CPU", rows(_cpu(timings), "us"), targets, [])
+    wall = [result["wall"] for result in timings]
+    yield Result(f"{name}-wall", f"{what}: us of wall time", rows(wall, "us"), [], [])
 
 
 def _cpu(timings: Sequence[Any]) -> list[Any]:
-    return [one["cpu"] for one in timings]
+    return [result["cpu"] for result in timings]
 
 
-def _growth(what: str, sizes: list[int], found: dict[int, Any]) -> Bar:
-    best = [min(one["timings"]["cpu"]["poolscope"]) for one in found.values()]
-    middle = [statistics.median(one["timings"]["cpu"]["poolscope"]) for one in found.values()]
-    both = exponent(sizes, best), exponent(sizes, middle)
-    return Bar(what, Figure(both[1], min(both), max(both)), 1.1)
+def _growth(what: str, sizes: list[int], results: dict[int, Any]) -> Target:
+    lowest = [min(result["timings"]["cpu"]["poolscope"]) for result in results.values()]
+    medians = [
+        statistics.median(result["timings"]["cpu"]["poolscope"]) for result in results.values()
+    ]
+    both = exponent(sizes, lowest), exponent(sizes, medians)
+    return Target(what, Figure(both[1], min(both), max(both)), 1.1)
 
 
-def _scrapes(name: str, title: str, of: str, found: dict[int, Any], bars: list[Bar]) -> Result:
+def _scrapes(
+    name: str, title: str, of: str, results: dict[int, Any], targets: list[Target]
+) -> Result:
     table: list[Row] = []
-    for number, one in found.items():
-        for row in rows(blocks(one["timings"]["cpu"]), "ms", "prometheus", MILLI):
-            variant = f"{number} {of}, {one['samples']} samples, {row.variant}"
+    for number, result in results.items():
+        for row in rows(blocks(result["timings"]["cpu"]), "ms", "prometheus", MILLI):
+            variant = f"{number} {of}, {result['samples']} samples, {row.variant}"
             table.append(row._replace(variant=variant))
-    sizes = ", ".join(f"{one['bytes']} bytes of {number} {of}" for number, one in found.items())
-    middle = [statistics.median(one["timings"]["cpu"]["poolscope"]) for one in found.values()]
-    line = statistics.linear_regression(list(found), middle)
-    each = f"{line.slope:.0f} us of each of the {of}, by a line through them"
-    return Result(name, f"{title}: ms of CPU", table, bars, [sizes, each])
+    sizes = ", ".join(
+        f"{result['bytes']} bytes for {number} {of}" for number, result in results.items()
+    )
+    medians = [
+        statistics.median(result["timings"]["cpu"]["poolscope"]) for result in results.values()
+    ]
+    line = statistics.linear_regression(list(results), medians)
+    slope = f"{line.slope:.0f} us for each of the {of}, by linear regression"
+    return Result(name, f"{title}: ms of CPU", table, targets, [sizes, slope])
 
 
 def _bytes(name: str, value: float, base: float) -> Row:

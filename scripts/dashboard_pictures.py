@@ -1,12 +1,13 @@
 """
-Run the demo with all that belongs to it, and keep it running while dashboards are drawn.
+Run the demo with PostgreSQL, an exporter and Prometheus, for drawing pictures of the dashboards.
 
-    dashboard_pictures.py [SECONDS]    default: until Ctrl-C; says where Prometheus is
+    dashboard_pictures.py [SECONDS]    prints the URL of Prometheus; default: runs until Ctrl-C
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ from support.prometheus import Job, PrometheusServer
 
 
 def main() -> None:
+    # The default would end this process alone, and leave the servers running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else float("inf")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -1,4 +1,4 @@
-// Run by grafana_schema.sh, with the folder that npm has installed into, and the file to write.
+// Run by grafana_schema.sh. Arguments: the folder with the packages, and the file to write.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ const load = createRequire(join(folder, "package.json"));
 const { createGenerator } = load("ts-json-schema-generator");
 const raw = "node_modules/@grafana/schema/dist/types/raw";
 
-// By the type that a dashboard names: where the types of its options are.
+// The folder of the option types, by the panel type that a dashboard names.
 const PANELS = {
   bargauge: "bargauge",
   gauge: "gauge",
@@ -21,20 +21,20 @@ const PANELS = {
   timeseries: "timeseries",
 };
 
-/** Every type that is wanted: the name that it gets here, its module, and its name there. */
-function* wanted() {
+/** Every type that the schema needs: its name in the schema, its module, and its name there. */
+function* neededTypes() {
   yield ["Dashboard", `${raw}/dashboard/x/types.gen`, "Dashboard"];
   for (const [panel, name] of Object.entries(PANELS)) {
     const module = `${raw}/composable/${name}/panelcfg/x/types.gen`;
     const text = readFileSync(join(folder, `${module}.d.ts`), "utf8");
     for (const type of ["Options", "FieldConfig"]) {
-      // Not every panel has options of its own for fields.
+      // Not every panel type has its own field options.
       if (text.includes(`export interface ${type} `)) yield [`${panel}.${type}`, module, type];
     }
   }
 }
 
-const types = [...wanted()];
+const types = [...neededTypes()];
 const entry = join(folder, "entry.ts");
 const lines = types.map(([, module, type], n) => `import { ${type} as T${n} } from "./${module}";`);
 lines.push(...types.map((_, n) => `export type Wanted${n} = T${n};`));
@@ -43,7 +43,7 @@ const tsconfig = join(folder, "tsconfig.json");
 const compilerOptions = { strict: true, skipLibCheck: true, moduleResolution: "node10", types: [] };
 writeFileSync(tsconfig, JSON.stringify({ compilerOptions, files: ["entry.ts"] }));
 
-// Without the descriptions: they are Grafana's texts, and say nothing to a validator.
+// Without the descriptions, which a validator does not need.
 const generator = createGenerator({
   path: entry,
   tsconfig,
@@ -52,27 +52,27 @@ const generator = createGenerator({
   topRef: false,
 });
 
-const inOrder = (value) =>
+const sortKeys = (value) =>
   Array.isArray(value)
-    ? value.map(inOrder)
+    ? value.map(sortKeys)
     : value && typeof value === "object"
-      ? Object.fromEntries(Object.keys(value).sort().map((key) => [key, inOrder(value[key])]))
+      ? Object.fromEntries(Object.keys(value).sort().map((key) => [key, sortKeys(value[key])]))
       : value;
 
-// All in one: each panel has an Options of its own, and all other names mean the same everywhere.
+// One schema for all: each panel type has its own Options; all other names have one meaning.
 const definitions = {};
 for (const [n, [name, , type]] of types.entries()) {
   for (const [key, value] of Object.entries(generator.createSchema(`Wanted${n}`).definitions)) {
-    const known = key === type ? name : key;
-    const text = JSON.stringify(inOrder(value));
-    if (definitions[known] && definitions[known] !== text) {
-      throw new Error(`${known} has two meanings, one of them in ${name}`);
+    const definition = key === type ? name : key;
+    const text = JSON.stringify(sortKeys(value));
+    if (definitions[definition] && definitions[definition] !== text) {
+      throw new Error(`${definition} has two meanings, one of them in ${name}`);
     }
-    definitions[known] = text;
+    definitions[definition] = text;
   }
 }
 
-// One definition on each line, so that what a release of Grafana changes can be read.
+// One definition per line, so that a diff shows what a release of Grafana changes.
 const names = Object.keys(definitions).sort();
 const body = names.map((name) => `  ${JSON.stringify(name)}: ${definitions[name]}`).join(",\n");
 const { version } = load("@grafana/schema/package.json");

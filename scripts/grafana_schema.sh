@@ -1,7 +1,7 @@
 #!/bin/sh
-# Write tests/mixin/dashboards/gates/grafana-schema.json: Grafana's own types of a dashboard and of the panels that
-# we use, as JSON Schema. It needs Node 18 or later and npm, and writes the same file every time.
-# For another release of Grafana, change the version below and run it again.
+# Write tests/mixin/dashboards/gates/grafana-schema.json: Grafana's own types of a dashboard, and of
+# the panels that our dashboards use, as JSON Schema. It needs Node 18 or later with npm. The output
+# is the same every time; for another release of Grafana, change the version below.
 set -eu
 
 scripts=$(cd "$(dirname "$0")" && pwd)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Install what the tests need besides Python, from Debian, if it is missing and we may: prometheus
-# with promtool, Alertmanager with amtool, chromium for the live page and for dashboards, which also
-# need node with npm, pgbouncer, docker-compose, which checks its file, jq for what runbooks ask,
-# openssl for certificates, and unshare for processes of other containers.
+# Install the programs that the tests need, from Debian, if they are missing and this user is root:
+# prometheus with promtool, Alertmanager with amtool, chromium for the live page and the dashboards,
+# node with npm for the dashboards, pgbouncer, docker-compose to check its file, jq for the commands
+# of runbooks, openssl for certificates, and unshare for processes in other namespaces.
 set -eu
 
 missing=
@@ -18,10 +18,10 @@ command -v unshare >/dev/null || missing="$missing util-linux"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing Debian's$missing"
+    echo "installing from Debian:$missing"
     apt-get update -qq
     # shellcheck disable=SC2086 # one word for each package
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 else
-    echo "tests that need them are skipped; on Debian: apt-get install$missing"
+    echo "tests whose programs are missing are skipped; on Debian: apt-get install$missing"
 fi

@@ -14,17 +14,18 @@ HEAD = """\
 <!-- Written by `make generate` from the catalogue in metrics/. -->
 
 Every family has the labels `pool` (the name given to `watch`) and `kind` (`sqlalchemy`, `asyncpg`
-or `aiohttp`), unless it says otherwise. Durations are in seconds. Pools that share a name and a
-kind are added up. When a pool is gone its gauges go, and its counters stay in the sums.
+or `aiohttp`), unless the table says otherwise. Durations are in seconds. The numbers of pools that
+share a name and a kind are added up. When a pool no longer exists, its gauges disappear, and its
+counters stay in the sums.
 
-| family | type | further labels | meaning |
+| family | type | more labels | meaning |
 |---|---|---|---|
 """
 
 BUCKETS = """
 ## Buckets
 
-Upper bounds in seconds; each histogram has `+Inf` besides.
+Upper bounds in seconds; each histogram also has the bound `+Inf`.
 
 | family | bounds |
 |---|---|
@@ -32,9 +33,9 @@ Upper bounds in seconds; each histogram has `+Inf` besides.
 
 
 EXPORTER = """
-## Of the exporter alone
+## Families of the exporter alone
 
-What `poolscope exporter` serves besides; see [Many processes](exporter.md).
+`poolscope exporter` serves these, too; see [Many processes](exporter.md).
 
 | family | type | labels | meaning |
 |---|---|---|---|
@@ -42,8 +43,9 @@ What `poolscope exporter` serves besides; see [Many processes](exporter.md).
 
 
 def row(family: Family[Any]) -> str:
-    further = [f"`{label}`" for label in family.labels if label not in POOL_LABELS]
-    labels = ", ".join(further) if family.labels else "no labels at all"
+    """Return the row of a family that has the labels of its pool."""
+    names = [f"`{label}`" for label in family.labels if label not in POOL_LABELS]
+    labels = ", ".join(names) if family.labels else "none, not even `pool` and `kind`"
     return f"| `{family.name}` | {family.type} | {labels} | {family.help} |\n"
 
 
@@ -54,13 +56,13 @@ def page() -> str:
         for family in FAMILIES
         if family.buckets
     ]
-    own = [
+    exporter_rows = [
         f"| `{family.name}` | {family.type} | {', '.join(f'`{label}`' for label in family.labels)} "
         f"| {family.help} |\n"
         for family in EXPORTER_FAMILIES
     ]
     families = "".join(map(row, FAMILIES))
-    return "".join([HEAD, families, EXPORTER, *own, BUCKETS, *bounds])
+    return "".join([HEAD, families, EXPORTER, *exporter_rows, BUCKETS, *bounds])
 
 
 if __name__ == "__main__":

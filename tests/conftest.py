@@ -73,6 +73,12 @@ def promtool() -> str:
 
 
 @pytest.fixture(scope="session")
+def amtool() -> str:
+    """The path of amtool, as above."""
+    return required("amtool", "prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
 def openssl_program() -> str:
     """The path of openssl, as above."""
     return required("openssl", "openssl")

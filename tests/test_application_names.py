@@ -1,4 +1,4 @@
-"""What connections are called on the server: names, and the adapters that give them."""
+"""The names of connections on the server, and the adapters that set them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from poolscope import application_names as applications
+from poolscope import application_names
 from poolscope.application_names import Application, application_name, parse, shown
 from poolscope.watching.watches import Watches
 
@@ -22,16 +22,16 @@ QUERY = "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pi
 
 class TestNames:
     @given(service=st.text(min_size=1), pool=st.text(min_size=1))
-    def test_a_server_shows_them_as_they_are(self, service: str, pool: str) -> None:
+    def test_a_server_does_not_change_them(self, service: str, pool: str) -> None:
         name = application_name(service, pool)
         assert len(name.encode("ascii")) <= 63
         assert name.isprintable()
-        found = parse(name)
-        assert found is not None
-        assert (shown(pool), os.getpid()) == found[1:]
+        application = parse(name)
+        assert application is not None
+        assert (shown(pool), os.getpid()) == application[1:]
 
     @pytest.mark.parametrize("name", ["", "psql", "a:b", "a::1", ":b:1", "a:b:", "a:b:x", "a:b:²"])
-    def test_those_of_others_are_no_names_of_ours(self, name: str) -> None:
+    def test_names_of_other_programs_are_not_parsed(self, name: str) -> None:
         assert parse(name) is None
 
     def test_a_pool_may_have_colons(self) -> None:
@@ -41,12 +41,13 @@ class TestNames:
 
 
 def name_of(engine: sqlalchemy.Engine) -> Any:
+    """Return the name that the server has for a connection of the engine."""
     with engine.connect() as connection:
         return connection.scalar(sqlalchemy.text(QUERY))
 
 
 class TestEngines:
-    def test_connections_are_called_as_they_should(self, engines: Any, watches: Watches) -> None:
+    def test_connections_get_the_name(self, engines: Any, watches: Watches) -> None:
         engine = engines()
         with watches.watch(engine, "orders", registry=None, application_name="shop"):
             assert OWN == name_of(engine)
@@ -56,24 +57,24 @@ class TestEngines:
     def test_the_environment_names_the_service(
         self, engines: Any, watches: Watches, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(applications.APPLICATION_NAME_VARIABLE, "shop")
+        monkeypatch.setenv(application_names.APPLICATION_NAME_VARIABLE, "shop")
         engine = engines()
         watches.watch(engine, "orders", registry=None)
         assert OWN == name_of(engine)
 
-    def test_a_name_that_the_application_has_given_stays(
-        self, engines: Any, watches: Watches
-    ) -> None:
+    def test_a_name_that_the_application_sets_stays(self, engines: Any, watches: Watches) -> None:
         engine = engines(connect_args={"application_name": "mine"})
         watches.watch(engine, "orders", registry=None, application_name="shop")
         assert ["mine", "mine"] == [name_of(engine), name_of(engine)]
 
-    def test_nobody_asked_for_a_name(self, engines: Any, watches: Watches) -> None:
+    def test_without_the_option_connections_have_no_name(
+        self, engines: Any, watches: Watches
+    ) -> None:
         engine = engines()
         watches.watch(engine, "orders", registry=None)
         assert "" == name_of(engine)
 
-    def test_the_child_of_a_fork_has_its_own(self, engines: Any, watches: Watches) -> None:
+    def test_a_forked_child_has_a_name_of_its_own(self, engines: Any, watches: Watches) -> None:
         engine = engines()
         watches.watch(engine, "orders", registry=None, application_name="shop")
         assert OWN == name_of(engine)
@@ -88,7 +89,9 @@ class TestEngines:
             assert f"shop:orders:{child}" == answer.read()
         os.waitpid(child, 0)
 
-    async def test_an_async_engine(self, postgres: Any, watches: Watches) -> None:
+    async def test_connections_of_an_async_engine_get_the_name(
+        self, postgres: Any, watches: Watches
+    ) -> None:
         engine = create_async_engine(postgres.sqlalchemy_url("asyncpg"))
         watches.watch(engine, "orders", registry=None, application_name="shop")
         async with engine.connect() as connection:
@@ -101,31 +104,31 @@ class TestEngines:
 
 
 class TestAsyncpg:
-    async def test_connections_are_called_as_they_should(
-        self, pools: Any, watches: Watches
-    ) -> None:
+    async def test_connections_get_the_name(self, pools: Any, watches: Watches) -> None:
         async with pools() as pool:
             watches.watch(pool, "orders", registry=None, application_name="shop")
             assert OWN == await pool.fetchval(QUERY)
 
-    async def test_before_the_pool_is_opened(self, pools: Any, watches: Watches) -> None:
+    async def test_a_pool_may_be_watched_before_it_is_opened(
+        self, pools: Any, watches: Watches
+    ) -> None:
         pool = pools(min_size=1)
         watches.watch(pool, "orders", registry=None, application_name="shop")
         async with pool:
             assert OWN == await pool.fetchval(QUERY)
 
-    async def test_a_name_that_the_application_has_given_stays(
+    async def test_a_name_that_the_application_sets_stays(
         self, postgres: Any, pools: Any, watches: Watches
     ) -> None:
-        for mine in (
+        for pool in (
             pools(server_settings={"application_name": "mine"}),
             asyncpg.create_pool(f"{postgres.dsn}&application_name=mine", min_size=0),
         ):
-            watches.watch(mine, "orders", registry=None, application_name="shop")
-            async with mine:
-                assert "mine" == await mine.fetchval(QUERY)
+            watches.watch(pool, "orders", registry=None, application_name="shop")
+            async with pool:
+                assert "mine" == await pool.fetchval(QUERY)
 
-    async def test_other_settings_stay(self, pools: Any, watches: Watches) -> None:
+    async def test_other_server_settings_stay(self, pools: Any, watches: Watches) -> None:
         pool = pools(server_settings={"search_path": "shop"})
         watches.watch(pool, "orders", registry=None, application_name="shop")
         async with pool:

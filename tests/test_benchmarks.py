@@ -1,4 +1,4 @@
-"""The benchmarks run and measure something, however short they are."""
+"""Each benchmark runs and measures something, even for a very short time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SHORT = {"seconds": 0.001}
 ROOT = Path(__file__).parent.parent
 
 
-def numbers(found: Any) -> list[float]:
-    """Return all numbers in what a process that measures has said."""
-    if isinstance(found, dict):
-        return [number for value in found.values() for number in numbers(value)]
-    if isinstance(found, list):
-        return [number for value in found for number in numbers(value)]
-    return [found]
+def numbers(result: Any) -> list[float]:
+    """Return all numbers in the result of a measurement."""
+    if isinstance(result, dict):
+        return [number for value in result.values() for number in numbers(value)]
+    if isinstance(result, list):
+        return [number for value in result for number in numbers(value)]
+    return [result]
 
 
 @pytest.mark.parametrize(
@@ -42,30 +42,32 @@ def numbers(found: Any) -> list[float]:
         ("counts", {"number": 3}),
     ],
 )
-def test_a_short_measurement(
+def test_a_short_measurement_returns_positive_numbers(
     module: str, options: dict[str, Any], postgres: EmbeddedPostgres
 ) -> None:
     if module in ("asyncpg_cycle", "contention"):
         options = {**options, "dsn": postgres.dsn}
-    found = numbers(environments.measured(module, **options))
-    assert found
-    assert all(0.0 < number < math.inf for number in found)
+    measured = numbers(environments.measure(module, **options))
+    assert measured
+    assert all(0.0 < number < math.inf for number in measured)
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments", "begins"),
+    ("script", "arguments", "first_words"),
     [
         ("exporter_scrape.py", ["1", "2"], ["All", "1", "2", "All", "1", "2"]),
         ("strange_files.py", ["10"], ["10", "10"]),
     ],
 )
-def test_a_script_on_a_small_scale(script: str, arguments: list[str], begins: list[str]) -> None:
-    ran = subprocess.run(
+def test_a_script_runs_on_a_small_scale(
+    script: str, arguments: list[str], first_words: list[str]
+) -> None:
+    result = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / script, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert (0, "") == (ran.returncode, ran.stderr)
-    assert begins == [line.split()[0] for line in ran.stdout.splitlines()]
+    assert (0, "") == (result.returncode, result.stderr)
+    assert first_words == [line.split()[0] for line in result.stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""Errors of the instrumentation end where they are."""
+"""Errors of the instrumentation are swallowed and counted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from poolscope.errors import ErrorLog, harmless
 
 
-def test_a_log_that_fails_too_is_nobodys_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_counted_even_if_logging_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **options: object) -> None:
         raise RecursionError
 

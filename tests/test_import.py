@@ -1,4 +1,4 @@
-"""`import poolscope` brings no pool library, and does nothing."""
+"""`import poolscope` imports no pool library, and has no side effect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print("aiohttp" in sys.modules)
 """
 
 
-def test_importing_brings_no_pool_library_and_does_nothing() -> None:
+def test_importing_imports_no_pool_library_and_has_no_side_effect() -> None:
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The faults that `scripts/mutate.py` puts in, to see which tests notice, fit the code."""
+"""The deliberate faults of `scripts/mutate.py`, which tests must notice, fit the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FAULTS: Final[tuple[Any, ...]] = runpy.run_path(str(ROOT / "scripts" / "mutate.p
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
-def test_a_fault_can_be_put_in(fault: Any) -> None:
+def test_a_fault_quotes_code_that_exists_once_and_tests_that_exist(fault: Any) -> None:
     source = (ROOT / "exporter" / "poolscope" / fault.module).read_text()
     assert 1 == source.count(fault.right)
     assert fault.right != fault.wrong

@@ -1,4 +1,4 @@
-"""What users get for tests of their own."""
+"""`poolscope.testing`: helpers for the tests of users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def engine(sqlite: Callable[[], sqlalchemy.Engine]) -> sqlalchemy.Engine:
     return sqlite()
 
 
-def test_time_is_the_tests_own(engine: sqlalchemy.Engine) -> None:
+def test_a_fake_clock_is_moved_by_the_test(engine: sqlalchemy.Engine) -> None:
     clock = FakeClock()
     watch = Watches(clock).watch(engine, registry=None)
     with engine.connect():
@@ -28,7 +28,7 @@ def test_time_is_the_tests_own(engine: sqlalchemy.Engine) -> None:
         )
 
 
-def test_a_connection_that_is_out_is_named(engine: sqlalchemy.Engine) -> None:
+def test_the_error_names_a_connection_in_use(engine: sqlalchemy.Engine) -> None:
     clock = FakeClock()
     watch = Watches(clock).watch(engine, "orders", registry=None)
     assert_no_connections_out(watch)
@@ -38,42 +38,42 @@ def test_a_connection_that_is_out_is_named(engine: sqlalchemy.Engine) -> None:
         with pytest.raises(AssertionError) as error:
             assert_no_connections_out(watch)
     expected = (
-        "connections are still out:\n"
+        "connections are still in use:\n"
         "  orders (sqlalchemy): 1 in use, 0 opening, 0 waiting\n"
         f"  orders (sqlalchemy): held for 2.5 s by MainThread, from {hold.site}"
     )
     assert expected == str(error.value)
-    assert str(hold.site).endswith(" in test_a_connection_that_is_out_is_named")
+    assert str(hold.site).endswith(" in test_the_error_names_a_connection_in_use")
     assert_no_connections_out(watch)
 
 
 class TestWithNothingInUse:
-    def test_a_connection_that_is_being_opened_is_out(self) -> None:
-        said: list[str] = []
+    def test_a_connection_that_is_being_opened_is_an_error(self) -> None:
+        messages: list[str] = []
 
         def creator() -> sqlite3.Connection:
             with pytest.raises(AssertionError) as error:
                 assert_no_connections_out(watch)
-            said.append(str(error.value))
+            messages.append(str(error.value))
             return sqlite3.connect(":memory:")
 
         pool = sqlalchemy.QueuePool(creator)  # type: ignore[arg-type]  # as good as any of DBAPI
         watch = Watches(FakeClock()).watch(pool, "orders", registry=None)
         pool.connect().close()
         expected = "  orders (sqlalchemy): 0 in use, 1 opening, 0 waiting"
-        assert [f"connections are still out:\n{expected}"] == said
+        assert [f"connections are still in use:\n{expected}"] == messages
 
-    def test_a_caller_who_waits_is_one_too_many(self, engine: sqlalchemy.Engine) -> None:
+    def test_a_waiting_caller_is_an_error(self, engine: sqlalchemy.Engine) -> None:
         watch = Watches(FakeClock()).watch(engine, "orders", registry=None)
         (ledger,) = watch._pool.ledgers
-        ledger.waiting("somebody", watch._pool.clock())
+        ledger.waiting("a caller", watch._pool.clock())
         with pytest.raises(AssertionError) as error:
             assert_no_connections_out(watch)
         expected = "  orders (sqlalchemy): 0 in use, 0 opening, 1 waiting"
-        assert f"connections are still out:\n{expected}" == str(error.value)
+        assert f"connections are still in use:\n{expected}" == str(error.value)
 
 
-def test_without_arguments_it_is_about_the_whole_process(engine: sqlalchemy.Engine) -> None:
+def test_without_arguments_all_pools_of_the_process_are_checked(engine: sqlalchemy.Engine) -> None:
     import poolscope
 
     with poolscope.watch(engine, "whole process", registry=None):

@@ -1,4 +1,4 @@
-"""A type checker that reads a user's program notices what is misspelt."""
+"""A type checker finds misspelt names in the program of a user."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def errors_in(program: str, folder: Path) -> list[int]:
     return [int(line) for line in re.findall(r"program\.py:(\d+): error", output)]
 
 
-def test_a_program_without_mistakes_has_none(tmp_path: Path) -> None:
+def test_a_correct_program_has_no_type_errors(tmp_path: Path) -> None:
     assert [] == errors_in(PROGRAM, tmp_path)
 
 
-def test_each_mistake_is_noticed(tmp_path: Path) -> None:
+def test_each_mistake_is_a_type_error(tmp_path: Path) -> None:
     first = PROGRAM.count("\n") + 1
     lines = errors_in(PROGRAM + "\n".join(MISTAKES) + "\n", tmp_path)
     assert [*range(first, first + len(MISTAKES))] == sorted(set(lines))

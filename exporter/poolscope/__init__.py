@@ -1,5 +1,5 @@
 """
-Connection pools of SQLAlchemy, asyncpg and aiohttp, as Prometheus metrics that are true.
+Accurate Prometheus metrics for connection pools of SQLAlchemy, asyncpg and aiohttp.
 
     import poolscope
 
@@ -55,7 +55,7 @@ def trace_config(
     """
     Return an aiohttp TraceConfig that watches its session from the first request on.
 
-    It is for sessions that are built where `poolscope.watch(session)` cannot be called:
+    Use it for a session that is created where you cannot call `poolscope.watch(session)`:
     `ClientSession(trace_configs=[poolscope.trace_config("payments")])`. The options are those of
     `poolscope.watch`. Raises ImportError if aiohttp is not installed.
     """

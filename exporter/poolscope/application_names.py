@@ -1,8 +1,8 @@
 """
-What connections are called on the database server: `service:pool:pid`.
+The `application_name` of connections on the database server: `service:pool:pid`.
 
-A server cuts names off after 63 bytes and knows printable ASCII only; both are taken care of here,
-so that a name that a server shows is the name of a pool again.
+A server cuts names off after 63 bytes and replaces everything but printable ASCII. The names made
+here are left as they are, so that the exporter can tell the pool from the name on the server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_POOL_BYTES: Final = 40
 
 
 class Application(NamedTuple):
-    """Whose connection it is; `pool` as `shown` has it."""
+    """The parts of the name of a connection; `pool` is as `shown` returns it."""
 
     service: str
     pool: str
@@ -25,18 +25,18 @@ class Application(NamedTuple):
 
 
 def shown(pool: str) -> str:
-    """Return what a server shows of a pool's name."""
+    """Return the name of a pool as it appears on a server."""
     return _plain(pool)[:MAX_POOL_BYTES]
 
 
 def application_name(service: str, pool: str) -> str:
-    """Return what this process calls its connections of that pool."""
-    rest = f":{shown(pool)}:{os.getpid()}"
-    return _plain(service).replace(":", "_")[: MAX_NAME_BYTES - len(rest)] + rest
+    """Return the name of this process's connections of that pool."""
+    suffix = f":{shown(pool)}:{os.getpid()}"
+    return _plain(service).replace(":", "_")[: MAX_NAME_BYTES - len(suffix)] + suffix
 
 
 def parse(name: str) -> Application | None:
-    """Return whose connection has that name; None if it is not one of ours."""
+    """Return the parts of a name; None if `application_name` did not make it."""
     head, _, pid = name.rpartition(":")
     service, colon, pool = head.partition(":")
     if not (service and colon and pool and pid.isascii() and pid.isdigit()):
@@ -45,4 +45,5 @@ def parse(name: str) -> Application | None:
 
 
 def _plain(text: str) -> str:
+    """Return the text with everything but printable ASCII replaced."""
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)

@@ -1,8 +1,8 @@
 """
-Errors of the instrumentation itself: counted, logged once each place, and never raised.
+Errors of the instrumentation itself: counted, logged once for each place, and never raised.
 
-An application that is watched must not be able to tell. So whatever goes wrong inside a hook of
-ours ends here.
+An application must behave the same whether it is watched or not, so an exception inside a hook of
+poolscope ends here.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ R = TypeVar("R")
 
 
 def logger() -> Logger:
-    """Return our logger. Python's logging is imported when there is something to say."""
+    """Return the logger of poolscope. Imports `logging` only when something is logged."""
     import logging
 
     return logging.getLogger("poolscope")
 
 
 class ErrorLog:
-    """Counts internal errors; the first one of each place is logged with its traceback."""
+    """Counts internal errors, and logs the first one of each place with its traceback."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -41,11 +41,11 @@ class ErrorLog:
         if place in self._places:
             return
         self._places.add(place)
-        # A log may fail too, as at the end of the stack.
+        # Logging may fail, too, for example when the stack is exhausted.
         with suppress(Exception):
             logger().error(
-                "error inside poolscope, in %s; the application is not affected, but numbers may "
-                "be incomplete (logged once; counted in connpool_internal_errors_total)",
+                "error inside poolscope, in %s; the application is not affected, but metrics may "
+                "be incomplete (logged once per place; counted in connpool_internal_errors_total)",
                 place,
                 exc_info=True,
             )
@@ -55,12 +55,12 @@ internal_errors = ErrorLog()
 
 
 def report(place: str) -> None:
-    """Count the exception that is being handled, where `harmless` would cost too much."""
+    """Count the exception that is being handled; for hooks where `harmless` is too slow."""
     internal_errors.report(place)
 
 
 def harmless(hook: Callable[P, R]) -> Callable[P, R | None]:
-    """Decorate a hook: what it raises is reported and swallowed, and None is returned."""
+    """Decorate a hook: an exception is reported and swallowed, and the hook returns None."""
 
     @functools.wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:

@@ -1,8 +1,8 @@
 """
-Letting others run: a scrape is made by a thread beside those that the service lives by.
+Pauses in a scrape, so that the other threads of the service can run.
 
-Python has a thread that computes go on for `sys.getswitchinterval()`, 5 ms, whoever waits for it;
-an event loop that gets to run twice for one of its turns would be late by 10.
+CPython lets a running thread keep the GIL for `sys.getswitchinterval()` (5 ms) even when others
+wait. An event loop that has to wait for the GIL twice in one iteration would be 10 ms late.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from time import perf_counter, sleep
 from typing import Final
 
 PAUSE_EVERY: Final = 0.001
-"""Seconds between pauses, and what a sample or the reading of a pool takes."""
+"""Seconds between two pauses, plus the time that one sample or one reading takes."""
 
 PAUSE_SECONDS: Final = 0.00015
-"""Seconds: as long as it takes another thread to wake up, or this one would be before it again."""
+"""Seconds: long enough for another thread to wake up and to take the GIL before this one."""
 
 
 class Pacer:
-    """Of one thread that has something to do for long; to be asked while it holds no lock."""
+    """Makes the pauses of one thread with long work. Call it only while holding no lock."""
 
     def __init__(self) -> None:
         self._since = perf_counter()
 
     def yield_gil(self) -> None:
-        """Make a pause, if the last one was some time ago."""
+        """Sleep briefly if the last pause was at least `PAUSE_EVERY` seconds ago."""
         if perf_counter() - self._since >= PAUSE_EVERY:
             sleep(PAUSE_SECONDS)
             self._since = perf_counter()

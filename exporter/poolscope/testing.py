@@ -1,5 +1,5 @@
 """
-For tests of your own: a clock that you move, and what must be so when a test is over.
+Helpers for your own tests: a clock that you move, and a check that no connection is in use.
 
     clock = FakeClock()
     watches = Watches(clock)
@@ -21,10 +21,10 @@ __all__ = ["FakeClock", "Watches", "assert_no_connections_out"]
 
 class FakeClock:
     """
-    A clock that stands still until it is moved.
+    A clock that stands still until `advance` moves it.
 
-    It goes where a `Watches` takes a clock, and returns seconds, as `time.monotonic` does. It
-    begins anywhere but at 0, which stands for never.
+    Pass it to `Watches`. It returns seconds, as `time.monotonic` does. It must not start at 0,
+    which poolscope reads as "never".
     """
 
     def __init__(self, now: float = 1000.0) -> None:
@@ -34,7 +34,7 @@ class FakeClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move on by `seconds`."""
+        """Move the clock forward by `seconds`."""
         self.now += seconds
 
 
@@ -42,8 +42,8 @@ def assert_no_connections_out(*watches: Watch) -> None:
     """
     Raise AssertionError if a connection is in use or being opened, or if a caller waits.
 
-    The error names each such pool, and who holds its connections since when. Without arguments it
-    is about all pools that are watched by `poolscope.watch` in this process.
+    The error names each such pool, and for each connection in use who holds it and for how long.
+    Without arguments it checks all pools that `poolscope.watch` watches in this process.
     """
     snapshots = [watch.snapshot() for watch in watches] if watches else poolscope.snapshots()
     holds = [hold for watch in watches for hold in watch.holders()]
@@ -55,8 +55,8 @@ def assert_no_connections_out(*watches: Watch) -> None:
     ]
     lines += [
         f"{hold.pool} ({hold.kind}): held for {hold.held_seconds:.3g} s by "
-        f"{hold.owner or 'anonymous_borrower'}, from {hold.site or 'a line that is not known'}"
+        f"{hold.owner or 'an unknown task or thread'}, from {hold.site or 'an unknown line'}"
         for hold in (holds if watches else poolscope.holders())
     ]
     if lines:
-        raise AssertionError("\n  ".join(["connections are still out:", *lines]))
+        raise AssertionError("\n  ".join(["connections are still in use:", *lines]))

@@ -69,9 +69,7 @@ FAULTS = (
         "adapters/sqlalchemy/hooks.py",
         "        self.watched.follow_fork()\n",
         "",
-        (
-            f"{'tests/integration/test_application_servers.py'}::test_children_that_dispose_before_poolscope_knows_of_the_fork",
-        ),
+        ("tests/integration/test_child_processes.py",),
     ),
     (
         "listeners that come later have what is idle",

@@ -90,7 +90,7 @@ FAULTS = (
         "ledger/state.py",
         "self._start(Segment)\n        self._lock = DormantLock(self._wake)",
         "self._start(self._segments)",
-        ("tests/integration/test_application_servers.py::test_children_that_never_use_the_pool",),
+        ("tests/integration/test_child_processes.py",),
     ),
     (
         "a hold counts twice while it ends",

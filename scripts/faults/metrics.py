@@ -1,4 +1,4 @@
-"""Faults in metrics, for `mutate.py`."""
+"""Deliberate faults in metrics, for `mutate.py`."""
 
 FAULTS = (
     (
@@ -9,21 +9,21 @@ FAULTS = (
         ("tests/metrics/test_http_server.py",),
     ),
     (
-        "a text of many parts has the end of OpenMetrics in each",
+        "each part of a text ends with the last line of OpenMetrics",
         "metrics/rendering.py",
         ".removesuffix(end)",
         "",
         ("tests/metrics/test_http_server.py",),
     ),
     (
-        "a family in pieces has its description in each",
+        "each piece of a family repeats its description",
         "metrics/rendering.py",
         "text.removeprefix(head)",
         "text",
         ("tests/test_pacing.py",),
     ),
     (
-        "what is found goes with the pool",
+        "findings disappear together with the pool",
         "metrics/family.py",
         "    stays: bool = True\n",
         "    stays: bool = False\n",

@@ -1,15 +1,15 @@
-"""Faults in the modules that every part may use, for `mutate.py`."""
+"""Deliberate faults in the modules that every part may use, for `mutate.py`."""
 
 FAULTS = (
     (
-        "a scrape lets nobody else run",
+        "a scrape never pauses for other threads",
         "pacing.py",
         "perf_counter() - self._since >= PAUSE_EVERY",
         "False",
         ("tests/test_pacing.py",),
     ),
     (
-        "a log that fails at the end of the stack is the caller's trouble",
+        "a log that fails because the stack is exhausted raises in the caller",
         "errors.py",
         "        with suppress(Exception):\n",
         "        with suppress():\n",

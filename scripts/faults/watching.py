@@ -28,14 +28,14 @@ FAULTS = (
     (
         "connection-seconds of a function go with its pool",
         "watching/groups.py",
-        "        group.sites.ended(ledger.sites())\n",
+        "        group.sites.add_ended(ledger.sites())\n",
         "",
         ("tests/readings/test_holders.py",),
     ),
     (
         "counters of a pool that is gone are forgotten",
         "watching/groups.py",
-        "        group.ended = total([group.ended, counters])\n",
+        "        group.ended = sum_readings([group.ended, counters])\n",
         "",
         ("tests/watching/test_watch.py",),
     ),

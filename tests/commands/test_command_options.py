@@ -10,15 +10,15 @@ from typing import Any, Final
 import pytest
 
 from poolscope.cli import main
-from poolscope.commands import alerts, dashboards, exporter
+from poolscope.commands import alerts, dashboards, exporter, generate
 from poolscope.commands.arguments import Commands, Parser
+from poolscope.commands.generate import THRESHOLD
 from poolscope.exporter import logs
 from poolscope.exporter import main as of_exporter
 from poolscope.fleet.folder import DIR_VARIABLE
 from poolscope.mixin.alerts import alertmanager
 from poolscope.mixin.alerts import options as of_alerts
 from poolscope.mixin.alerts import write as of_files
-from poolscope.mixin.alerts.arguments import DEST
 from poolscope.mixin.dashboards import options as of_dashboards
 from poolscope.mixin.dashboards.write import files
 from poolscope.mixin.thresholds import Thresholds
@@ -99,7 +99,7 @@ def test_no_option_is_left_out_here(
         for name, value in parse(add, command, *words).items()
         if value != defaults[name]
     }
-    thresholds = {DEST + name for name in Thresholds.__dataclass_fields__}
+    thresholds = {THRESHOLD + name for name in Thresholds.__dataclass_fields__}
     assert defaults.keys() - other - thresholds == changed - thresholds
 
 
@@ -109,12 +109,18 @@ Written = list[tuple[Path, of_alerts.Options, str]]
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Written:
     """What `poolscope alerts` was to write, and did not."""
+    made: list[tuple[of_alerts.Options, str]] = []
     asked: Written = []
 
-    def write(out: Path, options: of_alerts.Options, format: str) -> None:
-        asked.append((out, options, format))
+    def make(options: of_alerts.Options, format: str) -> dict[str, str]:
+        made.append((options, format))
+        return {}
 
-    monkeypatch.setattr(of_files, "write", write)
+    def write(out: Path, _: object) -> None:
+        asked.append((out, *made.pop()))
+
+    monkeypatch.setattr(of_files, "files", make)
+    monkeypatch.setattr(generate, "write", write)
     return asked
 
 

@@ -43,8 +43,8 @@ class TestAlerts:
     @pytest.mark.parametrize(
         ("words", "expected"),
         [
-            (("--events", "0"), "events: 0.0 must be more than 0, or it means nothing"),
-            (("--grafana", "x"), "--grafana: 'x' is no address, such as https://..."),
+            (("--events", "0"), "events: 0.0 must be more than 0"),
+            (("--grafana", "x"), "--grafana: 'x' is not a URL, such as https://..."),
         ],
     )
     def test_bad_options_are_one_line_and_2(

@@ -1,1 +1,1 @@
-"""Drawing dashboards with the components of Grafana."""
+"""Draws dashboards with Grafana's own components."""

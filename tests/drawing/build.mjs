@@ -11,7 +11,7 @@ await build({
   nodePaths: [join(packages, 'node_modules')],
   outdir: out,
   bundle: true,
-  // What no panel of ours loads, such as maps and editors, stays in files of its own.
+  // Modules that our panels never load, such as maps and editors, stay in separate files.
   splitting: true,
   format: 'esm',
   jsx: 'automatic',

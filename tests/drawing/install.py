@@ -1,4 +1,4 @@
-"""Grafana's components and the page that draws with them, in a folder that later runs use again."""
+"""Installs Grafana's components, and builds the page that uses them, in a cache folder."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PATIENCE = 240.0
-"""Seconds for npm."""
+"""Seconds after which npm is killed."""
 
 
 class MissingToolError(Exception):
-    """Something is not there that has to be installed; the text says what."""
+    """A tool is not installed, or cannot be; the message says which."""
 
 
 def _program(name: str) -> str:
-    if (found := shutil.which(name)) is None:
+    if (path := shutil.which(name)) is None:
         raise MissingToolError(f"{name} is missing; on Debian: apt-get install nodejs npm")
-    return found
+    return path
 
 
-def _made(name: str, of: Iterable[Path], make: Callable[[Path], None]) -> Path:
-    """Return the folder for these files, and make it first if it is not there."""
+def _cached(name: str, sources: Iterable[Path], make: Callable[[Path], None]) -> Path:
+    """Return the folder that `make` fills from these sources; call it if there is none yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "poolscope-drawing"
     digest = hashlib.sha256()
-    for path in of:
+    for path in sources:
         digest.update(path.read_bytes())
     folder = cache / f"{name}-{digest.hexdigest()[:12]}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}.lock").open("w") as lock:
-        # Others that need the same at the same time wait for it.
+        # Other processes that need the folder wait until it is complete.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as temporary:
                 new = Path(temporary) / name
                 new.mkdir()
                 make(new)
-                new.rename(folder)  # at the end, so that no folder is half done
+                new.rename(folder)  # at the end, so that no folder is incomplete
     return folder
 
 
 def packages() -> Path:
-    """Return the folder whose `node_modules` has the packages; the first time it takes a minute."""
+    """Return the folder whose `node_modules` has the packages. Installing them takes a minute."""
     node, npm = _program("node"), _program("npm")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").partition(".")[0]) < 18:
@@ -66,18 +66,18 @@ def packages() -> Path:
                 timeout=PATIENCE,
             )
         except subprocess.CalledProcessError as error:
-            raise MissingToolError(f"npm install has failed:\n{error.stderr}") from error
+            raise MissingToolError(f"npm install failed:\n{error.stderr}") from error
         except subprocess.TimeoutExpired as error:
             raise MissingToolError(f"npm install took more than {PATIENCE:.0f} s") from error
 
-    return _made("packages", [HERE / "package.json"], install)
+    return _cached("packages", [HERE / "package.json"], install)
 
 
 def page(packages: Path) -> Path:
-    """Return the folder of the page, made of page/ and the packages."""
+    """Return the folder of the page, which is built from page/ and the packages."""
 
     def build(folder: Path) -> None:
         subprocess.run([_program("node"), HERE / "build.mjs", packages, folder], check=True)
 
     sources = sorted((HERE / "page").iterdir())
-    return _made("page", [HERE / "package.json", HERE / "build.mjs", *sources], build)
+    return _cached("page", [HERE / "package.json", HERE / "build.mjs", *sources], build)

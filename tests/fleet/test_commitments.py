@@ -1,4 +1,4 @@
-"""What pools promise themselves of a server, and what it accepts."""
+"""How many connections pools may open to a server, and how many it accepts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def server(*names: str, limit: int = 100) -> ServerReading:
     return ServerReading("db:5432", True, limit, 3, connections)
 
 
-def test_connections_are_of_the_pools_that_name_them() -> None:
-    seen = pools_of(server("shop:orders:1", "shop:orders:2", "psql", "shop:billing:1"))
-    assert {"orders": 3, "billing": 4} == dict(seen)
+def test_connections_are_counted_for_the_pool_in_their_name() -> None:
+    counts = pools_of(server("shop:orders:1", "shop:orders:2", "psql", "shop:billing:1"))
+    assert {"orders": 3, "billing": 4} == dict(counts)
 
 
-def test_limits_add_up_over_the_pools_that_a_server_knows() -> None:
+def test_limits_are_added_up_over_the_pools_with_connections_to_the_server() -> None:
     limits = {"orders": 80.0, "billing": 20.0, "elsewhere": 1000.0}
     expected = (Commitment("db:5432", 97, 100.0),)
     reading = server("shop:orders:1", "shop:billing:1")
@@ -35,9 +35,9 @@ def test_a_pool_may_have_connections_to_two_servers() -> None:
     assert {"orders": expected} == commitments(servers, {"orders": 80.0})
 
 
-def test_what_has_no_limit_does_not_add_up() -> None:
+def test_a_pool_without_a_limit_makes_no_commitment() -> None:
     assert {} == commitments([server("shop:orders:1")], {"orders": math.inf})
 
 
-def test_a_server_that_does_not_answer_is_promised_nothing() -> None:
+def test_a_server_that_does_not_answer_has_no_commitments() -> None:
     assert {} == commitments([ServerReading("db:5432")], {"orders": 80.0})

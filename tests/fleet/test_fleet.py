@@ -1,4 +1,4 @@
-"""Many processes in one view: real ones, that live, stop, fork, end, and are killed."""
+"""Many processes in one view: real processes that live, stop, fork, end and are killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fleet(folder: Path) -> Iterator[Fleet]:
 
 
 def numbers(view: FleetView) -> dict[str, tuple[float, ...]]:
-    """Return by pool: in use, idle, acquired, instances, pools ever made."""
+    """Return for each pool: in use, idle, acquired, instances, and pools ever created."""
     return {
         report.pool: (
             report.reading.in_use,
@@ -42,7 +42,7 @@ def numbers(view: FleetView) -> dict[str, tuple[float, ...]]:
     }
 
 
-def test_an_empty_folder(fleet: Fleet) -> None:
+def test_an_empty_folder_is_an_empty_view(fleet: Fleet) -> None:
     assert FleetView((), (), {}, 0, 0) == fleet.scan()
 
 
@@ -58,7 +58,7 @@ def test_processes_of_one_name_are_added_up(fleet: Fleet, workers: Any) -> None:
     assert (0, 0) == (view.gone, view.bad)
 
 
-def test_who_holds_what_in_which_process(fleet: Fleet, workers: Any) -> None:
+def test_holds_name_their_process_and_line(fleet: Fleet, workers: Any) -> None:
     first, second = workers(), workers()
     first.tell("take")
     second.tell("take", "lose")
@@ -73,19 +73,19 @@ def test_who_holds_what_in_which_process(fleet: Fleet, workers: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["end", "kill"])
-def test_of_a_process_that_is_gone_the_counters_stay(
+def test_the_counters_of_an_ended_process_stay(
     fleet: Fleet, workers: Any, folder: Path, how: str
 ) -> None:
-    gone, lives = workers(), workers()
-    gone.tell("use 7", "take")
-    lives.tell("use 2", "take")
+    ended, live = workers(), workers()
+    ended.tell("use 7", "take")
+    live.tell("use 2", "take")
     assert {"orders": (2, 0, 11, 2, 2)} == numbers(fleet.scan())
-    getattr(gone, how)()
+    getattr(ended, how)()
     for _ in range(2):
         view = fleet.scan()
         assert {"orders": (1, 0, 11, 1, 2)} == numbers(view)
-        assert ([lives.pid], 1) == ([process.pid for process in view.processes], view.gone)
-    assert [str(lives.pid)] == [path.name.partition("-")[0] for path in folder.glob("*.pool")]
+        assert ([live.pid], 1) == ([process.pid for process in view.processes], view.gone)
+    assert [str(live.pid)] == [path.name.partition("-")[0] for path in folder.glob("*.pool")]
     (report,) = view.reports
     assert [("worker:take", 1.0)] == [(site.site, site.in_use) for site in report.sites]
 
@@ -110,7 +110,7 @@ STEPS = {
     "replace": "poolscope.fleet.totals.Path.replace",
     "remove": "poolscope.fleet.fleet.Path.unlink",
 }
-"""What an exporter does when it folds, in that order."""
+"""The steps of a fold, in their order."""
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -138,7 +138,7 @@ def test_an_exporter_that_dies_while_it_folds_counts_nothing_twice(
     again.close()
 
 
-def test_totals_that_cannot_be_written_are_counted_all_the_same(
+def test_totals_that_cannot_be_written_are_still_served(
     fleet: Fleet, workers: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = workers()
@@ -157,7 +157,7 @@ def test_totals_that_cannot_be_written_are_counted_all_the_same(
     assert [] == list(folder.glob("*.pool"))
 
 
-def test_totals_that_are_damaged_are_kept_aside(folder: Path) -> None:
+def test_a_damaged_file_of_totals_is_renamed_and_kept(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     (folder / TOTALS).write_text('{"version": 1, "pools": [{}]}')
     assert Totals() == Totals.load(folder / TOTALS)
@@ -174,14 +174,14 @@ def test_a_process_that_is_stopped_still_shows_what_it_holds(fleet: Fleet, worke
     os.kill(worker.pid, signal.SIGCONT)
 
 
-def test_after_a_fork_there_are_two_processes(fleet: Fleet, workers: Any) -> None:
+def test_a_forked_child_is_a_process_of_its_own(fleet: Fleet, workers: Any) -> None:
     parent = workers()
     parent.tell("use 3", "take")
     child = parent.tell("fork")
     assert child != parent.pid
     parent.tell("use 2")
     view = fleet.scan()
-    # The child has the parent's record of what is out, but not the connection: that is nobody's.
+    # The child inherits the record of a hold, but the connection belongs to the parent.
     pools = {process.pid: process.pools for process in view.processes}
     assert {parent.pid, child} == set(pools)
     assert [4.0, 2.0] == [pools[pid][0].reading.acquired for pid in (parent.pid, child)]
@@ -194,15 +194,19 @@ OTHER_NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "
 
 @pytest.fixture
 def unshare() -> None:
-    """Go on only where namespaces can be made; a kernel that forbids it is no tool that misses."""
+    """Skip where the kernel forbids namespaces, in CI too; fail in CI if the program is missing."""
     required(OTHER_NAMESPACES[0], "util-linux")
-    tried = subprocess.run([*OTHER_NAMESPACES, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.skip(f"namespaces cannot be made here: {tried.stderr.strip()}")
+    attempt = subprocess.run(
+        [*OTHER_NAMESPACES, "true"], capture_output=True, text=True, check=False
+    )
+    if attempt.returncode:
+        pytest.skip(f"namespaces cannot be created here: {attempt.stderr.strip()}")
 
 
 @pytest.mark.usefixtures("unshare")
-async def test_processes_of_other_containers_live_and_die(fleet: Fleet, workers: Any) -> None:
+async def test_processes_of_other_containers_are_seen_to_live_and_to_end(
+    fleet: Fleet, workers: Any
+) -> None:
     inside, other = workers(within=OTHER_NAMESPACES), workers(within=OTHER_NAMESPACES)
     # Each is the first process of its namespace.
     assert (1, 1) == (inside.tell("take"), other.tell("use 2"))
@@ -210,7 +214,7 @@ async def test_processes_of_other_containers_live_and_die(fleet: Fleet, workers:
     assert {"orders": (1, 1, 3, 2, 2)} == numbers(view)
     assert ([1, 1], [1]) == ([p.pid for p in view.processes], [hold.pid for hold in view.holds])
     inside.kill()
-    # What is killed is the parent of the process, which ends a moment later.
+    # The test kills the parent of the process, which ends a moment later.
     expected: dict[str, tuple[float, ...]] = {"orders": (0, 1, 3, 1, 2)}
     await eventually(expected, lambda: numbers(fleet.scan()))
 
@@ -240,7 +244,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_multiprocessing(fleet: Fleet, folder: Path, tmp_path: Path, method: str) -> None:
+def test_processes_of_multiprocessing_are_counted(
+    fleet: Fleet, folder: Path, tmp_path: Path, method: str
+) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(WORKER.parent), method]
@@ -251,31 +257,31 @@ def test_multiprocessing(fleet: Fleet, folder: Path, tmp_path: Path, method: str
     assert (3, 0, []) == (view.gone, view.bad, list(folder.glob("*.pool")))
 
 
-def test_there_is_one_exporter(fleet: Fleet, folder: Path) -> None:
+def test_a_second_exporter_is_refused(fleet: Fleet, folder: Path) -> None:
     program = "import sys; from poolscope.fleet.fleet import *; Fleet(Path(sys.argv[1]))"
     command = [sys.executable, "-c", program, str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert f"FolderError: another exporter reads {folder}; one is enough" in result.stderr
 
 
-def test_a_folder_of_others(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(FolderError, match=r"^others may write to"):
         Fleet(tmp_path)
 
 
-def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
+def test_other_files_in_the_folder_are_counted_and_left_alone(
     fleet: Fleet, workers: Any, folder: Path
 ) -> None:
     worker = workers()
     worker.tell("take")
     name = next(folder.glob("*.process")).stem
-    odd = {
+    invalid = {
         f"{name}.77.pool": b"no pool",
         f"{name}.78.pool": b"",
         "1-nobody.1.pool": next(folder.glob("*.pool")).read_bytes(),
     }
-    for path, data in odd.items():
+    for path, data in invalid.items():
         (folder / path).write_bytes(data)
     os.mkfifo(folder / f"{name}.79.pool")
     (folder / f"{name}.80.pool").symlink_to(next(folder.glob("*.process")))
@@ -285,15 +291,15 @@ def test_what_else_lies_in_the_folder_is_counted_and_left_alone(
     for _ in range(2):
         view = fleet.scan()
         assert ({"orders": (1, 0, 1, 1, 1)}, 8) == (numbers(view), view.bad)
-    assert {*odd, "2-nobody.process"} <= {path.name for path in folder.iterdir()}
+    assert {*invalid, "2-nobody.process"} <= {path.name for path in folder.iterdir()}
     worker.kill()
     for _ in range(2):
         assert {"orders": (0, 0, 1, 0, 1)} == numbers(fleet.scan())
-    # What cannot be removed stays, and is in nobody's way.
+    # A file that cannot be removed stays, and does no harm.
     assert (folder / f"{name}.81.pool").is_dir()
 
 
-def test_utilisation_is_a_share() -> None:
+def test_utilization_is_between_0_and_1() -> None:
     assert 0.0 == utilization([Reading().values()])
     assert 0.0 == utilization([Reading(in_use=3, limit=float("inf")).values()])
     busy = Reading(in_use=3, opening=1, limit=4)

@@ -1,4 +1,4 @@
-"""Files of pools: of processes that are gone, of many callers, and in what order they are shown."""
+"""Files of pools: of ended processes, with many callers, too large; and the order of pools."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.testing import FakeClock
+from support.segments import file_of, unshared
 
 
 @pytest.fixture
 def make(folder: Path, clock: FakeClock) -> Any:
-    """Makes ledgers whose pools other processes see."""
+    """Creates ledgers whose cells are files in the folder."""
     shared = Folder(folder)
-
-    def failed() -> None:
-        raise AssertionError("it could not be shared")
 
     def make(name: str = "orders", limit: float = 3, database: bool = True) -> Ledger:
         setup = PoolConfig(limit=limit, database=database)
@@ -38,7 +36,7 @@ def make(folder: Path, clock: FakeClock) -> Any:
             "info": ("Pool", "", ""),
             "setup": setup._asdict(),
         }
-        return Ledger(Limits(limit, limit, 0), clock, 5.0, shared.segments(facts, failed))
+        return Ledger(Limits(limit, limit, 0), clock, 5.0, shared.segments(facts, unshared))
 
     return make
 
@@ -50,24 +48,23 @@ def fleet(folder: Path, clock: FakeClock) -> Iterator[Fleet]:
     fleet.close()
 
 
-def only(folder: Path) -> PoolFile:
-    """Return a reader of the only pool."""
-    (path,) = folder.glob("*.pool")
-    return PoolFile(path, 42)
+def reader_of(folder: Path) -> PoolFile:
+    """Return a reader of the only pool in the folder."""
+    return PoolFile(file_of(folder), 42)
 
 
-def test_what_a_process_held_that_is_gone_is_counted_until_it_was_last_seen(
+def test_a_hold_of_an_ended_process_is_counted_until_the_process_was_last_seen(
     make: Any, folder: Path, clock: FakeClock
 ) -> None:
     ledger = make()
     ledger.served("a", clock(), clock())
-    began = clock()
-    reading = only(folder).read(began + 100.0, seen=began + 7.0).reading
+    start = clock()
+    reading = reader_of(folder).read(start + 100.0, last_seen=start + 7.0).reading
     assert (7.0, 7.0) == (reading.in_use_seconds, reading.oldest_hold_seconds)
-    assert 100.0 == only(folder).read(began + 100.0).reading.in_use_seconds
+    assert 100.0 == reader_of(folder).read(start + 100.0).reading.in_use_seconds
 
 
-def test_callers_that_wait_without_a_cell_wait_as_long_as_others(
+def test_waits_without_a_cell_are_timed_like_others(
     make: Any, folder: Path, clock: FakeClock
 ) -> None:
     ledger = make()
@@ -79,10 +76,10 @@ def test_callers_that_wait_without_a_cell_wait_as_long_as_others(
         ledger.stopped_waiting(number, clock())
     expected = ledger.read()
     assert sum(range(1, len(callers) + 1)) == expected.waiting_seconds
-    assert expected == only(folder).read(clock()).reading
+    assert expected == reader_of(folder).read(clock()).reading
 
 
-def test_a_file_that_is_too_large_is_none_of_ours(folder: Path) -> None:
+def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     slots, start = 200_000, 4096
     size = start + 8 * cells.size(slots) + OWNER_BYTES * slots + TEXT_BYTES
@@ -96,22 +93,22 @@ def test_a_file_that_is_too_large_is_none_of_ours(folder: Path) -> None:
         PoolFile(path, 42)
 
 
-def test_pools_are_in_the_order_of_their_names(make: Any, fleet: Fleet) -> None:
+def test_pools_are_sorted_by_name(make: Any, fleet: Fleet) -> None:
     names = ("orders", "billing", "users", "audit", "mail")
-    kept = [make(name) for name in names]
+    ledgers = [make(name) for name in names]
     assert sorted(names) == [report.pool for report in fleet.scan().reports]
-    assert len(names) == len(kept)
+    assert len(names) == len(ledgers)
 
 
 @pytest.mark.parametrize(("database", "expected"), [(True, {"orders": 6.0}), (False, {})])
-def test_only_pools_of_databases_are_promised_connections_of_a_server(
+def test_only_pools_of_databases_have_commitments(
     make: Any, folder: Path, clock: FakeClock, database: bool, expected: dict[str, float]
 ) -> None:
-    kept = make(limit=3, database=database)
-    view = only(folder).read(clock())
+    ledger = make(limit=3, database=database)
+    view = reader_of(folder).read(clock())
     assert expected == fleet_of._limits_of_databases({("orders", "asyncpg"): [view, view]})
-    assert 3.0 == kept.limits.limit
+    assert 3.0 == ledger.limits.limit
 
 
-def test_the_exporters_lock_is_this_users_alone(fleet: Fleet, folder: Path) -> None:
+def test_only_this_user_can_open_the_lock_of_the_exporter(fleet: Fleet, folder: Path) -> None:
     assert 0o600 == (folder / LOCK).stat().st_mode & 0o777

@@ -1,9 +1,7 @@
-"""From a pool that is exhausted to the notice that somebody gets, and back."""
+"""From an exhausted pool to the notification of its alert, and to that of its end."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,13 @@ from poolscope.mixin.thresholds import Thresholds
 from support.alertmanagers import AlertmanagerProcess, Receiver
 from support.exporters import ExporterProcess
 from support.prometheus import PrometheusServer, job
+from support.tools import required
 from support.workers import Worker
 
 __all__ = ["prometheus_program"]
 
-# Scrapes are a second apart: all is quick, so that the test is.
-QUICK = Thresholds(
+# Scrapes are a second apart, and all durations are short, so that the test is fast.
+SHORT = Thresholds(
     window="8s",
     exhausted_after="3s",
     page_after="3s",
@@ -34,14 +33,8 @@ QUICK = Thresholds(
 
 @pytest.fixture(scope="module")
 def alertmanager_program() -> str:
-    """The path of it. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if found is None:
-        missing = "Alertmanager is missing; on Debian: apt-get install prometheus-alertmanager"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    """The path of Alertmanager, which Debian calls by another name."""
+    return required("alertmanager", "prometheus-alertmanager", "prometheus-alertmanager")
 
 
 @pytest.fixture
@@ -60,7 +53,7 @@ def watched(
     prometheus_program: str,
     alertmanager_program: str,
 ) -> Iterator[tuple[Worker, ExporterProcess]]:
-    """A service with one pool, and all that watches over it; what it watches, and the exporter."""
+    """A worker with one pool, which is scraped and has alerts; yields it and its exporter."""
     rules = tmp_path / "alerts"
     (tmp_path / "webhook-token").write_text("open sesame")
     options = Options(
@@ -68,7 +61,7 @@ def watched(
         secrets=str(tmp_path),
         group_wait="1s",
         group_interval="2s",
-        thresholds=QUICK,
+        thresholds=SHORT,
     )
     write(rules, options)
     worker, exporter = workers(), ExporterProcess(folder)
@@ -87,17 +80,18 @@ def watched(
     exporter.kill()
 
 
-def names(receiver: Receiver, path: str) -> set[str]:
-    return {alert["labels"]["alertname"] for where, alert in receiver.notices if where == path}
+def alert_names(receiver: Receiver, path: str) -> set[str]:
+    """Return the names of all alerts that this path has received."""
+    return {alert["labels"]["alertname"] for to, alert in receiver.notices if to == path}
 
 
-def test_a_page_arrives_and_is_resolved_and_then_only_the_exporter_is_missed(
+def test_a_page_is_sent_and_resolved_and_a_dead_exporter_opens_a_ticket(
     watched: tuple[Worker, ExporterProcess], receiver: Receiver
 ) -> None:
     worker, exporter = watched
     worker.tell("take", "take", "take", "take", "wait", "wait", "wait")
     page = receiver.wait_for(lambda path, alert: path == "/page" and alert["status"] == "firing")
-    assert {"ConnPoolExhausted"} == names(receiver, "/page")
+    assert {"ConnPoolExhausted"} == alert_names(receiver, "/page")
     expected = {
         "alertname": "ConnPoolExhausted",
         "severity": "critical",
@@ -106,13 +100,13 @@ def test_a_page_arrives_and_is_resolved_and_then_only_the_exporter_is_missed(
         "kind": "sqlalchemy",
     }
     assert expected == page["labels"]
-    said = page["annotations"]
-    assert said["summary"] == (
+    annotations = page["annotations"]
+    assert annotations["summary"] == (
         "Callers wait because pool orders (sqlalchemy) has no free connection"
     )
-    assert said["runbook_url"].endswith("/ConnPoolExhausted.md")
-    assert "/d/poolscope-pool?" in said["dashboard_url"]
-    assert "var-pool=orders&var-kind=sqlalchemy" in said["dashboard_url"]
+    assert annotations["runbook_url"].endswith("/ConnPoolExhausted.md")
+    assert "/d/poolscope-pool?" in annotations["dashboard_url"]
+    assert "var-pool=orders&var-kind=sqlalchemy" in annotations["dashboard_url"]
 
     worker.tell("give", "give", "give", "give")
     receiver.wait_for(lambda path, alert: path == "/page" and alert["status"] == "resolved")
@@ -127,6 +121,6 @@ def test_a_page_arrives_and_is_resolved_and_then_only_the_exporter_is_missed(
         down["status"],
     )
     assert (set(), {"ConnPoolExporterDown"}) == (
-        names(receiver, "/page"),
-        names(receiver, "/ticket"),
+        alert_names(receiver, "/page"),
+        alert_names(receiver, "/ticket"),
     )

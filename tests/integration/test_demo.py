@@ -1,4 +1,4 @@
-"""`poolscope demo` as users run it: a process that is watched from outside."""
+"""`poolscope demo` as users run it: as a process, tested from outside."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
 
 @dataclass
 class Demo:
-    """The process, and all that it may leave behind: files in `folder`, and PostgreSQL."""
+    """The process of the demo, with the folder of its temporary files."""
 
     process: subprocess.Popen[str]
     folder: Path
     lines: list[str] = field(default_factory=list)
 
     def line(self, start: str) -> str:
-        """Read its output up to the line that starts so, and return the rest of that line."""
+        """Read its output up to a line that starts with `start`; return the rest of that line."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
@@ -50,19 +50,19 @@ class Demo:
         raise AssertionError(f"no line {start!r} in {self.lines}")
 
     def rest(self) -> str:
-        """Wait for its end, and return what it said since the last line that was read."""
+        """Wait until it has ended; return its output since the last line that was read."""
         out, err = self.process.communicate(timeout=PATIENCE)
         assert (self.process.returncode, err) == (0, "")
         return out
 
     def postgres(self) -> set[int]:
-        """Return the process ids of its PostgreSQL."""
+        """Return the process ids of its PostgreSQL server."""
         (file,) = self.folder.glob("poolscope-*/data/postmaster.pid")
         server = int(file.read_text().splitlines()[0])
         return {server, *(pid for pid, parent, *_ in processes() if parent == server)}
 
     def left_behind(self, postgres: set[int]) -> tuple[list[Path], list[str]]:
-        """Return the files, and the command lines of the processes that still run."""
+        """Return the files that are still there, and the command lines of its running processes."""
         return list(self.folder.iterdir()), [
             command
             for pid, _, command in processes()
@@ -72,22 +72,22 @@ class Demo:
 
 def processes() -> list[tuple[int, int, str]]:
     """Return id, parent and command line of each process that has not ended."""
-    found = []
+    running = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            # A zombie has ended, and waits for its parent to take note.
+            # A zombie has ended, but its parent has not collected its exit status.
             if process.status() != psutil.STATUS_ZOMBIE:
-                found.append((process.pid, process.ppid(), " ".join(process.cmdline())))
-    return found
+                running.append((process.pid, process.ppid(), " ".join(process.cmdline())))
+    return running
 
 
-# What a process inherits that is started from a terminal; `make test &` and nohup ignore some.
+# What a process inherits from a terminal; with `make test &` and nohup, some are ignored.
 FROM_A_TERMINAL = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
 
 
 @contextlib.contextmanager
-def inheriting(signals: Mapping[signal.Signals, signal.Handlers]) -> Iterator[None]:
-    """What is started meanwhile has these signals ignored, or not."""
+def signal_handlers(signals: Mapping[signal.Signals, signal.Handlers]) -> Iterator[None]:
+    """Set these handlers; processes that are started meanwhile inherit what is ignored."""
     before: dict[signal.Signals, Any] = {}
     try:
         for number, disposition in signals.items():
@@ -100,14 +100,14 @@ def inheriting(signals: Mapping[signal.Signals, signal.Handlers]) -> Iterator[No
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where the process makes its temporary files; short, as a socket's path must be."""
+    """Where the demo makes its temporary files. The path is short: that of a socket must be."""
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as name:
         yield Path(name)
 
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., Demo]]:
-    """Start the demo with these options; if it hangs it is killed, and the test fails."""
+    """Returns a function that starts the demo; if that hangs, it is killed, and the test fails."""
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -116,7 +116,7 @@ def start(folder: Path) -> Iterator[Callable[..., Demo]]:
             ignored: signal.Signals | None = None,
         ) -> Demo:
             signals = {**FROM_A_TERMINAL, **({ignored: signal.SIG_IGN} if ignored else {})}
-            with inheriting(signals):
+            with signal_handlers(signals):
                 process = subprocess.Popen(
                     [
                         *(sys.executable, "-W", "always::ResourceWarning"),
@@ -139,7 +139,7 @@ def start(folder: Path) -> Iterator[Callable[..., Demo]]:
 
 
 def scrape(address: str) -> dict[tuple[str, str, str, str], float]:
-    """Return the samples by name, pool, kind and the value of the next label, if there is one."""
+    """Return all samples by name, pool, kind and outcome; labels that are missing are empty."""
     families = text_string_to_metric_families(
         httpx.get(address, timeout=PATIENCE).raise_for_status().text
     )
@@ -155,7 +155,7 @@ def scrape(address: str) -> dict[tuple[str, str, str, str], float]:
     }
 
 
-def test_it_shows_pools_of_every_kind_that_serve_wait_and_time_out(
+def test_pools_of_every_kind_serve_callers_and_some_wait_and_time_out(
     start: Callable[..., Demo],
 ) -> None:
     demo = start()
@@ -164,7 +164,7 @@ def test_it_shows_pools_of_every_kind_that_serve_wait_and_time_out(
     postgres = demo.postgres()
     acquires, waits = "connpool_acquires_total", "connpool_waits_total"
 
-    def told() -> bool:
+    def has_happened() -> bool:
         samples = scrape(address)
         return (
             all(samples[acquires, *pool, "ok"] > 0 for pool in POOLS)
@@ -172,7 +172,7 @@ def test_it_shows_pools_of_every_kind_that_serve_wait_and_time_out(
             and sum(samples[waits, *pool, ""] for pool in POOLS) > 0
         )
 
-    until(told, "all pools serve, some callers wait and time out")
+    until(has_happened, "all pools serve, some callers wait and time out")
     assert {(name, kind) for _, name, kind, _ in scrape(address) if name} == POOLS
     demo.process.send_signal(signal.SIGINT)
     summary = demo.rest()
@@ -183,7 +183,7 @@ def test_it_shows_pools_of_every_kind_that_serve_wait_and_time_out(
     until(lambda: demo.left_behind(postgres) == ([], []), "nothing is left behind")
 
 
-def test_the_service_can_be_asked_by_others_too(start: Callable[..., Demo]) -> None:
+def test_the_service_answers_other_clients_too(start: Callable[..., Demo]) -> None:
     demo = start()
     service = demo.line("service")
     demo.line("stop")
@@ -193,34 +193,38 @@ def test_the_service_can_be_asked_by_others_too(start: Callable[..., Demo]) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_all_of_it(start: Callable[..., Demo], number: signal.Signals) -> None:
-    stops(start(), number)
+def test_a_signal_stops_the_demo_and_its_postgres(
+    start: Callable[..., Demo], number: signal.Signals
+) -> None:
+    assert_stops(start(), number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_it_that_it_has_inherited_as_ignored(
+def test_a_signal_that_was_ignored_by_its_parent_stops_it_too(
     start: Callable[..., Demo], number: signal.Signals
 ) -> None:
-    """As a command in the background of a script has SIGINT."""
-    stops(start(ignored=number), number)
+    """A script starts a command in the background with SIGINT ignored."""
+    assert_stops(start(ignored=number), number)
 
 
-def test_with_nohup_it_goes_on_when_the_terminal_is_gone(start: Callable[..., Demo]) -> None:
+def test_with_nohup_it_keeps_running_when_the_terminal_is_closed(
+    start: Callable[..., Demo],
+) -> None:
     demo = start(ignored=signal.SIGHUP)
     address = demo.line("metrics")
 
-    def served() -> float:
+    def acquired() -> float:
         samples = scrape(address)
         return sum(samples["connpool_acquires_total", *pool, "ok"] for pool in POOLS)
 
     os.killpg(demo.process.pid, signal.SIGHUP)
-    before = served()
-    until(lambda: served() > before + 200, "it serves a few hundred more")
-    stops(demo, signal.SIGTERM)
+    before = acquired()
+    until(lambda: acquired() > before + 200, "it serves a few hundred more")
+    assert_stops(demo, signal.SIGTERM)
 
 
-def stops(demo: Demo, number: signal.Signals) -> None:
-    """Send that to all of it; there is an end, and nothing stays."""
+def assert_stops(demo: Demo, number: signal.Signals) -> None:
+    """Send a signal to its process group; it must end, and leave nothing behind."""
     demo.line("stop")
     postgres = demo.postgres()
     assert len(postgres) > 1
@@ -237,41 +241,41 @@ def stops(demo: Demo, number: signal.Signals) -> None:
         pytest.param("poolscope-*/data/postmaster.pid", id="while-postgres-starts"),
     ],
 )
-def test_ctrl_c_while_it_starts_stops_all_of_it(start: Callable[..., Demo], moment: str) -> None:
+def test_ctrl_c_during_its_start_stops_all_of_it(start: Callable[..., Demo], moment: str) -> None:
     for _ in range(10):
-        said = interrupted(start(), moment)
-        if "metrics" not in said:
+        output = interrupt(start(), moment)
+        if "metrics" not in output:
             break
-        # It was quicker than this test, which was kept waiting: it had started by then.
-    assert said == ""
+        # The demo had already started when this test got to run; try again.
+    assert output == ""
 
 
-def interrupted(demo: Demo, moment: str) -> str:
-    """Send Ctrl-C as soon as there is such a file; return what it says until it has ended."""
+def interrupt(demo: Demo, moment: str) -> str:
+    """Send Ctrl-C as soon as a file matches; return the output until the demo has ended."""
     demo.line("Starting")
     until(lambda: any(demo.folder.glob(moment)), moment)
-    # Twice, by somebody impatient, and to the whole group, as a terminal does it.
+    # Twice, as an impatient user does, and to the process group, as a terminal does.
     os.killpg(demo.process.pid, signal.SIGINT)
     os.killpg(demo.process.pid, signal.SIGINT)
-    said = demo.rest()
+    output = demo.rest()
     until(lambda: demo.left_behind(set()) == ([], []), "nothing is left behind")
-    return said
+    return output
 
 
-def test_in_a_terminal_it_draws_and_then_gives_the_screen_back(
+def test_in_a_terminal_it_draws_the_screen_and_restores_it_at_the_end(
     start: Callable[..., Demo],
 ) -> None:
-    ours, theirs = pty.openpty()
-    demo = start("--seconds", "2", stdout=theirs)
-    os.close(theirs)
-    seen = b""
-    # Linux says the end of a terminal's output by an error, others by nothing to read.
+    terminal, inner = pty.openpty()
+    demo = start("--seconds", "2", stdout=inner)
+    os.close(inner)
+    output = b""
+    # At the end of a terminal's output, Linux raises an error, and other systems return nothing.
     with contextlib.suppress(OSError):
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    os.close(ours)
+        while chunk := os.read(terminal, 65536):
+            output += chunk
+    os.close(terminal)
     demo.rest()
-    before, drawn = seen.decode().split("\x1b[?1049h")
+    before, drawn = output.decode().split("\x1b[?1049h")
     drawn, after = drawn.split("\x1b[?1049l")
     assert "Starting" in before
     assert "/metrics" in drawn
@@ -279,7 +283,7 @@ def test_in_a_terminal_it_draws_and_then_gives_the_screen_back(
     assert "upstream" in after
 
 
-def test_a_postgres_whose_socket_would_have_too_long_a_path_is_put_elsewhere(
+def test_a_postgres_whose_socket_path_would_be_too_long_is_put_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from poolscope.demo.postgres import embedded_postgres

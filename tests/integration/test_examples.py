@@ -1,4 +1,4 @@
-"""The examples run, and show what they say."""
+"""The examples run, and show what they promise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
-async def test_the_fastapi_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_fastapi_service_serves_its_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     example: dict[str, Any] = runpy.run_path(str(EXAMPLES / "fastapi_service.py"))
     transport = httpx.ASGITransport(app=example["app"])
@@ -35,7 +37,7 @@ async def test_the_fastapi_service(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     poolscope.watch(example["engine"]).unwatch()
 
 
-async def test_the_worker() -> None:
+async def test_the_worker_prints_its_metrics_and_a_summary() -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text="ok")
 
@@ -50,28 +52,30 @@ async def test_the_worker() -> None:
         subprocess.run, command, capture_output=True, text=True, check=False, env=os.environ
     )
     await runner.cleanup()
-    metrics, seen = result.stdout.splitlines()
+    metrics, summary = result.stdout.splitlines()
     assert ("", 0) == (result.stderr, result.returncode)
     assert metrics.startswith("metrics: http://127.0.0.1:")
-    assert "10 acquired, 6 of them waited, 6 reused, 4 opened, at most 4 of 4 in use" == seen
+    assert "10 acquired, 6 of them waited, 6 reused, 4 opened, at most 4 of 4 in use" == summary
 
 
-def test_the_leaky_service_is_told_each_of_its_mistakes(postgres: EmbeddedPostgres) -> None:
+def test_the_leaky_service_gets_a_finding_for_each_of_its_mistakes(
+    postgres: EmbeddedPostgres,
+) -> None:
     example = EXAMPLES / "leaky_service.py"
     marks = {
         (line.partition("# MISTAKE: ")[2], f"leaky_service.py:{number}")
         for number, line in enumerate(example.read_text().splitlines(), 1)
         if "# MISTAKE: " in line
     }
-    # All but what only the machine that it runs on can get wrong, or a server knows.
+    # The other two depend on the machine that it runs on, and on the server.
     assert {"not-shared", "overcommitted"} == set(RULES).difference(name for name, _ in marks)
 
     command = [sys.executable, "-W", "error", str(example), postgres.dsn]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert 0 == result.returncode, result.stderr
-    said = [line.partition(": ")[::2] for line in result.stdout.splitlines()]
-    assert marks == {(name, rest.split("; ")[-1].partition(" in ")[0]) for name, rest in said}
-    for name, rest in said:
+    findings = [line.partition(": ")[::2] for line in result.stdout.splitlines()]
+    assert marks == {(name, rest.split("; ")[-1].partition(" in ")[0]) for name, rest in findings}
+    for name, rest in findings:
         if name in RULES:
             assert rest.startswith(f"{RULES[name].severity} {name}: ")
     assert "from leaky_service.py:" in result.stderr

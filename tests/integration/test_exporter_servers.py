@@ -1,4 +1,4 @@
-"""The exporter beside a real PostgreSQL: what pools believe, and what the server sees."""
+"""The exporter and a real PostgreSQL: the pools' numbers beside those of the server."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ NOWHERE = f"127.0.0.1:{closed_port()}"
 
 @pytest.fixture
 def exporter(folder: Path, postgres: Any) -> Iterator[ExporterProcess]:
+    """An exporter that asks the real server, and one that does not exist."""
     nowhere = f"postgresql://exporter:secret@{NOWHERE}/postgres"
     exporter = ExporterProcess(folder, "--postgres", postgres.dsn, "--postgres", nowhere)
     yield exporter
@@ -32,7 +33,7 @@ def exporter(folder: Path, postgres: Any) -> Iterator[ExporterProcess]:
 
 @pytest.fixture
 def name(postgres: Any) -> str:
-    """What the exporter calls the server."""
+    """The name of the server in the exporter."""
     return f"{unquote(postgres.dsn.partition('host=')[2])}:5432"
 
 
@@ -49,7 +50,7 @@ def orders(exporter: Any, folder: Path, engines: Any) -> Iterator[sqlalchemy.Eng
 
 
 def connections(exporter: Any) -> dict[str, float]:
-    """Return by state how many connections of the pool the server sees."""
+    """Return the number of the pool's connections by state, as the server sees them."""
     return {
         dict(labels)["state"]: value
         for (family, labels), value in exporter.scrape().items()
@@ -57,7 +58,7 @@ def connections(exporter: Any) -> dict[str, float]:
     }
 
 
-async def test_the_server_sees_what_the_pool_has(
+async def test_the_connections_that_the_server_sees_are_beside_those_of_the_pool(
     exporter: Any, orders: sqlalchemy.Engine, name: str
 ) -> None:
     await eventually({"idle": 2.0}, lambda: connections(exporter))
@@ -75,14 +76,16 @@ async def test_the_server_sees_what_the_pool_has(
     (finding,) = [f for f in pool["findings"] if f["rule"] == "overcommitted"]
     accepts = int(100 - samples["connpool_server_reserved", frozenset({("server", name)})])
     assert finding["message"] == (
-        f"{name} accepts {accepts} connections, and the pools that connect to it may open 300"
+        f"{name} accepts {accepts} connections, but the pools that connect to it may open 300"
     )
     up, down = document["servers"]
     assert (True, 300, False, None) == (up["up"], up["promised"], down["up"], down["promised"])
     assert b"secret" not in exporter.get("/metrics")[2] + json.dumps(document).encode()
 
 
-async def test_the_page_shows_both(exporter: Any, orders: sqlalchemy.Engine, name: str) -> None:
+async def test_the_page_shows_the_pool_and_both_servers(
+    exporter: Any, orders: sqlalchemy.Engine, name: str
+) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
         pool, up, down = (tab.page.locator(".pool").nth(number) for number in range(3))
         await expect(pool.locator(".facts")).to_contain_text(f"{name} sees2 connections")
@@ -98,6 +101,6 @@ async def test_the_page_shows_both(exporter: Any, orders: sqlalchemy.Engine, nam
 
 
 def test_no_secret_is_in_the_log(exporter: Any) -> None:
-    assert NOWHERE == exporter.told_of("server-down")["server"]
+    assert NOWHERE == exporter.wait_for_event("server-down")["server"]
     exporter.stop()
     assert "secret" not in json.dumps(exporter.log)

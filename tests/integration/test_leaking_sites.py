@@ -1,4 +1,4 @@
-"""A service with forty lines that take connections, three of which leak: those and no others."""
+"""Of forty call sites, three leak connections: exactly these are reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUNDS: Final = 3
 
 pytestmark = [
     pytest.mark.usefixtures("collect"),
-    # What the libraries say of connections that were dropped.
+    # The libraries warn of connections that were not returned.
     pytest.mark.filterwarnings(
         "ignore::ResourceWarning",
         "ignore::sqlalchemy.exc.SAWarning",
@@ -42,21 +42,21 @@ pytestmark = [
 ]
 
 
-class Way(NamedTuple):
-    """How a site takes a connection (its last line is the one that asks), and gives it back."""
+class Usage(NamedTuple):
+    """The code that acquires a connection, in its last line, and the code that returns it."""
 
-    take: tuple[str, ...]
-    give: str
+    acquire: tuple[str, ...]
+    release: str
 
 
 SELECT = 'text("SELECT 1")'
-WAYS: Final = {
-    "asyncpg": Way(("c = await pool.acquire()",), "await pool.release(c)"),
-    "aiohttp": Way(("c = await pool.get(pool.url)",), "c.close()"),
-    "async engine": Way(("c = await pool.connect()",), "await c.close()"),
-    "async orm": Way(("c = AsyncSession(pool)", f"await c.execute({SELECT})"), "await c.close()"),
-    "threads": Way(("c = pool.connect()",), "c.close()"),
-    "orm": Way(("c = Session(pool)", f"c.execute({SELECT})"), "c.close()"),
+USAGES: Final = {
+    "asyncpg": Usage(("c = await pool.acquire()",), "await pool.release(c)"),
+    "aiohttp": Usage(("c = await pool.get(pool.url)",), "c.close()"),
+    "async engine": Usage(("c = await pool.connect()",), "await c.close()"),
+    "async orm": Usage(("c = AsyncSession(pool)", f"await c.execute({SELECT})"), "await c.close()"),
+    "threads": Usage(("c = pool.connect()",), "c.close()"),
+    "orm": Usage(("c = Session(pool)", f"c.execute({SELECT})"), "c.close()"),
 }
 
 HEAD = """\
@@ -69,21 +69,21 @@ class Cart(Exception):
 """
 
 
-def write(way: Way) -> tuple[str, set[str]]:
-    """Return the text of the service, and the sites that leak."""
+def write(usage: Usage) -> tuple[str, set[str]]:
+    """Return the source of the service, and the call sites that leak."""
     lines, leaks = HEAD.splitlines(), set()
-    kind = "async def" if "await" in way.take[-1] else "def"
+    kind = "async def" if "await" in usage.acquire[-1] else "def"
     for number in range(SITES):
         lines += ["", f"{kind} site_{number:02}(pool, kept):"]
-        lines += [f"    {line}" for line in way.take]
+        lines += [f"    {line}" for line in usage.acquire]
         leak = LEAKS.get(number)
         if leak:
             leaks.add(f"service.py:{len(lines)} in site_{number:02}")
         lines.append(
             {
-                None: f"    try:\n        kept[-1]\n    finally:\n        {way.give}",
+                None: f"    try:\n        kept[-1]\n    finally:\n        {usage.release}",
                 "forget": "    assert c is not None",
-                "fail": f"    raise Cart\n    {way.give}",
+                "fail": f"    raise Cart\n    {usage.release}",
                 "keep": "    kept.append(c)",
             }[leak]
         )
@@ -93,10 +93,10 @@ def write(way: Way) -> tuple[str, set[str]]:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Callable[[str], tuple[ModuleType, set[str]]]]:
-    """Makes the service for a way to use a pool."""
+    """Returns a function that makes the service for a kind of usage."""
 
-    def make(way: str) -> tuple[ModuleType, set[str]]:
-        text, leaks = write(WAYS[way])
+    def make(usage: str) -> tuple[ModuleType, set[str]]:
+        text, leaks = write(USAGES[usage])
         path = tmp_path / "service.py"
         path.write_text(text)
         spec = importlib.util.spec_from_file_location("service", path)
@@ -110,14 +110,16 @@ def service(tmp_path: Path) -> Iterator[Callable[[str], tuple[ModuleType, set[st
     sys.modules.pop("service", None)
 
 
-def calls(module: ModuleType) -> list[Any]:
-    """Return the sites in the order in which they are called: the correct ones several times."""
+def sites_in_order(module: ModuleType) -> list[Any]:
+    """Return the sites in the order of their calls: all once, then the correct ones again."""
     numbers = [n for turn in range(ROUNDS) for n in range(SITES) if turn == 0 or n not in LEAKS]
     return [getattr(module, f"site_{number:02}") for number in numbers]
 
 
-def named(watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> dict[str, set[Any]]:
-    """Return the sites that holders, findings and the log name, after more than a minute."""
+def reported_sites(
+    watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> dict[str, set[Any]]:
+    """Return the sites in the holders, findings and log, when more than a minute has passed."""
     gc.collect()
     clock.advance(61.0)
     findings = [finding for finding in watch.findings() if finding.rule == "abandoned"]
@@ -130,50 +132,50 @@ def named(watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> d
 
 
 async def run(module: ModuleType, pool: Any, kept: list[Any]) -> None:
-    """Call all sites, eight at a time, each in a task of its own."""
-    room = asyncio.Semaphore(8)
+    """Call all sites, eight at a time, each in a separate task."""
+    semaphore = asyncio.Semaphore(8)
 
     async def call(site: Any) -> None:
-        async with room:
+        async with semaphore:
             with suppress(module.Cart):
                 await site(pool, kept)
 
-    await asyncio.gather(*(call(site) for site in calls(module)))
+    await asyncio.gather(*(call(site) for site in sites_in_order(module)))
 
 
-async def on_asyncpg(module: ModuleType, dsn: str, kept: list[Any], look: Any) -> Any:
+async def on_asyncpg(module: ModuleType, dsn: str, kept: list[Any], watch: Any) -> Any:
     pool = await asyncpg.create_pool(dsn, min_size=0, max_size=12)
-    end = look(pool)
+    report = watch(pool)
     await run(module, pool, kept)
-    result = end()
+    result = report()
     pool.terminate()
     return result
 
 
-async def on_engine(module: ModuleType, url: str, kept: list[Any], look: Any) -> Any:
+async def on_engine(module: ModuleType, url: str, kept: list[Any], watch: Any) -> Any:
     engine = create_async_engine(url, pool_size=12)
-    end = look(engine)
+    report = watch(engine)
     await run(module, engine, kept)
-    result = end()
+    result = report()
     for connection in kept[1:]:
         await connection.close()
     await engine.dispose()
     return result
 
 
-async def on_aiohttp(module: ModuleType, _: str, kept: list[Any], look: Any) -> Any:
+async def on_aiohttp(module: ModuleType, _: str, kept: list[Any], watch: Any) -> Any:
     server = Server()
     await server.start()
     async with aiohttp.ClientSession() as session:
         session.url = f"{server.url}/much/cart"
-        end = look(session)
+        report = watch(session)
         await run(module, session, kept)
-        result = end()
+        result = report()
     await server.stop()
     return result
 
 
-ON: Final[dict[str, Callable[..., Any]]] = {
+RUN_ON: Final[dict[str, Callable[..., Any]]] = {
     "asyncpg": on_asyncpg,
     "aiohttp": on_aiohttp,
     "async engine": on_engine,
@@ -182,9 +184,9 @@ ON: Final[dict[str, Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-@pytest.mark.parametrize("way", ON)
-def test_on_a_loop(
-    way: str,
+@pytest.mark.parametrize("usage", RUN_ON)
+def test_exactly_the_leaking_sites_of_tasks_are_reported(
+    usage: str,
     new_loop: Callable[[], asyncio.AbstractEventLoop],
     service: Any,
     postgres: EmbeddedPostgres,
@@ -192,28 +194,28 @@ def test_on_a_loop(
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    module, leaks = service(way)
+    module, leaks = service(usage)
 
-    def look(pool: Any) -> Callable[[], Any]:
-        watch = watches.watch(pool, registry=None)
-        return lambda: named(watch, clock, caplog)
+    def watch(pool: Any) -> Callable[[], Any]:
+        watched = watches.watch(pool, registry=None)
+        return lambda: reported_sites(watched, clock, caplog)
 
-    url = postgres.dsn if way == "asyncpg" else postgres.sqlalchemy_url("asyncpg")
+    url = postgres.dsn if usage == "asyncpg" else postgres.sqlalchemy_url("asyncpg")
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        result = runner.run(ON[way](module, url, [None], look))
+        result = runner.run(RUN_ON[usage](module, url, [None], watch))
     assert {"holders and findings": leaks, "log": leaks} == result
 
 
-@pytest.mark.parametrize("way", ["threads", "orm"])
-def test_in_threads(
-    way: str,
+@pytest.mark.parametrize("usage", ["threads", "orm"])
+def test_exactly_the_leaking_sites_of_threads_are_reported(
+    usage: str,
     service: Any,
     engines: Any,
     watches: Watches,
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    module, leaks = service(way)
+    module, leaks = service(usage)
     engine = engines(pool_size=12)
     watch = watches.watch(engine, registry=None)
     kept: list[Any] = [None]
@@ -223,15 +225,15 @@ def test_in_threads(
             site(engine, kept)
 
     with ThreadPoolExecutor(8) as threads:
-        for _ in threads.map(call, calls(module)):
+        for _ in threads.map(call, sites_in_order(module)):
             pass
-    assert {"holders and findings": leaks, "log": leaks} == named(watch, clock, caplog)
+    assert {"holders and findings": leaks, "log": leaks} == reported_sites(watch, clock, caplog)
     assert SITES * ROUNDS - len(LEAKS) * (ROUNDS - 1) == watch.snapshot().acquired
     kept.pop().close()
     assert 1 == watch.snapshot().leaks_recovered
 
 
-def test_the_service_is_what_it_should_be() -> None:
-    text, leaks = write(WAYS["orm"])
+def test_the_service_has_forty_sites_and_three_leaks() -> None:
+    text, leaks = write(USAGES["orm"])
     assert SITES == text.count("\ndef site_")
     assert 3 == len(leaks)

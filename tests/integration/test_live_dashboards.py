@@ -1,4 +1,4 @@
-"""Every panel shows something: real demo workers, a real exporter, a real Prometheus."""
+"""Every panel shows data of real demo workers, a real exporter and a real Prometheus."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ __all__ = ["draw", "prometheus", "prometheus_program"]
 
 COMMITTED = Path(__file__).parents[2] / "dashboards"
 
-# What may show nothing, and why.
-EMPTY = {
-    "panel 'DNS errors': no data": "no host of the demo is looked up in vain",
+# Panels that may show nothing, and why.
+ALLOWED_EMPTY = {
+    "panel 'DNS errors': no data": "every host of the demo has an address",
     "panel 'DNS errors': only NaN": "as before",
-    "panel 'Time to resolve': only NaN": "connections of the demo are reused, so nothing is asked",
+    "panel 'Time to resolve': only NaN": "the demo reuses its connections, so no name is resolved",
 }
 
-# As a company may call them, and as its Prometheus is told to.
+# A company may have other names for these labels, which its Prometheus sets by relabelling.
 RELABELLED: list[dict[str, Any]] = [
     {"source_labels": ["cluster"], "target_label": "region"},
     {"source_labels": ["service"], "target_label": "app"},
     {"regex": "cluster|service", "action": "labeldrop"},
 ]
 OWN = Options(cluster="region", service="app")
-# Seconds, of which a rate looks at four: a machine that is busy scrapes late at times.
+# Seconds between scrapes, by which a rate covers four times as long. On a busy machine, scrapes
+# may be late.
 INTERVAL = 5
 LABELS = {"cluster": "eu-1", "service": "shop"}
 
@@ -52,7 +53,7 @@ def server(
         parent.chmod(0o755)  # PgBouncer runs as another user
     with live_demo(folder, postgres, lambda jobs: prometheus(*jobs), RELABELLED, LABELS) as running:
         server, _ = running
-        # A swing of the load takes 20 seconds, and has a burst for each pool in it.
+        # The load has a period of 20 seconds, with a burst for each pool.
         server.wait_for(
             "count(rate(connpool_acquires_total{outcome='timeout'}[20s]) > 0) == 4", 120
         )
@@ -60,24 +61,24 @@ def server(
 
 
 @pytest.mark.parametrize("name", documents(OWN))
-def test_no_panel_is_empty(server: PrometheusServer, name: str) -> None:
+def test_every_panel_has_data(server: PrometheusServer, name: str) -> None:
     chosen = {"region": "eu-1", "app": "shop", "pool": "orders", "kind": "sqlalchemy"}
     if name != "pool.json":
         chosen |= {"pool": "All", "kind": "All"}
     empty = live.empty_panels(documents(OWN)[name], server, chosen, INTERVAL)
-    assert [] == [said for said in empty if said not in EMPTY]
+    assert [] == [problem for problem in empty if problem not in ALLOWED_EMPTY]
 
 
-def test_another_region_has_nothing(server: PrometheusServer) -> None:
+def test_another_region_has_no_data(server: PrometheusServer) -> None:
     chosen = {"region": "us-1", "app": "shop"}
     empty = live.empty_panels(documents(OWN)["overview.json"], server, chosen, INTERVAL)
-    assert "panel 'Utilisation': no data" in empty
+    assert "panel 'Utilization': no data" in empty
 
 
-def test_labels_that_are_called_otherwise_are_no_reason_to_show_nothing(
+def test_without_the_default_labels_the_overview_shows_all_pools(
     server: PrometheusServer,
 ) -> None:
-    # Who has no label of the name, or another, gets all pools.
+    # These series have no label `cluster` or `service`.
     empty = live.empty_panels(documents(Options())["overview.json"], server, {}, INTERVAL)
     assert [] == empty
 
@@ -86,11 +87,12 @@ def test_labels_that_are_called_otherwise_are_no_reason_to_show_nothing(
 def test_every_panel_is_drawn(server: PrometheusServer, draw: Draw, name: str) -> None:
     dashboard = json.loads((COMMITTED / f"{name}.json").read_text())
     chosen = {"pool": "orders", "kind": "sqlalchemy"} if name == "pool" else {}
-    drawn = draw(name, dashboard, server.url, chosen, allowed=EMPTY)
-    assert (0, []) == (drawn.status, drawn.said)
+    drawn = draw(name, dashboard, server.url, chosen, allowed=ALLOWED_EMPTY)
+    assert (0, []) == (drawn.status, drawn.problems)
     panels = outer_panels(dashboard)
     assert sum(panel["type"] != "row" for panel in panels) == len(drawn.panels)
-    # As wide as asked for, as high as Grafana's grid and what is above it, and with much to see.
+    # The width is the requested one, the height that of Grafana's grid and of the header above it,
+    # and an empty picture would have a smaller file.
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     width, height = drawn.size()
     assert 1600 == width

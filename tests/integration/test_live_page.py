@@ -19,7 +19,8 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "i
 
 @pytest.fixture
 def exporter(folder: Path) -> Iterator[ExporterProcess]:
-    port = ReservedPort()  # so that there can be another one in its place
+    """An exporter on a reserved port."""
+    port = ReservedPort()  # so that another exporter can take its place
     exporter = ExporterProcess(folder, address=f"127.0.0.1:{port.number}")
     yield exporter
     exporter.kill()
@@ -28,7 +29,7 @@ def exporter(folder: Path) -> Iterator[ExporterProcess]:
 
 @pytest.fixture
 def shop(workers: Any) -> Any:
-    """Three pools: one that is full, with two callers that wait; one half full; one idle."""
+    """The worker of a full pool with two waiting callers, beside a half full and an idle pool."""
     full, half, idle = workers("orders"), workers("billing"), workers("reports")
     full.tell("take", "take", "take", "take", "wait", "wait")
     half.tell("use 3", "take", "take")
@@ -36,7 +37,7 @@ def shop(workers: Any) -> Any:
     return full
 
 
-async def test_pools_are_shown_the_fullest_first(exporter: Any, shop: Any) -> None:
+async def test_the_fullest_pool_is_shown_first(exporter: Any, shop: Any) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
         cards = tab.page.locator("#pools > .pool")
         await expect(cards.locator("h2")).to_have_text(["orders", "billing", "reports"])
@@ -59,12 +60,12 @@ async def test_pools_are_shown_the_fullest_first(exporter: Any, shop: Any) -> No
         assert ([], {exporter.url.removeprefix("http://")}) == (tab.complaints, tab.hosts)
 
 
-async def test_it_follows_what_happens_and_keeps_what_is_open(exporter: Any, shop: Any) -> None:
+async def test_the_page_is_updated_and_opened_details_stay_open(exporter: Any, shop: Any) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
         card = tab.page.locator("#pools > .pool", has_text="orders")
         processes = card.locator(".processes")
         await processes.locator("summary").click()
-        # Those that wait get what is given back, and give it back at once.
+        # The waiting callers get the returned connections, and return them at once.
         shop.tell("give", "give", "give")
         await expect(card.locator(".numbers")).to_have_text("1 of 4 in use, 3 idle")
         await expect(card.locator(".state")).not_to_have_text(re.compile("waiting"))
@@ -75,7 +76,7 @@ async def test_it_follows_what_happens_and_keeps_what_is_open(exporter: Any, sho
         assert [] == tab.complaints
 
 
-async def test_what_is_selected_is_not_replaced(exporter: Any, shop: Any) -> None:
+async def test_selected_text_is_not_replaced(exporter: Any, shop: Any) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
         line = tab.page.locator("#pools > .pool", has_text="billing").locator(".holders code")
         await line.evaluate("line => getSelection().selectAllChildren(line)")
@@ -90,7 +91,7 @@ async def test_what_is_selected_is_not_replaced(exporter: Any, shop: Any) -> Non
         assert re.fullmatch(r"worker\.py:\d+ in take", selected)
 
 
-async def test_filter_and_order_stay_in_the_address(exporter: Any, shop: Any) -> None:
+async def test_filter_and_order_are_kept_in_the_url(exporter: Any, shop: Any) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
         names = tab.page.locator("#pools > .pool h2")
         await tab.page.locator("#sort").select_option("name")
@@ -114,20 +115,22 @@ async def test_filter_and_order_stay_in_the_address(exporter: Any, shop: Any) ->
         assert [] == tab.complaints
 
 
-NASTY = "<img src=x onerror=\"document.title='broken'\">&amp;</script><script>alert(1)</script>"
+HTML_NAME = "<img src=x onerror=\"document.title='broken'\">&amp;</script><script>alert(1)</script>"
 
 
-async def test_names_are_text(exporter: Any, workers: Any) -> None:
-    workers(NASTY).tell("take")
+async def test_html_in_a_name_is_shown_as_text(exporter: Any, workers: Any) -> None:
+    workers(HTML_NAME).tell("take")
     async with opened_tab(f"{exporter.url}/pools") as tab:
-        await expect(tab.page.locator("#pools > .pool h2")).to_have_text(NASTY)
+        await expect(tab.page.locator("#pools > .pool h2")).to_have_text(HTML_NAME)
         await expect(tab.page.locator("img, main script")).to_have_count(0)
         await expect(tab.page).to_have_title("Pools")
         assert [] == tab.complaints
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_on_a_phone_nothing_is_wider_than_it(exporter: Any, workers: Any, theme: str) -> None:
+async def test_on_a_phone_nothing_is_wider_than_the_screen(
+    exporter: Any, workers: Any, theme: str
+) -> None:
     workers("a-name-that-is-as-long-as-" + "names-can-be-" * 8).tell("take", "lose")
     options = {**PHONE, "color_scheme": theme}
     async with opened_tab(f"{exporter.url}/pools", **options) as tab:
@@ -135,17 +138,17 @@ async def test_on_a_phone_nothing_is_wider_than_it(exporter: Any, workers: Any, 
         width = await tab.page.evaluate("document.documentElement.scrollWidth")
         await tab.picture(f"phone-{theme}")
         assert 390 == width
-        back = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert {"light": "rgb(244, 245, 247)", "dark": "rgb(16, 19, 24)"}[theme] == back
+        background = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert {"light": "rgb(244, 245, 247)", "dark": "rgb(16, 19, 24)"}[theme] == background
         await tab.page.locator("#theme").click()
         other = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert other != back
+        assert other != background
         await tab.page.reload()
         assert other == await tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert [] == tab.complaints
 
 
-async def test_it_says_so_when_the_exporter_does_not_answer(
+async def test_the_page_says_when_the_exporter_does_not_answer(
     exporter: Any, shop: Any, folder: Path
 ) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
@@ -162,7 +165,7 @@ async def test_it_says_so_when_the_exporter_does_not_answer(
         again.kill()
 
 
-async def test_an_empty_folder_says_what_to_do(exporter: Any) -> None:
+async def test_with_an_empty_folder_the_page_says_what_to_do(exporter: Any) -> None:
     async with opened_tab(f"{exporter.url}/pools") as tab:
         await expect(tab.page.locator("#nothing")).to_have_text(re.compile("set POOLSCOPE_DIR"))
         await tab.page.goto(exporter.url)
@@ -171,12 +174,12 @@ async def test_an_empty_folder_says_what_to_do(exporter: Any) -> None:
         assert [] == tab.complaints
 
 
-async def test_without_scripts_it_points_at_the_json(exporter: Any) -> None:
+async def test_without_javascript_the_page_links_to_the_json(exporter: Any) -> None:
     async with opened_tab(f"{exporter.url}/pools", java_script_enabled=False) as tab:
         await expect(tab.page.locator("noscript a")).to_have_attribute("href", "/api/v1/pools")
 
 
-def test_the_policy_allows_nothing_but_this_server(exporter: Any) -> None:
+def test_the_security_policy_allows_only_this_server(exporter: Any) -> None:
     for path, kind in {
         "/pools": "text/html",
         "/assets/pools.js": "text/javascript",

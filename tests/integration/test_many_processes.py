@@ -1,4 +1,4 @@
-"""Processes at full load that are killed one after the other, and an exporter that is, too."""
+"""Counters stay right when processes under full load, and the exporter itself, are killed."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ WORKERS: Final = 8
 KILLS: Final = int(os.environ.get("POOLSCOPE_KILLS", "9"))
 """How many processes are killed."""
 SCRAPES: Final = 10
-"""At least so many between two kills..."""
-TAKEN: Final = 1000
-"""...while the next one takes so many connections more."""
+"""The least number of scrapes between two kills."""
+ACQUIRED_BETWEEN: Final = 1000
+"""How many connections the next victim acquires at least between two kills."""
 RESTARTS: Final = 3
-"""How often the exporter is killed meanwhile."""
+"""How many times the exporter is killed and restarted."""
 
-# `load` takes one connection at a time; what is killed while it takes one may be counted or not.
+# `load` acquires one connection at a time. One that is acquired in the moment of the kill may be
+# counted or not.
 
 
-class Loaded:
-    """A process under load, and what it writes down itself."""
+class LoadedWorker:
+    """A worker under load, and the file in which it counts its own connections."""
 
     def __init__(self, folder: Path, tally: Path) -> None:
         tally.write_bytes(bytes(16))
         self.tally = tally
-        self.worker = Worker(folder)
-        self.worker.tell(f"load {tally}")
+        self.process = Worker(folder)
+        self.process.tell(f"load {tally}")
 
-    def taken(self) -> tuple[float, float]:
-        """Return how many it has taken for sure, and how many it has begun to take."""
-        begun, taken = struct.unpack("2d", self.tally.read_bytes())
-        return taken, begun
+    def acquired(self) -> tuple[float, float]:
+        """Return how many connections it has acquired, and how many it has begun to acquire."""
+        begun, acquired = struct.unpack("2d", self.tally.read_bytes())
+        return acquired, begun
 
 
 @pytest.fixture
 def exporters(tmp_path: Path) -> Iterator[list[ExporterProcess]]:
-    """One exporter, and those that take its place; the last one is ended."""
+    """An exporter, to which a test adds its successors; the last one is killed at the end."""
     exporters = [ExporterProcess(tmp_path / "pools")]
     yield exporters
     exporters[-1].kill()
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Iterator[list[Loaded]]:
-    loaded = [Loaded(tmp_path / "pools", tmp_path / f"tally-{n}") for n in range(WORKERS)]
+def loaded(tmp_path: Path) -> Iterator[list[LoadedWorker]]:
+    loaded = [LoadedWorker(tmp_path / "pools", tmp_path / f"tally-{n}") for n in range(WORKERS)]
     yield loaded
-    for one in loaded:
-        one.worker.kill()
+    for worker in loaded:
+        worker.process.kill()
 
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def fallen(before: Samples, after: Samples) -> list[Any]:
-    """Return counters that have fallen, or are gone."""
+def decreased_counters(before: Samples, after: Samples) -> list[Any]:
+    """Return the counters that have decreased or disappeared, with both values."""
     return [
         (key, value, after.get(key))
         for key, value in before.items()
@@ -77,34 +78,34 @@ ACQUIRED: Final = (
 
 
 @pytest.mark.timeout(120 + 10 * KILLS)
-def test_nothing_is_lost_or_counted_twice(
-    tmp_path: Path, loaded: list[Loaded], exporters: list[ExporterProcess]
+def test_no_connection_is_lost_or_counted_twice(
+    tmp_path: Path, loaded: list[LoadedWorker], exporters: list[ExporterProcess]
 ) -> None:
     folder = tmp_path / "pools"
-    dead: list[Loaded] = []
+    killed: list[LoadedWorker] = []
     samples: Samples = {}
     scrapes = 0
     restarts = [KILLS * (n + 1) // (RESTARTS + 1) for n in range(RESTARTS)]
     for number in range(KILLS):
         victim = loaded.pop(0)
-        enough, taken = scrapes + SCRAPES, victim.taken()[0] + TAKEN
-        while scrapes < enough or victim.taken()[0] < taken:
+        enough, acquired = scrapes + SCRAPES, victim.acquired()[0] + ACQUIRED_BETWEEN
+        while scrapes < enough or victim.acquired()[0] < acquired:
             after = exporters[-1].scrape()
             scrapes += 1
-            assert [] == fallen(samples, after)
+            assert [] == decreased_counters(samples, after)
             samples = after
-        victim.worker.kill()
-        dead.append(victim)
-        loaded.append(Loaded(folder, tmp_path / f"tally-{WORKERS + number}"))
+        victim.process.kill()
+        killed.append(victim)
+        loaded.append(LoadedWorker(folder, tmp_path / f"tally-{WORKERS + number}"))
         if number in restarts:
             exporters[-1].kill()
             exporters.append(ExporterProcess(folder))
 
-    for one in loaded:
-        one.worker.kill()
+    for worker in loaded:
+        worker.process.kill()
     after = exporters[-1].scrape()
-    assert [] == fallen(samples, after)
-    tallies = [one.taken() for one in dead + loaded]
+    assert [] == decreased_counters(samples, after)
+    tallies = [worker.acquired() for worker in killed + loaded]
     least, most = (sum(tally) for tally in zip(*tallies, strict=True))
     assert least <= after[ACQUIRED] <= most
     assert most - least <= len(tallies)

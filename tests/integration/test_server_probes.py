@@ -1,4 +1,4 @@
-"""The exporter's questions to a real PostgreSQL, and to servers that fail."""
+"""The exporter's probe of a real PostgreSQL, and of servers that fail."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from poolscope.exporter.postgres import APPLICATION_NAME, PostgresProbe
 from poolscope.exporter.probes import ProbeError, Probes
 from poolscope.readings.database_servers import ServerConnections, ServerReading
 from support.probing import (
-    asked,
+    ask_until,
     bouncers,
-    cancelled,
+    cancel,
     connect,
+    connect_until_refused,
     probe,
     probes,
     relay,
@@ -27,15 +28,15 @@ from support.probing import (
     run,
     silent,
     states,
-    until_refused,
 )
 from support.waiting import PATIENCE, eventually
 
 __all__ = [
-    "asked",
+    "ask_until",
     "bouncers",
-    "cancelled",
+    "cancel",
     "connect",
+    "connect_until_refused",
     "probe",
     "probes",
     "relay",
@@ -43,7 +44,6 @@ __all__ = [
     "run",
     "silent",
     "states",
-    "until_refused",
 ]
 
 AGE = """
@@ -57,11 +57,13 @@ SELECT 0 AS limit, 0 AS reserved, current_setting('statement_timeout') AS databa
     current_setting('application_name') AS application,
     'idle' AS state, 1 AS count, 0.0::float8 AS oldest_seconds
 """
-"""What the connection of a probe has while it asks, in the shape of what it asks for."""
+"""A query for the settings of the probe's connection, with the columns of the probe's query."""
 
 
 class TestPostgres:
-    async def test_connections_by_state(self, probe: Any, postgres: Any, connect: Any) -> None:
+    async def test_connections_are_counted_by_state(
+        self, probe: Any, postgres: Any, connect: Any
+    ) -> None:
         in_transaction, aborted = await connect(postgres.dsn), await connect(postgres.dsn)
         waiting, _, _ = [await connect(postgres.dsn) for _ in range(3)]
         await in_transaction.execute("BEGIN; SELECT pg_advisory_xact_lock(10464)")
@@ -74,38 +76,42 @@ class TestPostgres:
             "idle_in_transaction": 1,
             "idle_in_transaction_aborted": 1,
         }
-        await asked(probe.ask, states, expected)
+        await ask_until(probe.ask, states, expected)
         await in_transaction.execute("COMMIT")
         await lock
-        await asked(probe.ask, states, {"idle": 4, "idle_in_transaction_aborted": 1})
+        await ask_until(probe.ask, states, {"idle": 4, "idle_in_transaction_aborted": 1})
 
-    async def test_the_oldest_of_a_state(self, probe: Any, postgres: Any, connect: Any) -> None:
+    async def test_a_state_has_the_age_of_its_oldest_connection(
+        self, probe: Any, postgres: Any, connect: Any
+    ) -> None:
         old, new, other = [await connect(postgres.dsn) for _ in range(3)]
         await old.execute("BEGIN")
         pid = old.get_server_pid()
-        # So old that the new one will not be so old when the probe asks.
-        await asked(lambda: other.fetchval(AGE, pid), lambda age: age > 0.5, True)
+        # The new transaction cannot reach this age before the probe asks.
+        await ask_until(lambda: other.fetchval(AGE, pid), lambda age: age > 0.5, True)
         least = await other.fetchval(AGE, pid)
         await new.execute("BEGIN")
         reading = await probe.ask()
         most = await other.fetchval(AGE, pid)
-        (found,) = [found for found in reading.connections if "idle_in_transaction" == found.state]
-        age = found.oldest_seconds
-        expected = ServerConnections("postgres", "postgres", "orders", found.state, 2, age)
-        assert expected == found
+        (group,) = [group for group in reading.connections if "idle_in_transaction" == group.state]
+        age = group.oldest_seconds
+        expected = ServerConnections("postgres", "postgres", "orders", group.state, 2, age)
+        assert expected == group
         assert 0 < least <= age <= most
 
-    async def test_connections_are_in_the_order_of_their_names(
+    async def test_connections_are_sorted_by_name_and_state(
         self, probe: Any, postgres: Any, connect: Any
     ) -> None:
         for name in ("d", "b", "e", "a", "c"):
             await connect(postgres.dsn, name)
         await (await connect(postgres.dsn, "b")).execute("BEGIN")
-        names = [(found.application, found.state) for found in (await probe.ask()).connections]
+        names = [(group.application, group.state) for group in (await probe.ask()).connections]
         idle = [(name, "idle") for name in "abcde"]
         assert sorted([*idle, ("b", "idle_in_transaction")]) == names
 
-    async def test_the_limit(self, probe: Any, postgres: Any, connect: Any) -> None:
+    async def test_a_reading_has_the_limit_and_the_reserved_connections(
+        self, probe: Any, postgres: Any, connect: Any
+    ) -> None:
         other = await connect(postgres.dsn)
         limit, superusers, others = [
             int(await other.fetchval("SELECT current_setting($1)", name))
@@ -119,7 +125,7 @@ class TestPostgres:
         name = f"{postgres.socket_dir}:5432"
         assert ServerReading(name, True, limit, superusers + others) == reading
 
-    async def test_it_is_one_connection_that_says_whose_it_is_and_leaves_nothing(
+    async def test_a_probe_uses_one_named_connection_and_prepares_no_statements(
         self, probe: Any, postgres: Any, connect: Any
     ) -> None:
         for _ in range(3):
@@ -130,23 +136,25 @@ class TestPostgres:
         count = "SELECT count(*) FROM pg_prepared_statements"
         assert 0 == await probe._connection.fetchval(count)
 
-    async def test_the_server_ends_a_question_that_takes_long(
+    async def test_the_query_has_a_timeout_and_is_read_only(
         self, probe: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("poolscope.exporter.postgres.QUERY", SETTINGS)
         expected = ServerConnections("2500ms", "on", APPLICATION_NAME, "idle", 1, 0.0)
         assert (expected,) == (await probe.ask()).connections
 
-    async def test_a_server_that_is_full(self, probe: Any, postgres: Any, connect: Any) -> None:
+    async def test_a_full_server_still_answers_a_connected_probe(
+        self, probe: Any, postgres: Any, connect: Any
+    ) -> None:
         await probe.ask()
-        await until_refused(connect, postgres.dsn, "sorry, too many clients already")
+        await connect_until_refused(connect, postgres.dsn, "sorry, too many clients already")
         reading = await probe.ask()
-        assert reading.limit - 1 == sum(found.count for found in reading.connections)
-        late = PostgresProbe(postgres.dsn)
+        assert reading.limit - 1 == sum(group.count for group in reading.connections)
+        second = PostgresProbe(postgres.dsn)
         with pytest.raises(ProbeError, match=r"\Asorry, too many clients already\Z"):
-            await late.ask()
+            await second.ask()
 
-    async def test_a_role_that_may_not_see_others(
+    async def test_a_role_that_may_not_see_others_gets_unknown_states(
         self, probe: Any, probes: Any, postgres: Any, connect: Any
     ) -> None:
         other = await connect(postgres.dsn)
@@ -157,33 +165,35 @@ class TestPostgres:
             f"postgresql://blind@/postgres?host={quote(str(postgres.socket_dir))}"
         )
         try:
-            reading = await asked(blind.ask, states, {"unknown": 1})
-            unknown = [found for found in reading.connections if found.application == "orders"]
+            reading = await ask_until(blind.ask, states, {"unknown": 1})
+            unknown = [group for group in reading.connections if group.application == "orders"]
             expected = ServerConnections("postgres", "postgres", "orders", "unknown", 1, 0.0)
             assert ([expected], {"unknown"}) == (
                 unknown,
-                {found.state for found in reading.connections},
+                {group.state for group in reading.connections},
             )
         finally:
             blind.terminate()
             await probe._connection.execute("DROP ROLE blind")
 
-    async def test_behind_a_pgbouncer(self, bouncers: Any, probes: Any, connect: Any) -> None:
+    async def test_a_probe_works_through_a_pgbouncer(
+        self, bouncers: Any, probes: Any, connect: Any
+    ) -> None:
         bouncer = bouncers(default_pool_size=2)
         dsn = bouncer.dsn("postgres")
         probe = probes(PostgresProbe, dsn)
         clients = [await connect(dsn, statement_cache_size=0) for _ in range(3)]
         for client in clients:
-            # Others use the connections of the PgBouncer in between, which go from hand to hand.
+            # In between, other clients use the server connections of the PgBouncer.
             await client.execute("SELECT 1")
-            await asked(probe.ask, lambda reading: reading.up, True)
+            await ask_until(probe.ask, lambda reading: reading.up, True)
         await clients[0].execute("BEGIN")
-        await asked(probe.ask, states, {"idle_in_transaction": 1})
+        await ask_until(probe.ask, states, {"idle_in_transaction": 1})
         assert f"127.0.0.1:{bouncer.port}" == probe.label
 
 
-class TestPostgresThatFails:
-    async def test_it_asks_another_time_after_its_connection_was_ended(
+class TestFailingPostgres:
+    async def test_a_probe_reconnects_after_its_connection_was_terminated(
         self, probe: Any, postgres: Any, connect: Any
     ) -> None:
         await probe.ask()
@@ -193,17 +203,21 @@ class TestPostgresThatFails:
         await eventually(True, before.is_closed)
         assert (await probe.ask()).up
 
-    async def test_one_that_hangs_is_left_without_a_word(self, relay: Any, relayed: Any) -> None:
+    async def test_a_probe_of_a_hanging_server_can_be_cancelled(
+        self, relay: Any, relayed: Any
+    ) -> None:
         await relayed.ask()
         relay.silent = True
         asking = asyncio.create_task(relayed.ask())
         await eventually(True, lambda: relay.swallowed > 0)
-        await cancelled(asking)
+        await cancel(asking)
         await eventually((1, 0), lambda: (relay.accepted, len(relay.clients)))
         relay.silent = False
         assert (await relayed.ask()).up
 
-    async def test_one_that_hangs_up_in_the_middle(self, relay: Any, relayed: Any) -> None:
+    async def test_a_server_that_hangs_up_while_it_is_asked_is_an_error(
+        self, relay: Any, relayed: Any
+    ) -> None:
         await relayed.ask()
         relay.silent = True
         asking = asyncio.create_task(relayed.ask())
@@ -214,7 +228,7 @@ class TestPostgresThatFails:
         relay.silent = False
         assert (await relayed.ask()).up
 
-    async def test_one_that_is_killed(self, caplog: Any) -> None:
+    async def test_a_server_that_is_killed_is_down(self, caplog: Any) -> None:
         from poolscope.demo.postgres import embedded_postgres
 
         with embedded_postgres() as doomed:

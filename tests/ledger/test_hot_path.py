@@ -20,8 +20,9 @@ from poolscope.ledger.holds import ALWAYS_HELD, MAX_FINISHED, Holds
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
-from poolscope.readings.reading import Reading, count_of
+from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
+from support.histograms import count_of
 
 FACTS: dict[str, Any] = {
     "pool": "orders",

@@ -11,8 +11,8 @@ import pytest
 from poolscope.callsites.borrower import UNKNOWN_BORROWER
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
-from poolscope.readings.reading import count_of
 from poolscope.testing import FakeClock
+from support.histograms import count_of
 
 
 class Finalizer:

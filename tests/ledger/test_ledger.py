@@ -13,9 +13,9 @@ from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.state import MAX_HOLD_SLOTS
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.readings.limits import Limits
-from poolscope.readings.reading import Histogram, Reading, count_of
-from poolscope.readings.reading import total as added
+from poolscope.readings.reading import Histogram, Reading, sum_readings
 from poolscope.testing import FakeClock
+from support.histograms import count_of
 
 
 def gauges(reading: Reading) -> tuple[float, float, float, float]:
@@ -216,6 +216,6 @@ def test_readings_of_two_pools_add_up(clock: FakeClock) -> None:
     one = Reading(in_use=1, limit=5, in_use_peak=4, oldest_hold_seconds=3.0, acquired=7)
     two = Reading(in_use=2, limit=math.inf, in_use_peak=2, oldest_hold_seconds=9.0, acquired=1)
     expected = Reading(in_use=3, limit=math.inf, in_use_peak=6, oldest_hold_seconds=9.0, acquired=8)
-    assert expected == added([one, two])
-    assert Reading(acquired=8) == added([one, two]).ended()
-    assert (Reading(), one) == (added([]), added([one]))
+    assert expected == sum_readings([one, two])
+    assert Reading(acquired=8) == sum_readings([one, two]).counters_only()
+    assert (Reading(), one) == (sum_readings([]), sum_readings([one]))

@@ -1,4 +1,4 @@
-"""`/metrics` from inside a service: as a server, and mounted in FastAPI."""
+"""`/metrics` of a service: as a server of its own, and mounted in FastAPI."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def address(watch: Watch, registry: CollectorRegistry) -> Iterator[str]:
     thread.join()
 
 
-parse: Any = parser.text_string_to_metric_families  # which has no types
+parse: Any = parser.text_string_to_metric_families  # it has no type annotations
 
 IN_USE = 'connpool_connections{kind="sqlalchemy",pool="orders",state="in_use"} 1.0'
 
 
-def test_the_server_serves_what_is_now(address: str, engine: sqlalchemy.Engine) -> None:
+def test_the_server_serves_the_current_numbers(address: str, engine: sqlalchemy.Engine) -> None:
     with engine.connect(), urllib.request.urlopen(address) as response:
         assert response.headers["Content-Type"].startswith("text/plain; version=")
         assert IN_USE in response.read().decode().splitlines()
@@ -86,7 +86,7 @@ def test_the_server_negotiates_open_metrics_and_gzip(
     assert {"in_use": 1.0, "idle": 0.0, "opening": 0.0} == states
 
 
-def test_it_listens_on_loopback_only_unless_told_otherwise(watch: Watch) -> None:
+def test_the_server_listens_on_the_loopback_interface_by_default(watch: Watch) -> None:
     server, thread = poolscope.start_http_server(port=0, registry=CollectorRegistry())
     assert "127.0.0.1" == server.server_address[0]
     server.shutdown()
@@ -94,11 +94,11 @@ def test_it_listens_on_loopback_only_unless_told_otherwise(watch: Watch) -> None
     thread.join()
 
 
-def test_a_port_that_is_in_use_is_named(
+def test_the_error_names_a_port_that_is_in_use(
     watch: Watch, engine: sqlalchemy.Engine, registry: CollectorRegistry
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         with pytest.raises(
             OSError, match=rf"cannot serve metrics at 127\.0\.0\.1:{port}: .*in use"
         ):
@@ -107,7 +107,7 @@ def test_a_port_that_is_in_use_is_named(
     assert 1 == watch.snapshot().acquired
 
 
-async def test_it_is_mounted_in_a_fastapi_app(
+async def test_the_app_can_be_mounted_in_a_fastapi_app(
     watch: Watch, engine: sqlalchemy.Engine, registry: CollectorRegistry
 ) -> None:
     app = FastAPI()
@@ -138,48 +138,51 @@ ACCEPTED = (
 
 @pytest.mark.parametrize("accept", ACCEPTED)
 @pytest.mark.parametrize("names", [None, ["python_info", "connpool_acquires_total"], ["nothing"]])
-def test_the_parts_are_what_prometheus_client_writes(
+def test_the_parts_are_the_text_of_prometheus_client(
     watch: Watch, registry: CollectorRegistry, accept: str, names: list[str] | None
 ) -> None:
     Counter("orders", "Orders", registry=registry).inc(exemplar={"trace": "7"})
     Histogram("paid", "Payments", ["by"], registry=registry).labels("card").observe(0.5)
-    asked: Any = registry
+    selected: Any = registry
     query = {}
     if names is not None:
-        asked, query = registry.restricted_registry(names), {"name[]": names}
+        selected, query = registry.restricted_registry(names), {"name[]": names}
     encode, content_type = choose_encoder(accept)
     plain = rendered(registry, accept, "", query)
-    assert encode(asked) == b"".join(plain.parts)
-    assert {"Content-Type": content_type, "Content-Length": str(len(encode(asked)))} == dict(
+    expected = encode(selected)
+    assert expected == b"".join(plain.parts)
+    assert {"Content-Type": content_type, "Content-Length": str(len(expected))} == dict(
         plain.headers
     )
     compressed = rendered(registry, accept, "br;q=1.0, gzip;q=0.8", query)
     body = b"".join(compressed.parts)
-    assert encode(asked) == gzip.decompress(body)
+    assert expected == gzip.decompress(body)
     headers = dict(compressed.headers)
     assert ("gzip", str(len(body))) == (headers["Content-Encoding"], headers["Content-Length"])
 
 
 @pytest.fixture
-def many(watches: Watches, registry: CollectorRegistry) -> list[Any]:
-    """The pools of a registry, many of them."""
+def many_pools(watches: Watches, registry: CollectorRegistry) -> list[Any]:
+    """50 pools in the registry."""
     pools = [sqlalchemy.QueuePool(lambda: None) for _ in range(50)]  # type: ignore[arg-type]
     for number, pool in enumerate(pools):
         watches.watch(pool, f"pool-{number}", registry=registry)
     return pools
 
 
-def test_no_part_is_of_the_whole_size(many: list[Any], registry: CollectorRegistry) -> None:
+def test_each_part_is_a_fraction_of_the_text(
+    many_pools: list[Any], registry: CollectorRegistry
+) -> None:
     sizes = [len(part) for part in rendered(registry, "", "", {}).parts]
     assert max(sizes) < sum(sizes) / 4
 
 
-def test_what_is_compressed_is_smaller(many: list[Any], registry: CollectorRegistry) -> None:
+def test_a_compressed_text_is_smaller(many_pools: list[Any], registry: CollectorRegistry) -> None:
     plain, compressed = (rendered(registry, "", accept, {}).parts for accept in ("", "gzip"))
     assert sum(map(len, compressed)) < sum(map(len, plain)) / 10
 
 
-async def test_an_app_has_only_the_names_that_are_asked_for(
+async def test_the_app_serves_only_the_names_in_the_query(
     watch: Watch, registry: CollectorRegistry
 ) -> None:
     app = poolscope.make_asgi_app(registry)
@@ -190,7 +193,7 @@ async def test_an_app_has_only_the_names_that_are_asked_for(
 
 
 def test_the_server_writes_the_parts_one_by_one(
-    many: list[Any], registry: CollectorRegistry
+    many_pools: list[Any], registry: CollectorRegistry
 ) -> None:
     server, thread = poolscope.start_http_server(port=0, registry=registry)
     app: Any = server.get_app()
@@ -202,7 +205,7 @@ def test_the_server_writes_the_parts_one_by_one(
         "HTTP_ACCEPT": "application/openmetrics-text",
         "HTTP_ACCEPT_ENCODING": "gzip",
     }
-    parts = list(app(environ, lambda *given: started.append(given)))
+    parts = list(app(environ, lambda *arguments: started.append(arguments)))
     server.shutdown()
     server.server_close()
     thread.join()
@@ -215,7 +218,7 @@ def test_the_server_writes_the_parts_one_by_one(
 @pytest.mark.parametrize(
     ("method", "path"), [("OPTIONS", "/metrics"), ("POST", "/metrics"), ("GET", "/favicon.ico")]
 )
-def test_what_is_no_scrape_is_answered_as_prometheus_client_does(
+def test_other_requests_are_answered_as_by_prometheus_client(
     registry: CollectorRegistry, method: str, path: str
 ) -> None:
     answers = []
@@ -232,7 +235,7 @@ def test_what_is_no_scrape_is_answered_as_prometheus_client_does(
     assert answers[0] == answers[1]
 
 
-def test_the_default_registry_is_prometheus_clients_own(address: str, sqlite: Any) -> None:
+def test_the_default_registry_is_that_of_prometheus_client(address: str, sqlite: Any) -> None:
     engine = sqlite()
     with poolscope.watch(engine, "default registry"):
         server, thread = poolscope.start_http_server(port=0)
@@ -245,14 +248,14 @@ def test_the_default_registry_is_prometheus_clients_own(address: str, sqlite: An
     assert "python_info" in text
 
 
-class Waiting(Collector):
-    """Takes as long to collect as something else that is going on, for which it waits."""
+class BlockingCollector(Collector):
+    """Blocks in `collect` until `released` is set."""
 
     def __init__(self) -> None:
-        self.goes_on = threading.Event()
+        self.released = threading.Event()
 
     def collect(self) -> Iterable[Metric]:
-        if not self.goes_on.wait(PATIENCE):
+        if not self.released.wait(PATIENCE):
             raise TimeoutError
         return []
 
@@ -261,14 +264,14 @@ async def get(
     app: Any, kind: str = "http", query: bytes = b"", **headers: str
 ) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of the app's answer."""
-    sent: list[Any] = []
+    messages: list[Any] = []
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
-    given = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await app({"type": kind, "headers": given, "query_string": query}, None, send)
-    start, *parts = sent
+    raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await app({"type": kind, "headers": raw_headers, "query_string": query}, None, send)
+    start, *parts = messages
     assert (200, False) == (start["status"], parts[-1].get("more_body", False))
     return (
         {name.decode(): value.decode() for name, value in start["headers"]},
@@ -276,52 +279,52 @@ async def get(
     )
 
 
-@pytest.mark.parametrize("threads", ["free", "taken"])
-async def test_the_event_loop_goes_on_while_an_app_collects(
+@pytest.mark.parametrize("threads", ["free", "busy"])
+async def test_the_event_loop_keeps_running_while_the_app_collects(
     registry: CollectorRegistry, threads: str
 ) -> None:
-    """And if all threads of the service are taken, as where they wait for connections."""
-    waiting, end = Waiting(), threading.Event()
-    registry.register(waiting)
+    """Even if all threads of the service are busy, for example waiting for connections."""
+    collector, end = BlockingCollector(), threading.Event()
+    registry.register(collector)
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as executor:
         loop.set_default_executor(executor)
-        if threads == "taken":
+        if threads == "busy":
             loop.run_in_executor(None, end.wait)
         answer = asyncio.create_task(get(poolscope.make_asgi_app(registry), accept="text/plain"))
-        loop.call_later(0.0, waiting.goes_on.set)
+        loop.call_later(0.0, collector.released.set)
         headers, body = await answer
         end.set()
     assert (b"", "0") == (body, headers["Content-Length"])
 
 
-def test_an_app_needs_no_asyncio(watch: Watch, registry: CollectorRegistry) -> None:
-    """Servers may have other event loops."""
-    asking = get(poolscope.make_asgi_app(registry))
+def test_the_app_does_not_need_asyncio(watch: Watch, registry: CollectorRegistry) -> None:
+    """A server may use the event loop of another library."""
+    request = get(poolscope.make_asgi_app(registry))
     with pytest.raises(StopIteration) as ended:
-        asking.send(None)
+        request.send(None)
     _, body = ended.value.value
     assert generate_latest(registry) == body
 
 
-async def test_an_app_says_what_it_does_not_serve(registry: CollectorRegistry) -> None:
+async def test_the_app_refuses_anything_but_http(registry: CollectorRegistry) -> None:
     with pytest.raises(ValueError, match="HTTP only, not by websocket"):
         await get(poolscope.make_asgi_app(registry), "websocket")
 
 
-async def test_a_collector_that_fails_leaves_no_half_of_an_answer(
+async def test_a_collector_that_fails_leaves_no_half_of_a_response(
     watch: Watch, registry: CollectorRegistry, address: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    waiting = Waiting()
-    waiting.goes_on = None  # type: ignore[assignment]
-    registry.register(waiting)
+    collector = BlockingCollector()
+    collector.released = None  # type: ignore[assignment]  # so that it fails
+    registry.register(collector)
     with pytest.raises(AttributeError):
         await get(poolscope.make_asgi_app(registry))
     assert 500 == (await asyncio.to_thread(httpx.get, address, timeout=PATIENCE)).status_code
     assert "AttributeError" in capfd.readouterr().err
 
 
-def test_promtool_finds_nothing_to_say_about_the_metrics(
+def test_promtool_has_no_complaint_about_the_metrics(
     address: str, engine: sqlalchemy.Engine, promtool: str
 ) -> None:
     engine.connect().close()

@@ -1,4 +1,4 @@
-"""Known mistakes: each rule by itself, how real pools are set up, and what they do."""
+"""Findings: each rule by itself, its documentation, and findings about the use of real pools."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ import aiohttp
 import pytest
 import sqlalchemy
 from prometheus_client import CollectorRegistry
-from sqlalchemy import pool as pools_of_sqlalchemy
 
 from poolscope import Finding, Watch
-from poolscope.adapters.aiohttp.connectors import config_of as setup_of_session
-from poolscope.adapters.sqlalchemy.pools import config_of
 from poolscope.readings.findings import (
     RULES,
     SEVERITIES,
@@ -39,18 +36,20 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
 
-DEFAULT_CONFIG = PoolEvidence(PoolConfig(), Reading(), 1, {})
+FINE = PoolEvidence(PoolConfig(), Reading(), 1, {})
 
 
 def case(config: PoolConfig | None = None, created: int = 1, **reading: Any) -> PoolEvidence:
+    """Return the evidence of a pool without any recorded site."""
     return PoolEvidence(config or PoolConfig(), Reading(**reading), created, {})
 
 
-def found(*cases: PoolEvidence) -> list[str]:
+def rules_found(*cases: PoolEvidence) -> list[str]:
+    """Return the rules that the evidence breaks."""
     return [finding.rule for finding in findings_of("orders", "asyncpg", cases)]
 
 
-# Of each rule that compares, what is just not found, and what just is.
+# For each rule that compares: what it accepts at the boundary, and what it just finds.
 BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
     "pool-per-request": (
         case(created=19, acquired=19),
@@ -77,25 +76,25 @@ BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
         case(PoolConfig(bounded=False, limit=math.inf)),
         case(PoolConfig(limit=math.inf)),
     ),
-    "no-total-timeout": (DEFAULT_CONFIG, case(PoolConfig(total_timeout=math.inf))),
-    "no-connect-timeout": (DEFAULT_CONFIG, case(PoolConfig(connect_timeout=math.inf))),
-    "no-keepalive": (DEFAULT_CONFIG, case(PoolConfig(keeps_alive=False))),
-    "no-limit-per-host": (DEFAULT_CONFIG, case(PoolConfig(limited_per_host=False))),
-    "no-dns-cache": (DEFAULT_CONFIG, case(PoolConfig(caches_dns=False))),
-    "tls-not-verified": (DEFAULT_CONFIG, case(PoolConfig(verifies_tls=False))),
+    "no-total-timeout": (FINE, case(PoolConfig(total_timeout=math.inf))),
+    "no-connect-timeout": (FINE, case(PoolConfig(connect_timeout=math.inf))),
+    "no-keepalive": (FINE, case(PoolConfig(keeps_alive=False))),
+    "no-limit-per-host": (FINE, case(PoolConfig(limited_per_host=False))),
+    "no-dns-cache": (FINE, case(PoolConfig(caches_dns=False))),
+    "tls-not-verified": (FINE, case(PoolConfig(verifies_tls=False))),
     "overcommitted": (
-        DEFAULT_CONFIG._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
-        DEFAULT_CONFIG._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
+        FINE._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
+        FINE._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
     ),
-    "null-pool": (DEFAULT_CONFIG, case(PoolConfig(pooled=False))),
+    "null-pool": (FINE, case(PoolConfig(pooled=False))),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_is_broken_or_it_is_not(rule: str) -> None:
-    seen = PoolEvidence(PoolConfig(), Reading(), 1, {rule: ("shop.py:7 in pay",)})
-    fine, broken = BOUNDARIES.get(rule, (DEFAULT_CONFIG, seen))
-    assert ([], [rule]) == (found(fine), found(broken))
+def test_a_rule_finds_what_is_beyond_its_boundary_only(rule: str) -> None:
+    recorded = PoolEvidence(PoolConfig(), Reading(), 1, {rule: ("shop.py:7 in pay",)})
+    fine, broken = BOUNDARIES.get(rule, (FINE, recorded))
+    assert ([], [rule]) == (rules_found(fine), rules_found(broken))
 
 
 @pytest.mark.parametrize(
@@ -114,15 +113,15 @@ def test_a_rule_is_broken_or_it_is_not(rule: str) -> None:
         case(PoolConfig(database=True, pings=True)),
     ],
 )
-def test_what_looks_like_a_mistake_but_is_none(fine: PoolEvidence) -> None:
-    assert [] == [rule for rule in found(fine) if rule != "null-pool"]
+def test_correct_pools_that_look_like_a_mistake_have_no_finding(fine: PoolEvidence) -> None:
+    assert [] == [rule for rule in rules_found(fine) if rule != "null-pool"]
 
 
-def test_findings_are_sorted_by_severity_and_each_is_there_once() -> None:
+def test_findings_are_sorted_by_severity_and_never_repeated() -> None:
     config = PoolConfig(limit=math.inf, caches_dns=False, verifies_tls=False)
-    seen = {WATCHED: ("shop.py:3 in main",), "tls-not-verified": ("shop.py:9 in ask",)}
-    worse = PoolEvidence(config, Reading(), 1, seen)
-    findings = findings_of("orders", "aiohttp", [worse, worse])
+    sites_by_rule = {WATCHED: ("shop.py:3 in main",), "tls-not-verified": ("shop.py:9 in ask",)}
+    evidence = PoolEvidence(config, Reading(), 1, sites_by_rule)
+    findings = findings_of("orders", "aiohttp", [evidence, evidence])
     assert [
         ("tls-not-verified", "critical", ("shop.py:9 in ask",)),
         ("unlimited", "warning", ("shop.py:3 in main",)),
@@ -147,88 +146,13 @@ class TestTheDocumentation:
         ] == headings
         assert "```python" in text
 
-    def test_the_list_has_them_all(self) -> None:
+    def test_the_list_of_findings_has_all_rules(self) -> None:
         text = (PAGES / "README.md").read_text()
         for rule in RULES.values():
             assert f"| [{rule.name}]({rule.name}.md) | {rule.severity} |" in text
 
-    def test_severities_are_what_the_rules_have(self) -> None:
+    def test_each_severity_is_used(self) -> None:
         assert set(SEVERITIES) == {rule.severity for rule in RULES.values()}
-
-
-class TestHowPoolsAreSetUp:
-    @pytest.mark.parametrize(
-        ("options", "rules"),
-        [
-            ({"pool_pre_ping": True}, []),
-            ({"pool_recycle": 600}, []),
-            ({}, ["stale-connections"]),
-            ({"pool_recycle": 7200}, ["stale-connections"]),
-            ({"max_overflow": -1, "pool_pre_ping": True}, ["unlimited"]),
-            ({"pool_size": 0, "pool_pre_ping": True}, ["unlimited"]),
-            ({"pool_size": 40, "max_overflow": 20, "pool_pre_ping": True}, ["oversized"]),
-            ({"poolclass": pools_of_sqlalchemy.NullPool}, ["null-pool"]),
-            ({"poolclass": pools_of_sqlalchemy.StaticPool, "pool_pre_ping": True}, []),
-        ],
-    )
-    def test_an_engine(self, options: dict[str, Any], rules: list[str], engines: Any) -> None:
-        engine = engines(**options)
-        assert rules == found(case(config_of(engine.pool)))
-
-    def test_a_file_is_no_server(self) -> None:
-        engine = sqlalchemy.create_engine(
-            "sqlite:///:memory:", poolclass=pools_of_sqlalchemy.QueuePool
-        )
-        assert [] == found(case(config_of(engine.pool)))
-
-    @pytest.mark.parametrize(
-        ("options", "rules"),
-        [
-            ({}, []),
-            ({"max_inactive_connection_lifetime": 0}, ["stale-connections"]),
-            ({"max_size": 60}, ["oversized"]),
-        ],
-    )
-    async def test_an_asyncpg_pool(
-        self, options: dict[str, Any], rules: list[str], pools: Any, watches: Watches
-    ) -> None:
-        watch = watches.watch(pools(**options), registry=None)
-        assert rules == [finding.rule for finding in watch.findings()]
-
-    @pytest.mark.parametrize(
-        ("connector", "timeout", "rules"),
-        [
-            ({"limit_per_host": 5}, {"total": 10, "connect": 1}, []),
-            ({}, {"total": 10, "connect": 1}, ["no-limit-per-host"]),
-            ({"limit_per_host": 5}, {"total": None, "connect": 1}, ["no-total-timeout"]),
-            ({"limit_per_host": 5}, {"total": None, "sock_read": 9, "sock_connect": 1}, []),
-            ({"limit_per_host": 5}, {"total": 10}, ["no-connect-timeout"]),
-            ({"limit_per_host": 5, "limit": 0}, {"total": 10, "connect": 1}, ["unlimited"]),
-            (
-                {"limit_per_host": 5, "force_close": True},
-                {"total": 1, "connect": 1},
-                ["no-keepalive"],
-            ),
-            (
-                {"limit_per_host": 5, "use_dns_cache": False},
-                {"total": 1, "connect": 1},
-                ["no-dns-cache"],
-            ),
-            ({"limit_per_host": 5, "ssl": False}, {"total": 1, "connect": 1}, ["tls-not-verified"]),
-        ],
-    )
-    async def test_a_session(
-        self, connector: dict[str, Any], timeout: dict[str, Any], rules: list[str]
-    ) -> None:
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(**connector), timeout=aiohttp.ClientTimeout(**timeout)
-        ) as session:
-            assert rules == found(case(setup_of_session(session)))
-            # A connector alone does not tell what its sessions do.
-            rest = {"no-total-timeout", "no-connect-timeout"}
-            assert [rule for rule in rules if rule not in rest] == found(
-                case(setup_of_session(session.connector))
-            )
 
 
 def sites(watch: Watch, rule: str) -> list[str]:
@@ -241,8 +165,10 @@ def sites(watch: Watch, rule: str) -> list[str]:
     ]
 
 
-class TestWhatPoolsDo:
-    async def test_no_time_limit(self, pools: Any, watches: Watches) -> None:
+class TestTheUse:
+    async def test_a_caller_without_a_time_limit_is_found(
+        self, pools: Any, watches: Watches
+    ) -> None:
         pool = await pools()
         watch = watches.watch(pool, registry=None)
 
@@ -260,7 +186,9 @@ class TestWhatPoolsDo:
         await patient()
         assert ["patient"] == sites(watch, "no-acquire-timeout")
 
-    async def test_a_lost_and_a_nested_one(self, pools: Any, watches: Watches) -> None:
+    async def test_a_lost_connection_and_a_nested_acquire_are_found(
+        self, pools: Any, watches: Watches
+    ) -> None:
         pool = await pools()
         watch = watches.watch(pool, registry=None)
 
@@ -277,7 +205,9 @@ class TestWhatPoolsDo:
         assert ["lose"] == sites(watch, "abandoned")
         assert ["nest"] == sites(watch, "nested-acquire")
 
-    async def test_a_pool_that_blocks_the_loop(self, engines: Any, watches: Watches) -> None:
+    async def test_a_pool_that_blocks_the_event_loop_is_found(
+        self, engines: Any, watches: Watches
+    ) -> None:
         engine = engines(pool_size=1, max_overflow=0, pool_timeout=0.01)
         watch = watches.watch(engine, registry=None)
 
@@ -291,19 +221,19 @@ class TestWhatPoolsDo:
             wait()
             assert ["wait"] == sites(watch, "blocks-event-loop")
 
-    async def test_without_call_sites_no_line_blocks_the_loop(
+    async def test_without_call_sites_a_finding_has_no_line(
         self, engines: Any, watches: Watches
     ) -> None:
         engine = engines(pool_size=1, max_overflow=0, pool_timeout=0.01)
         watch = watches.watch(engine, call_sites=False, registry=None)
         with engine.connect(), pytest.raises(sqlalchemy.exc.TimeoutError):
             engine.connect()
-        found = {finding.rule: finding.sites for finding in watch.findings()}
-        assert ((), ()) == (found["blocks-event-loop"], found["nested-acquire"])
+        by_rule = {finding.rule: finding.sites for finding in watch.findings()}
+        assert ((), ()) == (by_rule["blocks-event-loop"], by_rule["nested-acquire"])
 
     @pytest.mark.usefixtures("collect")
     @pytest.mark.filterwarnings("ignore::ResourceWarning")
-    def test_an_engine_that_is_never_disposed_of(
+    def test_an_engine_that_is_never_disposed_of_is_found(
         self, postgres: EmbeddedPostgres, watches: Watches
     ) -> None:
         def use(close: bool) -> Watch:
@@ -314,14 +244,16 @@ class TestWhatPoolsDo:
                 engine.dispose()
             return watch
 
-        closed, left = use(True), use(False)
+        closed, dropped = use(True), use(False)
         gc.collect()
         assert [] == sites(closed, "never-closed")
-        assert ["use"] == sites(left, "never-closed")
+        assert ["use"] == sites(dropped, "never-closed")
 
     @pytest.mark.usefixtures("collect")
     @pytest.mark.filterwarnings("ignore::ResourceWarning")
-    async def test_a_session_for_each_request(self, server: Server, watches: Watches) -> None:
+    async def test_a_session_for_each_request_is_found(
+        self, server: Server, watches: Watches
+    ) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         registry = CollectorRegistry()
 
@@ -342,13 +274,15 @@ class TestWhatPoolsDo:
         gc.collect()
         assert ["ask"] == sites(watch, "pool-per-request")
         assert ["ask"] == sites(watch, "never-closed")
-        # There is no pool just now, but what was found is still to be seen.
+        # No pool exists now, but findings about the use of ended pools stay.
         labels = {"pool": "api", "kind": "aiohttp", "severity": "warning"}
         for rule, expected in (("pool-per-request", 1.0), ("unlimited", None)):
             value = registry.get_sample_value("connpool_finding", {**labels, "rule": rule})
             assert expected == value
 
-    async def test_unverified_tls_of_one_request(self, sessions: Any, watches: Watches) -> None:
+    async def test_unverified_tls_of_one_request_is_found(
+        self, sessions: Any, watches: Watches
+    ) -> None:
         session = sessions()
         watch = watches.watch(session, registry=None)
 
@@ -363,7 +297,9 @@ class TestWhatPoolsDo:
         await ask(f"https://{nowhere}/", ssl=False)
         assert ["ask"] == sites(watch, "tls-not-verified")
 
-    def test_sizes(self, engines: Any, watches: Watches, clock: FakeClock) -> None:
+    def test_a_pool_that_is_too_large_is_found_after_an_hour(
+        self, engines: Any, watches: Watches, clock: FakeClock
+    ) -> None:
         engine = engines(pool_size=9, max_overflow=1, pool_pre_ping=True)
         watch = watches.watch(engine, registry=None)
         for _ in range(100):
@@ -375,7 +311,9 @@ class TestWhatPoolsDo:
             pass
         assert "too-large" not in [finding.rule for finding in watch.findings()]
 
-    def test_findings_go_with_the_watch(self, engines: Any, watches: Watches) -> None:
+    def test_findings_about_the_configuration_outlive_the_watch_but_not_the_next_one(
+        self, engines: Any, watches: Watches
+    ) -> None:
         engine = engines()
         watch = watches.watch(engine, "orders", registry=None)
         (finding,) = watch.findings()

@@ -1,4 +1,4 @@
-"""Functions that hold connections, few enough to be labels; and who asks where it is not plain."""
+"""Functions that hold connections: their sums and labels, and which function is found."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ class TestSums:
     def ledger(self, clock: FakeClock) -> Ledger:
         return Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=1.0)
 
-    def test_seconds_are_of_what_was_out_at_every_moment(
-        self, ledger: Ledger, clock: FakeClock
-    ) -> None:
+    def test_seconds_are_summed_over_all_open_holds(self, ledger: Ledger, clock: FakeClock) -> None:
         ledger.served("a", clock(), clock(), who("pay"))
         clock.advance(2.0)
         ledger.served("b", clock(), clock(), who("pay"))
@@ -56,7 +54,7 @@ class TestSums:
         clock.advance(1.0)
         assert [SiteReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == ledger.sites()
 
-    def test_the_first_ones_have_names_and_the_rest_are_others(
+    def test_the_first_functions_have_their_own_label_and_the_rest_share_other(
         self, ledger: Ledger, clock: FakeClock
     ) -> None:
         for number in range(SHOWN_SITES + 5):
@@ -64,10 +62,10 @@ class TestSums:
         clock.advance(2.0)
         for number in range(SHOWN_SITES + 3):
             ledger.returned(number, clock())
-        named = [SiteReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
-        assert [*named, SiteReading(OTHER_SITES, 2, 10.0, 2)] == ledger.sites()
+        own = [SiteReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
+        assert [*own, SiteReading(OTHER_SITES, 2, 10.0, 2)] == ledger.sites()
 
-    def test_functions_that_are_made_all_the_time_cost_bounded_memory(
+    def test_an_endless_number_of_functions_costs_bounded_memory(
         self, ledger: Ledger, clock: FakeClock
     ) -> None:
         for number in range(MAX_FUNCTION_CELLS + 10):
@@ -80,24 +78,24 @@ class TestSums:
 
 
 class TestPoolsOfOneName:
-    def test_their_functions_are_added_up_and_those_of_pools_that_are_gone(self) -> None:
+    def test_functions_are_added_up_over_live_and_ended_pools(self) -> None:
         shared = SharedSites()
-        shared.ended([SiteReading("pay", 0, 2.0, 0)])
+        shared.add_ended([SiteReading("pay", 0, 2.0, 0)])
         readings = [SiteReading("pay", 1, 3.0, 1), SiteReading("cart", 1, 1.0, 0)]
         expected = (SiteReading("cart", 1, 1.0, 0), SiteReading("pay", 1, 5.0, 1))
-        assert expected == shared.added(readings)
+        assert expected == shared.sums(readings)
 
-    def test_a_name_once_shown_is_shown_for_ever(self) -> None:
+    def test_a_function_keeps_its_label_for_ever(self) -> None:
         shared = SharedSites()
-        shared.added([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
+        shared.sums([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
         later = (SiteReading("f00", 1, 2.0, 0), SiteReading(OTHER_SITES, 1, 7.0, 0))
-        assert later == shared.added([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
-        shared.ended([SiteReading("a", 1, 7.0, 0)])
-        assert (SiteReading(OTHER_SITES, 0, 7.0, 0),) == shared.added([])
+        assert later == shared.sums([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
+        shared.add_ended([SiteReading("a", 1, 7.0, 0)])
+        assert (SiteReading(OTHER_SITES, 0, 7.0, 0),) == shared.sums([])
 
 
 class TestTheLedger:
-    def test_what_is_lost_while_it_is_overdue_is_not_recovered(self, clock: FakeClock) -> None:
+    def test_an_overdue_connection_that_is_closed_is_not_recovered(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(2, 2, 0), clock, leak_after=1.0)
         for key in "ab":
             ledger.served(key, clock(), clock(), who("pay"))
@@ -108,7 +106,7 @@ class TestTheLedger:
         assert (0, 2, 1) == (now.overdue, now.leaks_overdue, now.leaks_recovered)
         assert [SiteReading("pay", 0, 4.0, 0)] == ledger.sites()
 
-    def test_holds_without_a_slot_are_overdue_too(self, clock: FakeClock) -> None:
+    def test_holds_without_a_slot_become_overdue_too(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1000, 1000, 0), clock, leak_after=1.0)
         for key in range(200):
             ledger.served(key, clock(), clock(), who("pay"))
@@ -116,14 +114,16 @@ class TestTheLedger:
         assert 200 == ledger.read().overdue == len(ledger.holders())
         assert [SiteReading("pay", 200, 400.0, 200)] == ledger.sites()
 
-    def test_who_shares_a_connection_takes_it_over(self, clock: FakeClock) -> None:
+    def test_a_second_caller_of_the_same_connection_takes_the_hold_over(
+        self, clock: FakeClock
+    ) -> None:
         ledger = Ledger(Limits(1, 1, 0), clock, leak_after=1.0)
         ledger.served("a", clock(), clock(), who("pay"))
         clock.advance(2.0)
         ledger.served("a", clock(), clock(), who("cart"))
         assert [SiteReading("pay", 0, 2.0, 0), SiteReading("cart", 1, 0.0, 0)] == ledger.sites()
 
-    def test_who_has_returned_what_it_had_does_not_nest(self, clock: FakeClock) -> None:
+    def test_a_caller_without_a_connection_does_not_nest(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(3, 3, 0), clock)
         for key in "ab":
             ledger.served(key, clock(), clock(), who("pay"))
@@ -134,7 +134,7 @@ class TestTheLedger:
         ledger.nested(who("pay"))
         assert 1 == ledger.read().nested
 
-    def test_a_fork_forgets_them(self, clock: FakeClock) -> None:
+    def test_a_fork_forgets_all_holders(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1, 1, 0), clock)
         ledger.served("a", clock(), clock(), who("pay"))
         ledger.forked()
@@ -142,15 +142,15 @@ class TestTheLedger:
 
 
 def sites(watch: poolscope.Watch) -> list[str]:
-    """Return the functions that hold something, by the name that they have here."""
+    """Return the names of the functions that hold connections."""
     return [str(hold.site).rpartition(".")[2] for hold in watch.holders()]
 
 
 loops = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
 
-class TestWhoAsks:
-    def test_a_session_of_the_orm(self, engines: Any, watches: Watches) -> None:
+class TestTheCaller:
+    def test_it_is_found_above_a_session_of_the_orm(self, engines: Any, watches: Watches) -> None:
         engine = engines()
         watch = watches.watch(engine, registry=None)
 
@@ -161,7 +161,9 @@ class TestWhoAsks:
         with Session(engine) as session:
             assert ["load_cart"] == load_cart(session)
 
-    async def test_an_async_session(self, postgres: EmbeddedPostgres, watches: Watches) -> None:
+    async def test_it_is_found_above_an_async_session(
+        self, postgres: EmbeddedPostgres, watches: Watches
+    ) -> None:
         engine = create_async_engine(postgres.sqlalchemy_url("asyncpg"))
         watch = watches.watch(engine, registry=None)
 
@@ -173,7 +175,7 @@ class TestWhoAsks:
             assert ["load_cart"] == await load_cart(session)
         await engine.dispose()
 
-    async def test_a_query_by_the_pool_and_one_with_a_time_limit(
+    async def test_it_is_found_above_a_query_of_the_pool_and_above_a_time_limit(
         self, postgres: EmbeddedPostgres, watches: Watches
     ) -> None:
         async def fetch() -> None:
@@ -193,7 +195,7 @@ class TestWhoAsks:
                 await fetching
 
     @loops
-    def test_who_runs_the_loop_has_not_asked(
+    def test_it_is_not_the_function_that_runs_the_event_loop(
         self, watches: Watches, new_loop: Callable[[], asyncio.AbstractEventLoop]
     ) -> None:
         async def ask() -> list[tuple[str | None, str | None]]:
@@ -201,7 +203,7 @@ class TestWhoAsks:
             await server.start()
             async with aiohttp.ClientSession() as session:
                 watch = watches.watch(session, registry=None)
-                # Nothing of this task is the application's own code.
+                # No frame of this task belongs to the application.
                 asking: Any = session.get(f"{server.url}/stream/x")
                 response = await asyncio.get_running_loop().create_task(asking, name="alone")
                 holds = [(hold.site, hold.owner) for hold in watch.holders()]
@@ -214,7 +216,7 @@ class TestWhoAsks:
         loop.close()
 
 
-def test_the_process_has_one_list_of_holds(engines: Any) -> None:
+def test_poolscope_lists_the_holds_of_the_whole_process(engines: Any) -> None:
     engine = engines()
     with poolscope.watch(engine, "orders", registry=None), engine.connect():
         (hold,) = poolscope.holders()
@@ -223,7 +225,7 @@ def test_the_process_has_one_list_of_holds(engines: Any) -> None:
     assert [] == poolscope.holders()
 
 
-def test_the_sums_of_a_function_outlive_its_pool(
+def test_the_seconds_of_a_function_outlive_its_pool(
     watches: Watches, clock: FakeClock, collect: None
 ) -> None:
     registry = CollectorRegistry()
@@ -249,7 +251,7 @@ def test_the_sums_of_a_function_outlive_its_pool(
 
 
 @pytest.mark.parametrize("seconds", ["60", True, object()])
-def test_a_leak_after_that_is_no_number_is_refused(
+def test_a_leak_after_that_is_not_a_number_is_refused(
     watches: Watches, seconds: Any, sqlite: Any
 ) -> None:
     engine = sqlite()

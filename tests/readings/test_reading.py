@@ -1,4 +1,4 @@
-"""What is made of the numbers of several pools: sums, the greatest ages, and what never falls."""
+"""Sums over several pools: numbers, ages, and seconds that never decrease."""
 
 from __future__ import annotations
 
@@ -9,72 +9,73 @@ import pytest
 from poolscope.callsites.frames import APPLICATION, OTHER_SITES, Function, Site
 from poolscope.readings.evidence import MAX_SITES_PER_RULE, Evidence
 from poolscope.readings.hosts import OTHER_HOSTS, SHOWN_HOSTS, HostReading, busiest
-from poolscope.readings.reading import Monotonic, Reading, total
+from poolscope.readings.reading import Monotonic, Reading, sum_readings
 from poolscope.readings.sites import SharedSites, SiteReading
 
 
 @pytest.mark.parametrize("name", ["instances", "in_use", "idle", "opening", "waiting"])
-def test_a_pool_is_there_as_long_as_anything_of_it_is(name: str) -> None:
+def test_a_pool_is_live_while_any_of_these_gauges_is_not_0(name: str) -> None:
     values: dict[str, Any] = {name: 1.0}
     assert Reading(**values).live
 
 
-def test_what_has_only_counters_is_gone() -> None:
+def test_a_pool_with_counters_only_is_not_live() -> None:
     assert not Reading(acquired=1.0, limit=2.0, in_use_peak=1.0, oldest_hold_seconds=1.0).live
 
 
-def test_numbers_add_up_and_of_ages_there_is_the_greatest() -> None:
+def test_numbers_are_added_up_and_the_maximum_of_ages_is_taken() -> None:
     ages = ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds")
     one: dict[str, Any] = dict.fromkeys(ages, 5.0)
     other: dict[str, Any] = dict.fromkeys(ages, 7.0)
-    counted = {"in_use": 1.0, "acquired": 2.0, "in_use_seconds": 1.5}
+    counted: dict[str, Any] = {"in_use": 1.0, "acquired": 2.0, "in_use_seconds": 1.5}
     expected: dict[str, Any] = {**other, "in_use": 2.0, "acquired": 4.0, "in_use_seconds": 3.0}
-    assert Reading(**expected) == total([Reading(**one, **counted), Reading(**other, **counted)])  # type: ignore[arg-type] # mypy takes the numbers for histograms
+    readings = [Reading(**one, **counted), Reading(**other, **counted)]
+    assert Reading(**expected) == sum_readings(readings)
 
 
-def test_sums_of_seconds_never_fall() -> None:
-    rising = Monotonic()
+def test_sums_of_seconds_never_decrease() -> None:
+    monotonic = Monotonic()
     high = Reading(in_use_seconds=5.0, waiting_seconds=4.0, saturated_seconds=3.0, acquired=2.0)
     low = Reading(in_use_seconds=1.0, waiting_seconds=1.0, saturated_seconds=1.0, acquired=1.0)
-    rising.clamp(high.values())
-    assert high._replace(acquired=1.0) == Reading.of(rising.clamp(low.values()))
+    monotonic.clamp(high.values())
+    assert high._replace(acquired=1.0) == Reading.of(monotonic.clamp(low.values()))
 
 
 class TestFunctions:
-    def test_the_others_come_last_whatever_they_are_called(self) -> None:
+    def test_the_label_other_comes_last(self) -> None:
         readings = [SiteReading(name, 1, 1.0, 0) for name in (OTHER_SITES, "zoo:feed", "app:pay")]
-        names = [reading.site for reading in SharedSites().added(readings)]
+        names = [reading.site for reading in SharedSites().sums(readings)]
         assert ["app:pay", "zoo:feed", OTHER_SITES] == names
 
-    def test_each_number_of_one_adds_up(self) -> None:
+    def test_the_numbers_of_one_function_are_added_up(self) -> None:
         readings = [SiteReading("pay", 1, 2.0, 3, 4), SiteReading("pay", 10, 20.0, 30, 40)]
-        assert (SiteReading("pay", 11, 22.0, 33, 44),) == SharedSites().added(readings)
+        assert (SiteReading("pay", 11, 22.0, 33, 44),) == SharedSites().sums(readings)
 
-    def test_the_seconds_of_one_never_fall(self) -> None:
+    def test_the_seconds_of_a_function_never_decrease(self) -> None:
         shared = SharedSites()
-        shared.added([SiteReading("pay", 1, 5.0, 0)])
-        assert (SiteReading("pay", 0, 5.0, 0),) == shared.added([SiteReading("pay", 0, 4.0, 0)])
+        shared.sums([SiteReading("pay", 1, 5.0, 0)])
+        assert (SiteReading("pay", 0, 5.0, 0),) == shared.sums([SiteReading("pay", 0, 4.0, 0)])
 
 
 class TestHosts:
-    def test_the_others_come_last_whatever_they_are_called(self) -> None:
+    def test_the_label_other_comes_last(self) -> None:
         readings = [HostReading(name, 1, 1, 1, 1) for name in ("zoo:80", OTHER_HOSTS, "app:80")]
         assert ["app:80", "zoo:80", OTHER_HOSTS] == [reading.host for reading in busiest(readings)]
 
-    def test_beyond_the_busiest_all_are_one(self) -> None:
+    def test_all_hosts_but_the_busiest_are_added_up_as_other(self) -> None:
         names = [f"host{number:02}:80" for number in range(SHOWN_HOSTS + 2)]
         readings = [HostReading(name, 1, 2, 3, 4) for name in names]
         shown = [HostReading(name, 1, 2, 3, 4) for name in names[:SHOWN_HOSTS]]
         assert (*shown, HostReading(OTHER_HOSTS, 2, 4, 6, 8)) == busiest(readings)
 
 
-class TestLines:
-    def test_are_kept_for_a_rule_up_to_a_number_the_first_ones(self) -> None:
-        told: list[object] = []
-        evidence = Evidence(lambda *seen: told.append(seen))
+class TestEvidence:
+    def test_the_first_sites_of_a_rule_are_kept_and_reported(self) -> None:
+        reported: list[object] = []
+        evidence = Evidence(lambda *new: reported.append(new))
         function = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
         for line in range(MAX_SITES_PER_RULE + 5):
             evidence.add("abandoned", Site(function, line))
         sites = [Site(function, line) for line in range(MAX_SITES_PER_RULE)]
         assert {"abandoned": tuple(map(str, sites))} == evidence.read()
-        assert [("abandoned", site) for site in sites] == told
+        assert [("abandoned", site) for site in sites] == reported

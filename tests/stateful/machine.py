@@ -20,9 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from poolscope import Watch
 from poolscope.demo.postgres import EmbeddedPostgres
 from poolscope.errors import internal_errors
-from poolscope.readings.reading import Reading, count_of
+from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.histograms import count_of
 
 COUNTERS: Final = (
     "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",

@@ -1,4 +1,4 @@
-"""A real Alertmanager, and who gets its notices."""
+"""A real Alertmanager, and a receiver of its notifications."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ LISTENING = re.compile(r"msg=\"Listening on\" address=(\S+:\d+)|address=(127\.0\
 
 
 class AlertmanagerProcess:
-    """One on a free port of loopback; fails with its log if it does not accept the file."""
+    """
+    An Alertmanager on a free port of loopback.
+
+    Raises AssertionError, with its log, if it does not accept the configuration.
+    """
 
     def __init__(self, program: str, folder: Path, configuration: Path) -> None:
         self._process = LoggingProcess(
@@ -29,11 +33,11 @@ class AlertmanagerProcess:
             ]
         )
         try:
-            found = self._process.wait_for(LISTENING)
+            listening = self._process.wait_for(LISTENING)
         except BaseException:
             self.kill()
             raise
-        self.address = found[1] or found[2]
+        self.address = listening[1] or listening[2]
 
     def kill(self) -> None:
         self._process.kill()
@@ -41,30 +45,30 @@ class AlertmanagerProcess:
 
 class Receiver:
     """
-    A web server on loopback that keeps what is posted to it.
+    A web server on loopback that keeps the alerts of all webhooks it receives.
 
-    notices: path and alert of each; secrets: what came as authorization.
+    notices: the path and the alert of each; secrets: the values of the Authorization header.
     """
 
     def __init__(self) -> None:
         self.notices: list[tuple[str, Any]] = []
         self.secrets: set[str] = set()
-        self._news = threading.Condition()
-        notices, secrets, news = self.notices, self.secrets, self._news
+        self._received = threading.Condition()
+        notices, secrets, received = self.notices, self.secrets, self._received
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["Content-Length"]))
                 secrets.add(self.headers["Authorization"])
                 alerts = json.loads(text)["alerts"]
-                with news:
+                with received:
                     notices.extend((self.path, alert) for alert in alerts)
-                    news.notify_all()
+                    received.notify_all()
                 self.send_response(200)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Write no log."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -72,15 +76,15 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def wait_for(self, wanted: Callable[[str, Any], bool], patience: float = 90.0) -> Any:
-        """Return the first alert that is wanted, of those that came or come."""
+        """Return the first alert that is wanted, and wait for it if it has not come yet."""
 
         def first() -> Any:
             return next((alert for path, alert in self.notices if wanted(path, alert)), None)
 
-        with self._news:
-            found = self._news.wait_for(first, patience)
-        assert found, self.notices
-        return found
+        with self._received:
+            alert = self._received.wait_for(first, patience)
+        assert alert, self.notices
+        return alert
 
     def close(self) -> None:
         self._server.shutdown()

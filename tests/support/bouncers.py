@@ -1,19 +1,17 @@
-"""A real PgBouncer before a real PostgreSQL, and a relay that can fall silent."""
+"""A real PgBouncer for a real PostgreSQL, and a relay that can stop answering."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from support.ports import ReservedPort
+from support.tools import required
 from support.waiting import eventually
-
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 INI = """
 [databases]
@@ -49,7 +47,7 @@ class Bouncer:
         users, self.ini = folder / "users", folder / "pgbouncer.ini"
         users.write_text(USERS)
         if os.geteuid() == 0:
-            # PgBouncer refuses to run as root; the user of the server can reach its socket.
+            # PgBouncer refuses to run as root; the owner of the server can open its socket.
             options["user"] = server.owner()
         lines = "\n".join(f"{name} = {value}" for name, value in options.items())
         self.ini.write_text(
@@ -61,12 +59,12 @@ class Bouncer:
 
     def start(self) -> None:
         """Start it, for the first time or again, and wait until it listens."""
-        command = [str(PROGRAM), str(self.ini)]
+        command = [required("pgbouncer", "pgbouncer"), str(self.ini)]
         started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.process: Any = started  # Any: its pipe is not None
-        self._until_it_listens()
+        self._wait_until_it_listens()
 
-    def _until_it_listens(self) -> None:
+    def _wait_until_it_listens(self) -> None:
         log = []
         for line in self.process.stderr:
             log.append(line)
@@ -99,7 +97,7 @@ class Bouncer:
 
 class Relay:
     """
-    Relays connections to a server, from a free port of loopback, and can swallow the requests.
+    Relays connections from a free port of loopback to a server, and can discard the requests.
 
     server: the path of its socket, or None for a server that never answers.
     """
@@ -144,6 +142,7 @@ class Relay:
             pass
 
     def hang_up(self) -> None:
+        """Abort all connections of clients."""
         for client in self.clients:
             client.transport.abort()
 

@@ -1,20 +1,18 @@
-"""A real browser without a window: Debian's Chromium, driven by Playwright."""
+"""A real browser without a window: Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Page, async_playwright, expect
 
+from support.tools import required
 from support.waiting import PATIENCE
 
-# For all that is expected of a page, which may ask a server every few seconds.
+# The page may fetch new data only every few seconds.
 expect.set_options(timeout=PATIENCE * 1000)
 
 PICTURES = Path(__file__).parents[2] / "test-pictures"
@@ -22,10 +20,11 @@ PICTURES = Path(__file__).parents[2] / "test-pictures"
 
 class Tab:
     """
-    One tab, and what became known of it.
+    A tab, and what it has logged and requested.
 
-    complaints: errors in the console, and scripts that fail, also against the security policy.
-    hosts: what was asked for anything.
+    complaints: errors and warnings in its console, such as failing scripts and violations of the
+        security policy.
+    hosts: host and port of all servers that it has sent requests to.
     """
 
     def __init__(self, page: Page) -> None:
@@ -33,36 +32,25 @@ class Tab:
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", self._heard)
+        page.on("console", self._add_message)
         page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
 
-    def _heard(self, message: Any) -> None:
+    def _add_message(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
             self.complaints.append(message.text)
 
     async def picture(self, name: str) -> None:
-        """Keep what it looks like, for people to see."""
+        """Save a screenshot of the whole page, for people to look at."""
         PICTURES.mkdir(exist_ok=True)
         await self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
-def chromium() -> str:
-    """Return the path of the browser. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("chromium")
-    if found is None:
-        missing = "chromium is missing; on Debian: apt-get install chromium"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
 @asynccontextmanager
 async def opened_tab(url: str, **options: Any) -> AsyncIterator[Tab]:
-    """Open `url` in a browser of its own; `options` are those of a context of Playwright."""
-    path = chromium()
+    """Open `url` in a new browser; `options` are those of a Playwright browser context."""
+    path = required("chromium", "chromium")
     async with async_playwright() as playwright:
-        # Its own sandbox does not work for root, nor in most containers.
+        # Chromium's sandbox does not work as root, nor in most containers.
         browser = await playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox"], timeout=PATIENCE * 1000
         )

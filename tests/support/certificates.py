@@ -1,4 +1,4 @@
-"""Certificates that the command `openssl` makes."""
+"""Certificates, made with the command `openssl`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Certificate:
 def certificate(
     folder: Path, name: str, san: str = "IP:127.0.0.1", by: Certificate | None = None
 ) -> Certificate:
-    """Make one that another has signed, or it itself."""
+    """Make a certificate that `by` has signed; without `by` it is a self-signed CA."""
     made = Certificate(folder / f"{name}.crt", folder / f"{name}.key")
     signed = ("-CA", str(by.cert), "-CAkey", str(by.key)) if by else ()
     authority, usage = ("FALSE", "") if by else ("TRUE", ",keyCertSign")

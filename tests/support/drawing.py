@@ -1,9 +1,8 @@
-"""The command that draws dashboards, for tests; import the fixture that a test file needs."""
+"""The fixture that draws dashboards with the command `draw.py`; import it where it is needed."""
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -14,24 +13,26 @@ from typing import Any
 import pytest
 
 from drawing import install
-from support.browsers import PICTURES, chromium
+from support.browsers import PICTURES
+from support.tools import missing, required
 
 COMMAND = Path(install.__file__).with_name("draw.py")
 PATIENCE = 240.0
-"""Seconds; the command itself gives up earlier."""
+"""Seconds; the command itself times out earlier."""
 
 
 class Drawn:
     """
-    What became of a dashboard that was to be drawn.
+    The result of drawing a dashboard.
 
-    status: of the command.
-    said: what is wrong, a line each.
+    status: the exit status of the command.
+    problems: what is wrong, a line each.
+    panels: a line for each panel.
     """
 
     def __init__(self, picture: Path, *options: str) -> None:
         self.picture = picture
-        # A picture of an earlier run says nothing.
+        # A picture of an earlier run would hide that none was written.
         picture.unlink(missing_ok=True)
         ended = subprocess.run(
             [sys.executable, COMMAND, *options],
@@ -41,11 +42,11 @@ class Drawn:
             timeout=PATIENCE,
         )
         self.status = ended.returncode
-        self.said = ended.stderr.splitlines()
+        self.problems = ended.stderr.splitlines()
         self.panels = ended.stdout.splitlines()
 
     def size(self) -> tuple[int, int]:
-        """Return width and height of the picture, as its first bytes have them."""
+        """Return the width and height of the picture, from the header of the PNG."""
         width, height = struct.unpack(">II", self.picture.read_bytes()[16:24])
         return width, height
 
@@ -55,14 +56,12 @@ Draw = Callable[..., Drawn]
 
 @pytest.fixture(scope="session")
 def draw(tmp_path_factory: pytest.TempPathFactory) -> Draw:
-    """Draws dashboards. A test that needs it is skipped without its tools, but not in CI."""
-    chromium()
+    """Returns a function that draws a dashboard."""
+    required("chromium", "chromium")
     try:
         install.packages()
     except install.MissingToolError as error:
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        missing(str(error))
     folder = tmp_path_factory.mktemp("drawn")
 
     def make(
@@ -77,7 +76,7 @@ def draw(tmp_path_factory: pytest.TempPathFactory) -> Draw:
         picture = PICTURES / f"dashboard-{name}.png"
         options = [f"--var={variable}={value}" for variable, value in (chosen or {}).items()]
         options += [f"--allow={problem}" for problem in allowed]
-        # As long as there has been a demo at least.
+        # The demo has run for at least that long.
         options += ["--minutes=1"]
         return Drawn(picture, str(file), prometheus, str(picture), *options)
 

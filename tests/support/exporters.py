@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.waiting import PATIENCE
@@ -30,8 +32,8 @@ class ExporterProcess:
     def _first_line(self) -> Any:
         return json.loads(self.process.stderr.readline())
 
-    def told_of(self, event: str) -> Any:
-        """Read the log up to the first entry with this event, and return that entry."""
+    def wait_for_event(self, event: str) -> Any:
+        """Read the log up to the next entry with this event, and return that entry."""
         for line in self.process.stderr:
             self.log.append(json.loads(line))
             if self.log[-1].get("event") == event:
@@ -70,3 +72,11 @@ class ExporterProcess:
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()
+
+
+@pytest.fixture
+def exporter(folder: Path) -> Iterator[ExporterProcess]:
+    """An exporter of the folder that the workers of the test share."""
+    exporter = ExporterProcess(folder)
+    yield exporter
+    exporter.kill()

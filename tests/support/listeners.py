@@ -23,6 +23,7 @@ VERIFY = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt
 
 
 def users(**passwords: str) -> str:
+    """Return the part of a web config file that lists these users."""
     hashes = {
         user: bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
         for user, password in passwords.items()
@@ -32,11 +33,12 @@ def users(**passwords: str) -> str:
 
 
 def tls(name: str = "server", more: str = "") -> str:
+    """Return the part of a web config file that serves TLS with the certificate of this name."""
     return TLS.format(name, name, more)
 
 
 class Served:
-    """An application behind a listener, with its web config file."""
+    """An application that a listener serves, with its web config file."""
 
     def __init__(self, path: Path, text: str | None, tick: Any) -> None:
         self.path = path
@@ -44,8 +46,8 @@ class Served:
         self.port: int = self.bound.getsockname()[1]
         if text is not None:
             path.write_text(text)
-        given = None if text is None else path
-        self.listener = Listener(self.bound, given, *([] if tick is None else [tick]))
+        web_config = None if text is None else path
+        self.listener = Listener(self.bound, web_config, *([] if tick is None else [tick]))
         self.reached = asyncio.Event()
         self.go = asyncio.Event()
         app = web.Application()
@@ -67,12 +69,12 @@ class Served:
         await self.listener.start(self.runner)
 
     async def write(self, text: str) -> None:
-        """Write this to the file, and load it."""
+        """Write the web config file, and load it."""
         self.path.write_text(text)
         await self.load()
 
     async def load(self) -> None:
-        """Load changed files; the second check sees that they are stable."""
+        """Load changed files; only the second check finds that they are stable."""
         for _ in range(2):
             await self.listener.reload_if_changed()
 
@@ -86,15 +88,16 @@ Serve = Callable[..., Awaitable[Served]]
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    made = []
+    """Returns a function that starts an application with this web config file, or with none."""
+    started = []
 
     async def serve(text: str | None = None, tick: Any = None) -> Served:
-        made.append(Served(tmp_path / "web.yml", text, tick))
-        await made[-1].start()
-        return made[-1]
+        started.append(Served(tmp_path / "web.yml", text, tick))
+        await started[-1].start()
+        return started[-1]
 
     yield serve
-    for served in made:
+    for served in started:
         await served.stop()
 
 
@@ -119,11 +122,11 @@ def certificates(made: Path, tmp_path: Path) -> Path:
 
 
 def trusting(folder: Path, client: str | None = None) -> ssl.SSLContext:
-    """Return the context of a client that trusts the server, with its own certificate or none."""
+    """Return the context of a client that trusts the CA, and may have a certificate itself."""
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     if client is not None:
-        mine = Certificate(folder / f"{client}.crt", folder / f"{client}.key")
-        context.load_cert_chain(mine.cert, mine.key)
+        own = Certificate(folder / f"{client}.crt", folder / f"{client}.key")
+        context.load_cert_chain(own.cert, own.key)
     return context
 
 
@@ -134,24 +137,24 @@ async def get(
     session: aiohttp.ClientSession | None = None,
     path: str = "/",
 ) -> tuple[int, str]:
-    """Send a request on a new connection, or in a session; return status and text."""
+    """Send a request on a new connection, or in `session`; return status and text."""
     headers = {}
     if user is not None:
         headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
     url = f"http{'s' if context else ''}://127.0.0.1:{served.port}{path}"
-    own = None if session else aiohttp.ClientSession()
-    client = session or own
+    new_session = None if session else aiohttp.ClientSession()
+    client = session or new_session
     assert client is not None
     try:
         async with client.get(url, ssl=context or True, headers=headers) as response:
             return response.status, await response.text()
     finally:
-        if own is not None:
-            await own.close()
+        if new_session is not None:
+            await new_session.close()
 
 
 async def name_of(served: Served, context: ssl.SSLContext) -> str:
-    """Return the name in the certificate of the server."""
+    """Connect, and return the common name in the certificate of the server."""
     _, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
     peer = writer.get_extra_info("peercert")
     writer.close()

@@ -1,4 +1,4 @@
-"""The demo as in production: workers, an exporter, PostgreSQL, PgBouncer and Prometheus."""
+"""The demo as it would run in production: workers, an exporter, PgBouncer and Prometheus."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from support.prometheus import Job, PrometheusServer, job
 
 WORKERS = 2
 
-# Only workers serve the families by host; everything else comes from the exporter, as sums.
+# Only workers serve the families with a host; the exporter serves the sums of all others.
 ONLY_HOSTS = [
     {"source_labels": ["__name__"], "regex": "connpool_host_.*", "action": "keep"},
 ]
 
-Made = Callable[[Sequence[Job]], PrometheusServer]
+MakePrometheus = Callable[[Sequence[Job]], PrometheusServer]
 
 
 class DemoWorker:
@@ -62,7 +62,7 @@ class DemoWorker:
 def live_demo(
     folder: Path,
     postgres: EmbeddedPostgres,
-    prometheus: Made,
+    prometheus: MakePrometheus,
     relabelled: Sequence[dict[str, Any]] = (),
     labels: dict[str, str] | None = None,
 ) -> Iterator[tuple[PrometheusServer, ExporterProcess]]:

@@ -1,9 +1,8 @@
-"""Probes of real servers, and relays and PgBouncers in between."""
+"""Fixtures for probes of real servers, directly and through relays and PgBouncers."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,29 +13,30 @@ import pytest
 from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
 from poolscope.readings.database_servers import ServerReading
-from support.bouncers import PROGRAM, Bouncer, Relay
+from support.bouncers import Bouncer, Relay
 from support.waiting import PATIENCE
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def asked(ask: Callable[[], Awaitable[R]], of: Callable[[R], T], expected: T) -> R:
-    """Ask until `of` an answer is what is expected, and return the answer."""
+async def ask_until(ask: Callable[[], Awaitable[R]], of: Callable[[R], T], expected: T) -> R:
+    """Ask until `of(answer)` equals `expected`, and return the answer."""
     async with asyncio.timeout(PATIENCE):
         while of(reading := await ask()) != expected:
             pass
     return reading
 
 
-async def cancelled(task: asyncio.Task[Any]) -> None:
+async def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and wait until it has ended."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def until_refused(connect: Any, dsn: str, message: str) -> None:
-    """Open connections until the server refuses one."""
+async def connect_until_refused(connect: Any, dsn: str, message: str) -> None:
+    """Open connections until the server refuses one with this message."""
 
     async def fill() -> None:
         while True:
@@ -49,15 +49,15 @@ async def until_refused(connect: Any, dsn: str, message: str) -> None:
 @pytest.fixture
 async def connect() -> AsyncIterator[Any]:
     """Returns a function that opens connections; they are dropped at the end."""
-    made = []
+    connections = []
 
     async def connect(dsn: str, application: str = "orders", **options: Any) -> Any:
         settings = {"application_name": application}
-        made.append(await asyncpg.connect(dsn, server_settings=settings, **options))
-        return made[-1]
+        connections.append(await asyncpg.connect(dsn, server_settings=settings, **options))
+        return connections[-1]
 
     yield connect
-    for connection in made:
+    for connection in connections:
         connection.terminate()
     await asyncio.sleep(0)
 
@@ -65,14 +65,14 @@ async def connect() -> AsyncIterator[Any]:
 @pytest.fixture
 async def probes() -> AsyncIterator[Any]:
     """Returns a function that makes probes; their connections are dropped at the end."""
-    made = []
+    probes = []
 
     def make(kind: Any, dsn: str) -> Any:
-        made.append(kind(dsn))
-        return made[-1]
+        probes.append(kind(dsn))
+        return probes[-1]
 
     yield make
-    for probe in made:
+    for probe in probes:
         probe.terminate()
     await asyncio.sleep(0)
 
@@ -85,6 +85,7 @@ def probe(postgres: Any, probes: Any) -> Any:
 
 @pytest.fixture
 async def relay(postgres: Any) -> AsyncIterator[Relay]:
+    """A relay to the real server."""
     relay = Relay(postgres.socket_dir / ".s.PGSQL.5432")
     await relay.start()
     yield relay
@@ -93,6 +94,7 @@ async def relay(postgres: Any) -> AsyncIterator[Relay]:
 
 @pytest.fixture
 async def silent() -> AsyncIterator[Relay]:
+    """A server that never answers."""
     relay = Relay()
     await relay.start()
     yield relay
@@ -101,27 +103,22 @@ async def silent() -> AsyncIterator[Relay]:
 
 @pytest.fixture
 def relayed(relay: Relay, probes: Any) -> Any:
-    """A probe of the real server, behind the relay."""
+    """A probe of the real server, through the relay."""
     dsn = f"postgresql://postgres@127.0.0.1:{relay.port}/postgres?sslmode=disable"
     return probes(PostgresProbe, dsn)
 
 
 @pytest.fixture
 def bouncers(postgres: Any, tmp_path: Path) -> Iterator[Any]:
-    """Returns a function that runs PgBouncers before the real server; they end with the test."""
-    if PROGRAM is None:
-        missing = "pgbouncer is missing; on Debian: apt-get install pgbouncer"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    made = []
+    """Returns a function that runs PgBouncers for the real server; they end with the test."""
+    bouncers = []
 
     def run(auth_type: str = "trust", **options: object) -> Bouncer:
-        made.append(Bouncer(tmp_path, postgres.socket_dir, auth_type, **options))
-        return made[-1]
+        bouncers.append(Bouncer(tmp_path, postgres.socket_dir, auth_type, **options))
+        return bouncers[-1]
 
     yield run
-    for bouncer in made:
+    for bouncer in bouncers:
         bouncer.end()
 
 
@@ -137,8 +134,9 @@ def run(bouncers: Any, probes: Any) -> Any:
 
 
 def states(reading: ServerReading, application: str = "orders") -> dict[str, int]:
+    """Return the number of connections of an application by their state."""
     return {
-        found.state: found.count
-        for found in reading.connections
-        if found.application == application
+        group.state: group.count
+        for group in reading.connections
+        if group.application == application
     }

@@ -1,4 +1,4 @@
-"""A real Prometheus, which scrapes what it is told."""
+"""A real Prometheus that scrapes given targets."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ READY = re.compile(r'msg="Server is ready to receive web requests')
 
 def job(name: str, *targets: str, labels: Mapping[str, str] | None = None, **more: Any) -> Job:
     """
-    Return the configuration of a job.
+    Return the configuration of a scrape job.
 
-    targets: host:port, or the address of a server.
-    labels: what all series get besides.
-    more: as in Prometheus's configuration, such as relabel_configs.
+    targets: host:port, or the URL of a server.
+    labels: labels that are added to all series.
+    more: other settings of Prometheus, such as relabel_configs.
     """
     hosts = [target.removeprefix("http://").rstrip("/") for target in targets]
     return {"job_name": name, "static_configs": [{"targets": hosts, "labels": labels or {}}]} | more
@@ -36,9 +36,9 @@ def job(name: str, *targets: str, labels: Mapping[str, str] | None = None, **mor
 
 class PrometheusServer:
     """
-    One server on a free port of loopback, in `folder`.
+    A server on a free port of loopback, with its files in `folder`.
 
-    Raises AssertionError, with its log, when it does not accept its configuration.
+    Raises AssertionError, with its log, if it does not accept its configuration.
     """
 
     def __init__(
@@ -50,14 +50,18 @@ class PrometheusServer:
         rules: Sequence[Path] = (),
         alertmanagers: Sequence[str] = (),
     ) -> None:
-        each_second = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        every_second = {
+            "scrape_interval": "1s",
+            "scrape_timeout": "1s",
+            "evaluation_interval": "1s",
+        }
         self._writes = Writes()
         configuration = folder / "prometheus.yml"
         # JSON is YAML too.
         configuration.write_text(
             json.dumps(
                 {
-                    "global": each_second,
+                    "global": every_second,
                     "scrape_configs": list(jobs),
                     "remote_write": [self._writes.configuration],
                     "rule_files": [str(rule.absolute()) for rule in rules],
@@ -89,14 +93,14 @@ class PrometheusServer:
         return str(self.client.base_url).rstrip("/")
 
     def ask(self, path: str, **parameters: Any) -> Any:
-        """Return the data of an answer of its API; raises ValueError if it says what is wrong."""
+        """Return the data of a response of its API; raises ValueError with the error in it."""
         answer = self.client.get(f"/api/v1/{path}", params=parameters).json()
         if answer["status"] != "success":
             raise ValueError(answer["error"])
         return answer["data"]
 
     def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
-        """Return labels and value of each series, now or at a time; a scalar has no labels."""
+        """Return the labels and value of each series, now or at a time; a scalar has no labels."""
         data = self.ask("query", query=expression, **({} if at is None else {"time": at}))
         if data["resultType"] == "scalar":
             return [({}, float(data["result"][1]))]
@@ -105,7 +109,7 @@ class PrometheusServer:
     def query_range(
         self, expression: str, start: float, end: float, step: float
     ) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
-        """Return the labels, and the times and values, of each series; all in seconds."""
+        """Return the labels and samples (time, value) of each series; times are in seconds."""
         data = self.ask("query_range", query=expression, start=start, end=end, step=step)
         return [
             (series["metric"], [(float(at), float(value)) for at, value in series["values"]])
@@ -113,28 +117,28 @@ class PrometheusServer:
         ]
 
     def series(self, *selectors: str) -> list[dict[str, str]]:
-        """Return the labels of all series that there are, `__name__` included."""
-        found: list[dict[str, str]] = self.ask("series", **{"match[]": list(selectors)})
-        return found
+        """Return the labels of all matching series, `__name__` included."""
+        series: list[dict[str, str]] = self.ask("series", **{"match[]": list(selectors)})
+        return series
 
     def label_values(self, label: str, selector: str | None = None) -> list[str]:
-        only = {} if selector is None else {"match[]": selector}
-        found: list[str] = self.ask(f"label/{label}/values", **only)
-        return found
+        matching = {} if selector is None else {"match[]": selector}
+        values: list[str] = self.ask(f"label/{label}/values", **matching)
+        return values
 
     def wait_for(
         self, expression: str, patience: float = PATIENCE
     ) -> list[tuple[dict[str, str], float]]:
-        """Ask whenever there are new samples, until there is something; return that."""
+        """Repeat a query whenever there are new samples, until it returns some; return these."""
         deadline = time.monotonic() + patience
         while True:
             number = self._writes.number
-            if found := self.query(expression):
-                return found
-            assert self._writes.wait_for_more(number, deadline), f"never: {expression}"
+            if samples := self.query(expression):
+                return samples
+            assert self._writes.wait_for_more(number, deadline), f"no result: {expression}"
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it, unless it has ended."""
         self._process.kill()
         self._writes.close()
         if hasattr(self, "client"):

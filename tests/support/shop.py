@@ -33,7 +33,7 @@ SIZE: Final = 2
 """Connections of each process."""
 WAITING: Final = 3
 WARM: Final = 5
-"""How often the pool is used before other processes start."""
+"""How many times the pool is used before other processes start."""
 PROCESSES: Final = 3
 JOBS: Final = 60
 
@@ -42,7 +42,7 @@ class Shop:
     """The service as WSGI; the process that creates the engine watches it."""
 
     def __init__(self, hooked: bool = False) -> None:
-        """`hooked`: a fork hook from before the watch drops inherited connections in children."""
+        """`hooked`: a fork hook that is older than the watch drops inherited connections."""
         url = os.environ["SHOP_DSN"].replace("postgresql:", "postgresql+psycopg:")
         self.engine = sqlalchemy.create_engine(url, pool_size=SIZE, max_overflow=0)
         self.held: list[sqlalchemy.Connection] = []

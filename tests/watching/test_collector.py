@@ -71,7 +71,7 @@ def text(clock: FakeClock) -> str:
         reading=ledger.read(),
         created=1,
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
-        sites=SharedSites().added(ledger.sites()),
+        sites=SharedSites().sums(ledger.sites()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
         findings=findings_of(
             "", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), 1, {})]
@@ -81,7 +81,7 @@ def text(clock: FakeClock) -> str:
     ledger.invalidated(True)
     ledger.emptied(clock())
     ledger.retired(clock())
-    closed = Report("orders", "sqlalchemy", ledger.read().ended(), created=3)
+    closed = Report("orders", "sqlalchemy", ledger.read().counters_only(), created=3)
     registry = CollectorRegistry()
     registry.register(Fixed(busy, closed))
     return generate_latest(registry).decode()

@@ -1,4 +1,4 @@
-"""What commands take: types of arguments, each with one line about what would be right."""
+"""Types of command-line arguments; an invalid value gets one line that says what is valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NoReturn, TypeAlias
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Print one line, not the usage too."""
+        """Print one line, without the usage."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -63,32 +63,8 @@ def address(text: str) -> str:
 
 
 def complain(command: str, error: Exception | str) -> None:
-    """Say in one line, on stderr, why a command does not do what it ought to."""
+    """Print on stderr, in one line, why a command failed."""
     text = str(error)
     if isinstance(error, OSError) and error.filename:
         text = f"{error.filename}: {error.strerror}"
     print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command
-
-
-def label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how labels are called at home, and whose pools it is about."""
-    parser.add_argument(
-        "--matcher",
-        action="append",
-        metavar="MATCHER",
-        help="a label matcher for every query, such as 'env=\"prod\"'; may be given several times",
-    )
-    for label in ("cluster", "service", "instance"):
-        parser.add_argument(
-            f"--{label}-label",
-            metavar="NAME",
-            default=label,
-            help=f"what the label for the {label} is called, '' if there is none "
-            "(default: %(default)s)",
-        )
-    parser.add_argument(
-        "--uid-prefix",
-        metavar="PREFIX",
-        default="poolscope",
-        help="what the dashboards' identities begin with (default: %(default)s)",
-    )

@@ -3,65 +3,55 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Mapping
 
-from poolscope.commands.arguments import Commands, complain, label_arguments
-from poolscope.mixin.files import OptionError, write
+from poolscope.commands.arguments import Commands
+from poolscope.commands.generate import add_command, generate, scope_of, thresholds_of
+from poolscope.mixin.dashboards.options import Options
 
 
-def run(options: argparse.Namespace) -> int:
-    try:
-        from poolscope.mixin.dashboards.options import Options
-        from poolscope.mixin.dashboards.write import files
-    except ImportError as error:
-        complain("dashboards", f"{error.name} is missing; pip install 'poolscope[dashboards]'")
-        return 1
-    try:
-        chosen = Options(
-            datasource=options.datasource,
-            matchers=tuple(options.matcher or ()),
-            cluster=options.cluster_label,
-            service=options.service_label,
-            instance=options.instance_label,
-            tags=tuple(options.tag or ("poolscope",)),
-            uid_prefix=options.uid_prefix,
-            folder=options.folder,
-        )
-        write(options.out, files(chosen))
-    except (OptionError, OSError) as error:
-        complain("dashboards", error)
-        return 2 if isinstance(error, OptionError) else 1
-    return 0
+def run(namespace: argparse.Namespace) -> int:
+    return generate("dashboards", _files, namespace)
+
+
+def _files(namespace: argparse.Namespace) -> Mapping[str, str]:
+    from poolscope.mixin.dashboards.write import files
+
+    options = Options(
+        **scope_of(namespace),
+        thresholds=thresholds_of(namespace),
+        datasource=namespace.datasource,
+        tags=tuple(namespace.tag or ("poolscope",)),
+        folder=namespace.folder,
+    )
+    return files(options)
 
 
 def add(commands: Commands) -> None:
-    text = (
-        "Writes the Grafana dashboards, and provisioning.yml for Grafana to find them. Labels can "
-        "be called as they are at home."
-    )
-    parser = commands.add_parser(
-        "dashboards", help="write the Grafana dashboards", description=text, allow_abbrev=False
+    parser = add_command(
+        commands,
+        "dashboards",
+        "write the Grafana dashboards",
+        "Writes the Grafana dashboards, and provisioning.yml, with which Grafana finds them. Label "
+        "names are options, so that the dashboards fit your own scheme.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", required=True, help="the folder, made if it is missing"
-    )
     parser.add_argument(
         "--datasource",
         metavar="NAME",
         default="",
-        help="the data source that is chosen at first (default: Grafana's default)",
+        help="the data source that is selected at first (default: Grafana's default)",
     )
-    label_arguments(parser)
     parser.add_argument(
         "--tag",
         action="append",
         metavar="TAG",
-        help="a tag; by the first one dashboards find each other (default: poolscope)",
+        help="a tag of the dashboards; they link to each other by the first one (default: "
+        "poolscope); may be given several times",
     )
     parser.add_argument(
         "--folder",
         metavar="NAME",
         default="Connection pools",
-        help="where Grafana shows them (default: %(default)s)",
+        help="the folder in Grafana that shows them (default: %(default)s)",
     )

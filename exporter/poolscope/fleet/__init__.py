@@ -1,1 +1,1 @@
-"""Many processes: the writer and the reader of one file format, side by side."""
+"""The pools of many processes: the writer and the readers of the files that they share."""

@@ -6,38 +6,38 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from poolscope import application_names as applications
+from poolscope import application_names
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment
 
 
 def pools_of(server: ServerReading) -> Counter[str]:
-    """Return how many connections of each pool a server sees; pools as `shown` has them."""
-    seen = Counter[str]()
-    for found in server.connections:
-        application = applications.parse(found.application)
+    """Return how many connections a server has from each pool, named as by `shown`."""
+    counts = Counter[str]()
+    for group in server.connections:
+        application = application_names.parse(group.application)
         if application is not None:
-            seen[application.pool] += found.count
-    return seen
+            counts[application.pool] += group.count
+    return counts
 
 
 def commitments(
     servers: Iterable[ServerReading], limits: Mapping[str, float]
 ) -> dict[str, tuple[Commitment, ...]]:
     """
-    Return by pool what the servers are promised that it has connections to.
+    Return for each pool the commitments of the servers that it has connections to.
 
-    limits: by the name of a pool, how many connections all processes may have of it.
+    limits: for each pool, how many connections all processes together may open.
     """
-    found: defaultdict[str, tuple[Commitment, ...]] = defaultdict(tuple)
+    by_pool: defaultdict[str, tuple[Commitment, ...]] = defaultdict(tuple)
     for server in servers:
-        seen = pools_of(server)
-        pools = [pool for pool in limits if seen[applications.shown(pool)]]
+        counts = pools_of(server)
+        pools = [pool for pool in limits if counts[application_names.shown(pool)]]
         promised = sum(limits[pool] for pool in pools)
-        # One without a limit is a finding of its own.
+        # A pool without a limit is a finding of its own.
         if pools and promised < math.inf:
             accepts = server.limit - server.reserved
             commitment = Commitment(server.server, accepts, promised)
             for pool in pools:
-                found[pool] += (commitment,)
-    return dict(found)
+                by_pool[pool] += (commitment,)
+    return dict(by_pool)

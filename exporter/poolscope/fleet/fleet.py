@@ -1,9 +1,9 @@
 """
-Many processes -> one view: those that live, and what those had that are gone.
+The view of many processes: those that live, and the counters of those that have ended.
 
-A process that is gone is folded into totals, which lie in the folder too: first the totals are
-replaced, with its name in them, then its files are removed. Whatever happens in between, its name
-tells that it was counted.
+A process that has ended is folded into the totals, a file in the same folder: first the totals are
+replaced, with the name of the process in them, then its files are removed. If the exporter dies in
+between, the name in the totals tells that the process was counted.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
-from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, add
+from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
 from poolscope.readings.sites import SharedSites
 
 LOCK: Final = "exporter.lock"
 
 MAX_PROCESSES_PER_SCAN: Final = 100
-"""Processes that are folded in one look, with a descriptor each; the next ones in the next."""
+"""How many processes one scan folds, because each keeps a descriptor open meanwhile."""
 
 logger = logging.getLogger("poolscope.exporter")
 
@@ -48,7 +48,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ProcessView:
-    """A process that lives, and its pools."""
+    """A live process, and its pools."""
 
     pid: int
     pools: tuple[PoolView, ...]
@@ -57,13 +57,12 @@ class ProcessView:
 @dataclass(frozen=True, slots=True)
 class FleetView:
     """
-    What there is at one moment.
+    All processes at one moment.
 
-    reports: of each name and kind, the sum of all processes, those that are gone included.
-    fullest: of each name and kind, the share of its connections that is in use or being opened in
-        the fullest single process; 0 to 1.
-    gone: how many processes there were and are no more.
-    bad: files that are not what they should be.
+    reports: for each name and kind, the sum of all processes, including those that have ended.
+    fullest: for each name and kind, the utilization in the process where it is highest, 0 to 1.
+    gone: how many processes have ended and were folded into the totals.
+    bad: how many files are not what their names say, and were skipped.
     """
 
     reports: tuple[Report, ...]
@@ -74,16 +73,16 @@ class FleetView:
 
     @property
     def holds(self) -> list[Hold]:
-        """Who has a connection in any process, the longest hold first."""
+        """The connections in use in all live processes, the oldest hold first."""
         pools = [pool for process in self.processes for pool in process.pools]
         return longest_first(hold for pool in pools for hold in pool.holds())
 
 
 class Fleet:
     """
-    The folder, as its one exporter sees it.
+    Reads the folder for its only exporter.
 
-    Raises FolderError if it cannot be used, or another exporter uses it.
+    Raises FolderError if the folder cannot be used, or if another exporter uses it.
     """
 
     def __init__(self, folder: Path, clock: Clock = time.monotonic) -> None:
@@ -96,101 +95,111 @@ class Fleet:
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
         for key, total in self._totals.pools.items():
-            self._sites[key].ended(total.sites())
+            self._sites[key].add_ended(total.sites())
 
     def close(self) -> None:
-        """Let another exporter have the folder."""
+        """Release the folder, so that another exporter can use it."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
     def scan(self, servers: Sequence[ServerReading] = ()) -> FleetView:
         """
-        Read all processes, and fold those that are gone, at most `MAX_PROCESSES_PER_SCAN` of them.
+        Read all processes, and fold up to `MAX_PROCESSES_PER_SCAN` of those that have ended.
 
-        servers: what database servers said last, for what is promised to them.
+        servers: the last readings of database servers, for the commitments of the pools.
         """
-        processes, pools, bad = self._list()
+        bad: list[str] = []
+        files = self._list(bad)
         now = self._clock()
         live: list[ProcessView] = []
-        gone: dict[str, list[PoolView]] = {}
+        ended: dict[str, list[PoolView]] = {}
         unfolded: list[PoolView] = []
-        with ExitStack() as claims:
-            for name in processes:
+        with ExitStack() as locks:
+            for name, last_seen, lock in self._processes(files, now, bad):
+                views = self._read(files[name], now, last_seen, bad)
+                if last_seen is None:
+                    live.append(ProcessView(_pid_of(name), tuple(views)))
+                elif len(ended) < MAX_PROCESSES_PER_SCAN:
+                    ended[name] = views
+                    locks.push(lock.pop_all())  # until its files are removed
+                elif name not in self._totals.folded:
+                    unfolded += views
+            if ended and not self._fold(ended, files):
+                unfolded += chain.from_iterable(ended.values())
+        return self._view(live, unfolded, len(bad), servers)
+
+    def _list(self, bad: list[str]) -> dict[str, list[str]]:
+        """Return the files of pools by the file of their process; add other files to `bad`."""
+        names = [entry.name for entry in os.scandir(self._folder)]
+        names = [name for name in names if not name.startswith(".")]
+        files: dict[str, list[str]] = {name: [] for name in names if _IS_PROCESS.fullmatch(name)}
+        # A file with a name of another form is not ours, and is never removed.
+        bad += [name for name in names if name.endswith(PROCESS) and name not in files]
+        for name in names:
+            if name.endswith(POOL):
+                # NAME.1.pool belongs to the process of NAME.process.
+                process = name.removesuffix(POOL).rpartition(".")[0] + PROCESS
+                files.get(process, bad).append(name)
+        existing = set(chain.from_iterable(files.values()))
+        self._known = {name: file for name, file in self._known.items() if name in existing}
+        return files
+
+    def _processes(
+        self, names: Iterable[str], now: float, bad: list[str]
+    ) -> Iterator[tuple[str, float | None, ExitStack]]:
+        """
+        Yield each process with the time when it was last seen alive, or None if it lives.
+
+        The third value holds the lock of a process that has ended. It is released when the next
+        process is asked for, unless the caller takes it over. Files that cannot be used go to
+        `bad`.
+        """
+        for name in names:
+            with ExitStack() as lock:
                 try:
-                    with ExitStack() as claim:
-                        seen = claim.enter_context(_last_seen(self._folder / name, now))
-                        read, wrong = self._read(pools[name], now, seen)
-                        bad += wrong
-                        if seen is None:
-                            live.append(ProcessView(_pid_of(name), tuple(read)))
-                        elif len(gone) < MAX_PROCESSES_PER_SCAN:
-                            gone[name] = read
-                            claims.push(claim.pop_all())
-                        elif name not in self._totals.folded:
-                            unfolded += read
+                    last_seen = lock.enter_context(_last_seen(self._folder / name, now))
                 except FileNotFoundError:
                     continue
                 except (BadFileError, OSError):
-                    bad += 1
-            if gone and not self._fold(gone, pools):
-                unfolded += [view for read in gone.values() for view in read]
-        return self._view(live, unfolded, bad, servers)
-
-    def _list(self) -> tuple[list[str], dict[str, list[str]], int]:
-        """Return the files of processes, those of the pools of each, and how many are of none."""
-        names = [entry.name for entry in os.scandir(self._folder)]
-        names = [name for name in names if not name.startswith(".")]
-        processes = [name for name in names if _IS_PROCESS.fullmatch(name)]
-        pools: dict[str, list[str]] = {name: [] for name in processes}
-        # What has another name is of others, and is never removed.
-        bad = sum(name.endswith(PROCESS) for name in names) - len(processes)
-        for name in names:
-            if name.endswith(POOL):
-                # NAME.1.pool is of the process of NAME.process.
-                process = name.removesuffix(POOL).rpartition(".")[0] + PROCESS
-                if process in pools:
-                    pools[process].append(name)
-                else:
-                    bad += 1
-        known = {pool for own in pools.values() for pool in own}
-        self._known = {name: file for name, file in self._known.items() if name in known}
-        return processes, pools, bad
+                    bad.append(name)
+                    continue
+                yield name, last_seen, lock
 
     def _read(
-        self, names: Iterable[str], now: float, seen: float | None
-    ) -> tuple[list[PoolView], int]:
-        """Return what is in files of one process, and how many of them are bad."""
-        views, bad = [], 0
+        self, names: Iterable[str], now: float, last_seen: float | None, bad: list[str]
+    ) -> list[PoolView]:
+        """Return the pools in the files of one process; add files that cannot be used to `bad`."""
+        views = []
         for name in names:
             try:
                 file = self._known.get(name)
                 if file is None:
                     file = self._known[name] = PoolFile(self._folder / name, _pid_of(name))
-                views.append(file.read(now, seen))
+                views.append(file.read(now, last_seen))
             except FileNotFoundError:
                 continue
             except (BadFileError, OSError):
-                bad += 1
-        return views, bad
+                bad.append(name)
+        return views
 
-    def _fold(self, gone: dict[str, list[PoolView]], pools: dict[str, list[str]]) -> bool:
-        """Add what processes had to the totals, once; return False if they cannot be written."""
-        new = {name: views for name, views in gone.items() if name not in self._totals.folded}
+    def _fold(self, ended: dict[str, list[PoolView]], files: dict[str, list[str]]) -> bool:
+        """Add processes to the totals once; return False if the totals cannot be written."""
+        new = {name: views for name, views in ended.items() if name not in self._totals.folded}
         if new:
-            left = [name for name in self._totals.folded if (self._folder / name).exists()]
-            totals = self._totals.with_processes(new, left)
+            remaining = [name for name in self._totals.folded if (self._folder / name).exists()]
+            totals = self._totals.with_processes(new, remaining)
             try:
                 totals.save(self._folder / TOTALS)
             except OSError as error:
                 logger.warning("cannot write %s: %s", self._folder / TOTALS, error)
                 return False
             self._totals = totals
-            for view in (view for views in new.values() for view in views):
-                self._sites[view.pool, view.kind].ended(view.sites())
-        for name in gone:
-            for file in (*pools[name], name):
-                # What cannot be removed was counted, and must not stop the look.
+            for view in chain.from_iterable(new.values()):
+                self._sites[view.pool, view.kind].add_ended(view.sites())
+        for name in ended:
+            for file in (*files[name], name):
+                # A file that cannot be removed is counted already, and must not stop the scan.
                 with suppress(OSError):
                     (self._folder / file).unlink()
         return True
@@ -212,11 +221,11 @@ class Fleet:
                 shares.setdefault(key, []).append(view.values)
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
-        gone: defaultdict[Key, list[list[float]]] = defaultdict(list)
+        ended: defaultdict[Key, list[list[float]]] = defaultdict(list)
         for view in unfolded:
-            gone[view.pool, view.kind].append(view.reading.ended().values())
-        keys = sorted({*pools, *gone, *self._totals.pools})
-        sums = {key: self._sum(key, pools[key], gone[key]) for key in keys}
+            ended[view.pool, view.kind].append(view.reading.counters_only().values())
+        keys = sorted({*pools, *ended, *self._totals.pools})
+        sums = {key: self._sum(key, pools[key], ended[key]) for key in keys}
         promised = commitments(servers, _limits_of_databases(pools))
         return FleetView(
             reports=tuple(
@@ -228,15 +237,17 @@ class Fleet:
             bad=bad,
         )
 
-    def _sum(self, key: Key, views: list[PoolView], gone: list[list[float]]) -> tuple[Reading, int]:
-        """Return the sum of all pools of one name and kind, and how many there ever were."""
-        rows = [view.values for view in views] + gone
+    def _sum(
+        self, key: Key, views: list[PoolView], ended: list[list[float]]
+    ) -> tuple[Reading, int]:
+        """Return the sum of all pools of one name and kind, and how many pools there ever were."""
+        rows = [view.values for view in views] + ended
         created = len(rows)
         total = self._totals.pools.get(key)
         if total is not None:
             rows.append(total.reading.values())
             created += total.created
-        return Reading.of(self._monotonic[key].clamp(add(rows))), created
+        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created
 
     def _report(
         self,
@@ -246,10 +257,11 @@ class Fleet:
         created: int,
         promised: Sequence[Commitment],
     ) -> Report:
-        # Most processes are alike, and would only be found to be so again.
+        # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         cases = [
-            PoolEvidence(view.config, reading, created, view.seen, promised) for view in by_config
+            PoolEvidence(view.config, reading, created, view.evidence, promised)
+            for view in by_config
         ]
         return Report(
             pool=key[0],
@@ -257,13 +269,13 @@ class Fleet:
             reading=reading,
             created=created,
             infos=tuple(sorted({view.info for view in by_config})),
-            sites=self._sites[key].added(chain.from_iterable(view.each_site() for view in views)),
+            sites=self._sites[key].sums(chain.from_iterable(view.each_site() for view in views)),
             findings=findings_of(*key, cases),
         )
 
 
 def _limits_of_databases(pools: Mapping[Key, list[PoolView]]) -> dict[str, float]:
-    """Return by name how many connections to a database all processes may have."""
+    """Return for each pool of a database how many connections all processes may open."""
     limits: defaultdict[str, float] = defaultdict(float)
     for (name, _), views in pools.items():
         for view in views:
@@ -274,9 +286,9 @@ def _limits_of_databases(pools: Mapping[Key, list[PoolView]]) -> dict[str, float
 
 def utilization(rows: Sequence[Sequence[float]]) -> float:
     """
-    Return which share of the connections that pools allow is in use or being opened; 0 to 1.
+    Return connections in use or being opened, divided by the limit, 0 to 1; 0 without a limit.
 
-    rows: the values of their readings.
+    rows: the values of the readings of the pools, which are added up.
     """
     limit = used = 0.0
     for row in rows:
@@ -286,7 +298,7 @@ def utilization(rows: Sequence[Sequence[float]]) -> float:
 
 
 def _pid_of(name: str) -> int:
-    """Return the process id in the name of a file; 0 if there is none."""
+    """Return the process id in the name of a file; 0 if the name has none."""
     pid = name.partition("-")[0]
     return int(pid) if pid.isascii() and pid.isdigit() else 0
 
@@ -296,8 +308,9 @@ def _last_seen(path: Path, now: float) -> Iterator[float | None]:
     """
     Yield when the process of the file was last seen alive, or None if it lives.
 
-    One that has ended is ours meanwhile. The time of the file tells, in seconds of
-    `time.monotonic`, so that an exporter that begins anew knows it too; 0 stands for never.
+    The file of a process that has ended stays locked until the block ends. The time is kept as the
+    file's modification time, in seconds of `time.monotonic`, so that it survives a restart of the
+    exporter; 0 means never.
     """
     with OwnRegularFile(str(path), os.O_RDWR) as (file, _):
         try:
@@ -306,16 +319,20 @@ def _last_seen(path: Path, now: float) -> Iterator[float | None]:
             os.utime(file, ns=(int(now * 1e9), int(now * 1e9)))
             yield None
         else:
-            seen = os.fstat(file).st_mtime_ns / 1e9
-            # Nobody has looked since it began, or since the machine did.
-            yield seen if seen <= now else 0.0
+            last_seen = os.fstat(file).st_mtime_ns / 1e9
+            # A time after `now` is that of an earlier boot, or the time of day when the file was
+            # created: no exporter has seen the process alive.
+            yield last_seen if last_seen <= now else 0.0
 
 
 def _lock_folder(path: Path) -> int:
+    """Return a descriptor of the file at `path`, which it locks for this exporter."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise FolderError(f"{path}: {error.strerror}; the exporter must write there") from error
+        raise FolderError(
+            f"cannot write {path}: {error.strerror}; the exporter must write there"
+        ) from error
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

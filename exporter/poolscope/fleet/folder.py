@@ -1,12 +1,12 @@
 """
-The folder that POOLSCOPE_DIR names, where other processes read what this one holds.
+The folder that POOLSCOPE_DIR names, where the exporter reads the numbers of this process.
 
-It belongs to one user, and nobody else may write there. Where it cannot be used, that is logged
-once, and ledgers lie in private memory: the application goes on as without it.
+It belongs to one user, and nobody else may write there. If it cannot be used, that is logged once,
+and the numbers are kept in private memory, as without POOLSCOPE_DIR.
 
-Each process has a file there, NAME.process, that it has locked for as long as it lives, whatever
-ends it; and NAME.1.pool, NAME.2.pool and so on for its pools. It is a record lock, which is the
-process's own: a child does not inherit it, and it is seen from other containers too.
+Each process has a file NAME.process, which stays locked until the process ends or is killed, and
+files NAME.1.pool, NAME.2.pool and so on for its pools. The lock is a POSIX record lock: a forked
+child does not inherit it, and processes in other containers see it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from poolscope.ledger.segment import Segment, Segments
 try:
     import fcntl
 except ImportError:  # Windows
-    CAN_MAP = False
+    MISSING: str | None = "POSIX record locks"
 else:
-    CAN_MAP = hasattr(os, "posix_fallocate")
+    MISSING = None if hasattr(os, "posix_fallocate") else "posix_fallocate"  # macOS
+"""What sharing needs and this system lacks, or None."""
 
 DIR_VARIABLE: Final = "POOLSCOPE_DIR"
 
@@ -34,35 +35,50 @@ PROCESS: Final = ".process"
 POOL: Final = ".pool"
 
 MAX_FILES_PER_PROCESS: Final = 100
-"""Of one process, each with a descriptor. One that makes more makes a pool for each request."""
+"""The map of each file costs a descriptor; more pools than this mean a pool per request."""
 
 
 class FolderError(Exception):
-    """The folder cannot be used; the message names it, and says what would be right."""
+    """The folder cannot be used. The message names the cause and the cure."""
 
 
 def check(folder: Path) -> None:
-    """Make the folder if it is missing; raise FolderError if it is not this user's alone."""
-    if not CAN_MAP:
-        raise FolderError("this system has no file locks or mapped files; leave it out here")
+    """
+    Create the folder if it does not exist; its parent must exist.
+
+    Raises FolderError if that fails, or if another user owns the folder or may write to it.
+    """
+    if MISSING is not None:
+        raise FolderError(
+            f"this system has no {MISSING}, which sharing needs; unset {DIR_VARIABLE} and scrape "
+            "each process"
+        )
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.stat()
+        status = folder.stat()
+    except FileNotFoundError as error:
+        raise FolderError(f"{folder.parent} does not exist; create it first") from error
+    except FileExistsError as error:
+        raise FolderError(f"{folder} is not a folder; name a folder") from error
     except OSError as error:
-        raise FolderError(f"{folder}: {error.strerror}; name a folder that can be made") from error
-    if found.st_uid != os.geteuid():
         raise FolderError(
-            f"{folder} belongs to user {found.st_uid}, and this is user {os.geteuid()}; "
-            "processes and exporter must be one user"
+            f"cannot create or read {folder}: {error.strerror}; name a folder that this user may "
+            "create"
+        ) from error
+    if status.st_uid != os.geteuid():
+        raise FolderError(
+            f"{folder} belongs to user {status.st_uid}, but this process runs as user "
+            f"{os.geteuid()}; run the service and the exporter as the same user"
         )
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise FolderError(
-            f"others may write to {folder}; name a folder that only this user may write to"
+            f"others may write to {folder}; chmod it to 0700, or name a folder that only this "
+            "user may write to"
         )
 
 
 class Folder:
-    """Makes segments in the folder, or in private memory if there is none that can be used."""
+    """Creates segments in the folder, or in private memory if there is no usable folder."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -79,16 +95,17 @@ class Folder:
 
     @classmethod
     def of_environment(cls) -> Folder:
-        given = os.environ.get(DIR_VARIABLE)
-        return cls(Path(given) if given else None)
+        """Return the folder that POOLSCOPE_DIR names, if it is set."""
+        path = os.environ.get(DIR_VARIABLE)
+        return cls(Path(path) if path else None)
 
     @property
     def shares(self) -> bool:
-        """Whether there is a folder."""
+        """Whether there is a folder that can be used."""
         return self._path is not None
 
     def segments(self, facts: Mapping[str, Any], failed: Callable[[], None]) -> Segments:
-        """Return what makes segments of a pool; `failed` is called if one cannot be shared."""
+        """Return a factory of segments for a pool; it calls `failed` if one cannot be shared."""
         if self._path is None and not self._failed:
             return Segment
 
@@ -105,20 +122,20 @@ class Folder:
         return make
 
     def _next(self, folder: Path) -> Path:
-        """Return the path of the next pool, of a process that is there."""
-        if self._process != os.getpid():  # it has begun, or it is the child of a fork
-            self._name = _enter(folder)
+        """Return the path of the next pool, after registering this process if need be."""
+        if self._process != os.getpid():  # the first pool of the process, or of a forked child
+            self._name = _register(folder)
             self._process, self._made = os.getpid(), 0
         if self._made == MAX_FILES_PER_PROCESS:
-            raise FolderError(f"{self._made} pools of this process are there already")
+            raise FolderError(f"this process already has {self._made} pools there")
         self._made += 1
         return folder / f"{self._name}.{self._made}{POOL}"
 
     def _fail(self, folder: Path, error: Exception) -> None:
-        """Say once that pools cannot be shared, or no more of them."""
+        """Log once that pools, or further ones, cannot be shared."""
         if not self._failed:
             logger().warning(
-                "%s cannot be used, an exporter does not see all pools: %s",
+                "%s cannot be used, so the exporter does not see all pools: %s",
                 DIR_VARIABLE,
                 error,
                 extra={"poolscope": {"event": "not-shared", "folder": str(folder)}},
@@ -126,11 +143,11 @@ class Folder:
         self._failed = True
 
 
-def _enter(folder: Path) -> str:
-    """Let others know that this process is there, until it ends; return the name that it has."""
+def _register(folder: Path) -> str:
+    """Create and lock the file of this process; return the process's name in the folder."""
     name = f"{os.getpid()}-{os.urandom(16).hex()}"
     hidden = folder / f".{name}"
-    # Never closed: any descriptor of the file that this process closes would end the lock.
+    # Never closed: closing any descriptor of the file in this process would release the lock.
     file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

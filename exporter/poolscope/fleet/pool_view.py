@@ -1,4 +1,4 @@
-"""What one pool of another process is, as its cells say."""
+"""One pool of another process, parsed from the cells of its segment."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ from poolscope.readings.report import Info
 from poolscope.readings.sites import SiteReading
 
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
+"""All cells before those of functions, waits and holds."""
 HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
-"""All cells before those of functions, waits and holds; and those of a hold."""
+"""The cells of one hold."""
 
-_COLUMNS: Final = tuple(c.FIRST_SITE + more for more in (0, c.SITE_OVERFLOW, c.SITE_OVERFLOW_SINCE))
+_COLUMNS: Final = tuple(
+    c.FIRST_SITE + offset for offset in (0, c.SITE_OVERFLOW, c.SITE_OVERFLOW_SINCE)
+)
 
 NO_SITE_VALUES: Final = [0.0, 0.0, 0.0, 0.0]
 
 SiteValues = tuple[str, float, float, float, float]
+"""The fields of a `SiteReading`."""
 
 SiteRow = tuple[float, float, float, float]
-"""The number of its name, its seconds, and of its holds without a slot how many, and their sum."""
+"""The number of the name, seconds, the count of holds without a slot, the sum of their starts."""
 
 Slot = tuple[int, float, float, float, float, float, float]
-"""Which of the slots it is, and its cells."""
+"""The index of a hold's slot, and its cells."""
 
 
 class BadFileError(Exception):
-    """It is no file of a pool, or of another version, or damaged."""
+    """The file is not the file of a pool, or is of another version, or is damaged."""
 
 
 class ParsedSegment(NamedTuple):
     """
-    What cells say that make sense, and that does not depend on the moment of reading.
+    The valid part of the cells; nothing in it depends on the moment of reading.
 
-    The first ones, up to `overflow_waits`, are those of `cells.values`.
+    The fields up to `overflow_waits` are the arguments of `cells.reading_values`.
     """
 
     numbers: list[float]
@@ -51,75 +55,82 @@ class ParsedSegment(NamedTuple):
     waits: list[float]
     overflow_holds: tuple[float, float]
     overflow_waits: tuple[float, float]
-    functions: list[SiteRow]
+    sites: list[SiteRow]
     slots: list[Slot]
     owners: bytes
 
 
-def parsed(data: bytes, owners: int) -> ParsedSegment:
-    """Return what is in the cells, which owners follow at that place; raises BadFileError."""
+def parse_segment(data: bytes, owners: int) -> ParsedSegment:
+    """
+    Return what the cells say.
+
+    data: the cells, and from the offset `owners` on the names of the owners.
+
+    Raises BadFileError if the numbers are not possible.
+    """
     cells: memoryview[float] = memoryview(data)[:owners].cast("d")
     if cells[c.JOURNAL_LENGTH]:
-        cells = _folded(cells)
+        cells = _finish_fold(cells)
     numbers = list(NUMBERS.unpack_from(cells))
-    if not _make_sense(numbers):
-        raise BadFileError("its numbers make no sense")
-    known, found = functions(cells), slots(cells)
-    held = numbers[c.UNKNOWN_SITE_SECONDS] + sum([seconds for _, seconds, _, _ in known])
-    for _, since, asked, ended, _, _, _ in found:
-        if ended:  # it is in no other cell yet
+    if not _are_valid(numbers):
+        raise BadFileError("its numbers are not possible")
+    sites, slots = _site_rows(cells), _hold_slots(cells)
+    held = numbers[c.UNKNOWN_SITE_SECONDS] + sum([seconds for _, seconds, _, _ in sites])
+    for _, since, asked, ended, _, _, _ in slots:
+        if ended:  # it is not folded into any other cell yet
             c.ACQUIRE_SECONDS.observe(numbers, since - asked)
             c.HOLD_SECONDS.observe_count(numbers, ended - since)
             held += ended - since
     return ParsedSegment(
         numbers,
         held,
-        [slot[1] for slot in found if not slot[3]],
-        [slot[2] for slot in found if not slot[3]],
-        waits(cells) if numbers[c.WAITING] else [],
+        [since for _, since, _, ended, _, _, _ in slots if not ended],
+        [asked for _, _, asked, ended, _, _, _ in slots if not ended],
+        _wait_starts(cells) if numbers[c.WAITING] else [],
         (numbers[c.OVERFLOW_HOLDS], numbers[c.OVERFLOW_HOLDS_SINCE]),
         (numbers[c.OVERFLOW_WAITS], numbers[c.OVERFLOW_WAITS_SINCE]),
-        known,
-        found,
+        sites,
+        slots,
         data[owners:],
     )
 
 
-def _folded(cells: memoryview[float]) -> memoryview[float]:
-    """Return the cells as they are when all are set that are to be."""
+def _finish_fold(cells: memoryview[float]) -> memoryview[float]:
+    """Return a copy of the cells with the fold in the journal carried out."""
     number = cells[c.JOURNAL_LENGTH]
     if not 1.0 <= number <= 1 + c.FOLD_BATCH:
-        raise BadFileError("its numbers make no sense")
-    between = c.FIRST_HOLD - c.FOLD_BATCH
+        raise BadFileError("its numbers are not possible")
+    first_slot = c.FIRST_HOLD - c.FOLD_BATCH
     copy = memoryview(bytearray(cells)).cast("d")
     copy[c.JOURNAL_LENGTH] = 0.0
-    copy[c.JOURNALED_CELLS] = cells[c.FIRST_JOURNAL : between]
-    for slot in cells[between : between + int(number) - 1].tolist():
+    copy[c.JOURNALED_CELLS] = cells[c.FIRST_JOURNAL : first_slot]
+    for slot in cells[first_slot : first_slot + int(number) - 1].tolist():
         if not c.FIRST_HOLD <= slot < len(copy) - c.HOLD_ENDED:
-            raise BadFileError("its numbers make no sense")
+            raise BadFileError("its numbers are not possible")
         copy[int(slot)] = copy[int(slot) + c.HOLD_ENDED] = 0.0
     return copy
 
 
-def _make_sense(numbers: list[float]) -> bool:
-    """Whether these are numbers of a pool: a sum that grew from others would stay for ever."""
+def _are_valid(numbers: list[float]) -> bool:
+    """Whether these can be numbers of a pool: wrong ones would stay in the totals for ever."""
     counted = numbers[c.TEXT_COUNT :]
     limit, idle_limit, idle_floor, leak_after = numbers[c.LIMIT : c.TEXT_COUNT]
     limited = limit >= 0.0 and idle_limit >= 0.0 and idle_floor >= 0.0
     retired = limit != limit and idle_limit != idle_limit and idle_floor != idle_floor
     return (
         min(counted) >= 0.0
-        # Any that is infinite, or NaN, makes the sum so.
+        # One that is infinite or NaN makes the sum so.
         and sum(counted) < math.inf
         and (limited or retired)
         and leak_after >= 0.0
     )
 
 
-def slots(cells: memoryview[float]) -> list[Slot]:
+def _hold_slots(cells: memoryview[float]) -> list[Slot]:
     """
-    Return the holds that are out, or have ended just now, as far as they make sense: each ends
-    after it began, and begins after it was asked for.
+    Return the holds that are open, or have ended and are not folded yet.
+
+    A hold that does not end after it began, or begins before it was asked for, is left out.
     """
     if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
         return []
@@ -135,20 +146,20 @@ def slots(cells: memoryview[float]) -> list[Slot]:
     ]
 
 
-def functions(cells: memoryview[float]) -> list[SiteRow]:
-    """Return the functions that there are, as far as they make sense."""
+def _site_rows(cells: memoryview[float]) -> list[SiteRow]:
+    """Return the rows of the functions whose numbers are possible."""
     labels = cells[c.FIRST_LABEL : c.FIRST_LABEL + c.SITES].tolist()
-    number = labels.index(0) if 0 in labels else c.SITES  # they come one after the other
-    found = zip(
-        labels[:number],
-        *(cells[start : start + number].tolist() for start in _COLUMNS),
+    count = labels.index(0) if 0 in labels else c.SITES  # used rows have no gaps between them
+    rows = zip(
+        labels[:count],
+        *(cells[start : start + count].tolist() for start in _COLUMNS),
         strict=True,
     )
-    return [one for one in found if min(one) >= 0.0 and sum(one) < math.inf]
+    return [row for row in rows if min(row) >= 0.0 and sum(row) < math.inf]
 
 
-def waits(cells: memoryview[float]) -> list[float]:
-    """Return when each wait began that has a cell."""
+def _wait_starts(cells: memoryview[float]) -> list[float]:
+    """Return the start of each wait that has a cell."""
     starts = cells[c.FIRST_WAIT : c.FIRST_JOURNAL].tolist()
     return [since for since in starts if 0.0 < since < math.inf]
 
@@ -156,11 +167,11 @@ def waits(cells: memoryview[float]) -> list[float]:
 @dataclass(slots=True)
 class PoolView:
     """
-    What one pool of one process is, at one moment.
+    One pool of one process at one moment.
 
-    values: those of its reading.
-    seen: lines by the rule that was seen to be broken there.
-    likeness: a number that is the same for those that are set up alike, and have seen the same.
+    values: the values of its reading.
+    evidence: the lines at which each rule was broken, by rule.
+    config_id: a number that pools with equal `config`, `info` and `evidence` share.
     """
 
     pool: str
@@ -168,7 +179,7 @@ class PoolView:
     info: Info
     config: PoolConfig
     values: list[float]
-    seen: dict[str, tuple[str, ...]]
+    evidence: dict[str, tuple[str, ...]]
     config_id: int
     _pid: int
     _now: float
@@ -177,27 +188,35 @@ class PoolView:
 
     @property
     def reading(self) -> Reading:
+        """The reading of the pool."""
         return Reading.of(self.values)
 
     def holds(self) -> list[Hold]:
-        """Return who holds its connections."""
+        """Return its connections in use."""
         return list(self._holds())
 
     def sites(self) -> list[SiteReading]:
-        """Return what each function of the application has out, and has had."""
+        """Return the numbers of each function of the application."""
         return [SiteReading(*values) for values in self.each_site()]
 
     def each_site(self) -> Iterator[SiteValues]:
-        """Return the values of `sites`."""
-        out, now, texts = self._by_function(), self._now, self._texts
-        for number, seconds, more, more_since in self._cells.functions:
+        """Yield the values of `sites`."""
+        slot_sums, now, texts = self._sum_slots(), self._now, self._texts
+        for number, seconds, overflow, overflow_since in self._cells.sites:
             if number <= len(texts):
-                in_use, held, late, lost = out.get(number, NO_SITE_VALUES)
-                if more:
-                    held += max(0.0, more * now - more_since)
-                yield texts[int(number) - 1], in_use + more, seconds + held, late, lost
+                in_use, held, overdue, abandoned = slot_sums.get(number, NO_SITE_VALUES)
+                if overflow:
+                    held += max(0.0, overflow * now - overflow_since)
+                yield (
+                    texts[int(number) - 1],
+                    in_use + overflow,
+                    seconds + held,
+                    overdue,
+                    abandoned,
+                )
 
     def _text(self, number: float) -> str | None:
+        """Return the text with that number, or None if there is none."""
         return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
 
     def _holds(self) -> Iterator[Hold]:
@@ -221,14 +240,14 @@ class PoolView:
                 pid=self._pid,
             )
 
-    def _by_function(self) -> dict[float, list[float]]:
-        """Return by a function's number what it has out, seconds, what is overdue, abandoned."""
-        found: dict[float, list[float]] = {}
+    def _sum_slots(self) -> dict[float, list[float]]:
+        """Return sums over the hold slots, by the number of the function: see `SiteReading`."""
+        by_function: dict[float, list[float]] = {}
         now, leak_after = self._now, self._cells.numbers[c.LEAK_AFTER]
         for _, since, _, ended, _, label, lost in self._cells.slots:
-            if label not in found:
-                found[label] = [0.0, 0.0, 0.0, 0.0]
-            sums = found[label]
+            if label not in by_function:
+                by_function[label] = [0.0, 0.0, 0.0, 0.0]
+            sums = by_function[label]
             if ended:
                 sums[1] += ended - since
                 continue
@@ -239,4 +258,4 @@ class PoolView:
                     sums[2] += 1.0
             if lost:
                 sums[3] += 1.0
-        return found
+        return by_function

@@ -1,14 +1,14 @@
 """
-A segment in a file that other processes read.
+A segment in a file that the exporter reads.
 
-The file has a header that is written once, the cells, and the names that go with them:
+The file has four parts:
 
-    page 0...   magic, sizes, and what the pool is, as JSON
+    header      magic, sizes, and the description of the pool as JSON; written once
     cells       float64, as `ledger.cells` lays them out
-    owners      for each hold slot, the name of the task or thread
-    texts       lines of code, functions and findings, in the order in which they were first seen
+    owners      the name of the task or thread in each hold slot
+    texts       lines of code, functions and findings, in the order of their first use
 
-A file is never changed in size or replaced, and is complete when it has its name.
+The file gets its name when it is complete. It is never replaced, and its size never changes.
 """
 
 from __future__ import annotations
@@ -29,36 +29,28 @@ from poolscope.ledger.segment import Segment
 
 MAGIC: Final = b"poolscop"
 
-
 SEGMENT_VERSION: Final = 3
 
-
 HEAD: Final = struct.Struct("<8sIIIIII")
-"""Magic, version, cells of the layout, hold slots, start of the cells, size, length of the JSON."""
-
+"""Magic, version, number of scalar cells, hold slots, start of cells, size, length of the JSON."""
 
 OWNER_BYTES: Final = 40
 
-
 OWNER: Final = struct.Struct(f"{OWNER_BYTES}s")
-"""Cuts off what is too long, and fills up with zeros."""
-
+"""Cuts off a name that is too long, and fills up a short one with zeros."""
 
 TEXT_BYTES: Final = 32_768
 
-
 LENGTH: Final = struct.Struct("<H")
 
-
 MAX_KNOWN_LINES: Final = 1000
-"""Whose numbers are remembered."""
-
+"""How many lines of code keep the numbers of their texts in memory."""
 
 _PAGE: Final = 4096
 
 
 class FileSegment(Segment):
-    """Cells in a new file at `path`, whose header says `facts`; raises OSError."""
+    """Cells in a new file at `path`, whose header describes the pool by `facts`. Raises OSError."""
 
     shared = True
     wait_slots = range(c.FIRST_JOURNAL - 1, c.FIRST_WAIT - 1, -1)
@@ -76,19 +68,21 @@ class FileSegment(Segment):
 
     def _create(self, slots: int) -> memoryview[float]:
         """Create the file, and return its cells."""
-        about = json.dumps(self._facts).encode()
-        start = -(-(HEAD.size + len(about)) // _PAGE) * _PAGE
+        description = json.dumps(self._facts).encode()
+        start = -(-(HEAD.size + len(description)) // _PAGE) * _PAGE
         owners = start + 8 * c.size(slots)
         texts = owners + OWNER_BYTES * slots
         size = texts + TEXT_BYTES
         hidden = self.path.with_name(f".{self.path.name}")
         file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            # Reserved now: a disk that is full later must not end the process by a signal.
+            # Without the reservation, a full disk would kill the process with SIGBUS later.
             os.posix_fallocate(file, 0, size)
             memory = memoryview(mmap.mmap(file, size))
-            head = HEAD.pack(MAGIC, SEGMENT_VERSION, c.SCALARS, slots, start, size, len(about))
-            memory[: HEAD.size + len(about)] = head + about
+            head = HEAD.pack(
+                MAGIC, SEGMENT_VERSION, c.SCALARS, slots, start, size, len(description)
+            )
+            memory[: HEAD.size + len(description)] = head + description
             hidden.rename(self.path)
         except BaseException:
             hidden.unlink()
@@ -120,33 +114,37 @@ class FileSegment(Segment):
         self.cells[site + c.SITE_LABEL] = self._number(label)
 
     def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
-        cells, between = self.cells, c.FIRST_JOURNAL + len(numbers)
-        cells[c.FIRST_JOURNAL : between] = numbers
-        cells[between : between + len(slots)] = array("d", slots)
-        # Last: from now on, readers do what is wanted.
+        cells, first_slot = self.cells, c.FIRST_JOURNAL + len(numbers)
+        cells[c.FIRST_JOURNAL : first_slot] = numbers
+        cells[first_slot : first_slot + len(slots)] = array("d", slots)
+        # Set last: from now on, readers carry out the fold.
         cells[c.JOURNAL_LENGTH] = 1 + len(slots)
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
 
-    def _number(self, what: object, text: str | None = None) -> int:
-        """Return the number of a text, which is written when it is new; 0 if there is no room."""
-        if what is None:
+    def _number(self, key: object, text: str | None = None) -> int:
+        """
+        Return the number of a text, which is `key` itself by default; write it if it is new.
+
+        Returns 0 if `key` is None or if there is no room.
+        """
+        if key is None:
             return 0
-        number = self._numbers.get(what)
+        number = self._numbers.get(key)
         if number is None:
-            written = _bytes(str(what) if text is None else text)[:1000]
-            end = self._used + LENGTH.size + len(written)
+            encoded = _bytes(str(key) if text is None else text)[:1000]
+            end = self._used + LENGTH.size + len(encoded)
             if end > TEXT_BYTES:
                 return 0
-            self._texts[self._used : end] = LENGTH.pack(len(written)) + written
+            self._texts[self._used : end] = LENGTH.pack(len(encoded)) + encoded
             self._used = end
-            number = self._numbers[what] = len(self._numbers) + 1
-            # Last, so that a reader finds whole texts only.
+            number = self._numbers[key] = len(self._numbers) + 1
+            # Set last, so that a reader finds complete texts only.
             self.cells[c.TEXT_COUNT] = number
         return number
 
 
 def _bytes(name: str) -> bytes:
-    # Python's names may have what UTF-8 has not.
+    # A name in Python may contain surrogates, which UTF-8 cannot encode.
     return name.encode(errors="backslashreplace")

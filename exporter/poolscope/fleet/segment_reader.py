@@ -1,7 +1,8 @@
 """
-The file of one pool of another process: what it says, if it is what it should be.
+Reads and checks the file of one pool of another process.
 
-It is read, never mapped: a file that becomes shorter would end the reader by a signal.
+The file is read with `pread`, never mapped: a mapped file that shrinks would kill the reader with
+SIGBUS.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from poolscope.fleet.pool_view import BadFileError, ParsedSegment, PoolView, parsed
+from poolscope.fleet.pool_view import BadFileError, ParsedSegment, PoolView, parse_segment
 from poolscope.fleet.segment_file import (
     HEAD,
     LENGTH,
@@ -28,35 +29,34 @@ from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 
 LARGEST: Final = 16 * 2**20
+"""Bytes; a larger file is not read."""
 READ_TRIES: Final = 50
+"""How often a file that changes during the read is read again."""
 RETRY_PAUSE: Final = 0.0001
-"""
-How often, after how many seconds, a file that is changing is read again.
-"""
-
+"""Seconds before it is read again."""
 
 SEQUENCE_CELL: Final = struct.Struct("d")
-"""The first cell."""
+"""The first cell, which is odd while the writer changes the others."""
 
 config_ids: dict[tuple[object, ...], int] = {}
-"""Numbers of what pools have in common; as many as there are ways to set them up and use them."""
+"""The `config_id` of each distinct config, info and evidence; there are few of them."""
 
 
 class PoolFile:
     """
-    The file of one pool. What it says only once is kept; the rest is read each time.
+    The file of one pool. The header is read once, the cells at each `read`.
 
-    Raises BadFileError, and OSError if it cannot be read at all.
+    Raises BadFileError if it is not a valid file, and OSError if it cannot be read at all.
     """
 
     def __init__(self, path: Path, pid: int) -> None:
         self._path = str(path)
         self._pid = pid
         self._texts: list[str] = []
-        self._seen: dict[str, tuple[str, ...]] = {}
+        self._evidence: dict[str, tuple[str, ...]] = {}
         self._config_id = 0
-        # What was read last, of one moment; and what was made something of.
-        self._whole = self._data = b""
+        # The last consistent read, and the bytes that `_parsed` was made from.
+        self._consistent = self._data = b""
         self._parsed: ParsedSegment
         with OwnRegularFile(self._path) as (file, size):
             head = os.pread(file, HEAD.size, 0)
@@ -66,97 +66,98 @@ class PoolFile:
                 head
             )
             if (magic, version, scalars) != (MAGIC, SEGMENT_VERSION, c.SCALARS):
-                raise BadFileError("it is of another version, or of something else")
+                raise BadFileError("it is of another version, or not the file of a pool")
             self._owners = self._start + 8 * c.size(self._slots)
             self._end = self._owners + OWNER_BYTES * self._slots
             if self._size != size or size != self._end + TEXT_BYTES or size > LARGEST:
                 raise BadFileError("its sizes do not agree")
             if HEAD.size + length > self._start:
-                raise BadFileError("its header is longer than there is room for it")
-            about = os.pread(file, length, HEAD.size)
+                raise BadFileError("its header is longer than the room for it")
+            description = os.pread(file, length, HEAD.size)
         try:
-            facts = json.loads(about)
+            facts = json.loads(description)
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
             self.info = Info(*map(_name, _list(facts["info"])))
             self.config = _config(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BadFileError("what it says of its pool makes no sense") from error
+            raise BadFileError("its description of the pool is not valid") from error
 
-    def read(self, now: float, seen: float | None = None) -> PoolView:
+    def read(self, now: float, last_seen: float | None = None) -> PoolView:
         """
-        Return what the pool is at the clock's `now`, in seconds of `time.monotonic`.
+        Return the pool at the moment `now`, in seconds of `time.monotonic`.
 
-        seen: of a process that is gone, when it was last seen alive; None: it lives. What it held
-            is counted up to then, and not for as long as nobody looked.
+        last_seen: when a process that has ended was last seen alive, or None if it lives. Its open
+            holds are counted up to then, and not up to the moment of reading.
         """
         with OwnRegularFile(self._path) as (file, size):
             if size != self._size:
-                raise BadFileError("it has another size than it had")
-            data = self._read(file, seen is None)
-            if data is not self._data:  # else nothing has happened
-                self._parsed, self._data = parsed(data, self._owners - self._start), data
+                raise BadFileError("its size has changed")
+            data = self._read(file, last_seen is None)
+            if data is not self._data:  # else nothing has changed
+                self._parsed, self._data = parse_segment(data, self._owners - self._start), data
             cells = self._parsed
             if cells.numbers[c.TEXT_COUNT] != len(self._texts):
                 self._texts = _texts(
                     os.pread(file, TEXT_BYTES, self._end), cells.numbers[c.TEXT_COUNT]
                 )
-                self._seen = _seen(self._texts)
+                self._evidence = _evidence(self._texts)
                 self._config_id = 0
-        if seen is not None:
-            now = seen
+        if last_seen is not None:
+            now = last_seen
         return PoolView(
             pool=self.pool,
             kind=self.kind,
             info=self.info,
             config=self.config,
             values=c.reading_values(now, *cells[:7]),
-            seen=self._seen,
-            config_id=self._config_id or self._compare(),
+            evidence=self._evidence,
+            config_id=self._config_id or self._find_config_id(),
             _pid=self._pid,
             _now=now,
             _cells=cells,
             _texts=self._texts,
         )
 
-    def _compare(self) -> int:
-        # Found once for each file, so that thousands of them are quickly told apart.
-        like = (self.config, self.info, *sorted(self._seen.items()))
-        self._config_id = config_ids.setdefault(like, len(config_ids) + 1)
+    def _find_config_id(self) -> int:
+        # Once for each file, so that comparing thousands of files is comparing numbers.
+        key = (self.config, self.info, *sorted(self._evidence.items()))
+        self._config_id = config_ids.setdefault(key, len(config_ids) + 1)
         return self._config_id
 
     def _read(self, file: int, alive: bool) -> bytes:
         """
-        Return the cells and owners, all of one moment; the same bytes, if nothing has happened.
+        Return the cells and owners of one moment; the same object if nothing has changed.
 
-        A process that lives and is in the middle of a change for long, as it does not get to run,
-        is taken as it was last time: what ends just now would be there twice, and then once again.
+        A live process that was descheduled in the middle of an update is returned as last read,
+        because a read of half an update would count a hold twice.
         """
         for _ in range(READ_TRIES):
             data = os.pread(file, self._end - self._start, self._start)
-            if data == self._whole:
-                return self._whole
+            if data == self._consistent:
+                return self._consistent
             sequence = os.pread(file, SEQUENCE_CELL.size, self._start)
             if data.startswith(sequence) and SEQUENCE_CELL.unpack(sequence)[0] % 2 == 0:
-                self._whole = data
+                self._consistent = data
                 return data
             time.sleep(RETRY_PAUSE)
-        return self._whole if alive and self._whole else data
+        return self._consistent if alive and self._consistent else data
 
 
-def _list(given: object) -> list[object]:
-    if not isinstance(given, list):
-        raise TypeError(given)
-    return given
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return value
 
 
-def _name(given: object) -> str:
-    if not isinstance(given, str):
-        raise TypeError(given)
-    return given.encode(errors="replace").decode()
+def _name(value: object) -> str:
+    """Return the text; what UTF-8 cannot encode is replaced."""
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value.encode(errors="replace").decode()
 
 
-def _config(given: dict[str, object]) -> PoolConfig:
-    config = PoolConfig(**given)  # type: ignore[arg-type] # checked below
+def _config(values: dict[str, object]) -> PoolConfig:
+    config = PoolConfig(**values)  # type: ignore[arg-type] # checked below
     for name, default in PoolConfig._field_defaults.items():
         value = getattr(config, name)
         if isinstance(value, bool) != isinstance(default, bool) or not value >= 0:
@@ -164,40 +165,42 @@ def _config(given: dict[str, object]) -> PoolConfig:
     return config
 
 
-def _seen(texts: list[str]) -> dict[str, tuple[str, ...]]:
-    seen: dict[str, tuple[str, ...]] = {}
+def _evidence(texts: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the sites of each rule among the texts."""
+    evidence: dict[str, tuple[str, ...]] = {}
     for text in texts:
         rule, tab, site = text.partition("\t")
         if tab:
-            seen[rule] = (*seen.get(rule, ()), *([site] if site else []))
-    return seen
+            evidence[rule] = (*evidence.get(rule, ()), *([site] if site else []))
+    return evidence
 
 
 def _texts(data: bytes, count: float) -> list[str]:
+    """Return the first `count` texts, as far as they fit into the data."""
     texts: list[str] = []
-    at = 0
-    while len(texts) < count and at + LENGTH.size <= len(data):
-        (length,) = LENGTH.unpack_from(data, at)
-        at += LENGTH.size + length
-        texts.append(data[at - length : at].decode(errors="replace"))
+    offset = 0
+    while len(texts) < count and offset + LENGTH.size <= len(data):
+        (length,) = LENGTH.unpack_from(data, offset)
+        offset += LENGTH.size + length
+        texts.append(data[offset - length : offset].decode(errors="replace"))
     return texts
 
 
 class OwnRegularFile:
-    """A regular file of this user, and nothing else, opened without ever waiting for it."""
+    """Opens a regular file of this user, and nothing else; opening it never blocks."""
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
         self._path = path
         self._flags = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
     def __enter__(self) -> tuple[int, int]:
-        """Return its descriptor, and its size."""
+        """Return the descriptor and the size of the file."""
         self._file = os.open(self._path, self._flags)
-        found = os.fstat(self._file)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        status = os.fstat(self._file)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             os.close(self._file)
-            raise BadFileError("it is no file of this user")
-        return self._file, found.st_size
+            raise BadFileError("it is not a regular file of this user")
+        return self._file, status.st_size
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)

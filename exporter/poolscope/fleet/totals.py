@@ -1,4 +1,4 @@
-"""What all processes had that are gone: kept in a file that is replaced as a whole."""
+"""The counters of all processes that have ended, kept in a file that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from poolscope.fleet.pool_view import PoolView
-from poolscope.readings.reading import Reading, total
+from poolscope.readings.reading import Reading, sum_readings
 from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
@@ -22,45 +22,56 @@ logger = logging.getLogger("poolscope.exporter")
 
 @dataclass(frozen=True)
 class Total:
-    """Of one name and kind: counters, pool objects, and connection-seconds by function."""
+    """The totals of one name and kind: counters, pool objects, and seconds in use by function."""
 
     reading: Reading = field(default_factory=Reading)
     created: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def sites(self) -> list[SiteReading]:
+        """Return the seconds in use by function."""
         return [SiteReading(label, 0.0, seconds, 0.0) for label, seconds in self.seconds.items()]
 
     def plus(self, view: PoolView) -> Total:
+        """Return this total with the counters of one more pool."""
         seconds = dict(self.seconds)
         for site in view.sites():
             seconds[site.site] = seconds.get(site.site, 0.0) + site.in_use_seconds
-        return Total(total([self.reading, view.reading.ended()]), self.created + 1, seconds)
+        return Total(
+            sum_readings([self.reading, view.reading.counters_only()]), self.created + 1, seconds
+        )
 
 
 @dataclass(frozen=True)
 class Totals:
     """
-    All totals.
+    The totals of all names and kinds.
 
-    processes: how many processes they are of.
-    folded: the names of those whose files may still be there.
+    processes: how many processes they include.
+    folded: the names of included processes whose files may not have been removed yet.
     """
 
     pools: dict[tuple[str, str], Total] = field(default_factory=dict)
     processes: int = 0
     folded: frozenset[str] = frozenset()
 
-    def with_processes(self, gone: Mapping[str, Iterable[PoolView]], left: Iterable[str]) -> Totals:
-        """Return the totals with more processes; `left` are others whose files are still there."""
+    def with_processes(
+        self, ended: Mapping[str, Iterable[PoolView]], remaining: Iterable[str]
+    ) -> Totals:
+        """
+        Return the totals with more processes.
+
+        ended: the pools of each process to add, by its name.
+        remaining: the names of processes that were folded before and still have files.
+        """
         pools = dict(self.pools)
-        for view in (view for views in gone.values() for view in views):
+        for view in (view for views in ended.values() for view in views):
             key = view.pool, view.kind
             pools[key] = pools.get(key, Total()).plus(view)
-        return Totals(pools, self.processes + len(gone), frozenset({*gone, *left}))
+        return Totals(pools, self.processes + len(ended), frozenset({*ended, *remaining}))
 
     def save(self, path: Path) -> None:
-        """Replace the file; raises OSError, and leaves what there was."""
+        """Replace the file. Raises OSError, and then the old file is still there."""
         hidden = path.with_name(f".{path.name}")
         document = {
             "version": TOTALS_VERSION,
@@ -85,7 +96,7 @@ class Totals:
 
     @classmethod
     def load(cls, path: Path) -> Totals:
-        """Return what the file says, or nothing, if there is none or it is damaged."""
+        """Return the totals in the file; empty ones if it does not exist or is damaged."""
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -99,7 +110,11 @@ class Totals:
         except (ValueError, TypeError, KeyError):
             kept = path.with_name(f"{path.name}.damaged")
             path.replace(kept)
-            logger.warning("%s is damaged or of another version; it is now %s", path, kept)
+            logger.warning(
+                "%s is damaged or of another version; totals start at 0, and the file is now %s",
+                path,
+                kept,
+            )
             return cls()
 
 

@@ -1,1 +1,1 @@
-"""The catalogue of metric families, and readings as Prometheus text."""
+"""The catalogue of metric families, and the code that turns readings into Prometheus text."""

@@ -1,4 +1,4 @@
-"""The metrics as an ASGI app."""
+"""An ASGI app that serves the metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def app_of(registry: CollectorRegistry) -> Callable[[Any, Any, Any], Awaitable[N
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         accept, encoding = _header(scope, b"accept"), _header(scope, b"accept-encoding")
         render = functools.partial(rendered, registry, accept, encoding, query)
-        # Where another library than asyncio has the event loop, there is none of asyncio.
+        # The event loop of another library, such as trio, cannot wait for a thread this way.
         await _send(render() if _get_running_loop() is None else await _in_thread(render), send)
 
     return app
@@ -31,10 +31,10 @@ def app_of(registry: CollectorRegistry) -> Callable[[Any, Any, Any], Awaitable[N
 
 async def _in_thread(render: Callable[[], Rendered]) -> Rendered:
     """
-    Return what a thread has rendered, while the event loop goes on.
+    Render in a thread, so that the event loop keeps running.
 
-    It is a new one: all those of the service may be waiting for a connection, and of one that was
-    started before a fork the child would have nothing.
+    The thread is a new one: those of the service's executor may all be waiting for a connection,
+    and a thread that was started before a fork does not exist in the child.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="poolscope-metrics")
     try:

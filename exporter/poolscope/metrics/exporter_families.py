@@ -1,4 +1,4 @@
-"""The catalogue's other part: the families that only the standalone exporter has."""
+"""The catalogue of metric families that only the standalone exporter serves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from poolscope.fleet.fleet import FleetView
 from poolscope.metrics.family import POOL_LABELS, Family, Values, gauge
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.readings.database_servers import BouncerReading, ServerReading
-from poolscope.readings.reading import Reading, total
+from poolscope.readings.labels import FirstLabels
+from poolscope.readings.reading import Reading, sum_readings
 
 IDLE_IN_TRANSACTION: Final = ("idle_in_transaction", "idle_in_transaction_aborted")
 
 SHOWN_APPLICATIONS: Final = 100
-"""Of a server, those with the most connections; the rest as other."""
+"""How many applications of a server get a label of their own: those with most connections."""
 OTHER_APPLICATIONS: Final = "other"
 NAMELESS: Final = "(no name)"
 
@@ -24,11 +25,11 @@ NAMELESS: Final = "(no name)"
 @dataclass(frozen=True, slots=True)
 class Scrape:
     """
-    All that one scrape shows.
+    Everything that one scrape of the exporter shows.
 
-    seconds: what it took to look at the fleet.
-    version: that of the exporter.
-    per_process: whether to show each process by itself, too.
+    seconds: how long the scan of the fleet took.
+    version: the version of the exporter.
+    per_process: whether the families of single processes are served, too.
     """
 
     view: FleetView
@@ -40,13 +41,14 @@ class Scrape:
 
 
 def _server(field: str) -> Callable[[Scrape], Values]:
-    """Return a getter of one field of each PostgreSQL server that answers."""
+    """Return a getter of one field of each PostgreSQL server that answered."""
     return lambda scrape: (
         ((server.server,), float(getattr(server, field))) for server in scrape.servers if server.up
     )
 
 
 def _bouncer(field: str) -> Callable[[Scrape], Values]:
+    """Return a getter of one field of each PgBouncer that answered."""
     return lambda scrape: (
         ((bouncer.server,), float(getattr(bouncer, field)))
         for bouncer in scrape.bouncers
@@ -55,39 +57,39 @@ def _bouncer(field: str) -> Callable[[Scrape], Values]:
 
 
 def _service(application: str) -> str:
-    """Return `service:pool` of `service:pool:pid`, so that a restart makes no new series."""
+    """Return `service:pool` for `service:pool:pid`, so that a restart adds no new series."""
     name, _, pid = application.rpartition(":")
     if name and pid.isascii() and pid.isdigit():
         return name
     return application or NAMELESS
 
 
-def _shown(server: ServerReading) -> set[str]:
-    busy = Counter[str]()
-    for found in server.connections:
-        busy[_service(found.application)] += found.count
-    return {application for application, _ in busy.most_common(SHOWN_APPLICATIONS)}
+def _application_labels(server: ServerReading) -> Callable[[str], str]:
+    """Return a function from an application of the server to its label."""
+    counts = Counter[str]()
+    for group in server.connections:
+        counts[_service(group.application)] += group.count
+    labels = FirstLabels(SHOWN_APPLICATIONS, OTHER_APPLICATIONS)
+    for application, _ in counts.most_common():
+        labels.label(application)
+    return labels.label
 
 
 def _connections(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
     for server in scrape.servers:
-        shown, sums = _shown(server), Counter[tuple[str, ...]]()
-        for found in server.connections:
-            application = _service(found.application)
-            if application not in shown:
-                application = OTHER_APPLICATIONS
-            key = server.server, found.database, found.user, application, found.state
-            sums[key] += found.count
+        label_of, sums = _application_labels(server), Counter[tuple[str, ...]]()
+        for group in server.connections:
+            application = label_of(_service(group.application))
+            sums[server.server, group.database, group.user, application, group.state] += group.count
         yield from sorted(sums.items())
 
 
 def _oldest_transactions(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
     for server in scrape.servers:
-        shown, oldest = _shown(server), dict[tuple[str, ...], float]()
-        for found in server.connections:
-            application = _service(found.application)
-            key = server.server, application if application in shown else OTHER_APPLICATIONS
-            age = found.oldest_seconds if found.state in IDLE_IN_TRANSACTION else 0.0
+        label_of, oldest = _application_labels(server), dict[tuple[str, ...], float]()
+        for group in server.connections:
+            key = server.server, label_of(_service(group.application))
+            age = group.oldest_seconds if group.state in IDLE_IN_TRANSACTION else 0.0
             oldest[key] = max(age, oldest.get(key, 0.0))
         yield from sorted(oldest.items())
 
@@ -103,19 +105,19 @@ def _sides(field: str) -> Callable[[Scrape], Values]:
 
 
 def _processes(*fields: str) -> Callable[[Scrape], Values]:
-    """Return a getter of these gauges of each process; of several, their names are a label."""
+    """Return a getter of gauges of each process; with several, the field's name is a label."""
 
     def samples(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
         pools: defaultdict[tuple[str, str, str], list[Reading]] = defaultdict(list)
         for process in scrape.view.processes if scrape.per_process else ():
-            # Of two containers the same id may be in both: they are one series.
+            # Two containers may have processes with the same id, which then share a series.
             for pool in process.pools:
                 pools[pool.pool, pool.kind, str(process.pid)].append(pool.reading)
         for key, readings in pools.items():
-            reading = total(readings)
+            reading = sum_readings(readings)
             for field in fields:
-                further = (field,) if len(fields) > 1 else ()
-                yield (*key, *further), getattr(reading, field)
+                label = (field,) if len(fields) > 1 else ()
+                yield (*key, *label), getattr(reading, field)
 
     return samples
 
@@ -125,46 +127,49 @@ PROCESS_LABELS: Final = (*POOL_LABELS, "pid")
 EXPORTER_FAMILIES: Final[tuple[Family[Scrape], ...]] = (
     gauge(
         "connpool_utilization_max",
-        "Of the fullest single process behind a name: which share of the connections that its "
-        "pools allow is in use or being opened, 0 to 1.",
+        "Utilization of the pool in the process where it is highest, 0 to 1: connections in use "
+        "or being opened, divided by the limit.",
         lambda scrape: scrape.view.fullest.items(),
         *POOL_LABELS,
     ),
     gauge(
         "connpool_process_connections",
-        "With --per-process: open connections of one process, as in connpool_connections.",
+        "Connections of one process by state, as in connpool_connections; only with --per-process.",
         _processes("in_use", "idle", "opening"),
         *PROCESS_LABELS,
         "state",
     ),
     gauge(
         "connpool_process_waiting",
-        "With --per-process: callers of one process that are blocked because no slot is free.",
+        "Callers of one process that are waiting for a free connection; only with --per-process.",
         _processes("waiting"),
         *PROCESS_LABELS,
     ),
     gauge(
         "connpool_process_limit",
-        "With --per-process: the most connections that can be out at once in one process.",
+        "Maximum number of connections that can be in use at once in one process; only with "
+        "--per-process.",
         _processes("limit"),
         *PROCESS_LABELS,
     ),
     gauge(
         "connpool_process_oldest_hold_seconds",
-        "With --per-process: for how long the connection that has been out longest is out.",
+        "Age of the oldest hold of one process, in seconds; only with --per-process.",
         _processes("oldest_hold_seconds"),
         *PROCESS_LABELS,
     ),
     gauge(
         "connpool_process_leaked",
-        "With --per-process: connections of one process that are overdue, or abandoned.",
+        "Connections of one process that look leaked, as in connpool_leaked; only with "
+        "--per-process.",
         _processes("overdue", "abandoned"),
         *PROCESS_LABELS,
         "reason",
     ),
     gauge(
         "connpool_exporter_processes",
-        "Processes in the folder: live, and gone, whose counters are kept.",
+        "Number of processes by state: live, or gone (the process has ended; its counters stay in "
+        "the sums).",
         lambda scrape: (
             (("live",), float(len(scrape.view.processes))),
             (("gone",), float(scrape.view.gone)),
@@ -173,100 +178,102 @@ EXPORTER_FAMILIES: Final[tuple[Family[Scrape], ...]] = (
     ),
     gauge(
         "connpool_exporter_bad_segments",
-        "Files in the folder that are not what they should be, and were left out.",
+        "Files in POOLSCOPE_DIR that could not be read as files of a pool and were skipped.",
         lambda scrape: (((), float(scrape.view.bad)),),
     ),
     gauge(
         "connpool_exporter_scrape_seconds",
-        "What it took to read all processes, for this scrape.",
+        "Time to read the files of all processes for this scrape, in seconds.",
         lambda scrape: (((), scrape.seconds),),
     ),
     gauge(
         "connpool_exporter_build_info",
-        "The version of the exporter; always 1.",
+        "Version of the exporter, as a label; always 1.",
         lambda scrape: (((scrape.version,), 1.0),),
         "version",
     ),
     gauge(
         "connpool_server_up",
-        "Whether the PostgreSQL server has answered, 1 or 0; what it said is there only then.",
+        "Whether the PostgreSQL server answered: 1 or 0; its other metrics exist only if it did.",
         lambda scrape: (((server.server,), float(server.up)) for server in scrape.servers),
         "server",
     ),
     gauge(
         "connpool_server_limit",
-        "The most connections that the PostgreSQL server accepts: max_connections.",
+        "Maximum number of connections that the PostgreSQL server accepts: max_connections.",
         _server("limit"),
         "server",
     ),
     gauge(
         "connpool_server_reserved",
-        "Of the limit, how many connections only superusers and holders of a role get.",
+        "Connections of the limit that are reserved for superusers and for members of "
+        "pg_use_reserved_connections.",
         _server("reserved"),
         "server",
     ),
     gauge(
         "connpool_server_connections",
-        "Connections of clients as the PostgreSQL server sees them; the 100 busiest applications, "
-        "without the process id that their name may end in, and the rest as other.",
+        "Client connections that the PostgreSQL server reports. The 100 busiest applications have "
+        "their own label, without the process id at the end of their name; the rest share the "
+        "label other.",
         _connections,
         *("server", "database", "user", "application", "state"),
     ),
     gauge(
         "connpool_server_oldest_idle_in_transaction_seconds",
-        "For how long the application's connection that has been idle in a transaction longest "
-        "has done nothing; 0 when none is.",
+        "How long the application's longest idle transaction has been idle, in seconds; 0 when no "
+        "connection is idle in a transaction.",
         _oldest_transactions,
         *("server", "application"),
     ),
     gauge(
         "connpool_pgbouncer_up",
-        "Whether the PgBouncer has answered, 1 or 0; what it said is there only then.",
+        "Whether the PgBouncer answered: 1 or 0; its other metrics exist only if it did.",
         lambda scrape: (((bouncer.server,), float(bouncer.up)) for bouncer in scrape.bouncers),
         "server",
     ),
     gauge(
         "connpool_pgbouncer_client_limit",
-        "The most clients that the PgBouncer accepts: max_client_conn.",
+        "Maximum number of clients that the PgBouncer accepts: max_client_conn.",
         _bouncer("client_limit"),
         "server",
     ),
     gauge(
         "connpool_pgbouncer_pool_size",
-        "Server connections for each database and user, unless they have a size of their own: "
-        "default_pool_size.",
+        "Maximum number of server connections per database and user, unless a size is set for "
+        "them: default_pool_size.",
         _bouncer("pool_size"),
         "server",
     ),
     gauge(
         "connpool_pgbouncer_used_clients",
-        "Clients that are connected to the PgBouncer.",
+        "Number of clients that are connected to the PgBouncer.",
         _bouncer("clients"),
         "server",
     ),
     gauge(
         "connpool_pgbouncer_used_servers",
-        "Connections of the PgBouncer to its servers.",
+        "Number of connections of the PgBouncer to its servers that are in use.",
         _bouncer("servers"),
         "server",
     ),
     gauge(
         "connpool_pgbouncer_clients",
         "Clients of a pool of the PgBouncer, by state: active (linked to a server connection, or "
-        "idle), waiting, and those that cancel.",
+        "idle), waiting (for a server connection), and states of cancel requests.",
         _sides("clients"),
         *("server", "database", "user", "state"),
     ),
     gauge(
         "connpool_pgbouncer_servers",
         "Server connections of a pool of the PgBouncer, by state: active, idle, used (to be "
-        "checked), tested, login, and those that cancel.",
+        "checked before the next use), tested, login, and states of cancel requests.",
         _sides("servers"),
         *("server", "database", "user", "state"),
     ),
     gauge(
         "connpool_pgbouncer_oldest_wait_seconds",
-        "For how long the client of the pool that waits longest has waited; 0 when none does.",
+        "Age of the oldest waiting client of the pool, in seconds; 0 when none waits.",
         lambda scrape: (
             ((bouncer.server, pool.database, pool.user), pool.oldest_wait_seconds)
             for bouncer in scrape.bouncers
@@ -275,7 +282,7 @@ EXPORTER_FAMILIES: Final[tuple[Family[Scrape], ...]] = (
         *("server", "database", "user"),
     ),
 )
-"""The standalone exporter: all processes of a host, and the servers that it is pointed at."""
+"""The families about all processes of a host, and about the servers in the configuration."""
 
 CATALOGUE: Final[tuple[Family[Any], ...]] = (*FAMILIES, *EXPORTER_FAMILIES)
-"""All families of both kinds."""
+"""All families: those of pools, and those of the exporter alone."""

@@ -1,4 +1,4 @@
-"""What a metric family is: one row of the catalogue."""
+"""The type of a metric family, which is one row of the catalogue."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from poolscope.readings.reading import Histogram
 POOL_LABELS: Final = ("pool", "kind")
 
 S = TypeVar("S")
-"""What the samples are taken from: a `Report` of one pool, or a `Scrape` of the exporter."""
+"""The source of the samples: a `Report` of one pool, or a `Scrape` of the exporter."""
 
 Values = Iterable[tuple[tuple[str, ...], float | Histogram]]
-"""Samples of a family: the values of its labels, and a number or a histogram."""
+"""Samples of a family: for each the values of its labels, and a number or a histogram."""
 
 
 class Family(NamedTuple, Generic[S]):
     """
     One metric family.
 
-    labels: the names of the labels, `pool` and `kind` first where it has them.
-    samples: returns the samples. Those of a pool's report have no values for `pool` and `kind`.
+    labels: the names of the labels; `pool` and `kind` come first if the family has them.
+    samples: returns the samples of a source; those of a `Report` omit `pool` and `kind`.
     buckets: upper bounds in seconds; only histograms have them.
-    stays: whether the family is shown for a name that has no live pool: counters are, gauges are
-        not.
+    stays: whether a name without a live pool keeps its samples: those of counters stay, those of
+        gauges go.
     """
 
     name: str
@@ -37,5 +37,5 @@ class Family(NamedTuple, Generic[S]):
 
 
 def gauge(name: str, help: str, samples: Callable[[S], Values], *labels: str) -> Family[S]:
-    """Return a family of gauges, which are shown for live pools only."""
+    """Return a family of gauges, which have samples for live pools only."""
     return Family(name, "gauge", help, labels, samples, stays=False)

@@ -1,4 +1,4 @@
-"""The exporter inside the service: `/metrics` as a server of its own, or as an ASGI app."""
+"""`/metrics` of the service itself: a server of its own, or an ASGI app to mount."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ def start_http_server(
     """
     Serve the metrics at `http://ADDR:PORT/metrics` from a daemon thread.
 
-    Returns the server, whose `shutdown()` and `server_close()` end it, and its thread; with port
-    0 the system chooses one, which is in `server.server_port`. Raises OSError if it cannot listen
-    there.
+    Returns the server and its thread; `server.shutdown()` and `server.server_close()` stop them.
+    With port 0 the system chooses a free port, which is `server.server_port`. Raises OSError if
+    the server cannot listen there, as when another process uses the port.
     """
     try:
         server, thread = prometheus_client.start_http_server(port, addr, registry=registry)
     except OSError as error:
         what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
-            what += ", by another process, or by another worker of this service"
+            what += ", by another process or another worker of this service"
         raise OSError(error.errno, what) from error
     server.set_app(_wsgi_app(registry))
     return server, thread
 
 
 def _wsgi_app(registry: CollectorRegistry) -> Callable[[Any, Any], Iterable[bytes]]:
-    """Return prometheus_client's own app, but for the metrics, which come in parts."""
-    theirs: Any = prometheus_client.make_wsgi_app(registry)
+    """Return the app of prometheus_client, except that it sends the metrics in parts."""
+    original: Any = prometheus_client.make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "GET" or environ["PATH_INFO"] == FAVICON:
-            answer: Iterable[bytes] = theirs(environ, start_response)
+            answer: Iterable[bytes] = original(environ, start_response)
             return answer
         headers, parts = rendered(
             registry,
@@ -67,9 +67,9 @@ def make_asgi_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:
     """
     Return an ASGI app that serves the metrics, to be mounted in FastAPI or Starlette.
 
-    The event loop goes on while they are collected.
+    The metrics are collected in a thread, so that the event loop keeps running.
     """
-    # Imports asyncio, which not everybody needs who imports this.
+    # Imported here because it imports asyncio, which not every service needs.
     from poolscope.metrics.asgi import app_of
 
     return app_of(registry)

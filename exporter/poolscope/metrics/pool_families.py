@@ -1,8 +1,8 @@
 """
-The catalogue: every metric family, declared once.
+The catalogue of metric families that describe pools; each family is declared here once.
 
 The collector, the reference page in the docs, the dashboards and the alerts all read this table;
-no family's name is written anywhere else.
+no module but the two catalogues writes a family's name as a string.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from poolscope.readings.report import Report
 
 
 def _one(field: str) -> Callable[[Report], Values]:
-    """Return a getter of a family without further labels: one field of the reading."""
+    """Return a getter of one field of the reading, for a family without further labels."""
     return lambda report: (((), getattr(report.reading, field)),)
 
 
 def _each(**fields: str) -> Callable[[Report], Values]:
-    """Return a getter of a family with one further label: its values, and a field for each."""
+    """Return a getter for a family with one more label; `fields` maps its values to fields."""
     return lambda report: tuple(
         ((value,), getattr(report.reading, field)) for value, field in fields.items()
     )
@@ -39,14 +39,14 @@ def _histogram(name: str, help: str, buckets: tuple[float, ...]) -> Family[Repor
 
 
 def _aiohttp(samples: Callable[[Report], Values]) -> Callable[[Report], Values]:
-    """Return a getter that has nothing for the other kinds of pool."""
+    """Return a getter that yields samples for aiohttp pools only."""
     return lambda report: samples(report) if report.kind == "aiohttp" else ()
 
 
 INTERNAL_ERRORS: Final[Family[Report]] = Family(
     "connpool_internal_errors_total",
     "counter",
-    "Errors inside the instrumentation itself; the application is not affected by them.",
+    "Exceptions raised inside poolscope itself; they never reach the application.",
     (),
     lambda _: (),
 )
@@ -54,66 +54,66 @@ INTERNAL_ERRORS: Final[Family[Report]] = Family(
 FAMILIES: Final[tuple[Family[Report], ...]] = (
     gauge(
         "connpool_connections",
-        "Open connections: in_use (out with a caller), idle (open, in the pool), "
-        "opening (being established for a caller).",
+        "Connections by state: in_use (a caller holds it), idle (open and in the pool), opening "
+        "(being established for a caller).",
         _each(in_use="in_use", idle="idle", opening="opening"), *POOL_LABELS,
         "state",
     ),
     gauge(
         "connpool_waiting",
-        "Callers that are blocked because no slot is free.",
+        "Callers that are waiting for a free connection of the pool.",
         _one("waiting"), *POOL_LABELS,
     ),
     gauge(
         "connpool_limit",
-        "The most connections that can be out at once; +Inf where there is no limit.",
+        "Maximum number of connections that can be in use at once; +Inf if the pool has no limit.",
         _one("limit"), *POOL_LABELS,
     ),
     gauge(
         "connpool_idle_limit",
-        "The most connections that are kept when idle.",
+        "Maximum number of idle connections that the pool keeps open.",
         _one("idle_limit"), *POOL_LABELS,
     ),
     gauge(
         "connpool_idle_floor",
-        "The fewest connections that are kept open.",
+        "Minimum number of connections that the pool keeps open.",
         _one("idle_floor"), *POOL_LABELS,
     ),
     gauge(
         "connpool_leaked",
-        "Connections that are out now and overdue (held for longer than leak_after) or abandoned "
-        "(nobody is left who could return them).",
+        "Connections in use that look leaked: overdue (held for longer than leak_after) or "
+        "abandoned (dropped without being returned, so that nothing can return them).",
         _each(overdue="overdue", abandoned="abandoned"), *POOL_LABELS,
         "reason",
     ),
     gauge(
         "connpool_in_use_peak",
-        "The most connections in use during the last minute (at least 60 s, at most 120 s back).",
+        "Maximum number of connections in use at once during the last 60 to 120 seconds.",
         _one("in_use_peak"), *POOL_LABELS,
     ),
     gauge(
         "connpool_waiting_peak",
-        "The most callers waiting during the last minute (at least 60 s, at most 120 s back).",
+        "Maximum number of callers waiting at once during the last 60 to 120 seconds.",
         _one("waiting_peak"), *POOL_LABELS,
     ),
     gauge(
         "connpool_oldest_hold_seconds",
-        "For how long the connection that has been out longest is out; 0 when none is.",
+        "Age of the oldest hold, in seconds; 0 when no connection is in use.",
         _one("oldest_hold_seconds"), *POOL_LABELS,
     ),
     gauge(
         "connpool_oldest_wait_seconds",
-        "For how long the caller that has waited longest is waiting; 0 when none is.",
+        "Age of the oldest wait, in seconds; 0 when no caller is waiting.",
         _one("oldest_wait_seconds"), *POOL_LABELS,
     ),
     gauge(
         "connpool_instances",
-        "Live pool objects behind this name.",
+        "Number of pool objects with this name that exist now.",
         _one("instances"), *POOL_LABELS,
     ),
     gauge(
         "connpool_info",
-        "What kind of pool it is: its class, the driver below it, and the library's version.",
+        "Class of the pool, its database driver, and the version of its library; always 1.",
         lambda report: tuple(((i.cls, i.driver, i.version), 1.0) for i in report.infos),
         *POOL_LABELS,
         "class",
@@ -123,47 +123,49 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
     Family(
         "connpool_finding",
         "gauge",
-        "Known mistakes in how the pool is set up or used: 1 for each; docs/findings has them.",
+        "A known mistake in how the pool is configured or used; always 1. See docs/findings.",
         (*POOL_LABELS, "rule", "severity"),
         # Also between two pools of an application that makes one for each request.
         lambda report: tuple(((f.rule, f.severity), 1.0) for f in report.findings),
     ),
     _counter(
         "connpool_acquires_total",
-        "Finished attempts to get a connection, by how they ended: ok, timeout, cancelled, error.",
+        "Finished attempts to acquire a connection, by outcome: ok, timeout, cancelled or error.",
         _each(ok="acquired", timeout="timed_out", cancelled="cancelled", error="failed"),
         "outcome",
     ),
     _counter(
         "connpool_waits_total",
-        "Attempts that had to wait for a slot.",
+        "Attempts to acquire a connection that had to wait for a free one.",
         _one("waited"),
     ),
     _counter(
         "connpool_reused_total",
-        "Attempts that were served by a connection that was already open.",
+        "Attempts to acquire a connection that got one that was already open.",
         _one("reused"),
     ),
     _counter(
         "connpool_nested_acquires_total",
-        "Attempts by a task or thread that already held a connection of the same pool.",
+        "Attempts to acquire a connection by a task or thread that already held one of the pool.",
         _one("nested"),
     ),
     _counter(
         "connpool_opened_total",
-        "Connections established: ok, error. Those that were open when the watch began count "
-        "once as ok, so ok less connpool_closed_total is what the pool has open.",
+        "Attempts to open a connection, by outcome: ok or error. Connections that were already "
+        "open when the watch began count as ok, so ok minus connpool_closed_total is the number "
+        "of open connections.",
         _each(ok="opened", error="open_failed"),
         "outcome",
     ),
     _counter(
         "connpool_closed_total",
-        "Connections that left the pool: closed, invalidated, recycled, lost, detached.",
+        "Connections that left the pool: closed, invalidated, recycled, lost or detached.",
         _one("closed"),
     ),
     _counter(
         "connpool_invalidated_total",
-        "Connections marked unusable: hard (closed at once), soft (closed before the next use).",
+        "Connections marked unusable, by mode: hard (closed at once) or soft (closed before the "
+        "next use).",
         lambda report: (
             (("hard",), report.reading.invalidated_hard),
             (("soft",), report.reading.invalidated_soft),
@@ -174,72 +176,78 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
     ),
     _counter(
         "connpool_leaks_total",
-        "Holds that became overdue, or abandoned.",
+        "Connections that were found leaked: overdue (held for longer than leak_after) or "
+        "abandoned (dropped without being returned).",
         _each(overdue="leaks_overdue", abandoned="leaks_abandoned"),
         "reason",
     ),
     _counter(
         "connpool_leaks_recovered_total",
-        "Overdue holds that were returned after all.",
+        "Overdue connections that were returned after all.",
         _one("leaks_recovered"),
     ),
     _counter(
         "connpool_in_use_seconds_total",
-        "Connection-seconds out. Its rate is the mean number in use.",
+        "Time that connections were in use, summed over all connections, in seconds. Its rate is "
+        "the mean number of connections in use.",
         _one("in_use_seconds"),
     ),
     _counter(
         "connpool_waiting_seconds_total",
-        "Waiter-seconds. Its rate is the mean number of callers waiting.",
+        "Time that callers waited, summed over all callers, in seconds. Its rate is the mean "
+        "number of waiting callers.",
         _one("waiting_seconds"),
     ),
     _counter(
         "connpool_saturated_seconds_total",
-        "Seconds during which no slot was free.",
+        "Time during which the pool was at its limit, with no connection free, in seconds.",
         _one("saturated_seconds"),
     ),
     _counter(
         "connpool_instances_created_total",
-        "Pool objects ever watched under this name.",
+        "Number of pool objects that were ever watched under this name.",
         lambda report: (((), float(report.created)),),
     ),
     _histogram(
         "connpool_acquire_seconds",
-        "From asking for a connection to having it or giving up, whatever the outcome.",
+        "Time from asking for a connection to getting it or giving up, in seconds, whatever the "
+        "outcome.",
         ACQUIRE_BUCKETS,
     ),
     _histogram(
         "connpool_queue_seconds",
-        "Waiting for a slot; only attempts that waited.",
+        "Time that an attempt waited for a free connection, in seconds; only attempts that waited.",
         ACQUIRE_BUCKETS,
     ),
     _histogram(
         "connpool_open_seconds",
-        "Establishing a connection, whether it succeeded or not.",
+        "Time to open a connection, in seconds, whether the attempt succeeded or failed.",
         OPEN_BUCKETS,
     ),
     _histogram(
         "connpool_hold_seconds",
-        "From having a connection to returning it.",
+        "Time from getting a connection to returning it, in seconds.",
         HOLD_BUCKETS,
     ),
     gauge(
         "connpool_site_connections",
-        "Connections out now, by the function that asked, as module:function; the first 50, the "
-        "rest as other. Absent with call_sites=False.",
+        "Connections in use, by the function that acquired them, as module:function. The first "
+        "50 functions have their own label, the rest share the label other. Absent with "
+        "call_sites=False.",
         lambda report: tuple(((site.site,), site.in_use) for site in report.sites), *POOL_LABELS,
         "site",
     ),
     _counter(
         "connpool_site_in_use_seconds_total",
-        "Connection-seconds out, by the function that asked. Its rate is how many connections "
-        "the function holds on average.",
+        "Time that connections were in use, summed over all connections, by the function that "
+        "acquired them, in seconds. Its rate is the mean number of connections the function holds.",
         lambda report: tuple(((site.site,), site.in_use_seconds) for site in report.sites),
         "site",
     ),
     gauge(
         "connpool_site_leaked",
-        "Connections that are out now and overdue, or abandoned, by the function that asked.",
+        "Connections in use that look leaked (overdue or abandoned), by the function that acquired "
+        "them.",
         lambda report: tuple(
             sample
             for site in report.sites
@@ -253,7 +261,8 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
     ),
     gauge(
         "connpool_host_connections",
-        "Open connections of an aiohttp pool by host:port; the 20 busiest, the rest as other.",
+        "Connections of an aiohttp pool by host:port and state. The 20 busiest hosts have their "
+        "own label, the rest share the label other.",
         lambda report: tuple(
             sample
             for host in report.hosts
@@ -268,20 +277,22 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
     ),
     gauge(
         "connpool_host_waiting",
-        "Callers of an aiohttp pool that are blocked, by host:port.",
+        "Callers that are waiting for a connection of an aiohttp pool, by host:port.",
         lambda report: tuple(((host.host,), host.waiting) for host in report.hosts), *POOL_LABELS,
         "host",
     ),
     _counter(
         "connpool_dns_lookups_total",
-        "Hosts resolved by an aiohttp pool: hit (from its cache), miss (looked up), error.",
+        "DNS lookups of an aiohttp pool, by result: hit (answered from its cache), miss (the "
+        "resolver answered) or error.",
         _aiohttp(_each(hit="dns_hits", miss="dns_misses", error="dns_errors")),
         "result",
     ),
     Family(
         "connpool_dns_seconds",
         "histogram",
-        "Resolving a host, whether it succeeded or not; cache hits take no time.",
+        "Time to resolve a host name, in seconds, whether the lookup succeeded or failed; cache "
+        "hits are not counted.",
         POOL_LABELS,
         _aiohttp(_one("dns_seconds")),
         DNS_BUCKETS,

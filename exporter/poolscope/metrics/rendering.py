@@ -1,8 +1,8 @@
 """
-A registry as text, in parts: a text of megabytes, joined and encoded in one piece, would keep every
-other thread of the service from running for that long.
+The metrics of a registry as text, in parts.
 
-The text is that of prometheus_client, whose functions write each part.
+A text of megabytes that is joined and encoded in one piece holds the GIL for that long, and no
+other thread of the service can run. prometheus_client's own functions write each part.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from poolscope.metrics.samples import Samples
 
 COMPRESSION: Final = 1
 """
-The level, of 1 to 9: of metrics, the highest one makes 5 % of the text, and the lowest 5.3 % in a
-tenth of the time.
+The compression level, 1 to 9. For metrics, level 9 compresses to 5 % of the size, and level 1 to
+5.3 % in a tenth of the time.
 """
 
 GZIP: Final = 31
-"""`wbits` of zlib for gzip's format."""
+"""The value of zlib's `wbits` that selects the gzip format."""
 
 
 class Rendered(NamedTuple):
-    """The body of an answer in parts, and the headers that go with it."""
+    """The headers of a response, and its body in parts."""
 
     headers: list[tuple[str, str]]
     parts: list[bytes]
 
 
 class _Families(Collector):
-    """Stands in the place of a registry that has just these families."""
+    """Acts as a registry that contains exactly these families."""
 
     def __init__(self, *families: Metric) -> None:
         self._families = families
@@ -51,17 +51,19 @@ def rendered(
     query: Mapping[str, Sequence[str]],
 ) -> Rendered:
     """
-    Return the metrics of a registry in the format, and compressed, as the two headers ask for.
+    Return the metrics of a registry in the format and compression that two headers ask for.
 
-    query: of the address; `name[]` are the only names of samples that are wanted. Whatever a
-        collector raises is passed on, before there is any part.
+    accept, accept_encoding: the values of the request's headers.
+    query: the parsed query string; `name[]` restricts the samples to those names.
+
+    Raises what a collector raises; nothing has been sent by then.
     """
     encode, content_type = choose_encoder(accept)
     headers = [("Content-Type", content_type)]
-    asked: Any = registry
+    selected: Any = registry
     if "name[]" in query:
-        asked = registry.restricted_registry(query["name[]"])
-    parts = list(_texts(asked, encode))
+        selected = registry.restricted_registry(query["name[]"])
+    parts = list(_texts(selected, encode))
     if gzip_accepted(accept_encoding):
         headers.append(("Content-Encoding", "gzip"))
         parts = _compressed(parts)
@@ -70,7 +72,7 @@ def rendered(
 
 
 def _texts(registry: Any, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
-    end = encode(_Families())  # OpenMetrics has a line for that
+    end = encode(_Families())  # the `# EOF` of OpenMetrics, or nothing
     for family in registry.collect():
         head, *texts = [encode(_Families(piece)).removesuffix(end) for piece in _pieces(family)]
         yield b"".join((head, *(text.removeprefix(head) for text in texts)))
@@ -79,7 +81,7 @@ def _texts(registry: Any, encode: Callable[[Collector], bytes]) -> Iterator[byte
 
 
 def _pieces(family: Metric) -> Iterator[Metric]:
-    """Yield what is one text each; where there is more than one, the first has no samples."""
+    """Yield the family in pieces; if there are several, the first one has no samples."""
     if isinstance(family.samples, Samples):
         yield Metric(family.name, family.documentation, family.type)
         yield from family.samples.pieces()

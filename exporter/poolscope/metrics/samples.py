@@ -1,4 +1,4 @@
-"""The samples of a family, made of reports."""
+"""The samples of a family, made from the reports of pools."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from poolscope.readings.reading import Histogram
 from poolscope.readings.report import Report
 
 IN_A_PIECE: Final = 100
-"""Reports of pools: to let go of many more at a time, or of their text, takes milliseconds."""
+"""Reports in one piece: freeing many more at once, or their text, takes milliseconds."""
 
 
 def in_pieces(reports: Sequence[Report]) -> list[Sequence[Report]]:
+    """Return the reports in pieces of at most `IN_A_PIECE`."""
     return [reports[start : start + IN_A_PIECE] for start in range(0, len(reports), IN_A_PIECE)]
 
 
 class Samples(Sequence[Sample]):
     """
-    The samples of a family, each of which is made only when it is asked for.
+    The samples of a family, each of which is created only when it is iterated over.
 
-    All at once, those of a thousand pools would have Python's garbage collector look at everything
-    that there is in the process, and block it for that long.
+    Creating the samples of a thousand pools at once would trigger a full garbage collection, which
+    blocks the whole process.
     """
 
     def __init__(self, family: Family[Report], pieces: Sequence[Sequence[Report]]) -> None:
@@ -43,7 +44,7 @@ class Samples(Sequence[Sample]):
             yield sample
 
     def pieces(self) -> Iterator[Metric]:
-        """Yield the family in pieces, each with the samples of some of the pools."""
+        """Yield the family once for each piece, with the samples of the pools in that piece."""
         for piece in self._pieces:
             yield collected(self._family, piece)
 
@@ -64,7 +65,7 @@ class Samples(Sequence[Sample]):
 
 
 def collected(family: Family[Report], *pieces: Sequence[Report]) -> Metric:
-    """Return the family with the samples of all pools."""
+    """Return the family as a metric with the samples of all pools."""
     metric = metric_of(family)
     if family is INTERNAL_ERRORS:
         metric.add_sample(family.name, {}, float(internal_errors.count))
@@ -74,7 +75,7 @@ def collected(family: Family[Report], *pieces: Sequence[Report]) -> Metric:
 
 
 def metric_of(family: Family[Any]) -> Metric:
-    """Return the family without any sample."""
+    """Return the family as a metric without samples."""
     return Metric(family.name.removesuffix("_total"), family.help, family.type)
 
 
@@ -86,7 +87,7 @@ def _samples(family: Family[Report], report: Report) -> Iterator[Sample]:
 def samples_of(
     family: Family[Any], values: Sequence[str], value: float | Histogram
 ) -> Iterator[Sample]:
-    """Return the samples of one number, or of one histogram, whose labels have these values."""
+    """Yield the sample of a number, or the samples of a histogram, with these label values."""
     labels = dict(zip(family.labels, values, strict=True))
     if isinstance(value, tuple):
         yield from _histogram(family, labels, value)

@@ -1,1 +1,1 @@
-"""What is generated for Prometheus and Grafana: dashboards, alerts, and what both share."""
+"""Dashboards for Grafana, alerts for Prometheus, and what both share."""

@@ -1,73 +1,31 @@
-"""What dashboards and alerts share: whose pools they are about, and writing their files."""
+"""Writing the generated files: all or none."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-MATCHER: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)(=|!=|=~|!~)"((?:[^"\\]|\\.)*)"')
-PREFIX: Final = re.compile(r"[a-zA-Z0-9_-]{1,24}")
-
-
-class OptionError(ValueError):
-    """An option makes no sense; the message names it, and says what would be right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whose:
-    """
-    Whose pools it is about.
-
-    matchers: further label matchers of every query, such as `env="prod"`.
-    cluster, service, instance: how these labels are called; "" if there is none.
-    uid_prefix: what the identities of the dashboards begin with.
-
-    Raises OptionError.
-    """
-
-    matchers: tuple[str, ...] = ()
-    cluster: str = "cluster"
-    service: str = "service"
-    instance: str = "instance"
-    uid_prefix: str = "poolscope"
-
-    def __post_init__(self) -> None:
-        for matcher in self.matchers:
-            if not MATCHER.fullmatch(matcher):
-                raise OptionError(f'{matcher!r} is no label matcher, such as env="prod"')
-        for option in ("cluster", "service", "instance"):
-            name = getattr(self, option)
-            if name and not NAME.fullmatch(name):
-                raise OptionError(f"--{option}-label: {name!r} is no name of a label")
-        if not PREFIX.fullmatch(self.uid_prefix):
-            raise OptionError(
-                f"--uid-prefix: {self.uid_prefix!r} is not 1 to 24 letters, digits, _ or -"
-            )
 
 
 def write(out: Path, texts: Mapping[str, str]) -> None:
     """
-    Write texts, by their paths below a folder that is made if it is missing; all or none.
+    Write texts to their paths below a folder, which is created if it does not exist; all or none.
 
     Raises OSError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    hidden = {name: _hidden(out / name) for name in texts}
+    temporary = {name: _temporary(out / name) for name in texts}
     try:
-        for name, path in hidden.items():
+        for name, path in temporary.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(texts[name], encoding="utf-8")
-        for name, path in hidden.items():
+        for name, path in temporary.items():
             path.replace(out / name)
     finally:
-        for path in hidden.values():
+        for path in temporary.values():
             path.unlink(missing_ok=True)
 
 
-def _hidden(path: Path) -> Path:
+def _temporary(path: Path) -> Path:
+    """Return the path that a file is written to before it is moved to its place."""
     return path.with_name(f".{path.name}.{os.getpid()}")

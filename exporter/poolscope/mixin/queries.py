@@ -1,7 +1,7 @@
 """
-PromQL for the families of the catalogue.
+PromQL for the metric families of the catalogue.
 
-A family is named by a part of its name that is unique, so that a typing error fails at once.
+Families are named without the prefix `connpool_`; an unknown name raises KeyError at once.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from typing import Final
 
 from poolscope.metrics.exporter_families import CATALOGUE
 
-PREFIX: Final = "connpool_"
-INTERVAL: Final = "$__rate_interval"
+METRIC_PREFIX: Final = "connpool_"
+RATE_INTERVAL: Final = "$__rate_interval"
 
-LABELS: Final = {family.name: family.labels for family in CATALOGUE}
-TYPES: Final = {family.name: family.type for family in CATALOGUE}
+FAMILY_TYPES: Final = {family.name: family.type for family in CATALOGUE}
 
 
 def name_of(family: str) -> str:
-    """Return the name of `connpool_FAMILY`; raises KeyError if the catalogue has none."""
-    name = f"{PREFIX}{family}"
-    LABELS[name]
+    """Return the full name of a family; raises KeyError if the catalogue does not have it."""
+    name = f"{METRIC_PREFIX}{family}"
+    FAMILY_TYPES[name]
     return name
 
 
 @dataclass(frozen=True, slots=True)
 class Queries:
     """
-    Queries that all have some matchers.
+    Builds the queries of dashboards.
 
-    matchers: those of every query, as PromQL has them.
+    matchers: label matchers that are added to every query.
     """
 
     matchers: tuple[str, ...] = ()
@@ -44,33 +43,33 @@ class Queries:
         """Return the sum of a gauge."""
         return _sum(self._of_type("gauge", family, *matchers), by)
 
-    def largest(self, family: str, *matchers: str, by: str = "") -> str:
-        """Return the greatest value of a gauge that does not add up."""
+    def maximum(self, family: str, *matchers: str, by: str = "") -> str:
+        """Return the maximum of a gauge that must not be summed."""
         inner = self._of_type("gauge", family, *matchers)
         return f"max by ({by}) ({inner})" if by else f"max({inner})"
 
     def rate(self, family: str, *matchers: str, by: str = "") -> str:
-        """Return the rate of a counter in a second; of seconds it is a mean."""
+        """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""
         inner = self._of_type("counter", family, *matchers)
-        return _sum(f"rate({inner}[{INTERVAL}])", by)
+        return _sum(f"rate({inner}[{RATE_INTERVAL}])", by)
 
-    def increase(self, family: str, *matchers: str, by: str = "", over: str = INTERVAL) -> str:
-        """Return how much a counter has grown."""
+    def increase(self, family: str, *matchers: str, by: str = "", over: str = RATE_INTERVAL) -> str:
+        """Return the increase of a counter."""
         inner = self._of_type("counter", family, *matchers)
         return _sum(f"increase({inner}[{over}])", by)
 
     def buckets(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the rates of the buckets of a histogram."""
         inner = self.select(family, *matchers, part="_bucket")
-        return _sum(f"rate({inner}[{INTERVAL}])", f"le, {by}" if by else "le")
+        return _sum(f"rate({inner}[{RATE_INTERVAL}])", f"le, {by}" if by else "le")
 
-    def quantile(self, share: float, family: str, *matchers: str, by: str = "") -> str:
+    def quantile(self, quantile: float, family: str, *matchers: str, by: str = "") -> str:
         """Return a quantile, estimated from a histogram."""
-        return f"histogram_quantile({share:g}, {self.buckets(family, *matchers, by=by)})"
+        return f"histogram_quantile({quantile:g}, {self.buckets(family, *matchers, by=by)})"
 
     def _of_type(self, type: str, family: str, *matchers: str) -> str:
-        if TYPES[name_of(family)] != type:
-            raise TypeError(f"{family} is no {type}")
+        if FAMILY_TYPES[name_of(family)] != type:
+            raise TypeError(f"{family} is not a {type}")
         return self.select(family, *matchers)
 
 
@@ -79,5 +78,5 @@ def _sum(inner: str, by: str) -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """Return the ratio of two sums; nothing where the whole is 0."""
+    """Return the ratio of two sums; it has no value where the denominator is 0."""
     return f"({part}) / ({whole} > 0)"

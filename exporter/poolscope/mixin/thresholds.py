@@ -1,4 +1,4 @@
-"""When a number is bad: one place for alerts and dashboards."""
+"""The thresholds of alerts, which also colour the panels of dashboards."""
 
 from __future__ import annotations
 
@@ -10,160 +10,186 @@ from typing import Any, Final, NamedTuple
 
 from poolscope.readings.buckets import ACQUIRE_BUCKETS
 
-UNITS: Final = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in UNITS), re.ASCII)
+SECONDS_PER_UNIT: Final = {
+    "y": 31_536_000.0,
+    "w": 604_800.0,
+    "d": 86_400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+}
+DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in SECONDS_PER_UNIT), re.ASCII)
 
 
 class ThresholdError(ValueError):
-    """A threshold makes no sense; the message names it, and says what would be right."""
+    """A threshold is invalid; the message names it and says what would be valid."""
 
 
-class Burn(NamedTuple):
+class BurnRate(NamedTuple):
     """
-    That too many attempts are slow: for long, so that it matters, and still, so that it is true.
+    How fast the error budget may be spent: a multi-window burn rate, as in the SRE workbook.
 
-    factor: how many times faster than the objective allows the budget of slow attempts is used up.
-    long, short: over which times it must be.
+    factor: how many times faster than the objective allows the budget of slow attempts is spent.
+    long_window: the time over which it must be spent so fast, so that it matters.
+    short_window: the time over which it must be, too, so that the alert ends soon after the cause.
     """
 
     factor: float
-    long: str
-    short: str
+    long_window: str
+    short_window: str
 
 
 def seconds(duration: str) -> float:
-    """Return the seconds of a duration as Prometheus has them; raises ValueError."""
+    """Return the seconds of a duration in the notation of Prometheus; raises ValueError."""
     match = DURATION.fullmatch(duration)
     if not match or not duration:
-        raise ValueError(f"{duration!r} is no duration, such as 90s, 5m or 1h30m")
-    return sum(int(n) * each for n, each in zip(match.groups(), UNITS.values(), strict=True) if n)
+        raise ValueError(f"{duration!r} is not a duration, such as 90s, 5m or 1h30m")
+    counts = zip(match.groups(), SECONDS_PER_UNIT.values(), strict=True)
+    return sum(int(count) * length for count, length in counts if count)
 
 
 def _field(default: Any, help: str) -> Any:
-    """Return a field with a comment, which the command shows for its flag."""
+    """Return a field with the help text of its flag."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """
-    Shares are 0 to 1, rates are events in a second, durations are as Prometheus has them.
+    Shares are from 0 to 1, rates are per second, durations are in the notation of Prometheus.
 
-    Of a pair the warning comes first, the critical one second; dashboards colour by both. Raises
-    ThresholdError, also for what could never fire.
+    A pair is (warning, critical). Raises ThresholdError, also for a threshold with which an alert
+    could never fire.
     """
 
-    # Pairs that dashboards have too
+    # Pairs that also colour panels
 
-    utilisation: tuple[float, float] = _field(
+    utilization: tuple[float, float] = _field(
         (0.8, 0.95),
-        "of the connections that a pool allows, the share that is out on average; the second one "
-        "is for a single process",
+        "mean share of the pool's limit that is in use; the second value is for a single process",
     )
     saturated: tuple[float, float] = _field(
         (0.1, 0.5),
-        "of the time, the share in which no connection was free; alerts if callers wait, too",
+        "share of the time in which no connection was free; alerts fire only if callers wait as "
+        "well",
     )
-    waiting: tuple[float, float] = _field((0.1, 1.0), "callers that wait, on average")
+    waiting: tuple[float, float] = _field((0.1, 1.0), "mean number of waiting callers")
     timeouts: tuple[float, float] = _field(
-        (0.001, 0.01), "of all attempts to get a connection, the share that gave up"
+        (0.001, 0.01), "share of the attempts to get a connection that timed out"
     )
     acquire_seconds: tuple[float, float] = _field(
         (0.1, 1.0),
-        "seconds for getting a connection; what takes longer than the second one is slow to the "
-        "objective, which must be a bound of the histogram",
+        "seconds to get a connection; an attempt that takes longer than the second value counts as "
+        "slow for the objective, and that value must be a bucket bound of the histogram",
     )
     open_failures: tuple[float, float] = _field(
         (0.01, 0.1),
-        "of all connections that were opened, the share that failed; the second one only colours",
+        "share of the connections that could not be opened; the second value only colours panels",
     )
     reuse: tuple[float, float] = _field(
         (0.9, 0.5),
-        "of all attempts, the share that got an open connection; below the first one is worth "
-        "knowing, below the second one a warning",
+        "share of the callers that got a connection that was already open; below the first value "
+        "there is an info, below the second one a warning",
     )
     leaked: tuple[float, float] = _field(
-        (1.0, 1.0), "connections that are overdue, or abandoned; the second one only colours"
+        (1.0, 1.0),
+        "number of overdue or abandoned connections; the second value only colours panels",
     )
     server_used: tuple[float, float] = _field(
         (0.8, 0.95),
-        "of the connections that a server accepts, the share that is used; the second one only "
-        "colours",
+        "share of the connections that a server accepts that is in use; the second value only "
+        "colours panels",
     )
     idle_in_transaction_seconds: tuple[float, float] = _field(
         (60.0, 600.0),
-        "seconds for which a connection has done nothing inside of a transaction; the second one "
-        "only colours",
+        "seconds for which a connection has been idle in a transaction; the second value only "
+        "colours panels",
     )
 
-    # What else alerts ask
+    # Thresholds of alerts only
 
     errors: tuple[float, float] = _field(
-        (0.01, 0.1), "of all attempts to get a connection, the share that ended with an error"
+        (0.01, 0.1), "share of the attempts to get a connection that ended with an error"
     )
-    objective: float = _field(0.99, "of all attempts, the share that must not be slow")
-    fast_burn: Burn = dataclasses.field(
-        default=Burn(14.4, "1h", "5m"), metadata={"help": "slow attempts that wake somebody"}
+    objective: float = _field(0.99, "share of the attempts that must not be slow")
+    fast_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(14.4, "1h", "5m"), "a high burn rate over a short window, which pages"
     )
-    steady_burn: Burn = dataclasses.field(
-        default=Burn(6.0, "6h", "30m"), metadata={"help": "fewer, for longer, that do so, too"}
+    steady_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(6.0, "6h", "30m"), "a lower burn rate over a longer window, which pages"
     )
-    slow_burn: Burn = dataclasses.field(
-        default=Burn(3.0, "1d", "2h"), metadata={"help": "slow attempts for a ticket"}
+    slow_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(3.0, "1d", "2h"), "a low burn rate over a day, which opens a ticket"
     )
-    creeping_burn: Burn = dataclasses.field(
-        default=Burn(1.0, "3d", "6h"), metadata={"help": "fewer, for longer, for one, too"}
+    creeping_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
+        BurnRate(1.0, "3d", "6h"), "the lowest burn rate over days, which opens a ticket"
     )
-    stale: float = _field(
-        0.01, "of all attempts, how many times a connection was found to be unusable"
+    invalidation_ratio: float = _field(
+        0.01, "connections that were found to be unusable, as a share of the attempts"
     )
-    dns_failures: float = _field(0.05, "of all hosts that were looked up, the share that failed")
-    churn_seconds: float = _field(30.0, "for how long a connection should stay open, on average")
-    few_acquires: float = _field(10.0, "attempts for each pool; a pool that is shared has more")
+    dns_failures: float = _field(0.05, "share of the DNS lookups that failed")
+    churn_seconds: float = _field(30.0, "mean time that a connection should stay open, in seconds")
+    few_acquires: float = _field(
+        10.0, "mean number of callers that a pool serves, below which it is not shared by requests"
+    )
 
-    # Below them a share is noise
+    # Minimum counts, below which a share is noise
 
-    events: float = _field(5.0, "failures within the window, below which no share of them counts")
-    slow_events: float = _field(10.0, "slow attempts within the long time of a burn, likewise")
-    traffic: float = _field(0.1, "attempts, or closed connections, in a second, likewise")
+    events: float = _field(5.0, "failures within the window from which their share counts")
+    slow_events: float = _field(
+        10.0, "slow attempts within the long window of a burn rate from which their share counts"
+    )
+    traffic: float = _field(
+        0.1, "attempts, or closed connections, per second from which a share of them counts"
+    )
 
-    # Numbers within `counted`
+    # Counts within `rare_event_window`
 
-    nested: float = _field(10.0, "attempts by somebody who held a connection already")
-    overdue_often: float = _field(10.0, "connections that were overdue, returned or not")
-    lost: float = _field(1.0, "connections that a process held when it was gone")
-    pools_made: float = _field(100.0, "pools that were made, in a pool for each request")
+    nested: float = _field(10.0, "attempts by a caller that already held a connection of the pool")
+    overdue_often: float = _field(10.0, "connections that became overdue, returned or not")
+    connections_lost: float = _field(1.0, "connections that were held by a process when it ended")
+    pools_made: float = _field(
+        100.0, "pools that were created, if the code creates one for each request"
+    )
 
-    # What is to come
+    # Predictions
 
-    predict_from: str = _field("6h", "the time from which a trend is taken")
-    predict_for: str = _field("4h", "how far ahead a trend is followed")
+    predict_from: str = _field("6h", "how far back the trend of a prediction begins")
+    predict_for: str = _field("4h", "how far ahead the trend is extrapolated")
     predict_growth: float = _field(
-        1.1, "times the utilisation of the day before, at its most, below which no trend counts"
+        1.1,
+        "how many times the maximum of the day before utilization must be for a trend to count",
     )
-    smallest_pool: float = _field(10.0, "connections that a pool must allow to have a trend")
+    smallest_pool: float = _field(10.0, "the smallest limit of a pool for which a trend counts")
 
-    # How long it is looked at, and how long it must last
+    # Windows, and how long a condition must hold
 
-    window: str = _field("5m", "the time of shares and rates: at least four scrapes")
-    counted: str = _field("1h", "the time in which rare things are counted")
-    remembered: str = _field("6h", "for how long what is gone is missed")
+    window: str = _field("5m", "the window of rates and shares: at least four scrapes")
+    rare_event_window: str = _field("1h", "the window in which rare events are counted")
+    absence_window: str = _field(
+        "6h", "how long after its last sample a missing exporter or service is reported"
+    )
     page_after: str = _field(
-        "5m", "how long what is critical must last: with the window, no single moment is enough"
+        "5m",
+        "how long a critical condition must hold: together with the window, one bad moment is not "
+        "enough",
     )
-    exhausted_after: str = _field("2m", "how long a pool must be exhausted, likewise")
-    ticket_after: str = _field("15m", "how long a warning must last")
+    exhausted_after: str = _field("2m", "how long a pool must be exhausted before the alert pages")
+    ticket_after: str = _field("15m", "how long a warning condition must hold")
     overdue_after: str = _field("30m", "how long connections must be overdue")
-    predicted_after: str = _field("30m", "how long a trend must last")
-    info_after: str = _field("1h", "how long what is worth knowing must last")
-    exporter_after: str = _field("5m", "how long an exporter, or a server, must not answer")
-    absent_after: str = _field("10m", "how long metrics must be absent; after exporters are missed")
+    predicted_after: str = _field("30m", "how long a prediction must hold")
+    info_after: str = _field("1h", "how long an info condition must hold")
+    exporter_after: str = _field("5m", "how long an exporter or a server must be unreachable")
+    absent_after: str = _field(
+        "10m",
+        "how long metrics must be absent; longer than exporter_after, whose alert comes first",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Burn):
-                self._check_burn(field.name, value)
+            if isinstance(value, BurnRate):
+                self._check_burn_rate(field.name, value)
             elif isinstance(value, tuple):
                 self._check_pair(field.name, value)
             elif isinstance(value, str):
@@ -173,8 +199,8 @@ class Thresholds:
         if self.acquire_seconds[1] not in ACQUIRE_BUCKETS:
             bounds = ", ".join(f"{bound:g}" for bound in ACQUIRE_BUCKETS)
             raise ThresholdError(
-                f"acquire_seconds: {self.acquire_seconds[1]:g} is no bound of the histogram, which "
-                f"are {bounds}"
+                f"acquire_seconds: {self.acquire_seconds[1]:g} is not a bucket bound of the "
+                f"histogram; the bounds are {bounds}"
             )
         if not seconds(self.exporter_after) < seconds(self.absent_after):
             raise ThresholdError(
@@ -184,45 +210,46 @@ class Thresholds:
 
     @property
     def budget(self) -> float:
-        """Of all attempts, the share that may be slow."""
+        """The share of the attempts that may be slow."""
         return 1 - self.objective
 
     def _check_pair(self, name: str, pair: tuple[float, float]) -> None:
         warning, critical = pair
         for value in pair:
             _check_number(name, value)
-        if name in LESS_IS_WORSE:
+        if name in LOWER_IS_WORSE:
             warning, critical = -warning, -critical
         if warning > critical:
             raise ThresholdError(
-                f"{name}: the warning must not come after the critical threshold, "
-                f"and {getattr(self, name)} does"
+                f"{name}: in {getattr(self, name)}, the critical threshold is reached before the "
+                "warning"
             )
 
-    def _check_burn(self, name: str, burn: Burn) -> None:
-        _check_number(name, burn.factor)
-        for duration in (burn.long, burn.short):
+    def _check_burn_rate(self, name: str, burn_rate: BurnRate) -> None:
+        _check_number(name, burn_rate.factor)
+        long_window, short_window = burn_rate.long_window, burn_rate.short_window
+        for duration in (long_window, short_window):
             _check_duration(name, duration)
-        if not seconds(burn.short) < seconds(burn.long):
-            raise ThresholdError(f"{name}: {burn.short} must be shorter than {burn.long}")
-        if not 0 < burn.factor * self.budget < 1:
+        if not seconds(short_window) < seconds(long_window):
+            raise ThresholdError(f"{name}: {short_window} must be shorter than {long_window}")
+        if not 0 < burn_rate.factor * self.budget < 1:
             raise ThresholdError(
-                f"{name}: {burn.factor:g} times the {self.budget:.3g} that the objective allows is "
-                "no share between 0 and 1, so that it would never fire, or always"
+                f"{name}: {burn_rate.factor:g} times the budget of {self.budget:.3g} is not a "
+                "share between 0 and 1, so that the alert would fire always or never"
             )
 
 
 def _check_number(name: str, value: float) -> None:
     if not value >= 0:
-        raise ThresholdError(f"{name}: {value} must not be negative")
+        raise ThresholdError(f"{name}: {value} must be 0 or more")
     if value == math.inf:
         raise ThresholdError(f"{name}: {value} is never reached")
     if name in SHARES and value > 1:
-        raise ThresholdError(f"{name}: {value} is a share, from 0 to 1")
-    if name in SHARES - LESS_IS_WORSE and value == 1:
+        raise ThresholdError(f"{name}: {value} must be a share between 0 and 1")
+    if name in SHARES - LOWER_IS_WORSE and value == 1:
         raise ThresholdError(f"{name}: {value} is never exceeded; it must be below 1")
-    if name in NOT_ZERO and value == 0:
-        raise ThresholdError(f"{name}: {value} must be more than 0, or it means nothing")
+    if name in POSITIVE and value == 0:
+        raise ThresholdError(f"{name}: {value} must be more than 0")
 
 
 def _check_duration(name: str, duration: str, *, zero: bool = False) -> None:
@@ -231,16 +258,16 @@ def _check_duration(name: str, duration: str, *, zero: bool = False) -> None:
     except ValueError as error:
         raise ThresholdError(f"{name}: {error}") from None
     if not length and not zero:
-        raise ThresholdError(f"{name}: {duration} must be more than 0, or it means nothing")
+        raise ThresholdError(f"{name}: {duration} must be more than 0")
 
 
-LESS_IS_WORSE: Final = frozenset({"reuse"})
+LOWER_IS_WORSE: Final = frozenset({"reuse"})
 SHARES: Final = frozenset({
-    "utilisation", "saturated", "timeouts", "open_failures", "reuse", "server_used", "errors",
-    "objective", "stale", "dns_failures",
+    "utilization", "saturated", "timeouts", "open_failures", "reuse", "server_used", "errors",
+    "objective", "invalidation_ratio", "dns_failures",
 })  # fmt: skip
-NOT_ZERO: Final = frozenset({
-    "reuse", "leaked", "events", "slow_events", "nested", "overdue_often", "lost", "pools_made",
-    "few_acquires", "churn_seconds", "smallest_pool", "predict_growth",
+POSITIVE: Final = frozenset({
+    "reuse", "leaked", "events", "slow_events", "nested", "overdue_often", "connections_lost",
+    "pools_made", "few_acquires", "churn_seconds", "smallest_pool", "predict_growth",
 })  # fmt: skip
-"""Numbers that say at least so many, or less than so much."""
+"""Thresholds at which 0 would make the alert fire always or never."""

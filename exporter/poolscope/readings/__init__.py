@@ -1,1 +1,1 @@
-"""The words: what can be said of a pool, and nothing of how it is found out."""
+"""What can be reported about a pool: plain values, without the code that measures them."""

@@ -1,4 +1,4 @@
-"""What database servers and PgBouncers say of themselves, which the exporter asks."""
+"""What the exporter reads from database servers and PgBouncers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ServerConnections:
     """
-    Connections of a PostgreSQL server that are alike; `count` of them.
+    A group of `count` connections to a PostgreSQL server that have the same labels.
 
-    application: as in `application_name`, or "".
+    application: the value of `application_name`, or "".
     state: as in `pg_stat_activity`, with underscores: `active`, `idle`, `idle_in_transaction`, ...
-    oldest_seconds: for how long the longest of them has been in that state.
+    oldest_seconds: how long the oldest of them has been in that state.
     """
 
     database: str
@@ -26,11 +26,11 @@ class ServerConnections:
 @dataclass(frozen=True, slots=True)
 class ServerReading:
     """
-    A PostgreSQL server; of one that did not answer in time, nothing but its name.
+    A PostgreSQL server; only `server` is set if it did not answer in time.
 
-    server: `host:port`, without what the DSN has besides.
-    limit: the most connections that it accepts, `max_connections`.
-    reserved: of those, how many only superusers and holders of a role get.
+    server: `host:port`, without the rest of the DSN.
+    limit: the maximum number of connections that it accepts, `max_connections`.
+    reserved: how many of those are for superusers and members of `pg_use_reserved_connections`.
     """
 
     server: str
@@ -43,10 +43,10 @@ class ServerReading:
 @dataclass(frozen=True, slots=True)
 class BouncerPool:
     """
-    A pool of a PgBouncer, a row of SHOW POOLS.
+    A pool of a PgBouncer: a row of SHOW POOLS.
 
-    clients, servers: how many connections of either side are in each state.
-    oldest_wait_seconds: for how long the client that waits longest has waited; 0 if none does.
+    clients, servers: the number of connections on either side, by state.
+    oldest_wait_seconds: the age of the oldest waiting client; 0 if none waits.
     """
 
     database: str
@@ -59,11 +59,11 @@ class BouncerPool:
 @dataclass(frozen=True, slots=True)
 class BouncerReading:
     """
-    A PgBouncer; of one that did not answer in time, nothing but its name.
+    A PgBouncer; only `server` is set if it did not answer in time.
 
     server: `host:port`.
     client_limit, pool_size: `max_client_conn` and `default_pool_size` of SHOW CONFIG.
-    clients, servers: connections in use on either side, of SHOW LISTS.
+    clients, servers: `used_clients` and `used_servers` of SHOW LISTS.
     """
 
     server: str

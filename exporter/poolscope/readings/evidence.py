@@ -1,4 +1,4 @@
-"""What was seen at a line of the application that ought not to be there, by the finding's rule."""
+"""Call sites at which a finding's rule was broken."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Final
 from poolscope.callsites.frames import Place, Site, site_of
 
 MAX_SITES_PER_RULE: Final = 20
-"""Lines for each rule; the first ones that were seen."""
+"""How many sites are kept for each rule: the first ones that broke it."""
 
 MAX_KNOWN_PLACES: Final = 1000
-"""Places whose line is known; what is seen at more of them is not noted."""
+"""How many places are remembered; a rule that is broken at further places is not recorded."""
 
 
-def _nobody(rule: str, site: Site | None) -> None:
-    """Be told, where nobody wants to know."""
+def _ignore(rule: str, site: Site | None) -> None:
+    """Do nothing: the default of `on_new`."""
 
 
 class Evidence:
     """
-    Lines by rule. Noting one that is known costs two look-ups; any thread may note.
+    The sites at which each rule was broken. Any thread may add to it.
 
-    told: is called with each new one.
+    on_new: is called with each rule and site that was not known before.
     """
 
-    __slots__ = ("_places", "_sites", "_told")
+    __slots__ = ("_on_new", "_places", "_sites")
 
-    def __init__(self, told: Callable[[str, Site | None], None] = _nobody) -> None:
-        self._told = told
+    def __init__(self, on_new: Callable[[str, Site | None], None] = _ignore) -> None:
+        self._on_new = on_new
         self._sites: dict[str, list[Site | None]] = {}
         self._places: dict[tuple[str, Place], None] = {}
 
     def add(self, rule: str, site: Site | None) -> None:
-        """The rule was seen to be broken at that line, or at one that is not known."""
+        """Record that the rule was broken at `site`, or at an unknown line if it is None."""
         sites = self._sites.get(rule)
         if sites is None:
             sites = self._sites.setdefault(rule, [])
         if site not in sites and len(sites) < MAX_SITES_PER_RULE:
             sites.append(site)
-            self._told(rule, site)
+            self._on_new(rule, site)
 
     def add_at(self, rule: str, place: Place) -> None:
-        """Note it at a place, whose line need not be found again."""
+        """Record that the rule was broken at a place. A known place costs one look-up."""
         if (rule, place) not in self._places and len(self._places) < MAX_KNOWN_PLACES:
             self._places[rule, place] = None
             self.add(rule, site_of(place))
@@ -53,9 +53,9 @@ class Evidence:
                 yield rule, site
 
     def read(self) -> dict[str, tuple[str, ...]]:
-        """Return the lines that are known, by rule; a rule that is here was broken."""
+        """Return the known sites of each rule that was broken; there may be none."""
         return {
-            # Two threads may have noted the same.
+            # Two threads may have added the same site.
             rule: tuple(str(site) for site in dict.fromkeys(sites) if site is not None)
             for rule, sites in list(self._sites.items())
         }

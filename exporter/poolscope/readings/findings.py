@@ -1,8 +1,9 @@
 """
-Known mistakes, one small rule each: what they are, how bad, and where in the application.
+Known mistakes in how pools are configured and used, one small rule for each.
 
-A rule sees how the pool is set up, its numbers, and the lines that were sighted; it imports no
-pool library. Each has a page in docs/findings that says what to write instead.
+A rule reads the configuration of a pool, its numbers, and the sites that were recorded for the
+rule. It imports no pool library. Each rule has a page in docs/findings that says what to write
+instead.
 """
 
 from __future__ import annotations
@@ -20,34 +21,35 @@ Severity = Literal["info", "warning", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "warning", "info")
 
 WATCHED: Final = "watched"
-"""The lines that watch pools of the name: where a rule that sees no other line says it is."""
+"""The key of the lines that watch the pools: the sites of a finding that has no other site."""
 
-# Thresholds. Those that compare counts ask for enough of them first.
+# Thresholds. A rule that compares counts requires a minimum of them first.
 MOST_DATABASE_CONNECTIONS: Final = 50
-"""Of one pool: half of what a PostgreSQL server allows all of its clients by default."""
+"""For one pool: half of the default `max_connections` of a PostgreSQL server."""
 LONGEST_RECYCLE: Final = 1800.0
-"""Seconds. Firewalls and load balancers forget idle connections after 5 to 60 minutes."""
+"""Seconds. Firewalls and load balancers drop idle connections after 5 to 60 minutes."""
 MANY_POOLS: Final = 20
 FEW_ACQUIRES: Final = 10.0
-"""For each pool object; a pool that is worth its name serves hundreds."""
+"""For each pool object; a pool that is shared serves hundreds."""
 MANY_ACQUIRES: Final = 100
 LOW_REUSE: Final = 0.5
 LONG_WATCHED: Final = 300.0
-"""Seconds of which a pool without a free slot is a pool that is too small."""
+"""Seconds for which a pool must have been watched before it can be called too small."""
 OFTEN_SATURATED: Final = 0.1
 LONG_IDLE: Final = 3600.0
-"""Seconds after which what was never in use is not needed, and at least that large a pool."""
+"""Seconds for which a pool must have been watched before it can be called too large."""
 LARGE: Final = 10
+"""A smaller limit is never called too large."""
 LITTLE_USED: Final = 0.2
 
 
 class Commitment(NamedTuple):
     """
-    What pools may ask of one server.
+    How many connections pools may open to one server.
 
-    server: its name.
+    server: the name of the server.
     accepts: how many connections it accepts from ordinary users.
-    promised: the limits of all pools that have connections to it, added up.
+    promised: the sum of the limits of all pools that have connections to it.
     """
 
     server: str
@@ -59,20 +61,20 @@ class PoolEvidence(NamedTuple):
     """
     What is known of the pools of one name.
 
-    created: how many pool objects there ever were.
-    seen: lines by the rule that was seen to be broken there.
-    commitments: what the servers are promised that they connect to; only an exporter knows.
+    created: how many pool objects were ever watched under the name.
+    sites: the lines at which each rule was broken, by rule.
+    commitments: for each server that the pools connect to; only an exporter knows them.
     """
 
     config: PoolConfig
     reading: Reading
     created: int
-    seen: Mapping[str, tuple[str, ...]]
+    sites: Mapping[str, tuple[str, ...]]
     commitments: Sequence[Commitment] = ()
 
 
 class Rule(NamedTuple):
-    """A mistake. `check` returns what is to be said of a case, or None if it is not made."""
+    """A known mistake. `check` returns the message of its finding, or None if there is none."""
 
     name: str
     severity: Severity
@@ -84,9 +86,9 @@ class Finding:
     """
     A mistake that was found.
 
-    rule: its name, and that of its page in docs/findings.
+    rule: the name of the rule, and of its page in docs/findings.
     message: what is wrong, in a sentence.
-    sites: the lines of the application where it is made, or else where the pool is watched.
+    sites: the lines of the application that make the mistake, or else that watch the pool.
     """
 
     pool: str
@@ -101,6 +103,8 @@ RULES: Final[dict[str, Rule]] = {}
 
 
 def _rule(name: str, severity: Severity) -> Callable[[Callable[[PoolEvidence], str | None]], None]:
+    """Decorate the check of a rule, and add the rule to `RULES`."""
+
     def add(check: Callable[[PoolEvidence], str | None]) -> None:
         RULES[name] = Rule(name, severity, check)
 
@@ -108,47 +112,52 @@ def _rule(name: str, severity: Severity) -> Callable[[Callable[[PoolEvidence], s
 
 
 def _observed_rule(name: str, severity: Severity, message: str) -> None:
-    """Add a rule that is broken once that was seen."""
-    RULES[name] = Rule(name, severity, lambda evidence: message if name in evidence.seen else None)
+    """Add a rule that is broken once an adapter has recorded that it is."""
+    RULES[name] = Rule(name, severity, lambda evidence: message if name in evidence.sites else None)
 
 
 def findings_of(pool: str, kind: str, cases: Iterable[PoolEvidence]) -> tuple[Finding, ...]:
-    """Return what is found in any of the cases of one name, the worst first, each once."""
-    found: dict[str, Finding] = {}
+    """
+    Return the findings about pools of one name, the most severe first.
+
+    cases: one for each configuration of the pools; a rule that several break is found once.
+    """
+    findings: dict[str, Finding] = {}
     for evidence in cases:
         for rule in RULES.values():
             message = rule.check(evidence)
-            if message is not None and rule.name not in found:
-                sites = evidence.seen.get(rule.name) or evidence.seen.get(WATCHED, ())
-                found[rule.name] = Finding(pool, kind, rule.name, rule.severity, message, sites)
-    return tuple(sorted(found.values(), key=lambda finding: SEVERITIES.index(finding.severity)))
+            if message is not None and rule.name not in findings:
+                sites = evidence.sites.get(rule.name) or evidence.sites.get(WATCHED, ())
+                findings[rule.name] = Finding(pool, kind, rule.name, rule.severity, message, sites)
+    return tuple(sorted(findings.values(), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-# From how the application uses it
+# How the application uses a pool
 
 _observed_rule("abandoned", "critical", "connections were dropped without being returned")
 _observed_rule(
     "nested-acquire",
     "critical",
-    "who holds a connection asks the same pool for another; enough of them at once wait for ever",
+    "a caller that already holds a connection asks the same pool for another; enough such callers "
+    "deadlock the pool",
 )
 _observed_rule(
     "blocks-event-loop",
     "critical",
-    "a synchronous pool waits for a free connection inside a running event loop, which stops",
+    "a synchronous pool waits for a free connection inside a running event loop, which blocks it",
 )
 _observed_rule(
     "not-shared",
     "warning",
-    "POOLSCOPE_DIR is set but cannot be used, so that an exporter does not see the pool",
+    "POOLSCOPE_DIR is set but cannot be used, so the exporter does not see the pool",
 )
 _observed_rule(
-    "never-closed", "warning", "a pool was dropped with open connections, and never closed"
+    "never-closed", "warning", "a pool was dropped with open connections and was never closed"
 )
 _observed_rule(
     "no-acquire-timeout",
     "warning",
-    "connections are asked for without a time limit; when the pool is empty, callers wait for ever",
+    "connections are acquired without a time limit; with no connection free, callers wait for ever",
 )
 
 
@@ -157,7 +166,9 @@ def _per_request(evidence: PoolEvidence) -> str | None:
     acquires = evidence.reading.acquired / max(evidence.created, 1)
     if evidence.created < MANY_POOLS or acquires >= FEW_ACQUIRES:
         return None
-    return f"{evidence.created} pools were made, and each served {acquires:.1f} callers on average"
+    return (
+        f"{evidence.created} pools were created, and each served {acquires:.1f} callers on average"
+    )
 
 
 @_rule("few-reused", "warning")
@@ -170,7 +181,9 @@ def _few_reused(evidence: PoolEvidence) -> str | None:
     ):
         return None
     share = reading.reused / reading.acquired
-    return f"only {share:.0%} of the callers got an open connection" if share < LOW_REUSE else None
+    if share >= LOW_REUSE:
+        return None
+    return f"only {share:.0%} of the callers got a connection that was already open"
 
 
 @_rule("too-small", "warning")
@@ -180,9 +193,9 @@ def _too_small(evidence: PoolEvidence) -> str | None:
     if reading.watched_seconds < LONG_WATCHED or not reading.waited:
         return None
     share = reading.saturated_seconds / watched
-    return (
-        f"no connection was free for {share:.0%} of the time" if share > OFTEN_SATURATED else None
-    )
+    if share <= OFTEN_SATURATED:
+        return None
+    return f"no connection was free for {share:.0%} of the time"
 
 
 @_rule("too-large", "info")
@@ -193,17 +206,20 @@ def _too_large(evidence: PoolEvidence) -> str | None:
         return None
     if reading.most_in_use >= LITTLE_USED * reading.limit:
         return None
-    return f"of {reading.limit:g} connections never more than {reading.most_in_use:g} were in use"
+    return f"at most {reading.most_in_use:g} of {reading.limit:g} connections were ever in use"
 
 
-# From how it is set up
+# How a pool is configured
 
 
 @_rule("tls-not-verified", "critical")
 def _unverified(evidence: PoolEvidence) -> str | None:
-    if evidence.config.verifies_tls and "tls-not-verified" not in evidence.seen:
+    if evidence.config.verifies_tls and "tls-not-verified" not in evidence.sites:
         return None
-    return "ssl=False: anybody may answer in the place of the server; for plain http leave it out"
+    return (
+        "ssl=False: the server's certificate is not verified, so anybody can impersonate the "
+        "server; for plain http leave the option out"
+    )
 
 
 @_rule("unlimited", "warning")
@@ -216,7 +232,7 @@ def _unlimited(evidence: PoolEvidence) -> str | None:
 @_rule("oversized", "warning")
 def _oversized(evidence: PoolEvidence) -> str | None:
     if evidence.config.database and MOST_DATABASE_CONNECTIONS < evidence.config.limit < math.inf:
-        return f"up to {evidence.config.limit:g} connections of one process to one database server"
+        return f"one process may open {evidence.config.limit:g} connections to one database server"
     return None
 
 
@@ -225,7 +241,7 @@ def _overcommitted(evidence: PoolEvidence) -> str | None:
     for server, accepts, promised in evidence.commitments:
         if promised > accepts:
             return (
-                f"{server} accepts {accepts} connections, and the pools that connect to it may "
+                f"{server} accepts {accepts} connections, but the pools that connect to it may "
                 f"open {promised:g}"
             )
     return None
@@ -235,39 +251,41 @@ def _overcommitted(evidence: PoolEvidence) -> str | None:
 def _stale(evidence: PoolEvidence) -> str | None:
     config = evidence.config
     if config.database and config.pooled and not config.pings and config.recycle > LONGEST_RECYCLE:
-        return "idle connections are neither checked nor replaced; some will be dead when needed"
+        return "idle connections are neither checked nor replaced; some will be dead when used"
     return None
 
 
 @_rule("no-total-timeout", "warning")
 def _no_total_timeout(evidence: PoolEvidence) -> str | None:
     if evidence.config.total_timeout == math.inf:
-        return "requests have no time limit; a server that stops answering keeps its connections"
+        return "requests have no time limit; a server that stops answering blocks its connections"
     return None
 
 
 @_rule("no-connect-timeout", "info")
 def _no_connect_timeout(evidence: PoolEvidence) -> str | None:
     if evidence.config.connect_timeout == math.inf:
-        return "getting a connection has no time limit of its own"
+        return "acquiring a connection has no time limit of its own"
     return None
 
 
 @_rule("no-keepalive", "warning")
 def _no_keepalive(evidence: PoolEvidence) -> str | None:
-    return (
-        None if evidence.config.keeps_alive else "force_close: each request opens a connection anew"
-    )
+    if evidence.config.keeps_alive:
+        return None
+    return "force_close=True: each request opens a new connection"
 
 
 @_rule("no-limit-per-host", "info")
 def _no_limit_per_host(evidence: PoolEvidence) -> str | None:
-    return None if evidence.config.limited_per_host else "one slow host may take all connections"
+    if evidence.config.limited_per_host:
+        return None
+    return "one slow host may take all connections of the pool"
 
 
 @_rule("no-dns-cache", "info")
 def _no_dns_cache(evidence: PoolEvidence) -> str | None:
-    return None if evidence.config.caches_dns else "each new connection asks the resolver again"
+    return None if evidence.config.caches_dns else "each new connection asks the DNS resolver again"
 
 
 @_rule("null-pool", "info")

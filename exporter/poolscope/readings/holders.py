@@ -1,4 +1,4 @@
-"""Who has the connections that are out, and which functions have had them for how long."""
+"""Connections in use: who holds each of them, and for how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poolscope.callsites.borrower import Borrower
 
 
 class Holder(NamedTuple):
-    """A connection that is out now: with whom, if that is known, and for how many seconds."""
+    """A connection in use: who holds it, if that is known, and for how many seconds."""
 
     who: Borrower | None
     held_seconds: float
@@ -21,14 +21,14 @@ class Holder(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Hold:
     """
-    A connection that is out now, and who has it.
+    A connection in use, and who holds it.
 
     site: `path/file.py:LINE in function` of the application, or None if it is not known: with
-        `call_sites=False`, or because the connection was out before it was watched.
-    owner: the name of the task or the thread that asked, or None, as before.
+        `call_sites=False`, or because the connection was in use before its pool was watched.
+    owner: the name of the task or thread that acquired it, or None if it is not known.
     overdue: whether it has been held for longer than `leak_after`.
-    abandoned: whether nobody is left who could return it.
-    pid: the process.
+    abandoned: whether it was dropped without being returned, so that nothing can return it.
+    pid: the id of the process that holds it.
     """
 
     pool: str
@@ -42,7 +42,7 @@ class Hold:
 
 
 def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
-    """Make holders into what users get to see."""
+    """Yield a public `Hold` for each holder in a pool of this process."""
     for who, held_seconds, overdue, abandoned in holders:
         site = str(who.site) if who is not None and who.site is not None else None
         owner = who.owner if who is not None else None
@@ -50,4 +50,5 @@ def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Itera
 
 
 def longest_first(holds: Iterable[Hold]) -> list[Hold]:
+    """Return the holds, the oldest one first."""
     return sorted(holds, key=lambda hold: -hold.held_seconds)

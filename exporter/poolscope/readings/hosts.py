@@ -1,4 +1,4 @@
-"""An aiohttp pool's connections by host, few enough of them to be labels."""
+"""The connections of an aiohttp pool by host, for a bounded number of hosts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from poolscope.readings.labels import FirstLabels
+
 SHOWN_HOSTS: Final = 20
 MAX_KNOWN_HOSTS: Final = 1000
 OTHER_HOSTS: Final = "other"
 
 
 class HostReading(NamedTuple):
-    """The connections of an aiohttp pool to one `host:port`, now."""
+    """The connections of an aiohttp pool to one `host:port`, at the moment of reading."""
 
     host: str
     in_use: float
@@ -23,38 +25,37 @@ class HostReading(NamedTuple):
 
 class BusyHosts:
     """
-    Which hosts a pool is asked for most.
+    Counts requests by host, to find the busiest ones.
 
-    Remembers up to `MAX_KNOWN_HOSTS`; when there are more, the half that was asked for least is
-    forgotten, so that a crawler costs bounded memory.
+    It remembers up to `MAX_KNOWN_HOSTS`. When there are more, it forgets the half with the fewest
+    requests, so that a crawler costs bounded memory.
     """
 
     def __init__(self) -> None:
         self._asked: Counter[str] = Counter()
 
     def ask(self, host: str) -> None:
+        """Count a request to the host."""
         self._asked[host] += 1
         if len(self._asked) > MAX_KNOWN_HOSTS:
             self._asked = Counter(dict(self._asked.most_common(MAX_KNOWN_HOSTS // 2)))
 
     def shown(self) -> list[str]:
-        """Return the hosts that get a label of their own, busiest first."""
+        """Return the hosts that get a label of their own, the busiest first."""
         asked = self._asked.copy()
         return [host for host, _ in asked.most_common(SHOWN_HOSTS)]
 
 
 def busiest(readings: Iterable[HostReading]) -> tuple[HostReading, ...]:
     """
-    Add up readings of the same host, and return the busiest by name, then all others as one.
+    Add up readings of the same host; return the busiest in alphabetical order, then the others.
 
-    `readings` come busiest first, as from `BusyHosts.shown`; those of `OTHER_HOSTS` stay others.
+    readings: the busiest hosts come first, as from `BusyHosts.shown`.
     """
     sums: dict[str, HostReading] = {}
-    shown: set[str] = set()
+    labels = FirstLabels(SHOWN_HOSTS, OTHER_HOSTS)
     for reading in readings:
-        if reading.host != OTHER_HOSTS and len(shown) < SHOWN_HOSTS:
-            shown.add(reading.host)
-        host = reading.host if reading.host in shown else OTHER_HOSTS
+        host = labels.label(reading.host)
         before = sums.get(host, HostReading(host, 0.0, 0.0, 0.0, 0.0))
         sums[host] = HostReading(
             host,
@@ -63,4 +64,4 @@ def busiest(readings: Iterable[HostReading]) -> tuple[HostReading, ...]:
             before.opening + reading.opening,
             before.waiting + reading.waiting,
         )
-    return tuple(sums[host] for host in sorted(sums, key=lambda host: (host == OTHER_HOSTS, host)))
+    return tuple(sums[host] for host in labels.in_order(sums))

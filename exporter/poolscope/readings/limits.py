@@ -1,4 +1,4 @@
-"""How many connections a pool allows, and the clock that a reading is taken with."""
+"""How many connections a pool allows, and the type of the clock that readings are taken with."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 Clock = Callable[[], float]
+"""Returns seconds, as `time.monotonic` does."""
 
 
 class Limits(NamedTuple):
     """
     How many connections a pool allows.
 
-    limit: the most that can be out at once; `math.inf` where there is no limit.
-    idle_limit: the most that are kept when idle.
-    idle_floor: the fewest that are kept open.
+    limit: the maximum number in use at once; `math.inf` if there is no limit.
+    idle_limit: the maximum number of idle connections that the pool keeps open.
+    idle_floor: the minimum number of connections that the pool keeps open.
     """
 
     limit: float

@@ -1,4 +1,4 @@
-"""How a pool is set up, as far as the rules of `findings` ask."""
+"""The configuration of a pool, as far as the rules of `findings` need it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Final, NamedTuple
 
 class PoolConfig(NamedTuple):
     """
-    How a pool is set up, as far as rules ask. What does not apply keeps its default, and is fine.
+    The configuration of a pool. An option that does not apply to it keeps its default.
 
-    bounded: whether it is of a kind that ought to have a limit, which is `limit`, or `math.inf`.
-    database: whether its connections are a database server's, which allows only so many.
-    pooled: whether it keeps connections at all.
-    recycle: seconds after which an idle connection, or any, is closed; `pings`: or checked.
-    total_timeout, connect_timeout: seconds of a request, and of getting its connection.
+    bounded: whether this kind of pool should have a limit.
+    limit: the maximum number of connections; `math.inf` if there is no limit.
+    database: whether it connects to a database server, which accepts a limited number.
+    pooled: whether it reuses connections at all.
+    pings: whether it checks a connection before use.
+    recycle: seconds after which it closes a connection that is idle, or old; `math.inf`: never.
+    total_timeout: time limit of a whole request, in seconds.
+    connect_timeout: time limit of getting a connection for a request, in seconds.
     """
 
     bounded: bool = True
@@ -32,4 +35,4 @@ class PoolConfig(NamedTuple):
 
 
 DEFAULT_CONFIG: Final = PoolConfig()
-"""One in which no rule finds anything."""
+"""A configuration in which no rule finds a mistake."""

@@ -1,4 +1,4 @@
-"""What was read of one pool, and how readings of several pools add up."""
+"""The numbers of one pool at one moment, and the sums of several pools."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKET
 
 Histogram = tuple[float, ...]
 """
-Observations of a duration: how many up to each bound of its family and how many beyond the last,
-not cumulative; then the sum of all, in seconds.
+Observations of a duration: the count of each bucket of its family, not cumulative, then the count
+beyond the last bound, then the sum of all observations in seconds.
 
-A plain tuple: the garbage collector looks once into one that has only numbers, and then never.
+It is a plain tuple because the garbage collector stops tracking a tuple of numbers.
 """
 
 
@@ -22,18 +22,13 @@ def empty(bounds: tuple[float, ...]) -> Histogram:
     return (0.0,) * (len(bounds) + 2)
 
 
-def count_of(histogram: Histogram) -> float:
-    """Return how many observations there are."""
-    return sum(histogram[:-1])
-
-
 class Reading(NamedTuple):
     """
     One consistent reading of a pool, or the sum of several.
 
-    Gauges are as of the moment of reading; durations and ages are in seconds; everything from
-    `acquired` on is a counter that never falls. `watched_seconds` is since when, and `most_in_use`
-    the most that ever were, both only for findings.
+    The fields before `acquired` are gauges at the moment of reading; the fields from `acquired` on
+    are counters, which never decrease. Durations and ages are in seconds. Only findings use
+    `watched_seconds`, the age of the watch, and `most_in_use`, the maximum since it began.
     """
 
     in_use: float = 0.0
@@ -80,12 +75,12 @@ class Reading(NamedTuple):
     hold_seconds: Histogram = empty(HOLD_BUCKETS)
     dns_seconds: Histogram = empty(DNS_BUCKETS)
 
-    def ended(self) -> Reading:
-        """Return what stays of a pool that is gone: its counters; its gauges are 0."""
+    def counters_only(self) -> Reading:
+        """Return the reading with its gauges set to 0, as it counts once the pool is gone."""
         return Reading._make([*_NO_GAUGES, *self[GAUGES:]])
 
     def values(self) -> list[float]:
-        """Return all numbers in the order of the fields, of a histogram its counts and its sum."""
+        """Return all numbers in the order of the fields, those of histograms one by one."""
         values: list[Any] = [*self[:SCALARS]]
         histograms: Any = self[SCALARS:]
         for histogram in histograms:
@@ -94,7 +89,7 @@ class Reading(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Reading:
-        """Return the reading that has these `values`."""
+        """Return the reading that has these `values`: the inverse of `values`."""
         fields: list[Any] = [*values[:SCALARS]]
         start = SCALARS
         for size in _SIZES:
@@ -104,7 +99,7 @@ class Reading(NamedTuple):
 
     @property
     def live(self) -> bool:
-        """Whether there is anything behind the gauges: a pool, or connections that outlive it."""
+        """Whether a pool exists, or connections or callers that have outlived it."""
         return bool(self.instances or self.in_use or self.idle or self.opening or self.waiting)
 
 
@@ -112,13 +107,11 @@ EMPTY_READING: Final = Reading()
 _FIELDS: Final = Reading._fields
 SCALARS: Final = _FIELDS.index("acquire_seconds")
 GAUGES: Final = _FIELDS.index("acquired")
-"""How many numbers come before the histograms, and how many of them are gauges."""
+"""The number of fields before the histograms, and how many of those are gauges."""
 
 IN_USE: Final = _FIELDS.index("in_use")
 OPENING: Final = _FIELDS.index("opening")
 LIMIT: Final = _FIELDS.index("limit")
-OVERDUE: Final = _FIELDS.index("overdue")
-ABANDONED: Final = _FIELDS.index("abandoned")
 _NO_GAUGES: Final = (0.0,) * GAUGES
 _AGES: Final = tuple(
     map(_FIELDS.index, ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"))
@@ -134,11 +127,11 @@ _NO_SECONDS: Final = [0.0] * len(_SECONDS)
 
 class Monotonic:
     """
-    Keeps sums of seconds from falling, which Prometheus would take for a process that began anew.
+    Keeps sums of seconds from decreasing, which Prometheus would take for a restart.
 
-    What lasts is added up to the moment of reading, and what has ended up to its end, which may
-    have been a little earlier though it is known only now; and the last digit of a sum depends on
-    the order of what is added.
+    A sum can decrease for two reasons: a hold that is still open counts up to the moment of
+    reading, but its end, which is recorded later, may lie before that moment; and the last digit of
+    a sum of floats depends on the order of its terms.
     """
 
     __slots__ = ("_seconds",)
@@ -147,28 +140,28 @@ class Monotonic:
         self._seconds = _NO_SECONDS
 
     def clamp(self, values: list[float]) -> list[float]:
-        """Return the values of a reading, with no sum less than it was."""
+        """Raise each sum of seconds in `values` to what it was last time; return `values`."""
         self._seconds = list(map(max, self._seconds, [values[place] for place in _SECONDS]))
         for place, seconds in zip(_SECONDS, self._seconds, strict=True):
             values[place] = seconds
         return values
 
 
-def total(readings: Sequence[Reading]) -> Reading:
-    """Return the sum of pools, as `add` adds them up; of none, an empty reading."""
+def sum_readings(readings: Sequence[Reading]) -> Reading:
+    """Return the sum of readings, as `sum_values` adds them; an empty reading for none."""
+    if not readings:
+        return EMPTY_READING
     if len(readings) == 1:
         return readings[0]
-    return (
-        Reading.of(add([reading.values() for reading in readings])) if readings else EMPTY_READING
-    )
+    return Reading.of(sum_values([reading.values() for reading in readings]))
 
 
-def add(rows: Sequence[Sequence[float]]) -> list[float]:
+def sum_values(rows: Sequence[Sequence[float]]) -> list[float]:
     """
     Return the sums of the values of one or more readings.
 
-    Ages are the greatest of all. Peaks add up to an upper bound: the pools need not have had
-    theirs at the same moment.
+    Of ages it returns the maximum. The sum of peaks is an upper bound, because the pools may have
+    peaked at different moments.
     """
     sums: list[float] = list(map(sum, zip(*rows, strict=True)))
     for place in _AGES:

@@ -1,4 +1,4 @@
-"""What there is to say of one name and kind of pool: the catalogue's getters take it apart."""
+"""All that is known of the pools of one name and kind; the catalogue's getters read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poolscope.readings.sites import SiteReading
 
 
 class Info(NamedTuple):
-    """What a pool is: its class, the driver below it (or ""), and the library's version."""
+    """The class of a pool, its database driver (or ""), and the version of its library."""
 
     cls: str
     driver: str
@@ -22,7 +22,7 @@ class Report(NamedTuple):
     """
     The sum of all pools of one name and kind.
 
-    created: how many pool objects were ever watched under the name.
+    created: how many pool objects were ever watched under this name.
     """
 
     pool: str

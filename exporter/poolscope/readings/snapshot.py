@@ -1,8 +1,10 @@
-"""What a user gets to see of one watch."""
+"""The public reading of one watch."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any, Final
 
 from poolscope.readings.reading import Reading
 
@@ -12,9 +14,10 @@ class Snapshot:
     """
     One consistent reading of a watched pool.
 
-    The first fields are gauges, as of the moment of reading: numbers of connections or callers,
-    and ages in seconds. `limit` and `idle_limit` are `math.inf` where there is no limit. From
-    `acquired` on they are counters since the watch began, or sums in seconds; none ever falls.
+    The fields before `acquired` are gauges at the moment of reading: numbers of connections or
+    callers, and ages in seconds. `limit` and `idle_limit` are `math.inf` if there is no limit. The
+    fields from `acquired` on are counters since the watch began, or sums in seconds, which never
+    decrease.
     """
 
     name: str
@@ -53,40 +56,18 @@ class Snapshot:
     saturated_seconds: float
 
 
+_IS_COUNT: Final = {
+    field.name: field.type == "int"
+    for field in dataclasses.fields(Snapshot)
+    if field.name in Reading._fields
+}
+
+
 def snapshot_of(name: str, kind: str, reading: Reading) -> Snapshot:
-    """Return what `reading` says, with whole numbers where only whole numbers can be."""
-    return Snapshot(
-        name=name,
-        kind=kind,
-        in_use=int(reading.in_use),
-        idle=int(reading.idle),
-        opening=int(reading.opening),
-        waiting=int(reading.waiting),
-        limit=reading.limit,
-        idle_limit=reading.idle_limit,
-        idle_floor=int(reading.idle_floor),
-        overdue=int(reading.overdue),
-        abandoned=int(reading.abandoned),
-        in_use_peak=int(reading.in_use_peak),
-        waiting_peak=int(reading.waiting_peak),
-        oldest_hold_seconds=reading.oldest_hold_seconds,
-        oldest_wait_seconds=reading.oldest_wait_seconds,
-        instances=int(reading.instances),
-        acquired=int(reading.acquired),
-        timed_out=int(reading.timed_out),
-        cancelled=int(reading.cancelled),
-        failed=int(reading.failed),
-        waited=int(reading.waited),
-        reused=int(reading.reused),
-        opened=int(reading.opened),
-        open_failed=int(reading.open_failed),
-        closed=int(reading.closed),
-        invalidated=int(reading.invalidated_hard + reading.invalidated_soft),
-        nested=int(reading.nested),
-        leaks_overdue=int(reading.leaks_overdue),
-        leaks_abandoned=int(reading.leaks_abandoned),
-        leaks_recovered=int(reading.leaks_recovered),
-        in_use_seconds=reading.in_use_seconds,
-        waiting_seconds=reading.waiting_seconds,
-        saturated_seconds=reading.saturated_seconds,
-    )
+    """Return a reading as users see it, with counts as whole numbers."""
+    values: dict[str, Any] = {
+        field: int(getattr(reading, field)) if is_count else getattr(reading, field)
+        for field, is_count in _IS_COUNT.items()
+    }
+    invalidated = int(reading.invalidated_hard + reading.invalidated_soft)
+    return Snapshot(name=name, kind=kind, invalidated=invalidated, **values)

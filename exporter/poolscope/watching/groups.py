@@ -21,7 +21,7 @@ from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings
 from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import HostReading, busiest
 from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
-from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, total
+from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, sum_readings
 from poolscope.readings.report import Info, Report
 from poolscope.readings.sites import SharedSites
 from poolscope.watching.pool_log import PoolLog
@@ -117,7 +117,7 @@ class PoolGroup(Generic[M]):
         readings = [ledger.read() for member in self.members for ledger in member.ledgers]
         if len(readings) == 1 and self.created == 1:
             return readings[0]
-        values = total([*readings, self.ended]).values()
+        values = sum_readings([*readings, self.ended]).values()
         return Reading.of(self._monotonic.clamp(values))
 
     def _add_evidence(self, rule: str, site: Site | None) -> None:
@@ -145,7 +145,7 @@ class PoolGroup(Generic[M]):
             created=self.created,
             infos=tuple(sorted({member.info for member in self.members if member.info})),
             hosts=busiest(hosts),
-            sites=self.sites.added(site for ledger in ledgers for site in ledger.sites()),
+            sites=self.sites.sums(site for ledger in ledgers for site in ledger.sites()),
             findings=self.findings(reading),
         )
 
@@ -200,7 +200,7 @@ class Groups(Generic[M]):
         """Return the sum of one member's pools, those that are gone included."""
         with self._lock:
             self._fold_gone()
-            return total([*(ledger.read() for ledger in member.ledgers), member.ended])
+            return sum_readings([*(ledger.read() for ledger in member.ledgers), member.ended])
 
     def holders(self, member: M) -> list[Holder]:
         """Return who has what is out of one member's pools."""
@@ -272,10 +272,10 @@ class Groups(Generic[M]):
         if ledger not in member.ledgers:
             return
         member.ledgers.remove(ledger)
-        counters = ledger.read().ended()
-        member.ended = total([member.ended, counters])
+        counters = ledger.read().counters_only()
+        member.ended = sum_readings([member.ended, counters])
         group = self._groups[member.name, member.kind]
-        group.ended = total([group.ended, counters])
-        group.sites.ended(ledger.sites())
+        group.ended = sum_readings([group.ended, counters])
+        group.sites.add_ended(ledger.sites())
         if not member.ledgers:
             group.leave(member)

@@ -11,7 +11,7 @@ from poolscope.errors import logger
 from poolscope.ledger.holds import LeakEvent
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
-from poolscope.readings.reading import total
+from poolscope.readings.reading import sum_readings
 
 UNKNOWN: Final = "a line that is not known"
 
@@ -91,7 +91,7 @@ class PoolLog:
         )  # fmt: skip
 
     def _log(self, ledgers: Sequence[Ledger]) -> None:
-        reading = total([ledger.read() for ledger in ledgers])
+        reading = sum_readings([ledger.read() for ledger in ledgers])
         sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
         facts = {
             "event": "timeout",

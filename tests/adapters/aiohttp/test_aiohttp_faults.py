@@ -16,9 +16,9 @@ from aiohttp.abc import AbstractResolver
 
 from poolscope.adapters.aiohttp.tracer import Tracer
 from poolscope.readings.hosts import HostReading
-from poolscope.readings.reading import count_of
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.histograms import count_of
 from support.waiting import eventually
 from support.web import Server, ends, kept, opened, state
 

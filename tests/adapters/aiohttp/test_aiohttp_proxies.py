@@ -15,10 +15,10 @@ import pytest
 
 from poolscope import Watch
 from poolscope.readings.hosts import HostReading
-from poolscope.readings.reading import count_of
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.certificates import needs_openssl
+from support.histograms import count_of
 from support.ports import closed_port
 from support.waiting import eventually
 from support.web import Server, ends, kept, opened, state

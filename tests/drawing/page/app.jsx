@@ -1,4 +1,4 @@
-// The page: asks all queries, draws the dashboard, and says in window.drawing what became of it.
+// The page runs all queries, draws the dashboard, and has the result in window.drawing.
 import { createTheme, dateTime, locationUtil, ThemeContext } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
 import { GlobalStyles, Icon, PanelChrome } from '@grafana/ui';
@@ -14,10 +14,10 @@ import { resolveVariables } from './variables.js';
 
 const MARGIN = 16;
 
-/** What draw.py reads. panels: type, title, queries, and the problem if there is one. */
+/** The report for draw.py. panels: type, title, queries, and the problem or null. */
 const report = { problems: [], panels: [] };
-window.drawing = { look };
-const elements = new Map(); // what is inside of the panel of an entry
+window.drawing = { finish };
+const elements = new Map(); // the content of each panel, by its entry in the report
 const fail = (message) => report.problems.push(message);
 
 async function main() {
@@ -43,7 +43,7 @@ async function main() {
   const entries = items.map(({ entry }) => entry);
   report.panels = entries.filter(({ type, problem }) => type !== 'row' || problem);
 
-  const onCaughtError = () => {}; // which PanelBoundary reports
+  const onCaughtError = () => {}; // PanelBoundary reports the error
   const root = createRoot(document.getElementById('root'), { onCaughtError });
   const draw = (content) =>
     flushSync(() =>
@@ -55,12 +55,12 @@ async function main() {
       ),
     );
   draw(null);
-  // A canvas does not wait for fonts, which GlobalStyles declares.
+  // GlobalStyles declares the fonts. A canvas does not wait until they are loaded.
   await Promise.all(['400 12px Inter', '500 12px Inter'].map((font) => document.fonts.load(font)));
   draw(<Dashboard {...{ dashboard, items, context, minutes }} />);
 }
 
-/** Ask a panel's queries. Return all that drawing it needs, and its entry in the report. */
+/** Run the queries of a panel. Return its data for drawing, and its entry in the report. */
 async function load(original, box, { variables, range, theme, timeZone, scrapeInterval }) {
   const replaceVariables = (text, scopedVars) =>
     variables.interpolate(text, { dataContext: scopedVars?.__dataContext?.value });
@@ -72,8 +72,8 @@ async function load(original, box, { variables, range, theme, timeZone, scrapeIn
     checkPanel(original);
     if (panel.type === 'row' || panel.type === 'text') return item;
     const interpolate = (text, options) => variables.interpolate(text, options);
-    const asked = { range, width: box.width, scrapeInterval, interpolate };
-    const { frames, queries } = await runQueries(panel, asked);
+    const request = { range, width: box.width, scrapeInterval, interpolate };
+    const { frames, queries } = await runQueries(panel, request);
     entry.queries = queries;
     const failed = queries.find(({ error }) => error);
     if (failed) throw new Error(`query ${failed.refId}: ${failed.error}`);
@@ -176,7 +176,7 @@ function Panel({ item, context: { range, theme, timeZone } }) {
   );
 }
 
-/** A panel that fails while it is drawn does not keep the others from being drawn. */
+/** Catches the error of a panel that fails while it is drawn, so that the others are drawn. */
 class PanelBoundary extends Component {
   state = {};
 
@@ -196,20 +196,20 @@ class PanelBoundary extends Component {
 
 const Failure = ({ message }) => <p style={{ whiteSpace: 'pre-wrap' }}>{message}</p>;
 
-/** Return the report, with the panels in which there is nothing to see; called at the end. */
-function look() {
+/** Return the report, after a check that each panel has drawn something; called at the end. */
+function finish() {
   for (const entry of report.panels) {
     const element = elements.get(entry);
-    if (!entry.problem && !(element && SOMETHING[entry.type](element))) {
+    if (!entry.problem && !(element && HAS_CONTENT[entry.type](element))) {
       entry.problem = 'nothing is drawn';
     }
   }
   return report;
 }
 
-const someText = (element) => element.innerText.trim() !== '';
-const someGraph = (element) => [...element.querySelectorAll('canvas')].some(painted);
-const painted = (canvas) =>
+const hasText = (element) => element.innerText.trim() !== '';
+const hasGraph = (element) => [...element.querySelectorAll('canvas')].some(isPainted);
+const isPainted = (canvas) =>
   canvas.width > 0 &&
   canvas.height > 0 &&
   canvas
@@ -217,14 +217,14 @@ const painted = (canvas) =>
     .getImageData(0, 0, canvas.width, canvas.height)
     .data.some((byte) => byte > 0);
 
-const SOMETHING = {
-  heatmap: someGraph,
-  stat: someText,
-  'state-timeline': someGraph,
-  // The first row is the heading.
+const HAS_CONTENT = {
+  heatmap: hasGraph,
+  stat: hasText,
+  'state-timeline': hasGraph,
+  // The first row is the header.
   table: (element) => element.querySelectorAll('[role="row"]').length > 1,
-  text: someText,
-  timeseries: someGraph,
+  text: hasText,
+  timeseries: hasGraph,
 };
 
 main()

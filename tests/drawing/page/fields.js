@@ -1,4 +1,4 @@
-// Grafana's options of fields: what it assumes where ours say nothing, overrides, transformations.
+// Grafana's field options: its defaults, overrides, and transformations.
 import {
   applyFieldOverrides,
   cacheFieldDisplayNames,
@@ -15,7 +15,7 @@ import {
   valueMappingsOverrideProcessor,
 } from '@grafana/data';
 
-// What Grafana assumes, of what our dashboards leave to it.
+// Grafana's defaults for the options that our dashboards do not set.
 const OPTIONS = { stat: { percentChangeColorMode: 'standard' }, table: { frameIndex: 0 } };
 const CUSTOM = {
   timeseries: {
@@ -28,7 +28,7 @@ const CUSTOM = {
   },
 };
 
-/** The panel, with what Grafana assumes. */
+/** Return the panel with Grafana's defaults. */
 export function withDefaults(original) {
   const panel = structuredClone(original);
   const defaults = panel.fieldConfig?.defaults ?? {};
@@ -36,7 +36,7 @@ export function withDefaults(original) {
   const properties = overrides.flatMap((override) => override.properties);
   const thresholds = properties.filter(({ id }) => id === 'thresholds').map(({ value }) => value);
   for (const { steps } of [defaults.thresholds ?? {}, ...thresholds]) {
-    if (steps?.length) steps[0].value = -Infinity; // which JSON can only write as null
+    if (steps?.length) steps[0].value = -Infinity; // JSON has null instead
   }
   defaults.custom = { ...CUSTOM[panel.type], ...defaults.custom };
   const options = { ...OPTIONS[panel.type], ...panel.options };
@@ -54,7 +54,7 @@ const STANDARD = {
   unit: unitOverrideProcessor,
 };
 
-/** Grafana applies what a type of panel registers: here, all that the panel uses. */
+/** Return a registry of all field options that the panel uses: Grafana applies only these. */
 function registryFor({ defaults, overrides }) {
   const overridden = overrides.flatMap(({ properties }) => properties.map(({ id }) => id));
   const custom = new Set([
@@ -73,7 +73,7 @@ function registryFor({ defaults, overrides }) {
   ]);
 }
 
-// Some are there under two names.
+// Some transformers are exported under two names.
 const transformers = new Map(Object.values(standardTransformers).map((each) => [each.id, each]));
 
 standardTransformersRegistry.setInit(() =>
@@ -90,7 +90,7 @@ const lastOf = (observable) =>
     observable.subscribe({ next, error: reject, complete: () => resolve(last) });
   });
 
-/** Transformations, then overrides: what Grafana's panels are given. */
+/** Apply transformations, then overrides, and return the frames that Grafana's panels get. */
 export async function prepareFrames(frames, panel, { theme, timeZone, replaceVariables }) {
   const transformations = panel.transformations ?? [];
   const context = { interpolate: (text) => replaceVariables(text) };

@@ -4,11 +4,11 @@ import { numberFields, Plot, timeField } from './plot.jsx';
 
 const SCALE_HEIGHT = 30;
 
-/** Rows are buckets, the columns of a query; their labels belong on the upper edges. */
+/** Each row is a bucket, which is a column of the query; its label is at its upper edge. */
 export function Heatmap({ frames, options, range, timeZone, width, height, theme }) {
   const { calculate, cellGap, color, filterValues, legend, yAxis } = options;
-  const other = calculate || yAxis.reverse || color.reverse || !legend.show;
-  if (other || color.mode !== 'scheme' || color.scheme !== 'Oranges') {
+  const unsupported = calculate || yAxis.reverse || color.reverse || !legend.show;
+  if (unsupported || color.mode !== 'scheme' || color.scheme !== 'Oranges') {
     throw new Error('not drawn here: a heatmap with other options than ours');
   }
   const rows = frames.flatMap((frame) =>
@@ -50,7 +50,7 @@ export function Heatmap({ frames, options, range, timeZone, width, height, theme
   );
 }
 
-/** 0..1 -> a colour; Grafana turns the scheme round on a dark background. */
+/** The colour of a share of 0 to 1; on a dark background, Grafana reverses the scheme. */
 const palette = (steps) => (share) =>
   interpolateOranges(1 - Math.min(steps - 1, Math.floor(share * steps)) / (steps - 1));
 

@@ -1,4 +1,4 @@
-// What this page draws. All else in a dashboard is an error: left out, it would go untested.
+// The features that this page draws. Any other is an error, because nothing would test it.
 export const PANELS = ['heatmap', 'row', 'stat', 'state-timeline', 'table', 'text', 'timeseries'];
 
 const VARIABLES = ['datasource', 'query'];
@@ -18,40 +18,40 @@ const KEYS = {
   ],
 };
 
-const notAmong = (known, found, what) =>
-  found.filter((each) => !known.includes(each)).map((each) => `${what} ${each}`);
+const unknownOf = (known, names, kind) =>
+  names.filter((name) => !known.includes(name)).map((name) => `${kind} ${name}`);
 
-const only = (unknown) => {
+const requireNone = (unknown) => {
   if (unknown.length) throw new Error(`not drawn here: ${unknown.join(', ')}`);
 };
 
-/** Throw an error that names what of a panel this page would leave out. */
+/** Throw an error that names the features of a panel that this page does not draw. */
 export function checkPanel(panel) {
   const { defaults = {}, overrides = [] } = panel.fieldConfig ?? {};
   const overridden = overrides.flatMap(({ properties }) => properties.map(({ id }) => id));
   const queries = panel.targets ?? [];
-  only([
-    ...notAmong(PANELS, [panel.type], 'panel type'),
-    ...notAmong(KEYS.panel, Object.keys(panel), 'option'),
-    ...notAmong(
+  requireNone([
+    ...unknownOf(PANELS, [panel.type], 'panel type'),
+    ...unknownOf(KEYS.panel, Object.keys(panel), 'option'),
+    ...unknownOf(
       TRANSFORMATIONS,
       (panel.transformations ?? []).map(({ id }) => id),
       'transformation',
     ),
-    ...notAmong([...FIELD, 'custom'], Object.keys(defaults), 'field option'),
-    ...notAmong(
+    ...unknownOf([...FIELD, 'custom'], Object.keys(defaults), 'field option'),
+    ...unknownOf(
       FIELD,
       overridden.filter((id) => !id.startsWith('custom.')),
       'override',
     ),
-    ...queries.flatMap((query) => notAmong(KEYS.query, Object.keys(query), 'query option')),
+    ...queries.flatMap((query) => unknownOf(KEYS.query, Object.keys(query), 'query option')),
     ...(panel.panels?.length ? ['panels in a collapsed row'] : []),
   ]);
 }
 
 export function checkVariable(variable) {
-  only([
-    ...notAmong(VARIABLES, [variable.type], 'variable type'),
-    ...notAmong(KEYS.variable, Object.keys(variable), 'option of a variable'),
+  requireNone([
+    ...unknownOf(VARIABLES, [variable.type], 'variable type'),
+    ...unknownOf(KEYS.variable, Object.keys(variable), 'option of a variable'),
   ]);
 }

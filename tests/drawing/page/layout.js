@@ -1,9 +1,9 @@
-// Where everything goes in Grafana's grid.
+// The positions of Grafana's grid.
 const COLUMNS = 24;
 const CELL_HEIGHT = 30;
 const GAP = 8;
 
-/** Pixels of a panel in a grid of this width. */
+/** Return the position and size of a panel, in pixels, in a grid of this width. */
 export function pixels({ gridPos: { x, y, w, h } }, width) {
   const column = (width - (COLUMNS - 1) * GAP) / COLUMNS + GAP;
   const line = CELL_HEIGHT + GAP;

@@ -1,4 +1,4 @@
-// One component for each type of panel: Grafana's own, where it publishes them.
+// One component for each panel type: Grafana's own, if it is published.
 import {
   FieldType,
   getDisplayValueAlignmentFactors,
@@ -11,7 +11,7 @@ import { Heatmap } from './heatmap.jsx';
 import { StateTimeline } from './state-timeline.jsx';
 
 /**
- * What is inside of a panel.
+ * The content of a panel.
  *
  * props: panel, options, frames, range, timeZone, theme, width, height, replaceVariables.
  */
@@ -36,7 +36,7 @@ function TimeSeriesPanel({ frames, options, range, timeZone, width, height }) {
   );
 }
 
-/** A graph has gaps where a value is not finite. */
+/** Return the field with null, which is a gap in a graph, for values that are not finite. */
 const finite = (field) =>
   field.type === FieldType.number
     ? { ...field, values: field.values.map((v) => (Number.isFinite(v) ? v : null)) }

@@ -1,5 +1,4 @@
-// For the types of panels that Grafana keeps inside of its server. They read the same options and
-// look alike, but are not Grafana's code.
+// For panel types whose code Grafana does not publish. Ours read the same options and look alike.
 import { FieldType } from '@grafana/data';
 import { AxisPlacement, ScaleDirection, ScaleOrientation } from '@grafana/schema';
 import { UPlotChart, UPlotConfigBuilder } from '@grafana/ui';
@@ -13,8 +12,8 @@ const X = { orientation: ScaleOrientation.Horizontal, direction: ScaleDirection.
 const Y = { orientation: ScaleOrientation.Vertical, direction: ScaleDirection.Up };
 
 /**
- * Axes of Grafana's: time, and as many rows as there are labels; `paint` draws in between, with
- * `valToPos(value, 'x' or 'y', true)`. `splits`: where the labels are.
+ * Grafana's axes: time, and a row for each label, at the positions in `splits`. `paint` draws
+ * between them, with `valToPos(value, 'x' or 'y', true)`.
  */
 export function Plot({ range, splits, labels, width, height, theme, timeZone, paint }) {
   const span = [range.from.valueOf(), range.to.valueOf()];

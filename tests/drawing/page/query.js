@@ -1,11 +1,11 @@
-// Prometheus: its API, Grafana's intervals, and results as Grafana's data frames.
+// Queries: the API of Prometheus, Grafana's intervals, and results as Grafana's data frames.
 import { FieldType, rangeUtil, toDataFrame } from '@grafana/data';
 
-// draw.py passes api/ on to Prometheus.
+// draw.py forwards api/ to Prometheus.
 async function ask(path, parameters) {
   const form = new URLSearchParams(parameters);
   const { status, data, error } = await (await fetch(`api/v1/${path}?${form}`)).json();
-  if (status !== 'success') throw new Error(error ?? 'no answer of Prometheus');
+  if (status !== 'success') throw new Error(error ?? 'Prometheus has not answered');
   return data;
 }
 
@@ -15,8 +15,9 @@ export const labelValues = (label, selector, { from, to }) =>
   ask(`label/${label}/values`, { start: seconds(from), end: seconds(to), 'match[]': selector });
 
 /**
- * The step of a query, one point for each pixel but no finer than the scrapes; and what Grafana
- * knows by itself: `$__rate_interval` is four scrapes, or one step more.
+ * Return the step of a query, one point per pixel but not shorter than a scrape interval, and
+ * Grafana's own variables: `$__rate_interval` is four scrape intervals, or a step and one interval
+ * if that is longer.
  */
 function intervals(range, width, scrapeInterval) {
   const least = `${scrapeInterval}ms`;
@@ -26,8 +27,8 @@ function intervals(range, width, scrapeInterval) {
 }
 
 /**
- * Ask the queries of a panel. Return the frames, and { refId, expr, series, error } of each query;
- * one that fails does not keep the others from being asked.
+ * Run the queries of a panel. Return the frames, and { refId, expr, series, error } of each query.
+ * The others run even if one fails.
  */
 export async function runQueries(panel, { range, width, scrapeInterval, interpolate }) {
   const { step, builtIns } = intervals(range, width, scrapeInterval);
@@ -82,7 +83,7 @@ const timeField = (values, interval) => ({
   values,
 });
 
-// How the format of a query turns series into frames.
+// By the format of a query: how its series become frames.
 const FRAMES = {
   time_series: (series, target, step) =>
     series.map(({ labels, times, values }) => {
@@ -113,7 +114,7 @@ const FRAMES = {
     return [{ ...toDataFrame({ refId: target.refId, fields }), meta: { isTable: true } }];
   },
 
-  // One column for each bucket, which has also what those below it have, as Prometheus counts.
+  // One column for each bucket. Prometheus counts cumulatively, so the bucket below is subtracted.
   heatmap: (series, target, step) => {
     const buckets = series.toSorted((a, b) => number(a.labels.le) - number(b.labels.le));
     const times = [...new Set(series.flatMap((each) => each.times))].sort((a, b) => a - b);

@@ -1,7 +1,7 @@
 import { applyNullInsertThreshold, colorManipulator, getFieldDisplayName } from '@grafana/data';
 import { numberFields, Plot, timeField } from './plot.jsx';
 
-/** One row for each series; a value lasts until the next sample. */
+/** Draws one row for each series; a value lasts until the next sample. */
 export function StateTimeline({ frames, options, range, timeZone, width, height, theme }) {
   const { legend, mergeValues, rowHeight, showValue } = options;
   if (legend.showLegend || mergeValues || showValue !== 'never') {
@@ -16,14 +16,14 @@ export function StateTimeline({ frames, options, range, timeZone, width, height,
       ...{ field, times: timeField(frame).values },
     }));
   });
-  rows.reverse(); // the first one is at the top
+  rows.reverse(); // the first series is at the top
 
   const paint = ({ ctx, valToPos }) => {
     for (const [i, { field, times }] of rows.entries()) {
       const middle = valToPos(i + 0.5, 'y', true);
       const thickness = (valToPos(i, 'y', true) - valToPos(i + 1, 'y', true)) * rowHeight;
       for (const [k, value] of field.values.entries()) {
-        if (value === null || value === undefined) continue; // it ends what was before
+        if (value === null || value === undefined) continue; // a gap ends the value before it
         const ends = [times[k], times[k + 1] ?? to];
         const [left, right] = ends.map((time) => Math.round(valToPos(time, 'x', true)));
         const { color } = field.display(value);

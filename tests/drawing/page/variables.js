@@ -1,10 +1,10 @@
-// A dashboard's variables: their values, and texts with them put in.
+// The variables of a dashboard: their values, and how texts are interpolated.
 import { checkVariable } from './known.js';
 import { labelValues } from './query.js';
 
 const ALL = 'All';
 
-/** Ask Prometheus for the values of all variables, in the dashboard's order. */
+/** Query the values of all variables, in the order of the dashboard. */
 export async function resolveVariables(dashboard, { chosen, range, fail }) {
   const variables = new Variables(range);
   const declared = dashboard.templating?.list ?? [];
@@ -25,13 +25,13 @@ export async function resolveVariables(dashboard, { chosen, range, fail }) {
 
 async function optionsOf({ type, query }, variables) {
   if (type === 'datasource') return [query];
-  const asked = variables.interpolate(query.query, { format: 'promql' });
-  const [, selector, label] = /^label_values\((.+),\s*(\w+)\)$/s.exec(asked) ?? [];
-  if (!label) throw new Error(`not drawn here: ${asked}`);
+  const text = variables.interpolate(query.query, { format: 'promql' });
+  const [, selector, label] = /^label_values\((.+),\s*(\w+)\)$/s.exec(text) ?? [];
+  if (!label) throw new Error(`not drawn here: ${text}`);
   return (await labelValues(label, selector, variables.range)).sort();
 }
 
-/** Take what is chosen, else All if there is that, else the first value. */
+/** Select the chosen values, or else All if the variable has it, or else the first value. */
 function select(declaration, options, chosen = declaration.includeAll ? [ALL] : undefined) {
   const all = Boolean(declaration.includeAll && chosen.includes(ALL));
   const values = all ? options : (chosen ?? options.slice(0, 1));
@@ -41,7 +41,7 @@ function select(declaration, options, chosen = declaration.includeAll ? [ALL] : 
   return { ...declaration, all, values };
 }
 
-// Twice in a regular expression: once for it, and once for the string that it is in.
+// A value in a regular expression is escaped twice: for the expression, and for its string.
 const forString = (value) => value.replace(/[\\"]/g, '\\$&');
 const forRegex = (value) => forString(value.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
 
@@ -49,7 +49,7 @@ const FORMATS = {
   text: ({ all, values }) => (all ? ALL : values.join(' + ')),
   queryparam: ({ name, all, values }) =>
     (all ? ['$__all'] : values).map((v) => `var-${name}=${encodeURIComponent(v)}`).join('&'),
-  // As Grafana's data source for Prometheus does it.
+  // Like Grafana's data source for Prometheus.
   promql: ({ all, allValue, multi, includeAll, values }) => {
     if (all && allValue) return allValue;
     if (!multi && !includeAll) return forString(values[0]);
@@ -68,7 +68,7 @@ class Variables {
     this.byName.set(variable.name, variable);
   }
 
-  /** Labels and values of the variables that Grafana shows above a dashboard. */
+  /** Return labels and values of the variables that Grafana shows above a dashboard. */
   visible() {
     return [...this.byName.values()]
       .filter(({ hide }) => !hide)
@@ -76,9 +76,9 @@ class Variables {
   }
 
   /**
-   * Put values in for `$name`, `${name}` and `${name:format}`; leave what is unknown as it is.
+   * Replace `$name`, `${name}` and `${name:format}` by values; leave unknown names as they are.
    *
-   * builtIns: more names. dataContext: what links see of the data.
+   * builtIns: values of more names. dataContext: the data that links can refer to.
    */
   interpolate(text, { builtIns = {}, dataContext, format = 'text' } = {}) {
     return text.replace(/\$\{([^:}]+)(?::([^}]+))?\}|\$(\w+)/g, (whole, braced, own, plain) => {
@@ -94,6 +94,6 @@ class Variables {
   }
 }
 
-/** The value of a row in the column of a name, as it is shown. */
+/** Return the value of a row in the column with this displayed name. */
 const cell = (column, { frame, rowIndex }) =>
   frame.fields.find(({ name, state }) => column === (state?.displayName ?? name))?.values[rowIndex];

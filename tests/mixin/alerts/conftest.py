@@ -1,9 +1,7 @@
-"""Fixtures of the tests of the alerts."""
+"""Fixtures for the tests of the alerts."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,20 +11,8 @@ from poolscope.mixin.alerts.write import write
 
 
 @pytest.fixture(scope="session")
-def amtool() -> str:
-    """The path of amtool. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("amtool")
-    if found is None:
-        missing = "amtool is missing; on Debian: apt-get install prometheus-alertmanager"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
-@pytest.fixture(scope="session")
 def defaults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all files, with the default options."""
+    """The folder with all files, for the default options."""
     folder = tmp_path_factory.mktemp("defaults")
     write(folder, Options())
     return folder

@@ -1,4 +1,4 @@
-"""Playing series through the rules, and saying which alerts have fired at any time."""
+"""Evaluating the rules over series, and checking which alerts have fired at any time."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from mixin.alerts.running import problems
 from mixin.alerts.simulated_day import Series
-from poolscope.mixin.alerts.recording import GROUP
-from poolscope.mixin.alerts.rules import MODULES
+from mixin.alerts.tools import problems
+from poolscope.mixin.alerts.recording import RECORDING_GROUP
+from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
 FIRED: Final = (
     'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing",'
     'severity=~"critical|warning"}}[{minutes}m]))'
 )
-TOLD: Final = 'count(max_over_time(ALERTS{{alertname="ConnPoolWatchdog"}}[{minutes}m]))'
+WATCHDOG_FIRED: Final = 'count(max_over_time(ALERTS{{alertname="ConnPoolWatchdog"}}[{minutes}m]))'
 
 
 def values(samples: list[float | None]) -> str:
-    """Return samples in promtool's notation; what is gone is stale."""
-    words, was_there = [], False
+    """Return samples in promtool's notation; a series that ends is marked stale."""
+    parts, was_there = [], False
     for sample in samples:
-        words.append(f"{sample:.10g}" if sample is not None else "stale" if was_there else "_")
+        parts.append(f"{sample:.10g}" if sample is not None else "stale" if was_there else "_")
         was_there = sample is not None
-    return " ".join(words)
+    return " ".join(parts)
 
 
 def fires(
     promtool: str, folder: Path, rules: Path, series: Series, expected: list[dict[str, Any]]
 ) -> str:
-    """Return what is wrong if other alerts than expected have fired at any time."""
+    """Return an error if other alerts than the expected ones have fired at any time."""
     minutes = max(map(len, series.values())) - 1
-    checks = {FIRED: expected, TOLD: [{"labels": "{}", "value": 1}]}
+    checks = {FIRED: expected, WATCHDOG_FIRED: [{"labels": "{}", "value": 1}]}
     test = {
         "rule_files": [str(rules / "recording.yml"), str(rules / "rules.yml")],
         "evaluation_interval": "1m",
-        "group_eval_order": [GROUP, *MODULES],
+        "group_eval_order": [RECORDING_GROUP, *ALERT_GROUPS],
         "tests": [
             {
                 "interval": "1m",
@@ -54,7 +54,7 @@ def fires(
             }
         ],
     }
-    # JSON is YAML too.
+    # JSON is valid YAML.
     (folder / "replay.yml").write_text(json.dumps(test))
     return problems(promtool, "test", "rules", "replay.yml", folder=folder)
 

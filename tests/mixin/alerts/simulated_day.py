@@ -1,13 +1,13 @@
 """
-A day of some pools, minute by minute, as their series: simulated, and the same each time.
+The series of two pools over simulated days, minute by minute; deterministic.
 
-What happens on a quiet day: more callers by day than at night; bursts that use up a pool for half a
-minute, in which a few give up, and once for two minutes; deploys that replace one process after the
-other, cold ones that have to open their connections; and at night a batch that holds connections
-for long.
+On a quiet day there are more callers by day than at night. Bursts use up a pool for half a minute,
+and once for two minutes, and a few callers time out. Deployments replace one process after the
+other, and the new ones have to open their connections. At night, a batch job holds connections for
+a long time.
 
-`shop` has an exporter, which adds its processes up; `billing` has none, so that each of its
-processes is a target that comes and goes, with counters that begin anew. A server sees both.
+`shop` has an exporter, which sums over its processes. `billing` has none: each of its processes is
+a target that appears and vanishes, with counters that start at 0. Both use one database server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROCESSES: Final = 4
 BURST_SECONDS: Final = 25.0
 LONG_BURST: Final = range(660, 662)
 DEPLOYS: Final = (600, 930)
-"""Minutes of the day; a process takes two of them."""
+"""The minutes of the day at which deployments begin; each process takes two minutes."""
 BATCH: Final = range(120, 165)
 
 Series = dict[str, list[float | None]]
@@ -37,27 +37,28 @@ Series = dict[str, list[float | None]]
 
 @dataclass
 class Process:
-    """One process with a pool: its counters, and what it has at the moment."""
+    """One process with a pool: its counters and its gauges."""
 
     counters: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     gauges: dict[str, float] = field(default_factory=dict)
     cold: bool = True
 
-    def minute(self, load: float, random_: random.Random, *, burst: float, full: bool) -> None:
+    def minute(self, load: float, random_: random.Random, *, burst: float, exhausted: bool) -> None:
         """
-        Let a minute pass.
+        Simulate a minute.
 
-        load: the share of the connections that is in use on average.
-        burst: seconds of it in which there are more callers than connections.
-        full: whether there are, all the time, and callers give up.
+        load: the mean utilization.
+        burst: for how many seconds there are more callers than connections.
+        exhausted: whether there are more callers than connections all the time, and callers time
+            out.
         """
-        load = 0.999 if full else min(0.97, load * random_.uniform(0.9, 1.1))
-        saturated = 60.0 if full else burst
+        load = 0.999 if exhausted else min(0.97, load * random_.uniform(0.9, 1.1))
+        saturated = 60.0 if exhausted else burst
         attempts = round(600 * load)
-        timeouts = 30 if full else 1 if burst and random_.random() < 0.3 else 0
+        timeouts = 30 if exhausted else 1 if burst and random_.random() < 0.3 else 0
         opened = LIMIT / 2 if self.cold else float(random_.random() < 0.2)
         waited = round(attempts * saturated / 60)
-        slow = waited if full else round(waited * 0.02)
+        slow = waited if exhausted else round(waited * 0.02)
         self.cold = False
         for name, grown in {
             'acquires_total{outcome="ok"}': attempts,
@@ -73,7 +74,7 @@ class Process:
             'invalidated_total{mode="hard"}': float(random_.random() < 0.01),
             'invalidated_total{mode="soft"}': 0,
             "in_use_seconds_total": load * LIMIT * 60,
-            "waiting_seconds_total": saturated * (8 if full else 2),
+            "waiting_seconds_total": saturated * (8 if exhausted else 2),
             "saturated_seconds_total": saturated,
             "acquire_seconds_count{}": attempts + 2 * timeouts,
             'acquire_seconds_bucket{le="1.0"}': attempts + 2 * timeouts - slow,
@@ -82,7 +83,7 @@ class Process:
         }.items():
             self.counters[name] += grown
         in_use = round(load * LIMIT)
-        # What is held now was acquired and not returned.
+        # Connections that are held now were acquired and not returned.
         self.counters["hold_seconds_count{}"] += self.gauges.get("held", 0) - in_use
         self.gauges = {
             "held": in_use,
@@ -96,7 +97,7 @@ class Process:
         }
 
     def end(self) -> None:
-        """Return all that it holds, and be gone."""
+        """End the process after it has returned all connections."""
         self.counters["hold_seconds_count{}"] += self.gauges.get("held", 0)
         self.gauges = {}
         self.cold = True
@@ -105,20 +106,21 @@ class Process:
 @dataclass(frozen=True)
 class Day:
     """
-    Days, one after the other.
+    Consecutive days.
 
-    days: how many; full: the minutes in which the pool of `shop` is exhausted.
+    days: the number of days.
+    exhausted: the minutes in which the pool of `shop` is exhausted.
     """
 
     days: int = 2
-    full: range = range(0)
+    exhausted: range = range(0)
 
     @property
     def minutes(self) -> range:
         return range(self.days * DAY)
 
     def series(self) -> Series:
-        """Return all series by name and labels; None where there is no sample."""
+        """Return all series by name and labels; a missing sample is None."""
         found: Series = {}
         for minute, samples in enumerate(self._samples()):
             for name, value in samples.items():
@@ -131,7 +133,7 @@ class Day:
         }
 
     def _samples(self) -> Iterator[dict[str, float]]:
-        """Return what is scraped in each minute."""
+        """Yield the samples of each minute."""
         random_ = random.Random(7)  # noqa: S311 - for numbers, not for secrets
         shop = [Process() for _ in range(PROCESSES)]
         billing = [(0, Process()) for _ in range(PROCESSES)]
@@ -148,10 +150,10 @@ class Day:
                 created += 1
                 billing[number] = (billing[number][0] + 1, Process())
             for process in shop:
-                process.minute(load, random_, burst=bursts[0], full=minute in self.full)
+                process.minute(load, random_, burst=bursts[0], exhausted=minute in self.exhausted)
             for _, process in billing:
-                process.minute(load * 0.8, random_, burst=bursts[1], full=False)
-            # The batch holds one connection for longer than the others, and returns it.
+                process.minute(load * 0.8, random_, burst=bursts[1], exhausted=False)
+            # The batch job holds one connection for longer than the others, and returns it.
             began, overdue = overdue, float(now in BATCH and now - BATCH.start in range(2, 27))
             total_overdue += max(0.0, overdue - began)
             recovered += max(0.0, began - overdue)
@@ -177,13 +179,13 @@ class Day:
 
 
 def _load(now: int) -> float:
-    """Return the mean utilisation at a minute of the day: low at night, but for the batch."""
+    """Return the mean utilization at a minute of the day: low at night, except for the batch."""
     day = 0.1 + 0.5 * max(0.0, math.sin(math.pi * (now - 360) / 960)) ** 1.5 if now > 360 else 0.1
     return day + (0.55 if now in BATCH else 0.0)
 
 
 def _replaced(now: int) -> list[int]:
-    """Return the processes that a deploy replaces in this minute."""
+    """Return the processes that a deployment replaces in this minute."""
     return [number for at in DEPLOYS for number in range(PROCESSES) if now == at + 2 * number]
 
 
@@ -197,7 +199,7 @@ def _sum(processes: list[Process]) -> dict[str, float]:
 
 
 def _named(name: str, labels: Mapping[str, str]) -> str:
-    """Return a series; a name may have labels of its own, or be a part of a histogram."""
+    """Return a series; the name may include labels, or a part of a histogram."""
     family, _, own = name.partition("{")
     for part in ("_bucket", "_count"):
         if family.endswith(part):
@@ -213,28 +215,28 @@ def _named(name: str, labels: Mapping[str, str]) -> str:
 def _pool(
     samples: Mapping[str, float], service: str, instance: str, pool: str, kind: str
 ) -> dict[str, float]:
-    whose = {"cluster": "eu", "service": service, "job": service, "instance": instance}
-    of_pool = {**whose, "pool": pool, "kind": kind}
-    up, errors = _named("up", whose), _named("internal_errors_total", whose)
+    target = {"cluster": "eu", "service": service, "job": service, "instance": instance}
+    of_pool = {**target, "pool": pool, "kind": kind}
+    up, errors = _named("up", target), _named("internal_errors_total", target)
     found = {_named(name, of_pool): value for name, value in samples.items()}
     return {**found, up: 1.0, errors: 0.0}
 
 
 def _exporter(processes: list[Process], load: float) -> dict[str, float]:
-    whose = {
+    target = {
         "cluster": "eu",
         "service": "shop",
         "job": "shop",
         "instance": "exporter:10464",
     }
-    pool = {**whose, "pool": "orders", "kind": "sqlalchemy"}
+    pool = {**target, "pool": "orders", "kind": "sqlalchemy"}
     fullest = max(process.gauges['connections{state="in_use"}'] for process in processes) / LIMIT
     return {
         _named("utilization_max", pool): fullest,
         _named('finding{rule="too-large",severity="info"}', pool): 1.0,
         _named('finding{rule="stale-connections",severity="warning"}', pool): 1.0,
-        _named("exporter_bad_segments", whose): 0.0,
-        _named('exporter_build_info{version="1"}', whose): 1.0,
+        _named("exporter_bad_segments", target): 0.0,
+        _named('exporter_build_info{version="1"}', target): 1.0,
     }
 
 

@@ -1,4 +1,4 @@
-"""The files that are committed, and how they are written."""
+"""The committed files of the alerts, and writing them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ COMMITTED: Final = Path(__file__).parents[3] / "alerts"
 
 
 def texts_in(folder: Path) -> dict[str, str]:
-    """Return the text of each file below a folder, hidden ones included."""
+    """Return the text of each file below a folder, including hidden files."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_text() for path in found}
 
 
-def test_what_is_committed_is_what_is_generated() -> None:
+def test_the_committed_files_are_those_that_are_generated() -> None:
     generated, committed = files(Options()), texts_in(COMMITTED)
     assert sorted(generated) == sorted(committed), "missing or orphaned files"
     stale = [name for name in generated if generated[name] != committed[name]]
-    assert [] == stale, "regenerate: python -m poolscope.mixin.alerts.write alerts"
+    assert [] == stale, "run `make generate`"
 
 
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_writing_again_changes_nothing(tmp_path: Path) -> None:
     assert files(Options()) == texts_in(tmp_path / "alerts")
 
 
-def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_write_changes_no_file(tmp_path: Path) -> None:
     out = tmp_path / "alerts"
     out.mkdir()
     (out / "rules.yml").write_text("mine")
@@ -57,7 +57,7 @@ def test_objects_for_the_operator_have_the_same_groups() -> None:
     } == {name: groups_of(text) for name, text in objects.items()}
 
 
-def test_objects_for_the_operator_say_what_they_are() -> None:
+def test_objects_for_the_operator_have_their_metadata() -> None:
     objects = files(Options(namespace="monitoring"), "operator")
     heads = [yaml.safe_load(text) for text in objects.values()]
     labels = {"app.kubernetes.io/name": "poolscope", "role": "alert-rules"}

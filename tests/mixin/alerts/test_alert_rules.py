@@ -1,4 +1,4 @@
-"""The rules: Prometheus accepts them, they fire when they should, and lead somewhere."""
+"""The rules: Prometheus accepts them, they pass their tests, and their links are right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from mixin.alerts.running import problems
+from mixin.alerts.tools import problems
 from poolscope.mixin.alerts.model import Alert
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.rules import alerts
@@ -17,12 +17,12 @@ from poolscope.mixin.alerts.write import files, write
 from poolscope.mixin.dashboards.board import TITLES, uid
 from poolscope.mixin.dashboards.options import Options as DashboardOptions
 from poolscope.mixin.dashboards.write import boards
-from poolscope.mixin.thresholds import Burn, Thresholds
+from poolscope.mixin.thresholds import BurnRate, Thresholds
 
 NAMES: Final = sorted({alert.name for alert in alerts(Options())})
 SHORT: Final = Thresholds(
     window="10s",
-    counted="2m",
+    rare_event_window="2m",
     page_after="5s",
     exhausted_after="5s",
     ticket_after="30s",
@@ -30,10 +30,10 @@ SHORT: Final = Thresholds(
     info_after="1m",
     exporter_after="15s",
     absent_after="25s",
-    fast_burn=Burn(14.4, "1m", "10s"),
+    fast_burn=BurnRate(14.4, "1m", "10s"),
 )
-OTHER: Final = Thresholds(
-    utilisation=(0.7, 0.9),
+CUSTOM: Final = Thresholds(
+    utilization=(0.7, 0.9),
     saturated=(0.05, 0.3),
     waiting=(0.0, 2.0),
     timeouts=(0.0, 0.05),
@@ -44,28 +44,28 @@ OTHER: Final = Thresholds(
     objective=0.995,
     server_used=(0.9, 0.95),
     traffic=0.5,
-    stale=0.03,
+    invalidation_ratio=0.03,
     ticket_after="7m",
 )
-"""Thresholds that cannot all be met exactly, or are none."""
+"""Thresholds that floating point cannot always hit exactly, or that are 0 or 1."""
 
 SCHEMES: Final = {
-    "short times, other names of labels, matchers": Options(
+    "short windows, other label names, matchers": Options(
         cluster="region",
         service="app",
         instance="pod",
         matchers=('env="prod"', 'team=~"shop.*|billing"', 'tier!="test"'),
         thresholds=SHORT,
     ),
-    "other thresholds, no labels but those of pools": Options(
-        cluster="", service="", instance="", thresholds=OTHER
+    "custom thresholds, only labels of pools": Options(
+        cluster="", service="", instance="", thresholds=CUSTOM
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of all schemes."""
+    """The folder of each scheme."""
     folders = {scheme: tmp_path_factory.mktemp("scheme") for scheme in SCHEMES}
     for scheme, folder in folders.items():
         write(folder, SCHEMES[scheme])
@@ -73,7 +73,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def lint(promtool: str, folder: Path) -> str:
-    """Return what promtool finds wrong."""
+    """Return the errors that promtool reports."""
     command = [promtool, "check", "rules", "--lint=all", "--lint-fatal"]
     return problems(*command, folder / "recording.yml", folder / "rules.yml")
 
@@ -83,7 +83,7 @@ def test_prometheus_accepts_the_rules(promtool: str, defaults: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_prometheus_accepts_the_rules_of_others(
+def test_prometheus_accepts_the_rules_with_other_options(
     promtool: str, written: dict[str, Path], scheme: str
 ) -> None:
     assert "" == lint(promtool, written[scheme])
@@ -94,10 +94,10 @@ def test_the_rules_pass_their_tests(promtool: str, defaults: Path, name: str) ->
     assert "" == problems(promtool, "test", "rules", f"{name}.yml", folder=defaults / "tests")
 
 
-# A trend takes a day in steps of the window, which a short one makes many.
+# A trend takes a day: with a short window, that is too many steps.
 @pytest.mark.parametrize("name", sorted({"recording", *NAMES} - {"ConnPoolExhaustionPredicted"}))
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_rules_of_others_pass_their_tests(
+def test_the_rules_with_other_options_pass_their_tests(
     promtool: str, written: dict[str, Path], scheme: str, name: str
 ) -> None:
     tests = written[scheme] / "tests"
@@ -115,7 +115,7 @@ def test_each_alert_has_tests() -> None:
 
 
 @pytest.mark.parametrize("severity", ["critical", "warning", "info"])
-def test_each_rule_is_made_to_fire(severity: str) -> None:
+def test_each_rule_has_a_test_in_which_it_fires(severity: str) -> None:
     def key(labels: dict[str, str]) -> tuple[str, ...]:
         return tuple(labels.get(label, "") for label in ("severity", "window", "coverage"))
 
@@ -135,7 +135,7 @@ def test_each_rule_is_made_to_fire(severity: str) -> None:
     assert wanted == {key for key in fired if key[1] == severity}
 
 
-def test_only_what_callers_notice_wakes_somebody() -> None:
+def test_only_what_callers_notice_is_critical() -> None:
     critical = {rule["alert"] for rule in rules() if rule["labels"]["severity"] == "critical"}
     assert {
         "ConnPoolExhausted",
@@ -145,31 +145,35 @@ def test_only_what_callers_notice_wakes_somebody() -> None:
     } == critical
 
 
-def test_each_alert_says_what_to_do() -> None:
+def test_each_alert_links_to_its_runbook() -> None:
     options = Options(runbooks="https://docs.example/runbooks/")
     assert [f"https://docs.example/runbooks/{alert.name}.md" for alert in alerts(options)] == [
         alert.document(options)["annotations"]["runbook_url"] for alert in alerts(options)
     ]
 
 
-ADDRESS: Final = re.compile(r"https://grafana\.example/d/([\w-]+)\?(.*)&from=\{\{.*\}\}&to=now")
+DASHBOARD_URL: Final = re.compile(
+    r"https://grafana\.example/d/([\w-]+)\?(.*)&from=\{\{.*\}\}&to=now"
+)
 
 
-def chosen(alert: Alert, options: Options) -> tuple[str, set[str]]:
-    """Return the identity of the dashboard that an alert leads to, and the variables it sets."""
-    address = alert.document(options)["annotations"]["dashboard_url"]
-    match = ADDRESS.fullmatch(address.replace("?from", "?&from"))
-    assert match, address
+def linked_dashboard(alert: Alert, options: Options) -> tuple[str, set[str]]:
+    """Return the UID of the dashboard that an alert links to, and the variables that it sets."""
+    url = alert.document(options)["annotations"]["dashboard_url"]
+    match = DASHBOARD_URL.fullmatch(url.replace("?from", "?&from"))
+    assert match, url
     return match[1], set(re.findall(r"var-(\w+)=", match[2]))
 
 
 @pytest.mark.parametrize("alert", alerts(Options()), ids=lambda alert: alert.name)
-def test_each_alert_leads_to_a_dashboard_with_what_it_is_about(alert: Alert) -> None:
+def test_each_alert_links_to_a_dashboard_with_its_variables(alert: Alert) -> None:
     options = Options(grafana="https://grafana.example/", uid_prefix="ours")
     dashboards = DashboardOptions(uid_prefix="ours")
-    identity, variables = chosen(alert, options)
-    board = next(board for board in boards(dashboards) if uid(board.key, dashboards) == identity)
+    dashboard_uid, variables = linked_dashboard(alert, options)
+    board = next(
+        board for board in boards(dashboards) if uid(board.key, dashboards) == dashboard_uid
+    )
     assert board.key in TITLES
     assert variables - set(dashboards.scope) <= {variable.name for variable in board.variables}
-    needed = {variable.name for variable in board.variables if variable.one}
-    assert needed <= variables, "it would open with another pool"
+    needed = {variable.name for variable in board.variables if variable.single}
+    assert needed <= variables, "the dashboard would show another pool"

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration: it is accepted, and sends notices where they belong."""
+"""Alertmanager's configuration: it is valid, and routes alerts to the right receivers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import yaml
 
-from mixin.alerts.running import output, problems
+from mixin.alerts.tools import output, problems
 from poolscope.mixin.alerts.alertmanager import SUMMARY
 from poolscope.mixin.alerts.model import Alert
 from poolscope.mixin.alerts.options import Options
@@ -22,11 +22,13 @@ RECEIVERS: Final = {
     "warning": "poolscope-ticket",
     "info": "poolscope-nobody",
 }
-HOOKED: Final = Options(webhook="http://127.0.0.1:9/hook", secrets="/run/secrets")
+WITH_WEBHOOK: Final = Options(webhook="http://127.0.0.1:9/hook", secrets="/run/secrets")
 
 
-@pytest.mark.parametrize("options", [Options(), HOOKED, Options(cluster="", service="")])
-def test_alertmanager_accepts_it(amtool: str, tmp_path: Path, options: Options) -> None:
+@pytest.mark.parametrize("options", [Options(), WITH_WEBHOOK, Options(cluster="", service="")])
+def test_alertmanager_accepts_the_configuration(
+    amtool: str, tmp_path: Path, options: Options
+) -> None:
     write(tmp_path, options)
     assert "" == problems(amtool, "check-config", tmp_path / "alertmanager.yml")
 
@@ -34,32 +36,32 @@ def test_alertmanager_accepts_it(amtool: str, tmp_path: Path, options: Options) 
 @pytest.mark.parametrize(
     "alert", alerts(Options()), ids=lambda alert: f"{alert.name}-{alert.severity}"
 )
-def test_severities_have_receivers_of_their_own(amtool: str, defaults: Path, alert: Alert) -> None:
+def test_each_severity_has_its_receiver(amtool: str, defaults: Path, alert: Alert) -> None:
     labels = {"alertname": alert.name, "severity": alert.severity, **alert.labels}
     words = [f"{name}={value}" for name, value in labels.items()]
     config = f"--config.file={defaults / 'alertmanager.yml'}"
-    code, said = output(amtool, "config", "routes", "test", config, *words)
+    code, text = output(amtool, "config", "routes", "test", config, *words)
     receiver = RECEIVERS[labels["severity"]]
     if labels["alertname"] == "ConnPoolWatchdog":
         receiver = "poolscope-watchdog"
-    assert (0, receiver) == (code, said.splitlines()[-1])
+    assert (0, receiver) == (code, text.splitlines()[-1])
 
 
-def test_alerts_of_others_are_left_to_others(amtool: str, defaults: Path) -> None:
+def test_foreign_noticeare_not_routed(amtool: str, defaults: Path) -> None:
     config = f"--config.file={defaults / 'alertmanager.yml'}"
     command = (amtool, "config", "routes", "test", config)
-    _, said = output(*command, "alertname=DiskFull", "severity=critical")
-    assert "poolscope-nobody" == said.splitlines()[-1]
+    _, text = output(*command, "alertname=DiskFull", "severity=critical")
+    assert "poolscope-nobody" == text.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     ("pools", "expected"), [(["a"], "Pool a is full"), (["a", "b"], "Pool a is full (2 of them)")]
 )
-def test_a_page_says_what_it_is_about(
+def test_a_page_has_the_summary_of_its_first_alert(
     amtool: str, tmp_path: Path, pools: list[str], expected: str
 ) -> None:
-    about = [{"annotations": {"summary": f"Pool {pool} is full"}} for pool in pools]
-    (tmp_path / "data.json").write_text(json.dumps({"alerts": about}))
+    notice = [{"annotations": {"summary": f"Pool {pool} is full"}} for pool in pools]
+    (tmp_path / "data.json").write_text(json.dumps({"alerts": notice}))
     (tmp_path / "none.tmpl").touch()
     command = (amtool, "template", "render", "--template.glob=none.tmpl")
     given = (f"--template.text={SUMMARY}", "--template.data=data.json")
@@ -67,7 +69,7 @@ def test_a_page_says_what_it_is_about(
 
 
 def test_secrets_are_in_files() -> None:
-    for options in (Options(), HOOKED):
+    for options in (Options(), WITH_WEBHOOK):
         text = files(options)["alertmanager.yml"]
         secret = re.compile(
             r"^\s*-? *\w*(key|password|credentials|token|api_url)\w*:", re.MULTILINE
@@ -80,9 +82,10 @@ def test_secrets_are_in_files() -> None:
         assert options.secrets in text
 
 
-def test_a_page_holds_back_what_else_there_is_of_the_pool() -> None:
+def test_a_critical_alert_inhibits_other_noticeof_its_pool() -> None:
     """
-    A label that both sides lack counts as equal: each rule asks for a pool, or for an exporter.
+    Alertmanager takes a label that is missing on both sides as equal, so that each rule must match
+    a pool or an exporter.
     """
     config = yaml.safe_load(files(Options())["alertmanager.yml"])
     pool = ['pool=~".+"', 'alertname=~"ConnPool.+"']
@@ -124,7 +127,7 @@ def test_each_time_is_where_it_belongs() -> None:
 
 
 def test_with_a_webhook_each_receiver_has_an_address_below_it() -> None:
-    receivers = yaml.safe_load(files(HOOKED)["alertmanager.yml"])["receivers"]
+    receivers = yaml.safe_load(files(WITH_WEBHOOK)["alertmanager.yml"])["receivers"]
     assert {
         "poolscope-nobody": [],
         "poolscope-page": ["http://127.0.0.1:9/hook/page"],

@@ -1,4 +1,4 @@
-"""One process or hundreds, with labels of whose they are or without: the same alerts, each once."""
+"""One process or hundreds, with and without labels of a service: each alert fires once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from poolscope.mixin.queries import name_of
 
 MINUTES: Final = 30
 EXHAUSTED: Final = {"saturated_seconds_total": 60.0, "waiting_seconds_total": 300.0}
-CALM: Final = dict.fromkeys(EXHAUSTED, 0.0)
+HEALTHY: Final = dict.fromkeys(EXHAUSTED, 0.0)
 ATTEMPTS: Final = {'acquires_total{outcome="ok"}': 100.0}
-GIVING_UP: Final = {'acquires_total{outcome="timeout"}': 20.0}
+TIMING_OUT: Final = {'acquires_total{outcome="timeout"}': 20.0}
 
 SCOPES: Final[tuple[dict[str, str], ...]] = (
     {},
@@ -26,7 +26,7 @@ SCOPES: Final[tuple[dict[str, str], ...]] = (
 
 
 def processes(each: list[dict[str, float]], scope: dict[str, str]) -> Series:
-    """Return the series of processes, each a target of its own, that grow by so much a minute."""
+    """Return the series of processes, each with its own instance, from their growth per minute."""
     found: Series = {}
     for number, grown in enumerate(each):
         labels = {**scope, "instance": f"worker-{number}", "pool": "orders", "kind": "asyncpg"}
@@ -44,10 +44,10 @@ def series(name: str, labels: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("scope", SCOPES, ids=" and ".join)
 @pytest.mark.parametrize("count", [1, 200])
-def test_what_all_have_is_one_alert(
+def test_the_alert_of_all_processes_fires_once(
     promtool: str, tmp_path: Path, defaults: Path, count: int, scope: dict[str, str]
 ) -> None:
-    bad = EXHAUSTED | ATTEMPTS | GIVING_UP
+    bad = EXHAUSTED | ATTEMPTS | TIMING_OUT
     assert "" == fires(
         promtool,
         tmp_path,
@@ -62,18 +62,18 @@ def test_what_all_have_is_one_alert(
     )
 
 
-def test_one_of_hundreds_wakes_nobody(promtool: str, tmp_path: Path, defaults: Path) -> None:
+def test_one_bad_process_of_hundreds_does_not_page(
+    promtool: str, tmp_path: Path, defaults: Path
+) -> None:
     one = EXHAUSTED | ATTEMPTS | {'acquires_total{outcome="timeout"}': 1.0}
-    others = CALM | ATTEMPTS
+    others = HEALTHY | ATTEMPTS
     each = processes([one] + [others] * 199, {})
     assert "" == fires(promtool, tmp_path, defaults, each, [])
 
 
-def test_those_that_give_up_count_for_what_they_are(
-    promtool: str, tmp_path: Path, defaults: Path
-) -> None:
-    """Half of the attempts of an idle process are few; a mean of ratios would be 25%."""
-    idle = CALM | {'acquires_total{outcome="ok"}': 5.0, 'acquires_total{outcome="timeout"}': 5.0}
-    busy = CALM | {'acquires_total{outcome="ok"}': 10_000.0}
+def test_timeouts_count_by_their_number(promtool: str, tmp_path: Path, defaults: Path) -> None:
+    """Half of the attempts of an idle process are few attempts; a mean of ratios would be 25%."""
+    idle = HEALTHY | {'acquires_total{outcome="ok"}': 5.0, 'acquires_total{outcome="timeout"}': 5.0}
+    busy = HEALTHY | {'acquires_total{outcome="ok"}': 10_000.0}
     each = processes([idle, busy], {})
     assert "" == fires(promtool, tmp_path, defaults, each, [])

@@ -1,4 +1,4 @@
-"""On a quiet day nobody is told anything; on the same day with an exhausted pool, they are."""
+"""On a quiet day no alert fires; on the same day with an exhausted pool, the right ones do."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mixin.alerts.simulated_day import DAY, Day
 NOON: Final = 720
 
 
-def test_a_quiet_day_is_quiet(promtool: str, tmp_path: Path, defaults: Path) -> None:
+def test_no_alert_fires_on_a_quiet_day(promtool: str, tmp_path: Path, defaults: Path) -> None:
     assert "" == fires(promtool, tmp_path, defaults, Day().series(), [])
 
 
-def test_the_same_day_with_an_exhausted_pool_is_not(
+def test_alerts_fire_on_the_same_day_with_an_exhausted_pool(
     promtool: str, tmp_path: Path, defaults: Path
 ) -> None:
-    day = Day(days=1, full=range(NOON, NOON + 30))
+    day = Day(days=1, exhausted=range(NOON, NOON + 30))
     series = {name: samples[: NOON + 60] for name, samples in day.series().items()}
     assert "" == fires(
         promtool,
@@ -40,7 +40,7 @@ def test_the_same_day_with_an_exhausted_pool_is_not(
 
 
 @pytest.mark.parametrize("days", [1, 2])
-def test_the_day_has_what_it_says(days: int) -> None:
+def test_the_simulated_day_has_deploys(days: int) -> None:
     series = Day(days=days).series()
     assert {days * DAY} == {len(samples) for samples in series.values()}
     processes = [name for name in series if name.startswith("up{") and "billing" in name]

@@ -1,4 +1,4 @@
-"""The runbooks: a page for each alert, whose commands and queries are those of real things."""
+"""The runbooks: there is a page for each alert, and its commands and queries work."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ API: Final = "http://127.0.0.1:10464"
 ADDRESS: Final = re.compile(rf"{re.escape(API)}([\w/.-]*)")
 JQ: Final = re.compile(rf"{re.escape(API)}/api/v1/pools \| jq (?:-\w+ )?'([^']*)'")
 FIELD: Final = re.compile(r"\.([a-z_]+)|(?<=[{,])\s*([a-z_]+)\s*(?=[,}])")
-"""In a program of jq: `.name`, and the name alone of `{name, other}`."""
+"""A field in a jq program: `.name`, or a name in `{name, other}`."""
 
 LABELS: Final = ("cluster", "service", "instance", "job", "alertname", "alertstate", "severity")
 PROMETHEUS: Final = ("up", "ALERTS")
-"""What Prometheus itself has."""
+"""Metrics of Prometheus itself."""
 
 
 class Block(NamedTuple):
@@ -67,7 +67,7 @@ def without_blocks(text: str) -> str:
 
 
 def blocks(language: str) -> list[Block]:
-    """Return the blocks of all pages in a language."""
+    """Return the code blocks of a language in all pages."""
     found = [
         Block(path.stem, match[2], textwrap.dedent(match[3]))
         for path in (*PAGES, README)
@@ -77,7 +77,7 @@ def blocks(language: str) -> list[Block]:
 
 
 def rules() -> dict[str, list[Any]]:
-    """Return the rules of each alert."""
+    """Return the rules by the name of their alert."""
     found: defaultdict[str, list[Any]] = defaultdict(list)
     for group in yaml.safe_load((ROOT / "alerts" / "rules.yml").read_text())["groups"]:
         for rule in group["rules"]:
@@ -111,7 +111,7 @@ class TestPages:
         relative = [target for target in targets if not target.startswith("http")]
         assert [] == [target for target in relative if not (FOLDER / target).exists()]
 
-    def test_dashboards_and_their_rows_are_there(self) -> None:
+    def test_dashboards_and_rows_that_are_named_exist(self) -> None:
         titles = {}
         for path in (ROOT / "dashboards").glob("*.json"):
             board = json.loads(path.read_text())
@@ -143,7 +143,7 @@ class TestQueries:
     def test_prometheus_accepts_them(self, promtool: str) -> None:
         assert [] == parse(self.expressions(), promtool)
 
-    def test_they_are_of_the_catalogue(self) -> None:
+    def test_they_fit_the_catalogue(self) -> None:
         others = [*recorded(), *PROMETHEUS]
         assert [] == [
             (each.where, problem)
@@ -173,11 +173,11 @@ class TestCommands:
         assert ast.parse(block.text).body
 
     @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-    def test_the_exporter_has_the_addresses(self, page: Path) -> None:
+    def test_the_exporter_serves_the_urls(self, page: Path) -> None:
         assert set(ADDRESS.findall(page.read_text())) <= {*RESERVED_PATHS, "/metrics"}
 
     @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-    def test_a_silence_is_of_this_alert_with_an_end_and_a_reason(self, page: Path) -> None:
+    def test_a_silence_names_the_alert_an_end_and_a_reason(self, page: Path) -> None:
         section = page.read_text().partition("\n## Silence\n")[2]
         (command,) = (match[3] for match in FENCED.finditer(section))
         words = shlex.split(command.replace("\\\n", ""))
@@ -189,7 +189,7 @@ class TestCommands:
 
 
 def labels_of(rule: Any) -> set[str]:
-    """Return the labels that an alert surely has: its own, and those that its texts name."""
+    """Return the labels that an alert always has: those of the rule, and those in its texts."""
     named = re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))
     return {*rule["labels"], *named}
 
@@ -211,7 +211,7 @@ BOUNCER: Final = BouncerReading(
 
 
 def fields(value: Any) -> set[str]:
-    """Return all names of fields in a document, however deep they are."""
+    """Return the names of all fields in a document, at any depth."""
     if isinstance(value, dict):
         return set(value).union(*map(fields, value.values()))
     return set().union(*map(fields, value)) if isinstance(value, list) else set()
@@ -219,7 +219,7 @@ def fields(value: Any) -> set[str]:
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """What an exporter says of a process with holders and findings, and of servers."""
+    """The API's document for a process with holders and findings, and for servers."""
     folder = tmp_path_factory.mktemp("runbooks") / "pools"
     worker = Worker(folder)
     worker.tell("take", "take", "lose")
@@ -232,7 +232,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def jq() -> Callable[[str, Any], str]:
-    """Runs a program of jq on a document; returns what it says. Skipped without, but not in CI."""
+    """Runs a jq program on a document and returns its output; see `support.tools.required`."""
     found = required("jq", "jq")
 
     def run(program: str, document: Any) -> str:
@@ -249,11 +249,11 @@ def jq() -> Callable[[str, Any], str]:
     return run
 
 
-class TestWhatTheApiIsAskedFor:
+class TestRequestsToTheApi:
     def programs(self) -> list[tuple[str, str]]:
         return [(block.page, text) for block in blocks("sh") for text in JQ.findall(block.text)]
 
-    def test_every_question_is_found(self) -> None:
+    def test_every_request_is_found(self) -> None:
         asked = sum(block.text.count("/api/v1/pools") for block in blocks("sh"))
         assert asked == len(self.programs())
 
@@ -267,7 +267,7 @@ class TestWhatTheApiIsAskedFor:
         ]
 
     def test_jq_finds_something(self, document: Any, jq: Callable[[str, Any], str]) -> None:
-        # Pages have pools of several names, and processes of one id.
+        # Pages use several names of pools, and one process id.
         (pool,) = document["pools"]
         (pid,) = {holder["pid"] for holder in pool["holders"]}
         silent = []

@@ -1,4 +1,4 @@
-"""What templates become; that Prometheus agrees is shown by the tests of the alerts."""
+"""Rendering templates; the promtool tests show that Prometheus renders them equally."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LABELS = {"pool": "orders & more", "service": "shop"}
         ('{{ printf "%.3g" $value }}', 1.23456, "1.23"),
     ],
 )
-def test_templates(template: str, value: float, expected: str) -> None:
+def test_a_template_is_rendered(template: str, value: float, expected: str) -> None:
     assert expected == rendered(template, LABELS, value, 0)
 
 
-def test_a_template_that_is_not_known_is_refused() -> None:
-    with pytest.raises(ValueError, match="not understood"):
+def test_an_unknown_template_is_an_error() -> None:
+    with pytest.raises(ValueError, match="unknown action"):
         rendered("{{ $value | humanize1024 }}", LABELS, 1, 0)

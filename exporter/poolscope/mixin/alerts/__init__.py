@@ -1,1 +1,1 @@
-"""Alerts of pools, and the thresholds that dashboards share with them."""
+"""Alerts for connection pools, which `poolscope alerts` writes."""

@@ -1,28 +1,29 @@
-"""Alertmanager's configuration: who is told what, and what need not be said."""
+"""Alertmanager's configuration: which receiver gets an alert, and which alerts are inhibited."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.exporter import COVERAGE, DOWN, NONE_LEFT, WATCHDOG
+from poolscope.mixin.alerts.exporter import COVERAGE, EXPORTER_DOWN, NONE_LEFT, WATCHDOG
 from poolscope.mixin.alerts.model import Json
 from poolscope.mixin.alerts.options import Options
 
-PAGE: Final = "poolscope-page"
-TICKET: Final = "poolscope-ticket"
-DEAD_MAN: Final = "poolscope-watchdog"
-NOBODY: Final = "poolscope-nobody"
+PAGE_RECEIVER: Final = "poolscope-page"
+TICKET_RECEIVER: Final = "poolscope-ticket"
+WATCHDOG_RECEIVER: Final = "poolscope-watchdog"
+NO_RECEIVER: Final = "poolscope-nobody"
 
-OURS: Final = 'alertname=~"ConnPool.+"'
+ALL_ALERTS: Final = 'alertname=~"ConnPool.+"'
 
-FIRST: Final = "{{{{ with index .Alerts 0 }}}}{{{{ .Annotations.{} }}}}{{{{ end }}}}"
+FIRST_ANNOTATION: Final = "{{{{ with index .Alerts 0 }}}}{{{{ .Annotations.{} }}}}{{{{ end }}}}"
 SUMMARY: Final = (
-    FIRST.format("summary") + "{{ if gt (len .Alerts) 1 }} ({{ len .Alerts }} of them){{ end }}"
+    FIRST_ANNOTATION.format("summary")
+    + "{{ if gt (len .Alerts) 1 }} ({{ len .Alerts }} of them){{ end }}"
 )
-"""Several pools of a service may have the same trouble: what they have in common is not much."""
+"""The first alert of a notice stands for the others, which may be about other pools."""
 
-WATCHDOG_ADDRESS: Final = "http://localhost:8080/watchdog"
-"""Of a service that raises an alarm when it hears nothing; there is no default for it."""
+WATCHDOG_URL: Final = "http://localhost:8080/watchdog"
+"""A placeholder: the URL of a service that raises an alarm when the watchdog stops."""
 
 
 def document(options: Options) -> Json:
@@ -35,38 +36,39 @@ def document(options: Options) -> Json:
 
 
 def _route(options: Options) -> Json:
-    """Return the routes: one notice of all pools of a service that have the same trouble."""
+    """Return the routes; all pools of a service that have the same alert are in one notice."""
     return {
-        "receiver": NOBODY,
+        "receiver": NO_RECEIVER,
         "group_by": ["alertname", *options.scope],
         "group_wait": options.group_wait,
         "group_interval": options.group_interval,
         "repeat_interval": options.repeat_page,
         "routes": [
             {
-                "receiver": DEAD_MAN,
+                "receiver": WATCHDOG_RECEIVER,
                 "matchers": [f'alertname="{WATCHDOG}"'],
                 "group_wait": "0s",
                 "repeat_interval": options.group_interval,
             },
-            {"receiver": PAGE, "matchers": [OURS, 'severity="critical"']},
+            {"receiver": PAGE_RECEIVER, "matchers": [ALL_ALERTS, 'severity="critical"']},
             {
-                "receiver": TICKET,
-                "matchers": [OURS, 'severity="warning"'],
+                "receiver": TICKET_RECEIVER,
+                "matchers": [ALL_ALERTS, 'severity="warning"'],
                 "repeat_interval": options.repeat_ticket,
             },
-            {"receiver": NOBODY, "matchers": [OURS, 'severity="info"']},
+            {"receiver": NO_RECEIVER, "matchers": [ALL_ALERTS, 'severity="info"']},
         ],
     }
 
 
 def _inhibitions(options: Options) -> list[Json]:
     """
-    Return what is held back.
+    Return which alerts inhibit which others.
 
-    A label that both sides lack counts as equal, so that alerts without a pool are left out.
+    Alertmanager takes a label that is missing on both sides as equal: the matchers leave out alerts
+    without a pool.
     """
-    pools = ['pool=~".+"', OURS]
+    pools = ['pool=~".+"', ALL_ALERTS]
     same_pool = [*options.scope, "pool", "kind"]
     return [
         {
@@ -80,8 +82,8 @@ def _inhibitions(options: Options) -> list[Json]:
             "equal": same_pool,
         },
         {
-            "source_matchers": [f'alertname="{DOWN}"', f'{COVERAGE}="{NONE_LEFT}"'],
-            "target_matchers": [OURS, f'alertname!~"{DOWN}|{WATCHDOG}"'],
+            "source_matchers": [f'alertname="{EXPORTER_DOWN}"', f'{COVERAGE}="{NONE_LEFT}"'],
+            "target_matchers": [ALL_ALERTS, f'alertname!~"{EXPORTER_DOWN}|{WATCHDOG}"'],
             "equal": list(options.scope),
         },
     ]
@@ -90,30 +92,30 @@ def _inhibitions(options: Options) -> list[Json]:
 def _receivers(options: Options) -> list[Json]:
     if options.webhook:
         return [
-            {"name": NOBODY},
-            {"name": PAGE, "webhook_configs": [_webhook(options, "page")]},
-            {"name": TICKET, "webhook_configs": [_webhook(options, "ticket")]},
-            {"name": DEAD_MAN, "webhook_configs": [_webhook(options, "watchdog")]},
+            {"name": NO_RECEIVER},
+            {"name": PAGE_RECEIVER, "webhook_configs": [_webhook(options, "page")]},
+            {"name": TICKET_RECEIVER, "webhook_configs": [_webhook(options, "ticket")]},
+            {"name": WATCHDOG_RECEIVER, "webhook_configs": [_webhook(options, "watchdog")]},
         ]
     pager = {
         "routing_key_file": f"{options.secrets}/pagerduty-routing-key",
         "description": SUMMARY,
-        "client_url": FIRST.format("dashboard_url"),
+        "client_url": FIRST_ANNOTATION.format("dashboard_url"),
     }
     chat = {
         "api_url_file": f"{options.secrets}/slack-url",
         "send_resolved": True,
         "title": "{{ .CommonLabels.alertname }}",
-        "title_link": FIRST.format("dashboard_url"),
+        "title_link": FIRST_ANNOTATION.format("dashboard_url"),
         "text": "{{ range .Alerts }}{{ .Annotations.description }}\n{{ end }}"
         "<{{ .CommonAnnotations.runbook_url }}|What to do>",
     }
-    watchdog = _authorized(options, WATCHDOG_ADDRESS)
+    watchdog = _authorized(options, WATCHDOG_URL)
     return [
-        {"name": NOBODY},
-        {"name": PAGE, "pagerduty_configs": [pager]},
-        {"name": TICKET, "slack_configs": [chat]},
-        {"name": DEAD_MAN, "webhook_configs": [{**watchdog, "send_resolved": False}]},
+        {"name": NO_RECEIVER},
+        {"name": PAGE_RECEIVER, "pagerduty_configs": [pager]},
+        {"name": TICKET_RECEIVER, "slack_configs": [chat]},
+        {"name": WATCHDOG_RECEIVER, "webhook_configs": [{**watchdog, "send_resolved": False}]},
     ]
 
 

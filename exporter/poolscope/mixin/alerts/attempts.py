@@ -1,4 +1,4 @@
-"""Alerts of what callers notice: they give up, get an error, or wait for too long."""
+"""Alerts about what callers notice: they time out, get an error, or wait for too long."""
 
 from __future__ import annotations
 
@@ -7,109 +7,116 @@ from typing import Final
 from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
+    all_of,
     at_least,
-    both,
-    length,
     number,
     ratio,
+    seconds_of,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
-from poolscope.mixin.thresholds import Burn
+from poolscope.mixin.thresholds import BurnRate
 
-BURNS: Final[tuple[tuple[str, Severity], ...]] = (
+BURN_RATES: Final[tuple[tuple[str, Severity], ...]] = (
     ("fast_burn", "critical"),
     ("steady_burn", "critical"),
     ("slow_burn", "warning"),
     ("creeping_burn", "warning"),
 )
+"""The thresholds that are burn rates, with the severities of their alerts."""
 
 
-def alerts(x: Expressions) -> tuple[Alert, ...]:
-    burns = (_slow(x, getattr(x.thresholds, burn), severity) for burn, severity in BURNS)
+def alerts(promql: Expressions) -> tuple[Alert, ...]:
     return (
-        _timeouts(x, "critical"),
-        _timeouts(x, "warning"),
-        _errors(x, "critical"),
-        _errors(x, "warning"),
-        *burns,
+        _timeouts(promql, "critical"),
+        _timeouts(promql, "warning"),
+        _errors(promql, "critical"),
+        _errors(promql, "warning"),
+        *(
+            _slow(promql, getattr(promql.thresholds, name), severity)
+            for name, severity in BURN_RATES
+        ),
     )
 
 
-def _timeouts(x: Expressions, severity: Severity) -> Alert:
-    return _ended(
-        x,
+def _timeouts(promql: Expressions, severity: Severity) -> Alert:
+    return _failed(
+        promql,
         severity,
         "timeout",
-        x.thresholds.timeouts,
+        promql.thresholds.timeouts,
         name="ConnPoolAcquireTimeouts",
-        summary=f"Callers give up waiting for pool {POOL}",
-        description=f"of the attempts to get a connection of pool {POOL} timed out.",
+        summary=f"Callers time out waiting for a connection of pool {POOL}",
+        ended="timed out",
     )
 
 
-def _errors(x: Expressions, severity: Severity) -> Alert:
-    return _ended(
-        x,
+def _errors(promql: Expressions, severity: Severity) -> Alert:
+    return _failed(
+        promql,
         severity,
         "error",
-        x.thresholds.errors,
+        promql.thresholds.errors,
         name="ConnPoolAcquireErrors",
         summary=f"Callers get errors instead of connections of pool {POOL}",
-        description=f"of the attempts to get a connection of pool {POOL} ended with an error.",
+        ended="failed with an error",
     )
 
 
-def _ended(
-    x: Expressions,
+def _failed(
+    promql: Expressions,
     severity: Severity,
     outcome: str,
     pair: tuple[float, float],
     *,
     name: str,
     summary: str,
-    description: str,
+    ended: str,
 ) -> Alert:
-    t = x.thresholds
+    """Return the alert that too large a share of the attempts has an outcome."""
+    thresholds = promql.thresholds
     level = 1 if severity == "critical" else 0
-    badly = f'outcome="{outcome}"'
+    failed = f'outcome="{outcome}"'
     family = "acquires_total"
     return Alert(
         name=name,
         severity=severity,
-        expr=both(
-            above(ratio(x.rate(family, badly), x.rate(family)), pair[level]),
-            at_least(x.recently(family, badly), t.events),
+        expr=all_of(
+            above(ratio(promql.rate(family, failed), promql.rate(family)), pair[level]),
+            at_least(promql.increase_in_window(family, failed), thresholds.events),
         ),
-        lasts=t.page_after if level else t.ticket_after,
+        for_duration=thresholds.page_after if level else thresholds.ticket_after,
         summary=summary,
-        description=f"Within {t.window}, {{{{ $value | humanizePercentage }}}} {description}",
-        board="pool",
-        chosen=x.by,
+        description=f"{{{{ $value | humanizePercentage }}}} of the attempts to get a connection of "
+        f"pool {POOL} {ended} within {thresholds.window}.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _slow(x: Expressions, burn: Burn, severity: Severity) -> Alert:
+def _slow(promql: Expressions, burn_rate: BurnRate, severity: Severity) -> Alert:
     """
-    The budget of slow attempts is used up too fast, as the SRE workbook has it.
+    Return the alert that the budget of slow attempts is spent too fast, as in the SRE workbook.
 
-    The short time lets it end soon after it is over; few slow attempts are no trend.
+    The short window ends the alert soon after the cause has ended; few slow attempts do not count.
     """
-    t = x.thresholds
-    limit = float(number(burn.factor * t.budget))
-    slow = f"{length(burn.long)} * avg_over_time({x.slow}[{burn.long}])"
+    thresholds = promql.thresholds
+    long_window, short_window = burn_rate.long_window, burn_rate.short_window
+    limit = float(number(burn_rate.factor * thresholds.budget))
+    slow = f"{seconds_of(long_window)} * avg_over_time({promql.slow}[{long_window}])"
     return Alert(
         name="ConnPoolAcquireSlow",
         severity=severity,
-        expr=both(
-            above(x.slow_share(burn.long), limit),
-            above(x.slow_share(burn.short), limit),
-            at_least(slow, t.slow_events),
+        expr=all_of(
+            above(promql.slow_share(long_window), limit),
+            above(promql.slow_share(short_window), limit),
+            at_least(slow, thresholds.slow_events),
         ),
-        labels={"window": burn.long},
+        labels={"window": long_window},
         summary=f"Callers wait too long for connections of pool {POOL}",
-        description=f"Within {burn.long}, {{{{ $value | humanizePercentage }}}} of the attempts to "
-        f"get a connection of pool {POOL} took longer than {number(t.acquire_seconds[1])} s; the "
-        f"objective allows {100 * t.budget:.4g}%.",
-        board="pool",
-        chosen=x.by,
+        description=f"{{{{ $value | humanizePercentage }}}} of the attempts to get a connection of "
+        f"pool {POOL} within {long_window} took longer than "
+        f"{number(thresholds.acquire_seconds[1])} s; the objective allows "
+        f"{100 * thresholds.budget:.4g}%.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )

@@ -1,151 +1,158 @@
-"""Alerts of opening connections: it fails, or happens too often."""
+"""Alerts about opening connections: it fails, or it happens too often."""
 
 from __future__ import annotations
 
 from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
+    all_of,
     at_least,
     below,
-    both,
     number,
     ratio,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
 
 
-def alerts(x: Expressions) -> tuple[Alert, ...]:
+def alerts(promql: Expressions) -> tuple[Alert, ...]:
     return (
-        _open_failures(x),
-        _low_reuse(x, "warning"),
-        _low_reuse(x, "info"),
-        _churn(x),
-        _per_request(x),
-        _stale(x),
-        _dns(x),
+        _open_failures(promql),
+        _low_reuse(promql, "warning"),
+        _low_reuse(promql, "info"),
+        _churn(promql),
+        _per_request(promql),
+        _stale(promql),
+        _dns(promql),
     )
 
 
-def _open_failures(x: Expressions) -> Alert:
-    """A cause; what callers notice of it are errors, which page."""
-    t = x.thresholds
+def _open_failures(promql: Expressions) -> Alert:
+    """Return an alert about a cause; the errors that callers notice have a critical alert."""
+    thresholds = promql.thresholds
     failed = 'outcome="error"'
-    share = ratio(x.rate("opened_total", failed), x.rate("opened_total"))
+    share = ratio(promql.rate("opened_total", failed), promql.rate("opened_total"))
     return Alert(
         name="ConnPoolOpenFailures",
         severity="warning",
-        expr=both(
-            above(share, t.open_failures[0]),
-            at_least(x.recently("opened_total", failed), t.events),
+        expr=all_of(
+            above(share, thresholds.open_failures[0]),
+            at_least(promql.increase_in_window("opened_total", failed), thresholds.events),
         ),
-        lasts=t.ticket_after,
+        for_duration=thresholds.ticket_after,
         summary=f"Pool {POOL} cannot open connections",
-        description=f"Within {t.window}, {{{{ $value | humanizePercentage }}}} of the connections "
-        f"that pool {POOL} wanted to open were refused, or timed out.",
-        board="pool",
-        chosen=x.by,
+        description=f"Pool {POOL} could not open {{{{ $value | humanizePercentage }}}} of the "
+        f"connections that it tried to open within {thresholds.window}: they were refused or timed "
+        "out.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _low_reuse(x: Expressions, severity: Severity) -> Alert:
-    """Of pools that keep connections; NullPool, or force_close, is meant not to."""
-    t = x.thresholds
+def _low_reuse(promql: Expressions, severity: Severity) -> Alert:
+    """Return an alert for pools that keep connections; NullPool and force_close keep none."""
+    thresholds = promql.thresholds
     level = 1 if severity == "warning" else 0
-    served = x.rate("acquires_total", 'outcome="ok"')
+    served = promql.rate("acquires_total", 'outcome="ok"')
     return Alert(
         name="ConnPoolLowReuse",
         severity=severity,
-        expr=both(
-            below(ratio(x.rate("reused_total"), served), t.reuse[level]),
-            above(served, t.traffic),
-            above(x.now("idle_limit"), 0),
+        expr=all_of(
+            below(ratio(promql.rate("reused_total"), served), thresholds.reuse[level]),
+            above(served, thresholds.traffic),
+            above(promql.current("idle_limit"), 0),
         ),
-        lasts=t.ticket_after if level else t.info_after,
-        summary=f"Pool {POOL} opens connections anew instead of keeping them",
+        for_duration=thresholds.ticket_after if level else thresholds.info_after,
+        summary=f"Pool {POOL} opens new connections instead of reusing them",
         description="Only {{ $value | humanizePercentage }} of the callers of pool "
-        f"{POOL} got a connection that was open already.",
-        board="pool",
-        chosen=x.by,
+        f"{POOL} got a connection that was already open.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _churn(x: Expressions) -> Alert:
-    """By Little's law what is open, by what is closed in a second, is how long one stays open."""
-    t = x.thresholds
-    closed = x.rate("closed_total")
+def _churn(promql: Expressions) -> Alert:
+    """
+    Return the alert that connections are closed soon after they were opened.
+
+    By Little's law, the mean number of open connections divided by the number that is closed per
+    second is the mean time for which a connection stays open.
+    """
+    thresholds = promql.thresholds
+    closed = promql.rate("closed_total")
+    lifetime = ratio(promql.mean("connections", 'state!="opening"'), closed)
     return Alert(
         name="ConnPoolChurn",
         severity="info",
-        expr=both(
-            below(ratio(x.mean("connections", 'state!="opening"'), closed), t.churn_seconds),
-            above(closed, t.traffic),
-            above(x.now("idle_limit"), 0),
+        expr=all_of(
+            below(lifetime, thresholds.churn_seconds),
+            above(closed, thresholds.traffic),
+            above(promql.current("idle_limit"), 0),
         ),
-        lasts=t.info_after,
-        summary=f"Connections of pool {POOL} are soon closed again",
+        for_duration=thresholds.info_after,
+        summary=f"Pool {POOL} closes connections soon after opening them",
         description=f"A connection of pool {POOL} stays open for "
-        '{{ printf "%.3g" $value }} s on average; opening it anew takes time here and on the '
-        "server.",
-        board="pool",
-        chosen=x.by,
+        '{{ printf "%.3g" $value }} s on average; opening a new one each time costs time here and '
+        "work on the server.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _per_request(x: Expressions) -> Alert:
-    t = x.thresholds
-    made = x.increase("instances_created_total")
+def _per_request(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
+    made = promql.increase("instances_created_total")
+    callers_per_pool = ratio(promql.increase("acquires_total", 'outcome="ok"'), made)
     return Alert(
         name="ConnPoolPerRequest",
         severity="warning",
-        expr=both(
-            below(ratio(x.increase("acquires_total", 'outcome="ok"'), made), t.few_acquires),
-            at_least(made, t.pools_made),
+        expr=all_of(
+            below(callers_per_pool, thresholds.few_acquires),
+            at_least(made, thresholds.pools_made),
         ),
-        summary=f"Pools called {POOL} are made again and again",
-        description=f"Within {t.counted}, at least {number(t.pools_made)} pools or sessions called "
-        f"{POOL} were made, and each served "
+        summary=f"The code creates pools named {POOL} again and again",
+        description=f"At least {number(thresholds.pools_made)} pools or sessions named {POOL} were "
+        f"created within {thresholds.rare_event_window}, and each served "
         '{{ printf "%.3g" $value }} callers on average.',
-        board="pool",
-        chosen=x.by,
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _stale(x: Expressions) -> Alert:
-    t = x.thresholds
+def _stale(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
+    invalidated = ratio(promql.rate("invalidated_total"), promql.rate("acquires_total"))
     return Alert(
         name="ConnPoolStaleConnections",
         severity="warning",
-        expr=both(
-            above(ratio(x.rate("invalidated_total"), x.rate("acquires_total")), t.stale),
-            at_least(x.recently("invalidated_total"), t.events),
+        expr=all_of(
+            above(invalidated, thresholds.invalidation_ratio),
+            at_least(promql.increase_in_window("invalidated_total"), thresholds.events),
         ),
-        lasts=t.ticket_after,
+        for_duration=thresholds.ticket_after,
         summary=f"Connections of pool {POOL} turn out to be unusable",
-        description=f"Within {t.window}, for {{{{ $value | humanizePercentage }}}} of the attempts "
-        f"a connection of pool {POOL} had to be given up: the server, or something in between, "
-        "closes idle ones.",
-        board="pool",
-        chosen=x.by,
+        description=f"In {{{{ $value | humanizePercentage }}}} of the attempts within "
+        f"{thresholds.window}, a connection of pool {POOL} had to be discarded: the server, or "
+        "something between it and the pool, closes idle connections.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _dns(x: Expressions) -> Alert:
-    t = x.thresholds
+def _dns(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
     failed, family = 'result="error"', "dns_lookups_total"
+    share = ratio(promql.rate(family, failed), promql.rate(family, 'result=~"miss|error"'))
     return Alert(
         name="ConnPoolDnsFailures",
         severity="warning",
-        expr=both(
-            above(
-                ratio(x.rate(family, failed), x.rate(family, 'result=~"miss|error"')),
-                t.dns_failures,
-            ),
-            at_least(x.recently(family, failed), t.events),
+        expr=all_of(
+            above(share, thresholds.dns_failures),
+            at_least(promql.increase_in_window(family, failed), thresholds.events),
         ),
-        lasts=t.ticket_after,
-        summary=f"Hosts of pool {POOL} are not found",
-        description=f"Within {t.window}, {{{{ $value | humanizePercentage }}}} of the hosts that "
-        f"pool {POOL} looked up were not found.",
-        board="http",
-        chosen=(*x.scope, "pool"),
+        for_duration=thresholds.ticket_after,
+        summary=f"DNS lookups of pool {POOL} fail",
+        description=f"{{{{ $value | humanizePercentage }}}} of the DNS lookups of pool {POOL} "
+        f"failed within {thresholds.window}.",
+        dashboard="http",
+        dashboard_variables=(*promql.scope, "pool"),
     )

@@ -1,134 +1,143 @@
-"""Alerts of pools that have no connection left, or soon will not."""
+"""Alerts about pools that have no free connection, or soon will have none."""
 
 from __future__ import annotations
 
 from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
+    all_of,
     at_least,
     below,
-    both,
-    length,
     number,
+    seconds_of,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
 
 
-def alerts(x: Expressions) -> tuple[Alert, ...]:
+def alerts(promql: Expressions) -> tuple[Alert, ...]:
     return (
-        _exhausted(x, "critical"),
-        _exhausted(x, "warning"),
-        _near(x),
-        _predicted(x),
-        _one_process(x),
-        _below_limit(x),
+        _exhausted(promql, "critical"),
+        _exhausted(promql, "warning"),
+        _near(promql),
+        _predicted(promql),
+        _one_process(promql),
+        _below_limit(promql),
     )
 
 
-def _exhausted(x: Expressions, severity: Severity) -> Alert:
-    t = x.thresholds
+def _exhausted(promql: Expressions, severity: Severity) -> Alert:
+    thresholds = promql.thresholds
     level = 1 if severity == "critical" else 0
+    waiting = thresholds.waiting[level]
     return Alert(
         name="ConnPoolExhausted",
         severity=severity,
-        expr=both(above(x.saturated, t.saturated[level]), above(x.waiting, t.waiting[level])),
-        lasts=t.exhausted_after if level else t.ticket_after,
+        expr=all_of(
+            above(promql.saturated, thresholds.saturated[level]), above(promql.waiting, waiting)
+        ),
+        for_duration=thresholds.exhausted_after if level else thresholds.ticket_after,
         summary=f"Callers wait because pool {POOL} has no free connection",
-        description=f"For {{{{ $value | humanizePercentage }}}} of the last {t.window} pool {POOL} "
-        f"had no free connection, and on average more than {number(t.waiting[level])} callers "
-        "waited for one.",
-        board="pool",
-        chosen=x.by,
+        description=f"Pool {POOL} had no free connection for {{{{ $value | humanizePercentage }}}} "
+        f"of the last {thresholds.window}, and the mean number of waiting callers was above "
+        f"{number(waiting)}.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _near(x: Expressions) -> Alert:
-    t = x.thresholds
+def _near(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
     return Alert(
         name="ConnPoolNearExhaustion",
         severity="warning",
-        expr=above(x.utilisation, t.utilisation[0]),
-        lasts=t.ticket_after,
+        expr=above(promql.utilization, thresholds.utilization[0]),
+        for_duration=thresholds.ticket_after,
         summary=f"Pool {POOL} is nearly full",
         description=f"On average {{{{ $value | humanizePercentage }}}} of the connections that "
-        f"pool {POOL} allows were in use; the next burst will have to wait.",
-        board="pool",
-        chosen=x.by,
+        f"pool {POOL} allows were in use; callers of the next burst will have to wait.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _predicted(x: Expressions) -> Alert:
+def _predicted(promql: Expressions) -> Alert:
     """
-    A trend of hours that leads above all.
+    Return the alert that the trend of the last hours leads above the limit.
 
-    Not for a small pool, where one caller more is a trend. Not for noise, nor for each morning: the
-    mean of late must be more than at any time of the day before, of which there must be something.
+    It ignores small pools, in which one caller more is a trend. It ignores noise and the usual
+    rise of each morning: the recent mean must exceed the maximum of the day before, and there
+    must be data of that day.
     """
-    t = x.thresholds
-    ahead = f"predict_linear({x.utilisation}[{t.predict_from}], {length(t.predict_for)})"
-    lately = f"avg_over_time({x.utilisation}[{t.counted}])"
-    before = f"max_over_time({x.utilisation}[1d] offset {t.predict_from})"
+    thresholds = promql.thresholds
+    back, horizon = thresholds.predict_from, thresholds.predict_for
+    predicted = f"predict_linear({promql.utilization}[{back}], {seconds_of(horizon)})"
+    recent = f"avg_over_time({promql.utilization}[{thresholds.rare_event_window}])"
+    day_before = f"max_over_time({promql.utilization}[1d] offset {back})"
     return Alert(
         name="ConnPoolExhaustionPredicted",
         severity="warning",
-        expr=both(
-            above(ahead, 1),
-            f"{lately} > {number(t.predict_growth)} * {before}",
-            f"{x.utilisation} offset 1d",
-            at_least(x.now("limit"), t.smallest_pool),
+        expr=all_of(
+            above(predicted, 1),
+            f"{recent} > {number(thresholds.predict_growth)} * {day_before}",
+            f"{promql.utilization} offset 1d",
+            at_least(promql.current("limit"), thresholds.smallest_pool),
         ),
-        lasts=t.predicted_after,
-        summary=f"Pool {POOL} will be exhausted within {t.predict_for}",
-        description=f"If the last {t.predict_from} go on, pool {POOL} will need "
-        f"{{{{ $value | humanizePercentage }}}} of its connections in {t.predict_for}. It has more "
-        "in use than at any time of the day before.",
-        board="pool",
-        chosen=x.by,
+        for_duration=thresholds.predicted_after,
+        summary=f"Pool {POOL} will be exhausted within {horizon}",
+        description=f"If the trend of the last {back} continues, pool {POOL} will need "
+        f"{{{{ $value | humanizePercentage }}}} of its limit in {horizon}. It uses more "
+        "connections now than at any time of the day before.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _one_process(x: Expressions) -> Alert:
-    """Of many small pools one is always full: it counts only if callers wait, too."""
-    t = x.thresholds
-    fullest = x.max(f"avg_over_time({x.select('utilization_max')}[{x.window}])")
+def _one_process(promql: Expressions) -> Alert:
+    """
+    Return the alert that a single process is full.
+
+    Of many small pools one is always full, so it counts only if callers wait as well.
+    """
+    thresholds = promql.thresholds
+    fullest = promql.max(f"avg_over_time({promql.select('utilization_max')}[{promql.window}])")
     return Alert(
         name="ConnPoolOneProcessFull",
         severity="warning",
-        expr=both(
-            above(fullest, t.utilisation[1]),
-            below(x.utilisation, t.utilisation[0]),
-            above(x.waiting, t.waiting[0]),
+        expr=all_of(
+            above(fullest, thresholds.utilization[1]),
+            below(promql.utilization, thresholds.utilization[0]),
+            above(promql.waiting, thresholds.waiting[0]),
         ),
-        lasts=t.ticket_after,
-        summary=f"One process has no free connection of pool {POOL}, others have",
-        description=f"The fullest process has {{{{ $value | humanizePercentage }}}} of its "
-        f"connections of pool {POOL} in use, and callers wait, although all processes together "
-        f"use less than {_percent(t.utilisation[0])}.",
-        board="pool",
-        chosen=x.by,
+        for_duration=thresholds.ticket_after,
+        summary=f"One process has no free connection of pool {POOL}, while others have",
+        description="The fullest process uses {{ $value | humanizePercentage }} of its connections "
+        f"of pool {POOL}, and callers wait, although all processes together use less than "
+        f"{_percent(thresholds.utilization[0])}.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _below_limit(x: Expressions) -> Alert:
+def _below_limit(promql: Expressions) -> Alert:
     """
-    Callers wait, and hardly ever was a pool without a free connection.
+    Return the alert that callers wait although the pool nearly always had a free connection.
 
-    Saturated time is that of all processes together: what one of them lacks is another alert.
+    The saturated time is that of all processes together; a single full process is another alert.
     """
-    t = x.thresholds
+    thresholds = promql.thresholds
     return Alert(
         name="ConnPoolWaitingBelowLimit",
         severity="warning",
-        expr=both(
-            above(x.waiting, t.waiting[1]),
-            below(x.rate("saturated_seconds_total"), t.saturated[0]),
+        expr=all_of(
+            above(promql.waiting, thresholds.waiting[1]),
+            below(promql.rate("saturated_seconds_total"), thresholds.saturated[0]),
         ),
-        lasts=t.ticket_after,
+        for_duration=thresholds.ticket_after,
         summary=f"Callers wait for pool {POOL}, which has free connections",
         description=f'On average {{{{ printf "%.3g" $value }}}} callers waited for pool {POOL}, '
-        "although it had free connections: a limit per host holds them up.",
-        board="pool",
-        chosen=x.by,
+        "although it had free connections: the limit of a single host makes them wait.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 

@@ -1,4 +1,4 @@
-"""Alerts of the instrumentation itself, without which all others are silent."""
+"""Alerts about the instrumentation itself, without which no other alert can fire."""
 
 from __future__ import annotations
 
@@ -7,108 +7,122 @@ from typing import Final
 from poolscope.mixin.alerts.expressions import Expressions, above
 from poolscope.mixin.alerts.model import Alert
 
-DOWN: Final = "ConnPoolExporterDown"
+EXPORTER_DOWN: Final = "ConnPoolExporterDown"
 WATCHDOG: Final = "ConnPoolWatchdog"
+
 COVERAGE: Final = "coverage"
+"""A label of EXPORTER_DOWN: whether another exporter of the service answers."""
 NONE_LEFT: Final = "none"
 SOME_LEFT: Final = "some"
 
 
-def alerts(x: Expressions) -> tuple[Alert, ...]:
-    return _down(x, NONE_LEFT), _down(x, SOME_LEFT), _absent(x), _bad(x), _errors(x), _watchdog()
+def alerts(promql: Expressions) -> tuple[Alert, ...]:
+    return (
+        _down(promql, NONE_LEFT),
+        _down(promql, SOME_LEFT),
+        _absent(promql),
+        _bad_segments(promql),
+        _internal_errors(promql),
+        _watchdog(),
+    )
 
 
-def _whose(x: Expressions) -> str:
+def _of_service(promql: Expressions) -> str:
     """Return the words that name the service, if it has a label."""
-    service = x.options.service
+    service = promql.options.service
     return f"{{{{ with $labels.{service} }}}} of {{{{ . }}}}{{{{ end }}}}" if service else ""
 
 
-def _where(x: Expressions) -> str:
-    instance = x.options.instance
+def _target_name(promql: Expressions) -> str:
+    """Return the words that name the scraped target."""
+    instance = promql.options.instance
     return f"{{{{ $labels.{instance} }}}}" if instance else "{{ $labels.job }}"
 
 
-def _down(x: Expressions, left: str) -> Alert:
+def _down(promql: Expressions, left: str) -> Alert:
     """
-    Prometheus cannot scrape what was an exporter a while ago.
+    Return the alert that Prometheus cannot scrape a target that was an exporter a while ago.
 
-    left: whether another exporter of the service answers; if none does, all other alerts of the
-    service say nothing, and `coverage` lets Alertmanager hold them back.
+    left: whether another exporter of the service answers. If none does, no other alert of the
+        service can be trusted, and Alertmanager inhibits them by `coverage`.
     """
-    scope = ", ".join(x.scope)
-    build = x.select("exporter_build_info")
-    known = x.max(f"last_over_time({build}[{x.thresholds.remembered}])", x.target)
-    up = x.max(x.up(), x.target)
+    target, scope = _target_name(promql), ", ".join(promql.scope)
+    window = promql.thresholds.absence_window
+    build = promql.select("exporter_build_info")
+    known = promql.max(f"last_over_time({build}[{window}])", promql.target)
+    up = promql.max(promql.up(), promql.target)
     others = f"({up} == 1 and {known})"
     operator = "and" if left == SOME_LEFT else "unless"
+    consequence = (
+        "other alerts do not see its pools."
+        if left == SOME_LEFT
+        else "no other exporter answers, so that alerts about pools cannot fire."
+    )
     return Alert(
-        name=DOWN,
+        name=EXPORTER_DOWN,
         severity="warning",
         expr=f"{up} == 0\nand\n{known}\n{operator} on ({scope})\n{others}",
-        lasts=x.thresholds.exporter_after,
+        for_duration=promql.thresholds.exporter_after,
         labels={COVERAGE: left},
-        summary=f"The exporter at {_where(x)} does not answer",
-        description=f"Prometheus cannot scrape the exporter{_whose(x)} at {_where(x)}; "
-        + (
-            "its pools are missing in what other alerts see."
-            if left == SOME_LEFT
-            else "no other answers, so that alerts of pools are silent."
-        ),
-        chosen=x.scope,
+        summary=f"The exporter at {target} does not answer",
+        description=f"Prometheus cannot scrape the exporter{_of_service(promql)} at {target}; "
+        f"{consequence}",
+        dashboard_variables=promql.scope,
     )
 
 
-def _absent(x: Expressions) -> Alert:
-    scope = ", ".join(x.scope)
-    family = x.select("instances_created_total")
-    then = f"count by ({scope}) (last_over_time({family}[{x.thresholds.remembered}]))"
+def _absent(promql: Expressions) -> Alert:
+    scope = ", ".join(promql.scope)
+    window = promql.thresholds.absence_window
+    family = promql.select("instances_created_total")
+    before = f"count by ({scope}) (last_over_time({family}[{window}]))"
     return Alert(
         name="ConnPoolMetricsAbsent",
         severity="warning",
-        expr=f"{then}\nunless on ({scope})\ncount by ({scope}) ({family})",
-        lasts=x.thresholds.absent_after,
-        summary=f"There are no metrics of pools{_whose(x)} any more",
-        description=f'{{{{ printf "%.0f" $value }}}} pools{_whose(x)} were seen within '
-        f"{x.thresholds.remembered}, and none is now: nothing is scraped, or no pool is watched.",
-        chosen=x.scope,
+        expr=f"{before}\nunless on ({scope})\ncount by ({scope}) ({family})",
+        for_duration=promql.thresholds.absent_after,
+        summary=f"The metrics of all pools{_of_service(promql)} are absent",
+        description=f'{{{{ printf "%.0f" $value }}}} pools{_of_service(promql)} had metrics within '
+        f"the last {window}, and none has now: nothing is scraped, or no pool is watched.",
+        dashboard_variables=promql.scope,
     )
 
 
-def _bad(x: Expressions) -> Alert:
+def _bad_segments(promql: Expressions) -> Alert:
+    target = _target_name(promql)
     return Alert(
         name="ConnPoolBadSegments",
         severity="warning",
-        expr=above(x.largest("exporter_bad_segments", by=x.target), 0),
-        lasts=x.thresholds.ticket_after,
-        summary=f"The exporter at {_where(x)} cannot read all processes",
+        expr=above(promql.maximum("exporter_bad_segments", by=promql.target), 0),
+        for_duration=promql.thresholds.ticket_after,
+        summary=f"The exporter at {target} cannot read the files of all processes",
         description='{{ printf "%.0f" $value }} files in the folder of the exporter'
-        f"{_whose(x)} at {_where(x)} are damaged, foreign, or of another version; their pools are "
-        "missing.",
-        chosen=x.scope,
+        f"{_of_service(promql)} at {target} are damaged, foreign, or of another version; the "
+        "metrics of their pools are missing.",
+        dashboard_variables=promql.scope,
     )
 
 
-def _errors(x: Expressions) -> Alert:
-    counted = x.thresholds.counted
+def _internal_errors(promql: Expressions) -> Alert:
+    target = _target_name(promql)
     return Alert(
         name="ConnPoolInternalErrors",
         severity="warning",
-        expr=above(x.increase("internal_errors_total", by=x.target), 0),
-        summary=f"The instrumentation at {_where(x)} fails",
-        description=f'Within {counted}, {{{{ printf "%.0f" $value }}}} errors happened inside the '
-        f"instrumentation{_whose(x)} at {_where(x)}. The application is not affected, but its "
-        "numbers may be wrong; the log of the application has the first of them.",
-        chosen=x.scope,
+        expr=above(promql.increase("internal_errors_total", by=promql.target), 0),
+        summary=f"The instrumentation at {target} fails",
+        description='{{ printf "%.0f" $value }} errors happened inside the instrumentation'
+        f"{_of_service(promql)} at {target} within {promql.thresholds.rare_event_window}. The "
+        "application is not affected, but its metrics may be wrong; its log has the first error.",
+        dashboard_variables=promql.scope,
     )
 
 
 def _watchdog() -> Alert:
-    """Always there, so that whoever waits for it notices when alerts do not arrive."""
+    """Return an alert that always fires: if it does not arrive, no alert is delivered."""
     return Alert(
         name=WATCHDOG,
         severity="info",
         expr="vector(1)",
         summary="Alerts are delivered",
-        description="This alert always fires. If it does not arrive, neither do the others.",
+        description="This alert always fires. If it does not arrive, no other alert does.",
     )

@@ -1,4 +1,4 @@
-"""PromQL of the rules: what the measures of pools are, added up by name over all processes."""
+"""PromQL of the rules: measures of pools, summed over all processes by the labels of the pool."""
 
 from __future__ import annotations
 
@@ -6,139 +6,146 @@ from typing import Final
 
 from poolscope.metrics.family import POOL_LABELS
 from poolscope.mixin.alerts.options import Options
-from poolscope.mixin.queries import TYPES, Queries, name_of
+from poolscope.mixin.queries import FAMILY_TYPES, Queries, name_of
 from poolscope.mixin.thresholds import Thresholds, seconds
 
-RATIO: Final = "ratio_rate"
+RATIO_RATE: Final = "ratio_rate"
 
 
 class Expressions:
     """
-    Makes expressions, with the matchers and labels of the options.
+    Builds expressions with the matchers and labels of the options.
 
-    by: the labels of a pool; `scope`: those of whose it is; `target`: those of what is scraped.
-    servers: those of a server, which several services may use.
+    scope: the labels of a service.
+    pool_labels: the labels of a pool.
+    target: the labels of a scraped target.
+    server_labels: the labels of a database server, which several services may share.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.thresholds: Thresholds = options.thresholds
         self.scope = options.scope
-        self.by = (*options.scope, *POOL_LABELS)
+        self.pool_labels = (*options.scope, *POOL_LABELS)
         self.target = options.target
-        self.cluster = (options.cluster,) if options.cluster else ()
-        self.servers = (*self.cluster, "server")
+        self.cluster_labels = (options.cluster,) if options.cluster else ()
+        self.server_labels = (*self.cluster_labels, "server")
         self._queries = Queries(options.matchers)
 
     def select(self, family: str, *matchers: str, part: str = "") -> str:
         return self._queries.select(family, *matchers, part=part).removesuffix("{}")
 
     def up(self) -> str:
-        """Return what Prometheus itself says of whatever it scrapes."""
+        """Return the metric with which Prometheus says whether it could scrape a target."""
         inside = ", ".join(self.options.matchers)
         return f"up{{{inside}}}" if inside else "up"
 
     def sum(self, inner: str, by: tuple[str, ...] | None = None) -> str:
-        return f"sum by ({', '.join(self.by if by is None else by)}) ({inner})"
+        """Return a sum by labels; the default is the labels of a pool."""
+        return f"sum by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
     def max(self, inner: str, by: tuple[str, ...] | None = None) -> str:
-        return f"max by ({', '.join(self.by if by is None else by)}) ({inner})"
+        """Return a maximum by labels; the default is the labels of a pool."""
+        return f"max by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
     def rate(self, family: str, *matchers: str, part: str = "") -> str:
-        """Return how fast a counter grows in a second; of seconds it is a mean."""
-        return self.sum(f"rate({self._grows(family, *matchers, part=part)}[{self.window}])")
+        """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""
+        return self.sum(f"rate({self._counter(family, *matchers, part=part)}[{self.window}])")
 
     def increase(
         self, family: str, *matchers: str, over: str = "", by: tuple[str, ...] | None = None
     ) -> str:
-        """Return how much a counter has grown, over `counted` or another time."""
-        over = over or self.thresholds.counted
-        return self.sum(f"increase({self._grows(family, *matchers)}[{over}])", by)
+        """Return the increase of a counter; the default window is `rare_event_window`."""
+        over = over or self.thresholds.rare_event_window
+        return self.sum(f"increase({self._counter(family, *matchers)}[{over}])", by)
 
-    def recently(self, family: str, *matchers: str) -> str:
-        """Return the increase within the window."""
+    def increase_in_window(self, family: str, *matchers: str) -> str:
+        """Return the increase of a counter within the window."""
         return self.increase(family, *matchers, over=self.window)
 
     def mean(self, family: str, *matchers: str) -> str:
-        """Return the sum of a gauge over the time that rates are of, so that they fit together."""
+        """Return the mean of a gauge over the window, so that it can be related to rates."""
         return self.sum(f"avg_over_time({self._gauge(family, *matchers)}[{self.window}])")
 
-    def now(self, family: str, *matchers: str) -> str:
+    def current(self, family: str, *matchers: str) -> str:
+        """Return the sum of the current values of a gauge."""
         return self.sum(self._gauge(family, *matchers))
 
-    def largest(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
-        """Return the greatest value of a gauge that several may tell of the same thing."""
+    def maximum(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
+        """Return the maximum of a gauge that several targets may report about the same thing."""
         return self.max(self._gauge(family, *matchers), by)
 
     @property
     def window(self) -> str:
         return self.thresholds.window
 
-    # Names of what recording rules make
+    # Names of the series that recording rules make: LEVEL:METRIC:OPERATIONS
 
-    def _recorded(self, family: str, operation: str) -> str:
-        return f"pool:{name_of(family).removesuffix('_total')}:{operation}"
+    def _recorded(self, family: str, operation: str, level: str = "pool") -> str:
+        return f"{level}:{name_of(family).removesuffix('_total')}:{operation}"
 
     @property
     def saturated(self) -> str:
         """The share of the time in which no connection was free."""
-        return self._recorded("saturated_seconds_total", f"{RATIO}{self.window}")
+        return self._recorded("saturated_seconds_total", f"{RATIO_RATE}{self.window}")
 
     @property
     def waiting(self) -> str:
-        """Callers that wait, on average."""
+        """The mean number of callers that wait."""
         return self._recorded("waiting_seconds_total", f"rate{self.window}")
 
     @property
-    def utilisation(self) -> str:
-        """Of the connections that are allowed, the share that is out, on average."""
-        return self._recorded("in_use_seconds_total", f"{RATIO}{self.window}")
+    def utilization(self) -> str:
+        """The mean share of the limit that is in use."""
+        return self._recorded("in_use_seconds_total", f"{RATIO_RATE}{self.window}")
 
     @property
     def attempts(self) -> str:
+        """Attempts to get a connection, per second."""
         return self._recorded("acquire_seconds", f"rate{self.window}")
 
     @property
     def slow(self) -> str:
-        """Attempts in a second that took longer than they should."""
+        """Slow attempts per second: those that took longer than the objective allows."""
         return self._recorded("acquire_seconds", f"slow_rate{self.window}")
 
     def slow_share(self, over: str) -> str:
-        return self._recorded("acquire_seconds", f"slow_{RATIO}{over}")
+        """Return the share of the attempts within a time that were slow."""
+        return self._recorded("acquire_seconds", f"slow_{RATIO_RATE}{over}")
 
     @property
     def lost(self) -> str:
-        """Holds that began and never ended, less those that are still going on."""
-        return self._recorded("hold_seconds", "lost").replace("pool:", "target:")
+        """Holds of a target that have begun, have not ended, and are not in progress either."""
+        return self._recorded("hold_seconds", "lost", level="target")
 
     @property
-    def surely_lost(self) -> str:
+    def lost_max(self) -> str:
         return f"{self.lost}_max{self.window}"
 
-    def _grows(self, family: str, *matchers: str, part: str = "") -> str:
-        kind = TYPES[name_of(family)]
+    def _counter(self, family: str, *matchers: str, part: str = "") -> str:
+        kind = FAMILY_TYPES[name_of(family)]
         if kind != ("histogram" if part else "counter"):
             raise TypeError(f"{family}{part} is a {kind}")
         return self.select(family, *matchers, part=part)
 
     def _gauge(self, family: str, *matchers: str) -> str:
-        if TYPES[name_of(family)] != "gauge":
-            raise TypeError(f"{family} is no gauge")
+        if FAMILY_TYPES[name_of(family)] != "gauge":
+            raise TypeError(f"{family} is not a gauge")
         return self.select(family, *matchers)
 
 
 def number(value: float) -> str:
-    """Return a number as PromQL has it, without the dust of floating point."""
+    """Return a number in the notation of PromQL, without floating-point noise."""
     return f"{value:.12g}"
 
 
-def length(duration: str) -> str:
-    """Return the seconds of a duration."""
+def seconds_of(duration: str) -> str:
+    """Return the seconds of a duration as a number of PromQL."""
     return number(seconds(duration))
 
 
-def both(*conditions: str) -> str:
-    """Return that all of them hold; the value is that of the first."""
+def all_of(*conditions: str) -> str:
+    """Return that all conditions hold; the value is that of the first one."""
     return "\nand\n".join(conditions)
 
 
@@ -155,5 +162,5 @@ def at_least(measure: str, threshold: float) -> str:
 
 
 def ratio(part: str, whole: str) -> str:
-    """Return the ratio of two sums; no comparison holds where both are 0."""
+    """Return the ratio of two sums; where both are 0 it is NaN, for which no comparison holds."""
     return f"{part}\n  / {whole}"

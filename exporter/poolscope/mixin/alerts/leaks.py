@@ -1,4 +1,4 @@
-"""Alerts of connections that do not come back, and of code that asks for trouble."""
+"""Alerts about connections that are not returned, and about code that risks a deadlock."""
 
 from __future__ import annotations
 
@@ -6,95 +6,110 @@ from poolscope.mixin.alerts.expressions import Expressions, above, at_least
 from poolscope.mixin.alerts.model import POOL, Alert
 
 
-def alerts(x: Expressions) -> tuple[Alert, ...]:
-    return _overdue(x), _often_overdue(x), _abandoned(x), _nested(x), _lost(x), _finding(x)
-
-
-def _overdue(x: Expressions) -> Alert:
-    t = x.thresholds
-    return Alert(
-        name="ConnPoolConnectionsOverdue",
-        severity="warning",
-        expr=at_least(x.now("leaked", 'reason="overdue"'), t.leaked[0]),
-        lasts=t.overdue_after,
-        summary=f"Connections of pool {POOL} are not returned",
-        description='{{ printf "%.0f" $value }} connections of pool '
-        f"{POOL} are out for longer than they should be, and do not come back.",
-        board="pool",
-        chosen=x.by,
+def alerts(promql: Expressions) -> tuple[Alert, ...]:
+    return (
+        _overdue(promql),
+        _often_overdue(promql),
+        _abandoned(promql),
+        _nested(promql),
+        _lost(promql),
+        _finding(promql),
     )
 
 
-def _often_overdue(x: Expressions) -> Alert:
-    t = x.thresholds
+def _overdue(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
+    return Alert(
+        name="ConnPoolConnectionsOverdue",
+        severity="warning",
+        expr=at_least(promql.current("leaked", 'reason="overdue"'), thresholds.leaked[0]),
+        for_duration=thresholds.overdue_after,
+        summary=f"Connections of pool {POOL} are not returned",
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} have been held for longer than leak_after.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
+    )
+
+
+def _often_overdue(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
     return Alert(
         name="ConnPoolConnectionsOverdue",
         severity="info",
-        expr=at_least(x.increase("leaks_total", 'reason="overdue"'), t.overdue_often),
+        expr=at_least(promql.increase("leaks_total", 'reason="overdue"'), thresholds.overdue_often),
         summary=f"Connections of pool {POOL} are often held for too long",
-        description=f'Within {t.counted}, {{{{ printf "%.0f" $value }}}} connections of pool '
-        f"{POOL} were out for longer than they should be.",
-        board="pool",
-        chosen=x.by,
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} were held for longer than leak_after within {thresholds.rare_event_window}.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _abandoned(x: Expressions) -> Alert:
-    t = x.thresholds
+def _abandoned(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
     return Alert(
         name="ConnPoolConnectionsAbandoned",
         severity="warning",
-        expr=at_least(x.increase("leaks_total", 'reason="abandoned"'), t.leaked[0]),
-        summary=f"Connections of pool {POOL} are lost by the code that took them",
-        description=f'Within {t.counted}, {{{{ printf "%.0f" $value }}}} connections of pool '
-        f"{POOL} were dropped by the code that had them, and not returned.",
-        board="pool",
-        chosen=x.by,
+        expr=at_least(promql.increase("leaks_total", 'reason="abandoned"'), thresholds.leaked[0]),
+        summary=f"Code drops connections of pool {POOL} without returning them",
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} were dropped by the code that held them, and not returned, within "
+        f"{thresholds.rare_event_window}.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _nested(x: Expressions) -> Alert:
-    t = x.thresholds
+def _nested(promql: Expressions) -> Alert:
+    thresholds = promql.thresholds
     return Alert(
         name="ConnPoolNestedAcquires",
         severity="warning",
-        expr=at_least(x.increase("nested_acquires_total"), t.nested),
-        summary=f"Holders of connections ask pool {POOL} for more",
-        description=f'Within {t.counted}, {{{{ printf "%.0f" $value }}}} attempts were made by '
-        f"somebody who held a connection of pool {POOL} already; enough of them at once wait for "
-        "each other for ever.",
-        board="pool",
-        chosen=x.by,
+        expr=at_least(promql.increase("nested_acquires_total"), thresholds.nested),
+        summary=f"Callers that hold a connection of pool {POOL} ask for another",
+        description='{{ printf "%.0f" $value }} attempts within '
+        f"{thresholds.rare_event_window} were made by callers that already held a connection of "
+        f"pool {POOL}; enough such callers at the same time deadlock the pool.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _lost(x: Expressions) -> Alert:
-    """What is lost only grows, unless an exporter begins anew; then nothing is said."""
-    t = x.thresholds
-    grown = f"{x.surely_lost} - min_over_time({x.surely_lost}[{t.counted}])"
+def _lost(promql: Expressions) -> Alert:
+    """
+    Return the alert that a process ended while it held connections.
+
+    The number of lost connections only grows, unless an exporter starts anew; it falls then, and
+    the alert stays silent.
+    """
+    thresholds = promql.thresholds
+    lost, window = promql.lost_max, thresholds.rare_event_window
     return Alert(
         name="ConnPoolProcessGoneHolding",
         severity="warning",
-        expr=at_least(x.sum(grown), t.lost),
-        summary=f"A process is gone that held connections of pool {POOL}",
-        description=f'Within {t.counted}, {{{{ printf "%.0f" $value }}}} connections of pool '
-        f"{POOL} were held by processes that are gone: killed, or ended in the middle of their "
-        "work.",
-        board="pool",
-        chosen=x.by,
+        expr=at_least(
+            promql.sum(f"{lost} - min_over_time({lost}[{window}])"), thresholds.connections_lost
+        ),
+        summary=f"A process ended while it held connections of pool {POOL}",
+        description='{{ printf "%.0f" $value }} connections of pool '
+        f"{POOL} were held by processes that ended within {window}: they were killed, or exited in "
+        "the middle of their work.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )
 
 
-def _finding(x: Expressions) -> Alert:
-    found = x.largest("finding", 'severity="critical"', by=(*x.by, "rule"))
+def _finding(promql: Expressions) -> Alert:
+    found = promql.maximum("finding", 'severity="critical"', by=(*promql.pool_labels, "rule"))
     return Alert(
         name="ConnPoolCriticalFinding",
         severity="warning",
         expr=above(found, 0),
-        lasts=x.thresholds.ticket_after,
-        summary=f"Pool {POOL} is used in a way that will break",
-        description=f"Pool {POOL} has the finding {{{{ $labels.rule }}}}: what it is, and what to "
-        "write instead, is in docs/findings/{{ $labels.rule }}.md.",
-        board="pool",
-        chosen=x.by,
+        for_duration=promql.thresholds.ticket_after,
+        summary=f"Pool {POOL} is used in a way that will fail",
+        description=f"Pool {POOL} has the finding {{{{ $labels.rule }}}}: "
+        "docs/findings/{{ $labels.rule }}.md says what it is, and what to write instead.",
+        dashboard="pool",
+        dashboard_variables=promql.pool_labels,
     )

@@ -1,4 +1,4 @@
-"""What a rule is: the form that files, tests and objects for the operator are made from."""
+"""Rules and groups of rules, from which files, tests and operator objects are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ Json = dict[str, Any]
 
 POOL: Final = "{{ $labels.pool }} ({{ $labels.kind }})"
 SERVER: Final = "{{ $labels.server }}"
-SINCE: Final = '{{ with query "BACK" }}{{ . | first | value | printf "%.0f" }}{{ end }}'
+QUERY_RESULT: Final = (
+    '{{ with query "EXPRESSION" }}{{ . | first | value | printf "%.0f" }}{{ end }}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,11 @@ class Alert:
     """
     An alert rule.
 
-    summary, description: what is wrong, and with which numbers; templates of Prometheus.
-    lasts: for how long it must be so.
-    board: the key of the dashboard that shows it, and
-    chosen: the labels that it is opened with, as variables of the same name.
-    labels: further ones.
+    summary, description: what is wrong, without and with numbers; templates of Prometheus.
+    for_duration: how long the condition must hold before the alert fires.
+    dashboard: the key of the dashboard that shows the cause.
+    dashboard_variables: labels of the alert that select the variables of that dashboard.
+    labels: labels besides the severity.
     """
 
     name: str
@@ -45,36 +47,39 @@ class Alert:
     expr: str
     summary: str
     description: str
-    lasts: str = ""
-    board: str = "overview"
-    chosen: Sequence[str] = ()
+    for_duration: str = ""
+    dashboard: str = "overview"
+    dashboard_variables: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def document(self, options: Options) -> Json:
-        made: Json = {"alert": self.name, "expr": self.expr}
-        if self.lasts:
-            made["for"] = self.lasts
-        made["labels"] = {"severity": self.severity, **self.labels}
-        made["annotations"] = {
+        document: Json = {"alert": self.name, "expr": self.expr}
+        if self.for_duration:
+            document["for"] = self.for_duration
+        document["labels"] = {"severity": self.severity, **self.labels}
+        document["annotations"] = {
             "summary": self.summary,
             "description": self.description,
             "runbook_url": f"{options.runbooks.rstrip('/')}/{self.name}.md",
-            "dashboard_url": self._dashboard(options),
+            "dashboard_url": self._dashboard_url(options),
         }
-        return made
+        return document
 
-    def _dashboard(self, options: Options) -> str:
-        """Return the address of the dashboard, with what it is about, from before it began."""
-        chosen = [f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in self.chosen]
-        back = f"1000 * (time() - {seconds(options.look_back):.0f})"
-        since = SINCE.replace("BACK", back)
-        address = f"{options.grafana.rstrip('/')}/d/{options.uid_prefix}-{self.board}"
-        return f"{address}?" + "&".join([*chosen, f"from={since}", "to=now"])
+    def _dashboard_url(self, options: Options) -> str:
+        """Return the URL of the dashboard, with its variables selected, from before the alert."""
+        variables = [
+            f"var-{label}={{{{ $labels.{label} | urlquery }}}}"
+            for label in self.dashboard_variables
+        ]
+        start = f"1000 * (time() - {seconds(options.look_back):.0f})"
+        begins = QUERY_RESULT.replace("EXPRESSION", start)
+        url = f"{options.grafana.rstrip('/')}/d/{options.uid_prefix}-{self.dashboard}"
+        return f"{url}?" + "&".join([*variables, f"from={begins}", "to=now"])
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that are evaluated together, one after the other."""
+    """Rules that Prometheus evaluates one after the other."""
 
     name: str
     rules: Sequence[Record | Alert]

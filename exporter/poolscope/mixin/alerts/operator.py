@@ -1,4 +1,4 @@
-"""The rules as objects for the Prometheus operator."""
+"""The rules as PrometheusRule objects, for the Prometheus operator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from poolscope.mixin.alerts.options import Options
 
 
 def document(name: str, groups: Sequence[Group], options: Options) -> Json:
-    """Return a PrometheusRule with the groups."""
+    """Return a PrometheusRule object with groups of rules."""
     metadata: Json = {"name": name}
     if options.namespace:
         metadata["namespace"] = options.namespace

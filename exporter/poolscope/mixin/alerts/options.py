@@ -1,28 +1,31 @@
-"""What a user may choose about the alerts."""
+"""The options of the alerts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
 
-from poolscope.mixin.files import OptionError, Whose
+from poolscope.mixin.labels import LabelScope, OptionError
 from poolscope.mixin.thresholds import Thresholds, seconds
 
-ADDRESSES: Final = ("runbooks", "grafana", "webhook")
+URLS: Final = ("runbooks", "grafana", "webhook")
 DURATIONS: Final = ("look_back", "group_wait", "group_interval", "repeat_page", "repeat_ticket")
 
 
 @dataclass(frozen=True, slots=True)
-class Options(Whose):
+class Options(LabelScope):
     """
-    runbooks: the folder that has a page for each alert, NAME.md.
-    grafana: where the dashboards are.
-    look_back: how far a link to a dashboard goes back before the alert.
-    webhook: where Alertmanager sends all notices, each receiver below it; "" for PagerDuty, Slack.
-    secrets: the folder of Alertmanager's secrets, a file each.
-    group_wait, group_interval: for how long Alertmanager waits for further alerts of a page.
-    repeat_page, repeat_ticket: after which time Alertmanager says it again.
-    namespace: of the objects for the Prometheus operator; "" leaves that to who applies them.
+    runbooks: the URL of the folder that has a page NAME.md for each alert.
+    grafana: the URL of Grafana.
+    look_back: how long before the alert the time range of a link to a dashboard begins.
+    webhook: the URL below which each receiver of Alertmanager has a path; "" to use PagerDuty and
+        Slack.
+    secrets: the folder of Alertmanager's secrets, one file for each.
+    group_wait: how long Alertmanager waits before the first notice of a group.
+    group_interval: how long it waits before it reports new alerts of the group.
+    repeat_page, repeat_ticket: how often it repeats notices that are critical, and others.
+    namespace: the namespace of the Prometheus operator's objects; "" to leave it out.
+    thresholds: the values at which alerts fire.
 
     Raises OptionError.
     """
@@ -40,11 +43,11 @@ class Options(Whose):
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
-        Whose.__post_init__(self)
-        for option in ADDRESSES:
-            address = getattr(self, option)
-            if address and not address.startswith(("http://", "https://")):
-                raise OptionError(f"--{option}: {address!r} is no address, such as https://...")
+        LabelScope.__post_init__(self)
+        for option in URLS:
+            url = getattr(self, option)
+            if url and not url.startswith(("http://", "https://")):
+                raise OptionError(f"--{option}: {url!r} is not a URL, such as https://...")
         for option in DURATIONS:
             try:
                 seconds(getattr(self, option))
@@ -53,10 +56,10 @@ class Options(Whose):
 
     @property
     def scope(self) -> tuple[str, ...]:
-        """The labels that say whose pools they are, from general to special."""
+        """The labels of a service, from general to specific."""
         return tuple(label for label in (self.cluster, self.service) if label)
 
     @property
     def target(self) -> tuple[str, ...]:
-        """The labels of one thing that Prometheus scrapes."""
+        """The labels of a scraped target."""
         return (*self.scope, "job", *((self.instance,) if self.instance else ()))

@@ -1,4 +1,4 @@
-"""Recording rules: measures that several alerts need, or that need a long time."""
+"""Recording rules: measures that several alerts use, or that look at a long window."""
 
 from __future__ import annotations
 
@@ -6,65 +6,82 @@ from typing import Final
 
 from poolscope.mixin.alerts.expressions import Expressions, ratio
 from poolscope.mixin.alerts.model import Group, Record
-from poolscope.mixin.thresholds import Burn, Thresholds, seconds
+from poolscope.mixin.thresholds import BurnRate, Thresholds, seconds
 
-GROUP: Final = "poolscope-recording"
-
-
-def group(x: Expressions) -> Group:
-    return Group(GROUP, (*_pools(x), *_slow(x), *_lost(x)))
+RECORDING_GROUP: Final = "poolscope-recording"
 
 
-def burns(thresholds: Thresholds) -> tuple[Burn, ...]:
-    t = thresholds
-    return t.fast_burn, t.steady_burn, t.slow_burn, t.creeping_burn
+def group(promql: Expressions) -> Group:
+    return Group(RECORDING_GROUP, (*_pools(promql), *_slow(promql), *_lost(promql)))
 
 
-def _pools(x: Expressions) -> tuple[Record, ...]:
+def burn_rates(thresholds: Thresholds) -> tuple[BurnRate, ...]:
     return (
-        Record(x.saturated, ratio(x.rate("saturated_seconds_total"), x.mean("instances"))),
-        Record(x.waiting, x.rate("waiting_seconds_total")),
-        # A pool without a limit has no utilisation; its ratio would be 0.
-        Record(x.utilisation, ratio(x.rate("in_use_seconds_total"), f"({x.mean('limit')} < Inf)")),
+        thresholds.fast_burn,
+        thresholds.steady_burn,
+        thresholds.slow_burn,
+        thresholds.creeping_burn,
     )
 
 
-def _slow(x: Expressions) -> tuple[Record, ...]:
+def _pools(promql: Expressions) -> tuple[Record, ...]:
+    return (
+        Record(
+            promql.saturated,
+            ratio(promql.rate("saturated_seconds_total"), promql.mean("instances")),
+        ),
+        Record(promql.waiting, promql.rate("waiting_seconds_total")),
+        # A pool without a limit has no utilization: its ratio would be 0.
+        Record(
+            promql.utilization,
+            ratio(promql.rate("in_use_seconds_total"), f"({promql.mean('limit')} < Inf)"),
+        ),
+    )
+
+
+def _slow(promql: Expressions) -> tuple[Record, ...]:
     """
     Return the shares of slow attempts.
 
-    Those of long times are means of rates, slow ones and all, and then one ratio: as exact as
-    `rate` over days would be, but cheap, and not disturbed by processes that come and go.
+    Over a long window, the recorded rates of slow and of all attempts are averaged, and then
+    divided: as exact as `rate` over days, but cheap, and not affected by processes that start and
+    end.
     """
-    bound = f'le="{float(x.thresholds.acquire_seconds[1])}"'
-    fine = x.rate("acquire_seconds", bound, part="_bucket")
-    times = {time for burn in burns(x.thresholds) for time in (burn.long, burn.short)}
+    bound = f'le="{float(promql.thresholds.acquire_seconds[1])}"'
+    fast = promql.rate("acquire_seconds", bound, part="_bucket")
+    times = {
+        time
+        for burn_rate in burn_rates(promql.thresholds)
+        for time in (burn_rate.long_window, burn_rate.short_window)
+    }
     shares = [
         Record(
-            x.slow_share(time),
-            ratio(f"avg_over_time({x.slow}[{time}])", f"avg_over_time({x.attempts}[{time}])"),
+            promql.slow_share(time),
+            ratio(
+                f"avg_over_time({promql.slow}[{time}])", f"avg_over_time({promql.attempts}[{time}])"
+            ),
         )
         for time in sorted(times, key=seconds)
     ]
     return (
-        Record(x.attempts, x.rate("acquire_seconds", part="_count")),
-        Record(x.slow, f"{x.attempts}\n  - {fine}"),
+        Record(promql.attempts, promql.rate("acquire_seconds", part="_count")),
+        Record(promql.slow, f"{promql.attempts}\n  - {fast}"),
         *shares,
     )
 
 
-def _lost(x: Expressions) -> tuple[Record, ...]:
+def _lost(promql: Expressions) -> tuple[Record, ...]:
     """
-    Return how many holds have no end, for each exporter, whose counters outlive processes.
+    Return how many holds never end, by exporter: its counters outlive the processes.
 
-    One that is being set up is in use, but nobody has it yet, so that for a moment there may seem
-    to be fewer, and never more: the most of a short time is true.
+    A connection that is being set up counts as in use before its hold begins, so that for a moment
+    the number may be too low. It is never too high: the maximum of a short window is right.
     """
-    by = (*x.target, *x.by[len(x.scope) :])
-    began = x.sum(x.select("acquires_total", 'outcome="ok"'), by)
-    ended = x.sum(x.select("hold_seconds", part="_count"), by)
-    going_on = x.sum(x.select("connections", 'state="in_use"'), by)
+    by = (*promql.target, *promql.pool_labels[len(promql.scope) :])
+    begun = promql.sum(promql.select("acquires_total", 'outcome="ok"'), by)
+    ended = promql.sum(promql.select("hold_seconds", part="_count"), by)
+    in_progress = promql.sum(promql.select("connections", 'state="in_use"'), by)
     return (
-        Record(x.lost, f"{began}\n  - {ended}\n  - ({going_on} or 0 * {ended})"),
-        Record(x.surely_lost, f"clamp_min(max_over_time({x.lost}[{x.window}]), 0)"),
+        Record(promql.lost, f"{begun}\n  - {ended}\n  - ({in_progress} or 0 * {ended})"),
+        Record(promql.lost_max, f"clamp_min(max_over_time({promql.lost}[{promql.window}]), 0)"),
     )

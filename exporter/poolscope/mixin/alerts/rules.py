@@ -1,4 +1,4 @@
-"""All rules, from what wakes somebody to what is worth knowing."""
+"""All rules, in groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poolscope.mixin.alerts.expressions import Expressions
 from poolscope.mixin.alerts.model import Alert, Group
 from poolscope.mixin.alerts.options import Options
 
-MODULES: Final = {
+ALERT_GROUPS: Final = {
     "poolscope-exhaustion": exhaustion.alerts,
     "poolscope-attempts": attempts.alerts,
     "poolscope-leaks": leaks.alerts,
@@ -25,7 +25,7 @@ MODULES: Final = {
     "poolscope-servers": servers.alerts,
     "poolscope-exporter": exporter.alerts,
 }
-"""Groups of alerts by name; Prometheus evaluates each by itself."""
+"""The functions that make the alerts of each group, which Prometheus evaluates by itself."""
 
 
 def recording_group(options: Options) -> Group:
@@ -33,10 +33,10 @@ def recording_group(options: Options) -> Group:
 
 
 def alert_groups(options: Options) -> tuple[Group, ...]:
-    x = Expressions(options)
-    return tuple(Group(name, make(x)) for name, make in MODULES.items())
+    promql = Expressions(options)
+    return tuple(Group(name, make(promql)) for name, make in ALERT_GROUPS.items())
 
 
 def alerts(options: Options) -> tuple[Alert, ...]:
-    x = Expressions(options)
-    return tuple(alert for make in MODULES.values() for alert in make(x))
+    promql = Expressions(options)
+    return tuple(alert for make in ALERT_GROUPS.values() for alert in make(promql))

@@ -1,4 +1,4 @@
-"""YAML as people write it: in order, and with what has several lines as such."""
+"""YAML that is easy to read: keys keep their order, and long texts are blocks of lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Write what is there twice twice."""
+        """Never emit YAML anchors and aliases."""
         return True
 
 
@@ -22,7 +22,7 @@ _Dumper.add_representer(str, _string)
 
 
 def text_of(document: Any, *comments: str) -> str:
-    """Return a document with comments above it."""
+    """Return the YAML of a document, below comments."""
     body = yaml.dump(
         document, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True, indent=2
     )

@@ -1,1 +1,1 @@
-"""Grafana dashboards of pools: what `poolscope dashboards` writes."""
+"""Grafana dashboards of connection pools, which `poolscope dashboards` writes."""

@@ -1,4 +1,4 @@
-"""What all four dashboards have in common: variables, links, annotations, and the grid."""
+"""What all dashboards share: variables, links, annotations, and the grid of panels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from grafanalib import core as g
 
-from poolscope.mixin.dashboards.grafana_json import Json, normal
+from poolscope.mixin.dashboards.grafana_json import Json, clean_json
 from poolscope.mixin.dashboards.options import Options
-from poolscope.mixin.dashboards.panels import DATASOURCE, Sized, text
+from poolscope.mixin.dashboards.panels import DATASOURCE, PlacedPanel, text
 from poolscope.mixin.queries import Queries, name_of
 
 COLUMNS: Final = 24
@@ -20,35 +20,41 @@ TITLES: Final = {
     "http": "Connection pools: HTTP clients",
     "databases": "Connection pools: databases",
 }
-"""The dashboards, from general to special."""
+"""The title of each dashboard by its key, from general to specific."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Panels under a heading, from left to right, and then below."""
+    """A row of the dashboard: a heading, and panels from left to right, wrapped at the edge."""
 
     title: str
-    panels: Sequence[Sized]
+    panels: Sequence[PlacedPanel]
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A choice at the top: the values of a label of a family; `one` if it must be just one."""
+    """
+    A variable of the dashboard, whose values are those of a label of a metric family.
+
+    single: whether exactly one value is selected at a time.
+    matchers: label matchers that restrict the values.
+    """
 
     name: str
     family: str
     label: str
     title: str
-    one: bool = False
+    single: bool = False
     matchers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Board:
     """
-    One dashboard. `key` is its name among `TITLES`.
+    One dashboard.
 
-    question: what it answers, in Markdown.
+    key: its key in `TITLES`.
+    question: the question that it answers, in Markdown.
     """
 
     key: str
@@ -58,8 +64,8 @@ class Board:
     options: Options = field(default_factory=Options)
 
     def document(self) -> Json:
-        """Return its JSON."""
-        return normal(
+        """Return the JSON of the dashboard."""
+        return clean_json(
             g.Dashboard(
                 title=TITLES[self.key],
                 uid=uid(self.key, self.options),
@@ -89,25 +95,29 @@ class Board:
         )
 
     def _variables(self) -> list[Any]:
-        chosen = self.options.datasource
+        selected = self.options.datasource
         source = g.Template(
             name="datasource", label="Data source", query="prometheus", type="datasource"
         )
         variables = [source]
         matchers = list(self.options.matchers)
         for label in self.options.scope:
-            variables.append(_choice(label, _values("instances", label, matchers), label.title()))
+            query = _label_values("instances", label, matchers)
+            variables.append(_query_variable(label, query, label.title()))
             matchers.append(f'{label}=~"${label}"')
         for variable in self.variables:
-            query = _values(variable.family, variable.label, [*matchers, *variable.matchers])
-            made = _choice(variable.name, query, variable.title, one=variable.one)
-            variables.append(made)
-        source._current = {"selected": True, "text": chosen, "value": chosen} if chosen else {}
+            query = _label_values(variable.family, variable.label, [*matchers, *variable.matchers])
+            variables.append(
+                _query_variable(variable.name, query, variable.title, single=variable.single)
+            )
+        source._current = (
+            {"selected": True, "text": selected, "value": selected} if selected else {}
+        )
         return variables
 
     def _alerts(self) -> Json:
         return {
-            "name": "Alerts of pools",
+            "name": "Pool alerts",
             "datasource": DATASOURCE,
             "enable": True,
             "hide": False,
@@ -121,57 +131,58 @@ class Board:
         }
 
     def _placed(self) -> list[Any]:
-        """Return all panels with their places, row by row."""
-        placed: list[Any] = []
+        """Return all panels with their positions in the grid, row by row."""
+        panels: list[Any] = []
         top = 0
-        for section in (Section("", [text(self.question, size=(COLUMNS, 2))]), *self.sections):
+        question = Section("", [text(self.question, size=(COLUMNS, 2))])
+        for section in (question, *self.sections):
             if section.title:
-                placed.append(g.RowPanel(title=section.title, gridPos=_at(0, top, COLUMNS, 1)))
+                position = _position(0, top, COLUMNS, 1)
+                panels.append(g.RowPanel(title=section.title, gridPos=position))
                 top += 1
             left = height = 0
-            for sized in section.panels:
-                if left + sized.width > COLUMNS:
+            for placed in section.panels:
+                if left + placed.width > COLUMNS:
                     left, top, height = 0, top + height, 0
-                sized.panel.gridPos = _at(left, top, sized.width, sized.height)
-                placed.append(sized.panel)
-                left += sized.width
-                height = max(height, sized.height)
+                placed.panel.gridPos = _position(left, top, placed.width, placed.height)
+                panels.append(placed.panel)
+                left += placed.width
+                height = max(height, placed.height)
             top += height
-        return placed
+        return panels
 
 
 def uid(key: str, options: Options) -> str:
     return f"{options.uid_prefix}-{key}"
 
 
-def address(key: str, options: Options, **variables: str) -> str:
-    """Return the address of another dashboard, with the time and the choices that there are."""
-    kept = {label: f"${{{label}:queryparam}}" for label in options.scope}
-    kept["datasource"] = "${datasource:queryparam}"
-    chosen = [f"var-{name}={value}" for name, value in variables.items()]
-    return f"/d/{uid(key, options)}?" + "&".join([*chosen, *kept.values(), "${__url_time_range}"])
+def url_of(key: str, options: Options, **variables: str) -> str:
+    """Return the URL of another dashboard that keeps the time range and the selected labels."""
+    parameters = [f"var-{name}={value}" for name, value in variables.items()]
+    parameters += [f"${{{label}:queryparam}}" for label in (*options.scope, "datasource")]
+    return f"/d/{uid(key, options)}?" + "&".join([*parameters, "${__url_time_range}"])
 
 
 def queries_of(options: Options, *matchers: str) -> Queries:
-    """Return queries that follow what is chosen."""
+    """Return queries that are restricted to the selected labels."""
     scope = (f'{label}=~"${label}"' for label in options.scope)
     return Queries((*options.matchers, *scope, *matchers))
 
 
-def _values(family: str, label: str, matchers: Sequence[str]) -> str:
+def _label_values(family: str, label: str, matchers: Sequence[str]) -> str:
     return f"label_values({name_of(family)}{{{', '.join(matchers)}}}, {label})"
 
 
-def _choice(name: str, query: str, title: str, *, one: bool = False) -> Any:
+def _query_variable(name: str, query: str, title: str, *, single: bool = False) -> Any:
     variable = g.Template(
         name=name,
         query=query,
         dataSource=DATASOURCE,
         label=title,
-        includeAll=not one,
-        # Also where a series has no such label at all.
-        allValue=None if one else ".*",
-        multi=not one,
+        includeAll=not single,
+        # It also matches series without the label.
+        allValue=None if single else ".*",
+        multi=not single,
         refresh=g.REFRESH_ON_TIME_RANGE_CHANGE,
         sort=g.SORT_ALPHA_ASC,
     )
@@ -179,5 +190,5 @@ def _choice(name: str, query: str, title: str, *, one: bool = False) -> Any:
     return variable
 
 
-def _at(left: int, top: int, width: int, height: int) -> Any:
+def _position(left: int, top: int, width: int, height: int) -> Any:
     return g.GridPos(h=height, w=width, x=left, y=top)

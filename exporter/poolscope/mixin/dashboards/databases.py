@@ -1,8 +1,11 @@
-"""The dashboard of database servers: what clients believe beside what the server sees."""
+"""The dashboard of database servers: what pools have open, and what the servers see."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.measures import open_failures_stat, waiting_stat
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
     BLUE,
@@ -12,47 +15,54 @@ from poolscope.mixin.dashboards.panels import (
     ORANGE,
     RED,
     Column,
-    Sized,
+    PlacedPanel,
+    ascending_thresholds,
     colour,
-    dashed,
+    dashed_line,
     query,
     stat,
-    steps,
     table,
+    threshold_steps,
     timeseries,
-    worse,
 )
 from poolscope.mixin.queries import Queries, share
+from poolscope.mixin.thresholds import Thresholds
 
-QUESTION = """
-**Does the database have room, and do pools and server agree?** What pools believe that they have
-beside what PostgreSQL and PgBouncer see, and how much all limits together may ask for.
+QUESTION: Final = """
+**Does the database have room, and do pools and servers agree?** The connections that pools have
+open compared with those that PostgreSQL and PgBouncer see, and how many connections all limits
+together allow.
 """
 
-BUSY = 'state=~"active|waiting"'
-OPEN = 'state=~"active|idle|used|login"'
-DATABASES = 'kind=~"sqlalchemy|asyncpg"'
+DATABASE_KINDS: Final = 'kind=~"sqlalchemy|asyncpg"'
+PGBOUNCER_CLIENT_STATES: Final = 'state=~"active|waiting"'
+PGBOUNCER_SERVER_STATES: Final = 'state=~"active|idle|used|login"'
+IDLE_IN_TRANSACTION: Final = "server_oldest_idle_in_transaction_seconds"
 
 
 def board(options: Options) -> Board:
-    pools = queries_of(options, DATABASES)
+    pools = queries_of(options, DATABASE_KINDS)
     servers = queries_of(options, 'server=~"$server"')
     bouncers = queries_of(options)
+    thresholds = options.thresholds
     return Board(
         key="databases",
         question=QUESTION.strip(),
         variables=(Variable("server", "server_up", "server", "Server"),),
         sections=(
-            Section("", _numbers(pools, servers, options)),
-            Section("PostgreSQL", _postgres(pools, servers, options)),
-            Section("PgBouncer", _pgbouncer(bouncers, options)),
+            Section(
+                "",
+                (*_server_numbers(pools, servers, thresholds), *_pool_numbers(pools, thresholds)),
+            ),
+            Section("PostgreSQL", (*_graphs(pools, servers), *_applications(servers, thresholds))),
+            Section("PgBouncer", _pgbouncer(bouncers, thresholds)),
         ),
         options=options,
     )
 
 
 def _accepted(servers: Queries, by: str = "") -> str:
-    """Return how many connections ordinary users may have."""
+    """Return how many connections the servers accept from ordinary users."""
     return f"({servers.gauge('server_limit', by=by)} - {servers.gauge('server_reserved', by=by)})"
 
 
@@ -60,84 +70,80 @@ def _used(servers: Queries, by: str = "") -> str:
     return servers.gauge("server_connections", by=by)
 
 
-def _numbers(pools: Queries, servers: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
-    full = share(_used(servers, "server"), _accepted(servers, "server"))
+def _server_numbers(
+    pools: Queries, servers: Queries, thresholds: Thresholds
+) -> tuple[PlacedPanel, ...]:
+    fullest = share(_used(servers, "server"), _accepted(servers, "server"))
+    promised = share(f"{pools.gauge('limit')} < +Inf", _accepted(servers))
     return (
         stat(
             "Servers that answer",
-            "PostgreSQL servers that the exporter asks, and that answered. If one is missing it is "
-            "down, out of connections, or does not let the exporter in: the log says which.",
+            "Share of the PostgreSQL servers that answered the exporter. A server that does not "
+            "answer is down, has no free connection, or rejects the exporter: its log says which.",
             "percentunit",
             query(f"avg({servers.select('server_up')})", "up"),
-            thresholds=steps(RED, (1, GREEN)),
+            thresholds=threshold_steps(RED, (1, GREEN)),
             decimals=0,
-            nothing="none",
+            no_value="none",
         ),
         stat(
             "Fullest server",
-            "Of the connections that the server accepts from ordinary users, the share that is "
-            "there. At 100% the next one gets an error: make pools smaller, or use a PgBouncer.",
+            "Share of the connections that the server accepts from ordinary users that is in use. "
+            "At 100% the next connection is refused: make pools smaller, or use a PgBouncer.",
             "percentunit",
-            query(f"max({full})", "used"),
-            thresholds=worse(limits.server_used),
+            query(f"max({fullest})", "used"),
+            thresholds=ascending_thresholds(thresholds.server_used),
             decimals=0,
-            nothing="none",
+            no_value="none",
         ),
         stat(
-            "Promised",
-            "The limits of all pools of databases together, by what the servers accept. Above "
-            "100% they may ask for more than there is, when all of them grow at once.",
+            "Commitment",
+            "The limits of all database pools together, divided by what the servers accept. Above "
+            "100% the servers are overcommitted: if all pools grow at once, some connections are "
+            "refused.",
             "percentunit",
-            query(
-                share(f"{pools.gauge('limit')} < +Inf", _accepted(servers)),
-                "promised",
-            ),
-            thresholds=steps(GREEN, (1, ORANGE)),
+            query(promised, "committed"),
+            thresholds=threshold_steps(GREEN, (1, ORANGE)),
             decimals=0,
-            nothing="none",
+            no_value="none",
         ),
         stat(
             "Idle in transaction",
-            "For how long a connection has done nothing inside of a transaction. It holds locks "
-            "and keeps vacuum from its work: find the application below.",
+            "The longest time that a connection has been idle in a transaction. It keeps its locks "
+            "and prevents vacuum from removing dead rows: find the application below.",
             "s",
-            query(servers.largest("server_oldest_idle_in_transaction_seconds"), "oldest"),
-            thresholds=worse(limits.idle_in_transaction_seconds),
-        ),
-        stat(
-            "Callers waiting",
-            "How many callers wait for a connection of a database, on average, in all services "
-            "that are chosen.",
-            "short",
-            query(pools.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
-            decimals=1,
-        ),
-        stat(
-            "Failed to open",
-            "The share of connections that could not be opened: too many clients, a wrong "
-            "password, or a server that is away.",
-            "percentunit",
-            query(
-                share(pools.rate("opened_total", 'outcome="error"'), pools.rate("opened_total")),
-                "failed",
-            ),
-            thresholds=worse(limits.open_failures),
+            query(servers.maximum(IDLE_IN_TRANSACTION), "oldest"),
+            thresholds=ascending_thresholds(thresholds.idle_in_transaction_seconds),
         ),
     )
 
 
-def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized, ...]:
-    believed = pools.gauge("connections", 'state=~"in_use|idle"')
+def _pool_numbers(pools: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    return (
+        waiting_stat(
+            pools,
+            thresholds,
+            "Mean number of callers that wait for a database connection, in all selected services.",
+        ),
+        open_failures_stat(
+            pools,
+            thresholds,
+            "Share of the connections that could not be opened: the server is full or down, or "
+            "the password is wrong.",
+        ),
+    )
+
+
+def _graphs(pools: Queries, servers: Queries) -> tuple[PlacedPanel, ...]:
+    open_in_pools = pools.gauge("connections", 'state=~"in_use|idle"')
     return (
         timeseries(
-            "Pools beside servers",
-            "What all pools believe that they have open, and what the servers see. More at the "
-            "servers are clients that are not watched; more in the pools are connections that "
-            "are dead, or go to a PgBouncer.",
+            "Pools and servers",
+            "Connections that all pools have open, and those that the servers see. If the servers "
+            "see more, some clients are not watched; if the pools have more, some connections are "
+            "dead or go to a PgBouncer.",
             "short",
-            query(believed, "pools"),
+            query(open_in_pools, "pools"),
             query(_used(servers), "servers"),
             query(_accepted(servers), "accepted"),
             query(f"{pools.gauge('limit')} < +Inf", "limits of all pools"),
@@ -145,14 +151,14 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
             overrides=(
                 colour("pools", BLUE),
                 colour("servers", GREEN),
-                dashed("accepted", RED),
-                dashed("limits of all pools", ORANGE),
+                dashed_line("accepted", RED),
+                dashed_line("limits of all pools", ORANGE),
             ),
         ),
         timeseries(
             "Connections by state",
-            "What the servers' connections do. Many idle ones are pools that are too large; idle "
-            "in transaction are ones that somebody forgot to commit.",
+            "The servers' connections by state. Many idle ones mean that pools are too large; in "
+            "those that are idle in transaction, the code has not committed.",
             "short",
             query(servers.gauge("server_connections", by="state"), "{{state}}"),
             size=(12, 9),
@@ -165,10 +171,16 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
                 colour("unknown", GREY),
             ),
         ),
+    )
+
+
+def _applications(servers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    by = "server, application"
+    return (
         timeseries(
             "Connections by application",
-            "Whose connections they are, by application_name. With POOLSCOPE_APPLICATION_NAME it "
-            "is service:pool, so that each pool is found here by its name.",
+            "The servers' connections by application_name. With POOLSCOPE_APPLICATION_NAME that is "
+            "service:pool, so that each pool has a series of its own.",
             "short",
             query(
                 f"topk(15, {servers.gauge('server_connections', by='application')})",
@@ -179,22 +191,16 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
         ),
         table(
             "Applications, now",
-            "Connections by application, and for how long one of them has been idle in a "
-            "transaction.",
+            "Connections of each application, and the longest time that one of them has been idle "
+            "in a transaction.",
             {"server": "Server", "application": "Application"},
             (
-                Column(
-                    "Connections",
-                    servers.gauge("server_connections", by="server, application"),
-                    decimals=0,
-                ),
+                Column("Connections", servers.gauge("server_connections", by=by), decimals=0),
                 Column(
                     "Idle in trans.",
-                    servers.largest(
-                        "server_oldest_idle_in_transaction_seconds", by="server, application"
-                    ),
+                    servers.maximum(IDLE_IN_TRANSACTION, by=by),
                     "s",
-                    worse(options.thresholds.idle_in_transaction_seconds),
+                    ascending_thresholds(thresholds.idle_in_transaction_seconds),
                 ),
             ),
             size=(12, 9),
@@ -202,24 +208,27 @@ def _postgres(pools: Queries, servers: Queries, options: Options) -> tuple[Sized
     )
 
 
-def _pgbouncer(bouncers: Queries, options: Options) -> tuple[Sized, ...]:
+def _pgbouncer(bouncers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    clients = bouncers.gauge("pgbouncer_clients", PGBOUNCER_CLIENT_STATES, by="state")
+    server_connections = bouncers.gauge("pgbouncer_servers", PGBOUNCER_SERVER_STATES, by="state")
+    by = "database, user"
     return (
         timeseries(
             "Clients of the PgBouncer",
-            "Clients by what they do. Those that wait have no server connection: queries that "
-            "take long, or a default_pool_size that is too small.",
+            "Clients by state. Those that wait have no server connection: queries take long, or "
+            "default_pool_size is too small.",
             "short",
-            query(bouncers.gauge("pgbouncer_clients", BUSY, by="state"), "{{state}}"),
+            query(clients, "{{state}}"),
             query(bouncers.gauge("pgbouncer_client_limit"), "limit"),
             size=(8, 8),
-            overrides=(colour("active", BLUE), colour("waiting", RED), dashed("limit")),
+            overrides=(colour("active", BLUE), colour("waiting", RED), dashed_line("limit")),
         ),
         timeseries(
             "Connections to servers",
-            "What the PgBouncer has open to its servers, by state. All active while clients wait "
-            "means that the pool is full; many idle that it is larger than it need be.",
+            "Connections from the PgBouncer to its servers, by state. If all are active while "
+            "clients wait, its pool is full; if many are idle, its pool is larger than needed.",
             "short",
-            query(bouncers.gauge("pgbouncer_servers", OPEN, by="state"), "{{state}}"),
+            query(server_connections, "{{state}}"),
             size=(8, 8),
             stacked=True,
             overrides=(
@@ -231,22 +240,18 @@ def _pgbouncer(bouncers: Queries, options: Options) -> tuple[Sized, ...]:
         ),
         table(
             "Pools of the PgBouncer, now",
-            "By database and user: who waits for longest, and how many clients and connections "
-            "there are.",
+            "For each database and user: how long the oldest waiting client has waited, and the "
+            "number of clients and of server connections.",
             {"database": "Database", "user": "User"},
             (
                 Column(
                     "Oldest wait",
-                    bouncers.largest("pgbouncer_oldest_wait_seconds", by="database, user"),
+                    bouncers.maximum("pgbouncer_oldest_wait_seconds", by=by),
                     "s",
-                    worse(options.thresholds.acquire_seconds),
+                    ascending_thresholds(thresholds.acquire_seconds),
                 ),
-                Column(
-                    "Clients", bouncers.gauge("pgbouncer_clients", by="database, user"), decimals=0
-                ),
-                Column(
-                    "Servers", bouncers.gauge("pgbouncer_servers", by="database, user"), decimals=0
-                ),
+                Column("Clients", bouncers.gauge("pgbouncer_clients", by=by), decimals=0),
+                Column("Servers", bouncers.gauge("pgbouncer_servers", by=by), decimals=0),
             ),
             size=(8, 8),
         ),

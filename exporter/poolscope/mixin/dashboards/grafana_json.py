@@ -1,4 +1,4 @@
-"""The last step: from what grafanalib writes to clean JSON of current Grafana."""
+"""Converts what grafanalib writes to clean JSON for current Grafana."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, Final
 from grafanalib._gen import DashboardEncoder
 
 SCHEMA_VERSION: Final = 39
-"""Of classic dashboards; Grafana 10 and later read it, and 13 refuses newer forms in files."""
+"""The classic schema: Grafana 10 and later read it, and Grafana 13 rejects newer ones in files."""
 
-DASHBOARD: Final = frozenset({
+DASHBOARD_KEYS: Final = frozenset({
     "annotations", "description", "editable", "graphTooltip", "links", "panels", "refresh",
     "schemaVersion", "tags", "templating", "time", "timepicker", "timezone", "title", "uid",
     "version",
 })  # fmt: skip
-PANEL: Final = frozenset({
+PANEL_KEYS: Final = frozenset({
     "collapsed", "datasource", "description", "fieldConfig", "gridPos", "id", "interval", "links",
     "maxPerRow", "options", "panels", "repeat", "repeatDirection", "targets", "title",
     "transformations", "transparent", "type",
 })  # fmt: skip
-ROW: Final = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
-TARGET: Final = frozenset({
+ROW_KEYS: Final = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
+TARGET_KEYS: Final = frozenset({
     "datasource", "expr", "format", "hide", "instant", "interval", "legendFormat", "range", "refId",
 })  # fmt: skip
-VARIABLE: Final = frozenset({
+VARIABLE_KEYS: Final = frozenset({
     "allValue", "current", "datasource", "definition", "hide", "includeAll", "label", "multi",
     "name", "options", "query", "refresh", "regex", "sort", "type",
 })  # fmt: skip
@@ -34,27 +34,27 @@ VARIABLE: Final = frozenset({
 Json = dict[str, Any]
 
 
-def normal(dashboard: Any) -> Json:
-    """Return the JSON of a dashboard of grafanalib, without what is dead or says nothing."""
+def clean_json(dashboard: Any) -> Json:
+    """Return a grafanalib dashboard as JSON, without obsolete keys and empty values."""
     made = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
     made["schemaVersion"] = SCHEMA_VERSION
     made["timepicker"] = {}
     made["panels"] = [_panel(panel, number) for number, panel in enumerate(made["panels"], 1)]
     variables = made["templating"]["list"]
     made["templating"]["list"] = [_variable(variable) for variable in variables]
-    return {key: made[key] for key in sorted(DASHBOARD) if key in made}
+    return {key: made[key] for key in sorted(DASHBOARD_KEYS) if key in made}
 
 
 def text_of(dashboard: Json) -> str:
-    """Return the text of a file: the same for the same dashboard, and good to compare."""
+    """Return the text of a file: deterministic, with sorted keys, so that diffs are readable."""
     return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _panel(panel: Json, number: int) -> Json:
     if panel["type"] == "row":
-        return {**{key: value for key, value in panel.items() if key in ROW}, "id": number}
+        return {**{key: value for key, value in panel.items() if key in ROW_KEYS}, "id": number}
     transformations = panel["transformations"]
-    panel = _said({key: value for key, value in panel.items() if key in PANEL})
+    panel = without_empty({key: value for key, value in panel.items() if key in PANEL_KEYS})
     panel["id"] = number
     panel["transformations"] = transformations
     if panel["type"] == "text":
@@ -62,10 +62,10 @@ def _panel(panel: Json, number: int) -> Json:
             panel.pop(key, None)
     if "fieldConfig" in panel:
         panel["fieldConfig"].setdefault("overrides", [])
-        # Of older tables; where it is, Grafana does not look at the options of cells.
+        # A setting of older tables; Grafana ignores the cell options if it is present.
         panel["fieldConfig"]["defaults"].get("custom", {}).pop("displayMode", None)
         for thresholds in _thresholds(panel["fieldConfig"]):
-            # The first has none: it is the colour below all others.
+            # The first step has no value: it is the colour below all others.
             thresholds["steps"] = [{"value": None, **step} for step in thresholds["steps"]]
     if "targets" in panel:
         panel["targets"] = [
@@ -79,13 +79,13 @@ def _thresholds(config: Json) -> Iterator[Json]:
     if "thresholds" in config["defaults"]:
         yield config["defaults"]["thresholds"]
     for override in config["overrides"]:
-        for chosen in override["properties"]:
-            if chosen["id"] == "thresholds":
-                yield chosen["value"]
+        for option in override["properties"]:
+            if option["id"] == "thresholds":
+                yield option["value"]
 
 
 def _target(target: Json, letter: str) -> Json:
-    target = _said({key: value for key, value in target.items() if key in TARGET})
+    target = without_empty({key: value for key, value in target.items() if key in TARGET_KEYS})
     instant = bool(target.get("instant"))
     return {
         **target,
@@ -97,10 +97,10 @@ def _target(target: Json, letter: str) -> Json:
 
 
 def _variable(variable: Json) -> Json:
-    kept = {key: value for key, value in variable.items() if key in VARIABLE}
+    kept = {key: value for key, value in variable.items() if key in VARIABLE_KEYS}
     kept = {key: value for key, value in kept.items() if value is not None}
     if not kept["current"]:
-        # Grafana chooses when it is opened.
+        # Grafana selects a value when the dashboard is opened.
         del kept["current"]
     if kept["type"] == "query":
         kept["definition"] = kept["query"]
@@ -109,11 +109,11 @@ def _variable(variable: Json) -> Json:
     return kept
 
 
-def _said(value: Any) -> Any:
-    """Return it without nothing: null, empty text and empty objects, at any depth."""
+def without_empty(value: Any) -> Any:
+    """Return a value without null, empty strings and empty objects, at any depth."""
     if isinstance(value, dict):
-        said = {key: _said(inner) for key, inner in value.items()}
-        return {key: inner for key, inner in said.items() if inner not in (None, "", {})}
+        kept = {key: without_empty(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in kept.items() if inner not in (None, "", {})}
     if isinstance(value, list):
-        return [_said(inner) for inner in value]
+        return [without_empty(inner) for inner in value]
     return value

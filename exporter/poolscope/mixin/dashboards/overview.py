@@ -1,37 +1,49 @@
-"""The dashboard that says what is wrong now, and with which pool."""
+"""The dashboard of all pools: which one is in trouble now?"""
 
 from __future__ import annotations
 
-from poolscope.mixin.dashboards.board import Board, Section, Variable, address, queries_of
+from typing import Final
+
+from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of, url_of
+from poolscope.mixin.dashboards.measures import (
+    leaked_stat,
+    reused,
+    saturated,
+    timed_out,
+    timeouts_stat,
+    utilization,
+    waiting_stat,
+)
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
     RED,
     Column,
-    Sized,
-    better,
+    PlacedPanel,
+    ascending_thresholds,
+    descending_thresholds,
     query,
     stat,
-    steps,
     table,
+    threshold_steps,
     timeline,
     timeseries,
-    worse,
 )
-from poolscope.mixin.queries import Queries, share
+from poolscope.mixin.queries import Queries
+from poolscope.mixin.thresholds import Thresholds
 
-QUESTION = """
-**Which pool is in trouble now?** Utilisation, saturation (callers that wait) and errors (callers
-that gave up) of all pools; the worst come first. A name leads to the details.
+QUESTION: Final = """
+**Which pool is in trouble now?** Utilization, saturation (callers wait) and errors (callers time
+out) of all pools, the worst ones first. Click on the name of a pool for its details.
 """
 
-BY = "pool, kind"
-NAMED = "{{pool}} ({{kind}})"
-LONGEST = 15
-SERIOUS = 'severity=~"critical|warning"'
+BY_POOL: Final = "pool, kind"
+POOL_LEGEND: Final = "{{pool}} ({{kind}})"
+TOP_POOLS: Final = 15
+SERIOUS_FINDINGS: Final = 'severity=~"critical|warning"'
 
 
 def board(options: Options) -> Board:
-    q = queries_of(options, 'pool=~"$pool"', 'kind=~"$kind"')
+    queries, thresholds = queries_of(options, 'pool=~"$pool"', 'kind=~"$kind"'), options.thresholds
     return Board(
         key="overview",
         question=QUESTION.strip(),
@@ -40,134 +52,134 @@ def board(options: Options) -> Board:
             Variable("pool", "instances", "pool", "Pool", matchers=('kind=~"$kind"',)),
         ),
         sections=(
-            Section("", _numbers(q, options)),
-            Section("Which pools", (_saturation(q, options), _pools(q, options))),
-            Section("How it came to this", _graphs(q, options)),
+            Section("", _numbers(queries, thresholds)),
+            Section("Pools", (_saturation(queries, thresholds), _pools(queries, options))),
+            Section("Over time", _graphs(queries, thresholds)),
         ),
         options=options,
     )
 
 
-def utilisation(q: Queries, by: str = "") -> str:
-    """Return the share of connections that are out or being opened, of pools with a limit."""
-    used = q.gauge("connections", 'state=~"in_use|opening"', by=by)
-    return share(used, f"{q.gauge('limit', by=by)} < +Inf")
-
-
-def saturated(q: Queries, by: str = "") -> str:
-    """Return the share of the time in which no connection was free."""
-    return share(q.rate("saturated_seconds_total", by=by), q.gauge("instances", by=by))
-
-
-def timed_out(q: Queries, by: str = "") -> str:
-    """Return the share of attempts that gave up."""
-    return share(
-        q.rate("acquires_total", 'outcome="timeout"', by=by), q.rate("acquires_total", by=by)
-    )
-
-
-def reused(q: Queries, by: str = "") -> str:
-    return share(q.rate("reused_total", by=by), q.rate("acquires_total", 'outcome="ok"', by=by))
-
-
-def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    saturated_pools = f"count({saturated(queries, BY_POOL)} > {thresholds.saturated[1]:g})"
     return (
         stat(
             "Fullest pool",
-            "The share of its connections that the fullest pool has out. Above the critical "
-            "threshold the next burst has to wait: look at who holds them, in its details.",
+            "Utilization of the fullest pool: the share of its limit that is in use. Above the "
+            "critical threshold the next burst has to wait; its details show who holds the "
+            "connections.",
             "percentunit",
-            query(f"max({utilisation(q, BY)})", "fullest"),
-            thresholds=worse(limits.utilisation),
+            query(f"max({utilization(queries, BY_POOL)})", "fullest"),
+            thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
         ),
         stat(
             "Saturated pools",
-            "How many pools had no free connection for more of the time than they should. Each of "
-            "them makes its callers wait; the timeline below says which and since when.",
+            "Number of pools that had no free connection for a larger share of the time than the "
+            "critical threshold. Each makes its callers wait; the timeline below shows which pools "
+            "and since when.",
             "short",
-            query(f"count({saturated(q, BY)} > {limits.saturated[1]:g}) or vector(0)", "pools"),
-            thresholds=steps("green", (1, RED)),
+            query(f"{saturated_pools} or vector(0)", "pools"),
+            thresholds=threshold_steps("green", (1, RED)),
             decimals=0,
         ),
-        stat(
-            "Callers waiting",
-            "How many callers wait for a connection, on average. It should be close to none; if it "
+        waiting_stat(
+            queries,
+            thresholds,
+            "Mean number of callers that wait for a connection. It should be close to 0; if it "
             "grows, a pool is too small or connections are held for too long.",
-            "short",
-            query(q.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
-            decimals=1,
         ),
-        stat(
-            "Gave up",
-            "The share of attempts that timed out before they had a connection. Users see these as "
-            "errors: find the pool in the table, and who holds its connections.",
-            "percentunit",
-            query(timed_out(q), "timed out"),
-            thresholds=worse(limits.timeouts),
-            decimals=1,
+        timeouts_stat(
+            queries,
+            thresholds,
+            "Share of the attempts to get a connection that timed out. Users see these as errors: "
+            "find the pool in the table, and who holds its connections.",
         ),
-        stat(
-            "Leaked connections",
-            "Connections that are overdue (held for longer than leak_after), or abandoned (nobody "
-            "is left who could return them). The details of the pool name the function.",
-            "short",
-            query(q.gauge("leaked"), "leaked"),
-            thresholds=worse(limits.leaked),
-            decimals=0,
+        leaked_stat(
+            queries,
+            thresholds,
+            "Connections that are overdue (held for longer than leak_after) or abandoned (nothing "
+            "is left that could return them). The details of the pool name the function.",
         ),
         stat(
             "Serious findings",
-            "Known mistakes of severity critical or warning in how pools are set up or used. Each "
-            "has a page in docs/findings that says what to write instead.",
+            "Known mistakes, of severity critical or warning, in how pools are set up or used. "
+            "Each has a page in docs/findings that says what to write instead.",
             "short",
-            query(f"{q.gauge('finding', SERIOUS)} or vector(0)", "findings"),
-            thresholds=steps("green", (1, "orange")),
+            query(f"{queries.gauge('finding', SERIOUS_FINDINGS)} or vector(0)", "findings"),
+            thresholds=threshold_steps("green", (1, "orange")),
             graph=False,
             decimals=0,
         ),
     )
 
 
-def _saturation(q: Queries, options: Options) -> Sized:
+def _saturation(queries: Queries, thresholds: Thresholds) -> PlacedPanel:
     return timeline(
         "Time without a free connection",
-        "For each pool, the share of the time in which no connection was free. A red row was full "
-        "then: compare it with deploys and with traffic, and open the details of the pool.",
+        "Share of the time in which each pool had no free connection. Where a row is red, the pool "
+        "was full: compare with deployments and traffic, and open the details of the pool.",
         "percentunit",
-        query(f"topk({LONGEST}, {saturated(q, BY)})", NAMED),
-        thresholds=worse(options.thresholds.saturated),
+        query(f"topk({TOP_POOLS}, {saturated(queries, BY_POOL)})", POOL_LEGEND),
+        thresholds=ascending_thresholds(thresholds.saturated),
         size=(24, 7),
     )
 
 
-def _pools(q: Queries, options: Options) -> Sized:
-    limits = options.thresholds
+def _pools(queries: Queries, options: Options) -> PlacedPanel:
+    thresholds = options.thresholds
+    in_use = queries.gauge("connections", 'state="in_use"', by=BY_POOL)
     columns = (
-        Column("Utilisation", utilisation(q, BY), "percentunit", worse(limits.utilisation), 0),
-        Column("In use", q.gauge("connections", 'state="in_use"', by=BY), "short", decimals=0),
-        Column("Limit", q.gauge("limit", by=BY), "short", decimals=0),
         Column(
-            "Waiting", q.rate("waiting_seconds_total", by=BY), "short", worse(limits.waiting), 1
+            "Utilization",
+            utilization(queries, BY_POOL),
+            "percentunit",
+            ascending_thresholds(thresholds.utilization),
+            0,
         ),
-        Column("Gave up", timed_out(q, BY), "percentunit", worse(limits.timeouts), 1),
+        Column("In use", in_use, "short", decimals=0),
+        Column("Limit", queries.gauge("limit", by=BY_POOL), "short", decimals=0),
+        Column(
+            "Waiting",
+            queries.rate("waiting_seconds_total", by=BY_POOL),
+            "short",
+            ascending_thresholds(thresholds.waiting),
+            1,
+        ),
+        Column(
+            "Timed out",
+            timed_out(queries, BY_POOL),
+            "percentunit",
+            ascending_thresholds(thresholds.timeouts),
+            1,
+        ),
         Column(
             "p99 acquire",
-            q.quantile(0.99, "acquire_seconds", by=BY),
+            queries.quantile(0.99, "acquire_seconds", by=BY_POOL),
             "s",
-            worse(limits.acquire_seconds),
+            ascending_thresholds(thresholds.acquire_seconds),
         ),
-        Column("Reused", reused(q, BY), "percentunit", better(limits.reuse), 0),
-        Column("Leaked", q.gauge("leaked", by=BY), "short", worse(limits.leaked), 0),
-        Column("Findings", q.gauge("finding", by=BY), "short", decimals=0),
+        Column(
+            "Reused",
+            reused(queries, BY_POOL),
+            "percentunit",
+            descending_thresholds(thresholds.reuse),
+            0,
+        ),
+        Column(
+            "Leaked",
+            queries.gauge("leaked", by=BY_POOL),
+            "short",
+            ascending_thresholds(thresholds.leaked),
+            0,
+        ),
+        Column("Findings", queries.gauge("finding", by=BY_POOL), "short", decimals=0),
     )
-    pool = address("pool", options, pool="${__data.fields.Pool}", kind="${__data.fields.Kind}")
+    pool = url_of("pool", options, pool="${__data.fields.Pool}", kind="${__data.fields.Kind}")
     return table(
         "Pools, the fullest first",
-        "One row for each pool, over all processes. Colours are those of the alerts. Click on a "
-        "name for who holds its connections, its latencies and its findings.",
+        "One row for each pool, summed over all processes. The colours are those of the alerts. "
+        "Click on a name to see who holds its connections, its latencies and its findings.",
         {"pool": "Pool", "kind": "Kind"},
         columns,
         links=(("Pool", "Details of this pool", pool),),
@@ -175,40 +187,41 @@ def _pools(q: Queries, options: Options) -> Sized:
     )
 
 
-def _graphs(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _graphs(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    waiting = queries.rate("waiting_seconds_total", by=BY_POOL)
+    acquire = queries.quantile(0.99, "acquire_seconds", by=BY_POOL)
     return (
         timeseries(
-            "Utilisation",
-            "The share of connections that each pool has out: at 100% callers wait. One that only "
-            "climbs leaks connections; one that follows the traffic needs a larger limit.",
+            "Utilization",
+            "Share of each pool's limit that is in use; at 100% callers wait. A pool that only "
+            "climbs leaks connections; one that follows the traffic needs a higher limit.",
             "percentunit",
-            query(f"topk({LONGEST}, {utilisation(q, BY)})", NAMED),
-            limits=worse(limits.utilisation),
-            at_least=1,
+            query(f"topk({TOP_POOLS}, {utilization(queries, BY_POOL)})", POOL_LEGEND),
+            thresholds=ascending_thresholds(thresholds.utilization),
+            axis_soft_max=1,
         ),
         timeseries(
             "Callers waiting",
-            "The mean number of callers that wait for each pool, from waiter-seconds, so that no "
-            "burst is missed. It should be close to none at all times.",
+            "Mean number of callers that wait for each pool, computed from the seconds that they "
+            "waited, so that no burst is missed. It should be close to 0 at all times.",
             "short",
-            query(f"topk({LONGEST}, {q.rate('waiting_seconds_total', by=BY)})", NAMED),
-            at_least=1,
+            query(f"topk({TOP_POOLS}, {waiting})", POOL_LEGEND),
+            axis_soft_max=1,
         ),
         timeseries(
-            "Callers that gave up",
-            "Attempts in a second that timed out, by pool. Each is an error that somebody has "
-            "seen; the log of the service says which lines held the connections then.",
+            "Timeouts",
+            "Attempts per second that timed out, by pool. A user has seen each of them as an "
+            "error; the service's log names the lines that held the connections at that time.",
             "reqps",
-            query(q.rate("acquires_total", 'outcome="timeout"', by=BY), NAMED),
-            at_least=1,
+            query(queries.rate("acquires_total", 'outcome="timeout"', by=BY_POOL), POOL_LEGEND),
+            axis_soft_max=1,
         ),
         timeseries(
             "Time to get a connection (p99)",
-            "What the slowest of a hundred callers waits for a connection, its opening included. "
-            "If it grows while utilisation is low, opening connections is what takes long.",
+            "Time within which 99% of the callers get a connection, including the time to open it. "
+            "If it grows while utilization is low, opening connections is slow.",
             "s",
-            query(f"topk({LONGEST}, {q.quantile(0.99, 'acquire_seconds', by=BY)})", NAMED),
-            limits=worse(limits.acquire_seconds),
+            query(f"topk({TOP_POOLS}, {acquire})", POOL_LEGEND),
+            thresholds=ascending_thresholds(thresholds.acquire_seconds),
         ),
     )

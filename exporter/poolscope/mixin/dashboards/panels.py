@@ -1,8 +1,8 @@
 """
-The one layer over grafanalib: panels of the types that are used, as current Grafana has them.
+Builders of panels: the only module that knows how grafanalib describes them.
 
-grafanalib writes what Grafana 7 had; what is missing goes in by `extraJson`, and `normal` takes out
-what is dead.
+grafanalib writes the JSON of Grafana 7. `extraJson` adds the options that it lacks, and
+`grafana_json.clean_json` removes the obsolete ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sized:
-    """A panel, and how many columns (of 24) and rows it has."""
+class PlacedPanel:
+    """A panel and its size: the width in columns (of 24) and the height in rows of the grid."""
 
     panel: Any
     width: int
@@ -31,44 +31,49 @@ class Sized:
 
 
 def query(expr: str, legend: str = "", *, instant: bool = False, table: bool = False) -> Any:
-    """Return a query; `instant` is its value now, `table` a row for each series."""
+    """
+    Return a query.
+
+    instant: whether it asks for the current value only.
+    table: whether the result is a row for each series.
+    """
     kind = "heatmap" if legend == "{{le}}" else "table" if table else "time_series"
     return g.Target(expr=expr, legendFormat=legend or "__auto", instant=instant, format=kind)
 
 
-def steps(good: str, *bad: tuple[float, str]) -> list[Json]:
-    """Return thresholds: the colour below all, then those from a value on."""
+def threshold_steps(good: str, *bad: tuple[float, str]) -> list[Json]:
+    """Return the colour below all thresholds, and the colour from each threshold upwards."""
     return [{"color": good, "value": None}, *({"color": c, "value": v} for v, c in bad)]
 
 
-def worse(pair: tuple[float, float]) -> list[Json]:
-    """Return thresholds of a number of which more is worse: warning, critical."""
-    return steps(GREEN, (pair[0], ORANGE), (pair[1], RED))
+def ascending_thresholds(pair: tuple[float, float]) -> list[Json]:
+    """Return the colours of a number that is bad when high, from (warning, critical)."""
+    return threshold_steps(GREEN, (pair[0], ORANGE), (pair[1], RED))
 
 
-def better(pair: tuple[float, float]) -> list[Json]:
-    """Return thresholds of a number of which less is worse: warning, critical."""
-    return steps(RED, (pair[1], ORANGE), (pair[0], GREEN))
+def descending_thresholds(pair: tuple[float, float]) -> list[Json]:
+    """Return the colours of a number that is bad when low, from (warning, critical)."""
+    return threshold_steps(RED, (pair[1], ORANGE), (pair[0], GREEN))
 
 
-def colour(name: str, chosen: str, **custom: Any) -> Json:
-    """Return an override: the series of that name has a colour, and is drawn in its own way."""
-    properties = [{"id": "color", "value": {"mode": "fixed", "fixedColor": chosen}}]
+def colour(name: str, fixed: str, **custom: Any) -> Json:
+    """Return an override: a fixed colour, and drawing options, for the series of a name."""
+    properties = [{"id": "color", "value": {"mode": "fixed", "fixedColor": fixed}}]
     properties += [{"id": f"custom.{key}", "value": value} for key, value in custom.items()]
     return {"matcher": {"id": "byName", "options": name}, "properties": properties}
 
 
-def line(name: str, chosen: str) -> Json:
-    """Return an override for what is compared with a stack, and is no part of it."""
+def unstacked_line(name: str, fixed: str) -> Json:
+    """Return an override: the series is a line that is not part of the stack."""
     stack = {"mode": "none", "group": name}
-    return colour(name, chosen, fillOpacity=0, stacking=stack, lineWidth=2)
+    return colour(name, fixed, fillOpacity=0, stacking=stack, lineWidth=2)
 
 
-def dashed(name: str, chosen: str = GREY) -> Json:
-    """Return an override for a limit: a line that nothing is stacked upon."""
+def dashed_line(name: str, fixed: str = GREY) -> Json:
+    """Return an override: the series is a limit, drawn as a dashed line outside the stack."""
     stack = {"mode": "none", "group": "limit"}
     line = {"fill": "dash", "dash": [8, 6]}
-    return colour(name, chosen, lineStyle=line, fillOpacity=0, stacking=stack, lineWidth=2)
+    return colour(name, fixed, lineStyle=line, fillOpacity=0, stacking=stack, lineWidth=2)
 
 
 def timeseries(
@@ -78,19 +83,24 @@ def timeseries(
     *queries: Any,
     size: tuple[int, int] = (12, 8),
     stacked: bool = False,
-    limits: Sequence[Json] = (),
+    thresholds: Sequence[Json] = (),
     overrides: Sequence[Json] = (),
-    at_least: float | None = None,
+    axis_soft_max: float | None = None,
     decimals: int | None = None,
-) -> Sized:
-    """Return a graph; `limits` are drawn as lines, `at_least` is what the axis always shows."""
+) -> PlacedPanel:
+    """
+    Return a graph over time.
+
+    thresholds: colours whose values are drawn as dashed lines.
+    axis_soft_max: the value up to which the axis always reaches.
+    """
     panel = g.TimeSeries(
         **_common(title, description, queries),
         unit=unit,
         fillOpacity=35 if stacked else 12,
         stacking={"mode": "normal" if stacked else "none", "group": "A"},
-        thresholds=list(limits) or steps(GREEN),
-        thresholdsStyleMode="dashed" if limits else "off",
+        thresholds=list(thresholds) or threshold_steps(GREEN),
+        thresholdsStyleMode="dashed" if thresholds else "off",
         overrides=list(overrides),
         tooltipMode="multi",
         tooltipSort="desc",
@@ -99,11 +109,11 @@ def timeseries(
         valueMin=0,
         valueDecimals=decimals,
         extraJson={
-            "fieldConfig": {"defaults": {"custom": {"axisSoftMax": at_least}}},
+            "fieldConfig": {"defaults": {"custom": {"axisSoftMax": axis_soft_max}}},
             "options": {"legend": {"showLegend": True, "calcs": []}},
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def stat(
@@ -115,9 +125,9 @@ def stat(
     size: tuple[int, int] = (4, 4),
     graph: bool = True,
     decimals: int | None = None,
-    nothing: str = "0",
-) -> Sized:
-    """Return a number with a colour; `nothing` is shown where there is none."""
+    no_value: str = "0",
+) -> PlacedPanel:
+    """Return a number on a coloured background; `no_value` is shown if there is no data."""
     panel = g.Stat(
         **_common(title, description, queries),
         format=unit,
@@ -127,10 +137,10 @@ def stat(
         graphMode="area" if graph else "none",
         reduceCalc="lastNotNull",
         decimals=decimals,
-        noValue=nothing,
+        noValue=no_value,
         extraJson={"options": {"wideLayout": True, "showPercentChange": False}},
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def timeline(
@@ -140,12 +150,12 @@ def timeline(
     *queries: Any,
     thresholds: Sequence[Json],
     size: tuple[int, int] = (24, 8),
-) -> Sized:
-    """Return a row for each series, coloured by what it was at each time."""
+) -> PlacedPanel:
+    """Return a row for each series, coloured over time by its value."""
     panel = g.StateTimeline(
         **_common(title, description, queries),
         thresholds=list(thresholds),
-        # Merged, they would have one colour for all values of a kind.
+        # Merged cells would get one colour for different values.
         mergeValues=False,
         showValue="never",
         rowHeight=0.85,
@@ -156,13 +166,13 @@ def timeline(
             "options": {"legend": {"showLegend": False, "placement": "bottom"}},
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 def heatmap(
     title: str, description: str, unit: str, expr: str, *, size: tuple[int, int] = (12, 8)
-) -> Sized:
-    """Return the buckets of a histogram over time; the darker the more."""
+) -> PlacedPanel:
+    """Return the buckets of a histogram over time; darker cells have more events."""
     panel = g.Heatmap(
         **_common(title, description, [query(expr, "{{le}}")]),
         extraJson={
@@ -191,12 +201,12 @@ def heatmap(
             },
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the query that it shows, and how."""
+    """A column of a table: its query, unit and colours."""
 
     title: str
     expr: str
@@ -206,7 +216,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """In pixels: its title, and the arrow for sorting."""
+        """The width in pixels, for the title and the sorting arrow."""
         return max(80, 8 * len(self.title) + 40)
 
 
@@ -218,39 +228,29 @@ def table(
     *,
     size: tuple[int, int] = (24, 10),
     links: Sequence[tuple[str, str, str]] = (),
-) -> Sized:
+) -> PlacedPanel:
     """
-    Return a row for each series, by the labels that are `keys`; the first column sorts.
+    Return a table with a row for each combination of labels, sorted by the first column.
 
-    keys: labels by name, with their titles.
-    links: the title of a column, of a link, and its address.
+    keys: the titles of the columns of labels, by label.
+    columns: the columns of values, which follow them.
+    links: for each link, the title of its column, the title of the link, and its URL.
     """
     queries = [query(column.expr, instant=True, table=True) for column in columns]
     values = [f"Value #{chr(ord('A') + number)}" for number in range(len(columns))]
     if len(columns) == 1:
         values = ["Value"]
     names = {**keys, **dict(zip(values, (c.title for c in columns), strict=True))}
-    order = {name: place for place, name in enumerate(names)}
     panel = g.Table(
         **_common(title, description, queries),
-        thresholds=steps("text"),
+        thresholds=threshold_steps("text"),
         overrides=[
-            # An id of a process is a name, not a number.
-            *(_named(name) for name in keys.values()),
+            # A process id is a name, not a number to be formatted.
+            *(_label_column(name) for name in keys.values()),
             *(_column(column) for column in columns),
-            *(_link(name, said, address) for name, said, address in links),
+            *(_link(name, title, url) for name, title, url in links),
         ],
-        transformations=[
-            {"id": "merge", "options": {}},
-            {
-                "id": "organize",
-                "options": {
-                    "excludeByName": {"Time": True},
-                    "indexByName": order,
-                    "renameByName": names,
-                },
-            },
-        ],
+        transformations=_merged(names),
         extraJson={
             "fieldConfig": {
                 "defaults": {
@@ -271,7 +271,23 @@ def table(
             },
         },
     )
-    return Sized(panel, *size)
+    return PlacedPanel(panel, *size)
+
+
+def _merged(names: dict[str, str]) -> list[Json]:
+    """Return the transformations that join the queries to one table, with titled columns."""
+    order = {name: place for place, name in enumerate(names)}
+    return [
+        {"id": "merge", "options": {}},
+        {
+            "id": "organize",
+            "options": {
+                "excludeByName": {"Time": True},
+                "indexByName": order,
+                "renameByName": names,
+            },
+        },
+    ]
 
 
 def _column(column: Column) -> Json:
@@ -286,28 +302,28 @@ def _column(column: Column) -> Json:
     if column.decimals is not None:
         properties.append({"id": "decimals", "value": column.decimals})
     if column.thresholds:
-        steps_ = {"mode": "absolute", "steps": list(column.thresholds)}
-        properties.append({"id": "thresholds", "value": steps_})
+        steps = {"mode": "absolute", "steps": list(column.thresholds)}
+        properties.append({"id": "thresholds", "value": steps})
     return {"matcher": {"id": "byName", "options": column.title}, "properties": properties}
 
 
-def _named(column: str) -> Json:
+def _label_column(column: str) -> Json:
     properties = [{"id": "unit", "value": "string"}]
     return {"matcher": {"id": "byName", "options": column}, "properties": properties}
 
 
-def _link(column: str, title: str, address: str) -> Json:
-    links = [{"title": title, "url": address, "targetBlank": False}]
+def _link(column: str, title: str, url: str) -> Json:
+    links = [{"title": title, "url": url, "targetBlank": False}]
     return {
         "matcher": {"id": "byName", "options": column},
         "properties": [{"id": "links", "value": links}],
     }
 
 
-def text(words: str, *, size: tuple[int, int] = (24, 2)) -> Sized:
-    """Return a text that says which question a dashboard answers."""
-    panel = g.Text(content=words, mode="markdown", transparent=True)
-    return Sized(panel, *size)
+def text(markdown: str, *, size: tuple[int, int] = (24, 2)) -> PlacedPanel:
+    """Return a panel with a text in Markdown."""
+    panel = g.Text(content=markdown, mode="markdown", transparent=True)
+    return PlacedPanel(panel, *size)
 
 
 def _common(title: str, description: str, queries: Sequence[Any]) -> Json:

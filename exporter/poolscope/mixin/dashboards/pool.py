@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.measures import (
+    leaked_stat,
+    percentiles,
+    reused,
+    timeouts_stat,
+    utilization,
+    waiting_stat,
+)
 from poolscope.mixin.dashboards.options import Options
-from poolscope.mixin.dashboards.overview import reused, timed_out, utilisation
 from poolscope.mixin.dashboards.panels import (
     BLUE,
     GREEN,
@@ -14,222 +23,203 @@ from poolscope.mixin.dashboards.panels import (
     PURPLE,
     RED,
     Column,
-    Sized,
-    better,
+    PlacedPanel,
+    ascending_thresholds,
     colour,
-    dashed,
+    dashed_line,
+    descending_thresholds,
     heatmap,
-    line,
     query,
     stat,
-    steps,
     table,
     timeseries,
-    worse,
+    unstacked_line,
 )
 from poolscope.mixin.queries import Queries
+from poolscope.mixin.thresholds import Thresholds
 
-QUESTION = """
-**What does this pool do, and who holds its connections?** From the callers (do they wait, do they
-give up?) to the connections (in use, opened, lost), and to the functions that hold them.
+QUESTION: Final = """
+**What does this pool do, and who holds its connections?** From top to bottom: the callers (do they
+wait, do they time out?), the connections (in use, opened, lost), and the functions that hold them.
 """
 
-SITES = 10
+TOP_SITES: Final = 10
+LONG_HOLD_SECONDS: Final = (30, 60)
+"""Half of the default of `leak_after`, and all of it."""
 
 
 def board(options: Options) -> Board:
-    q = queries_of(options, 'pool="$pool"', 'kind="$kind"')
+    queries, thresholds = queries_of(options, 'pool="$pool"', 'kind="$kind"'), options.thresholds
     return Board(
         key="pool",
         question=QUESTION.strip(),
         variables=(
-            Variable("pool", "instances", "pool", "Pool", one=True),
-            Variable("kind", "instances", "kind", "Kind", one=True, matchers=('pool="$pool"',)),
+            Variable("pool", "instances", "pool", "Pool", single=True),
+            Variable("kind", "instances", "kind", "Kind", single=True, matchers=('pool="$pool"',)),
         ),
         sections=(
-            Section("", _numbers(q, options)),
-            Section("Connections", _connections(q)),
-            Section("How long it takes", _times(q, options)),
-            Section("What becomes of it", _outcomes(q, options)),
-            Section("Who holds them", _holders(q, options)),
-            Section("Processes and findings", _processes(q, options)),
+            Section("", _numbers(queries, thresholds)),
+            Section("Connections", _connections(queries)),
+            Section("Durations", _durations(queries, thresholds)),
+            Section("Outcomes", _outcomes(queries, thresholds)),
+            Section("Holders", _holders(queries, thresholds)),
+            Section("Processes and findings", _processes(queries, thresholds)),
         ),
         options=options,
     )
 
 
-def _numbers(q: Queries, options: Options) -> tuple[Sized, ...]:
-    limits = options.thresholds
+def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
     return (
         stat(
-            "Utilisation",
-            "The share of its connections that the pool has out. If it stays high, either the "
-            "limit is too low for the traffic, or connections are held for too long.",
+            "Utilization",
+            "Share of the pool's limit that is in use. If it stays high, either the limit is too "
+            "low for the traffic, or connections are held for too long.",
             "percentunit",
-            query(utilisation(q), "utilisation"),
-            thresholds=worse(limits.utilisation),
+            query(utilization(queries), "utilization"),
+            thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
         ),
-        stat(
-            "Callers waiting",
-            "How many callers wait for a connection, on average. See below who holds the "
-            "connections meanwhile.",
-            "short",
-            query(q.rate("waiting_seconds_total"), "waiting"),
-            thresholds=worse(limits.waiting),
-            decimals=1,
+        waiting_stat(
+            queries,
+            thresholds,
+            "Mean number of callers that wait for a connection. See below who holds the "
+            "connections at the same time.",
         ),
-        stat(
-            "Gave up",
-            "The share of attempts that timed out. Users see these as errors: make holds shorter "
-            "first, and the pool larger only if its server has room.",
-            "percentunit",
-            query(timed_out(q), "timed out"),
-            thresholds=worse(limits.timeouts),
-            decimals=1,
+        timeouts_stat(
+            queries,
+            thresholds,
+            "Share of the attempts to get a connection that timed out. Users see these as errors: "
+            "shorten the holds first; raise the limit only if the server has room.",
         ),
         stat(
             "p99 to acquire",
-            "What the slowest of a hundred callers waits for a connection. Above the threshold "
-            "look whether they queue or whether opening connections is what takes long.",
+            "Time within which 99% of the callers get a connection. Above the threshold, check "
+            "whether callers queue, or whether opening connections is slow.",
             "s",
-            query(q.quantile(0.99, "acquire_seconds"), "p99"),
-            thresholds=worse(limits.acquire_seconds),
-            nothing="no traffic",
+            query(queries.quantile(0.99, "acquire_seconds"), "p99"),
+            thresholds=ascending_thresholds(thresholds.acquire_seconds),
+            no_value="no traffic",
         ),
         stat(
             "Oldest hold",
-            "For how long the connection that has been out longest is out. If it only grows, "
-            "somebody has forgotten to return it: the leaks below name the function.",
+            "Age of the oldest hold. If it only grows, the code has forgotten to return a "
+            "connection: the leaks below name the function.",
             "s",
-            query(q.largest("oldest_hold_seconds"), "oldest"),
-            thresholds=steps(GREEN, (30, ORANGE), (60, RED)),
+            query(queries.maximum("oldest_hold_seconds"), "oldest"),
+            thresholds=ascending_thresholds(LONG_HOLD_SECONDS),
         ),
-        stat(
-            "Leaked connections",
-            "Connections that are overdue or abandoned now. Abandoned ones never come back by "
-            "themselves: restart the process, and mend the line that is named below.",
-            "short",
-            query(q.gauge("leaked"), "leaked"),
-            thresholds=worse(limits.leaked),
-            decimals=0,
+        leaked_stat(
+            queries,
+            thresholds,
+            "Connections that are overdue or abandoned now. An abandoned connection is not "
+            "returned by itself: restart the process, and fix the function that is named below.",
         ),
     )
 
 
-def _connections(q: Queries) -> tuple[Sized, ...]:
+def _connections(queries: Queries) -> tuple[PlacedPanel, ...]:
+    in_use, opening, idle = (
+        queries.gauge("connections", f'state="{state}"') for state in ("in_use", "opening", "idle")
+    )
     return (
         timeseries(
             "Connections",
-            "What is in use, being opened and idle, against the limit; the true mean in use, from "
-            "connection-seconds, which no burst escapes; and the peak: where it touches the limit, "
-            "callers have waited.",
+            "Connections in use, being opened and idle, compared with the limit. The mean is "
+            "computed from connection-seconds, so that no burst is missed. Where the peak touches "
+            "the limit, callers have waited.",
             "short",
-            query(q.gauge("connections", 'state="in_use"'), "in use"),
-            query(q.gauge("connections", 'state="opening"'), "opening"),
-            query(q.gauge("connections", 'state="idle"'), "idle"),
-            query(q.rate("in_use_seconds_total"), "in use (mean)"),
-            query(q.gauge("in_use_peak"), "in use (peak)"),
-            query(f"{q.gauge('limit')} < +Inf", "limit"),
+            query(in_use, "in use"),
+            query(opening, "opening"),
+            query(idle, "idle"),
+            query(queries.rate("in_use_seconds_total"), "in use (mean)"),
+            query(queries.gauge("in_use_peak"), "in use (peak)"),
+            query(f"{queries.gauge('limit')} < +Inf", "limit"),
             size=(14, 9),
             stacked=True,
             overrides=(
                 colour("in use", BLUE),
                 colour("opening", PURPLE),
                 colour("idle", LIGHT_BLUE),
-                line("in use (mean)", "white"),
-                line("in use (peak)", ORANGE),
-                dashed("limit"),
+                unstacked_line("in use (mean)", "white"),
+                unstacked_line("in use (peak)", ORANGE),
+                dashed_line("limit"),
             ),
         ),
         timeseries(
             "Callers waiting",
-            "Callers that wait for a connection: the mean, from waiter-seconds, and the peak. Any "
-            "that lasts says that connections are held for too long, or that there are too few.",
+            "Callers that wait for a connection: the mean, computed from the seconds that they "
+            "waited, and the peak. If callers wait all the time, connections are held for too "
+            "long, or there are too few.",
             "short",
-            query(q.rate("waiting_seconds_total"), "mean"),
-            query(q.gauge("waiting_peak"), "peak"),
+            query(queries.rate("waiting_seconds_total"), "mean"),
+            query(queries.gauge("waiting_peak"), "peak"),
             size=(10, 9),
             overrides=(colour("mean", RED, fillOpacity=30), colour("peak", ORANGE)),
-            at_least=1,
+            axis_soft_max=1,
         ),
     )
 
 
-def _times(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _durations(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
     return (
-        _quantiles(
-            q,
-            "To acquire",
-            "From asking for a connection to having it, or giving up; waiting and opening are "
-            "included. This is what the pool costs each request.",
+        percentiles(
+            queries,
+            "Time to acquire",
+            "From asking for a connection to getting it or giving up, including waiting and "
+            "opening. This is the time that the pool adds to each request.",
             "acquire_seconds",
-            options.thresholds.acquire_seconds,
+            thresholds=ascending_thresholds(thresholds.acquire_seconds),
         ),
-        _quantiles(
-            q,
-            "To wait for a slot",
-            "Only of those who had to wait: for how long, until a connection was given back. If "
-            "it is close to the time-out, callers are about to give up.",
+        percentiles(
+            queries,
+            "Time in the queue",
+            "How long callers waited until another one returned its connection; callers that did "
+            "not wait are not counted. If it is close to the timeout, callers are about to give "
+            "up.",
             "queue_seconds",
         ),
-        _quantiles(
-            q,
-            "To open",
-            "Establishing a connection. If it grows, the server, the network or TLS is slow; keep "
-            "more connections idle so that callers do not pay for it.",
+        percentiles(
+            queries,
+            "Time to open",
+            "Time to establish a connection. If it grows, the server, the network or TLS is slow; "
+            "keep more connections idle, so that callers do not wait for it.",
             "open_seconds",
         ),
-        _quantiles(
-            q,
-            "To hold",
-            "From having a connection to returning it. The limit divided by the mean hold is the "
-            "most requests in a second that the pool can serve.",
+        percentiles(
+            queries,
+            "Hold time",
+            "From getting a connection to returning it. The limit divided by the mean hold time is "
+            "the maximum number of requests per second that the pool can serve.",
             "hold_seconds",
         ),
         heatmap(
-            "Acquiring, as a heatmap",
-            "How many attempts took how long. Two bands mean two kinds of callers: those that "
-            "find a free connection, and those that wait or open one.",
+            "Distribution of the time to acquire",
+            "How many attempts took how long. Two bands mean two kinds of callers: some find an "
+            "idle connection, others wait or open one.",
             "s",
-            q.buckets("acquire_seconds"),
+            queries.buckets("acquire_seconds"),
             size=(12, 10),
         ),
         heatmap(
-            "Holding, as a heatmap",
-            "How many connections were held for how long. A band that creeps upwards is a query "
-            "that becomes slower; a single high one is a transaction that should be split.",
+            "Distribution of the hold time",
+            "How many connections were held for how long. A band that rises slowly is a query that "
+            "becomes slower; a single high band is a transaction that should be split.",
             "s",
-            q.buckets("hold_seconds"),
+            queries.buckets("hold_seconds"),
             size=(12, 10),
         ),
     )
 
 
-def _quantiles(
-    q: Queries, title: str, description: str, family: str, limits: tuple[float, float] | None = None
-) -> Sized:
-    return timeseries(
-        title,
-        description,
-        "s",
-        query(q.quantile(0.5, family), "p50"),
-        query(q.quantile(0.95, family), "p95"),
-        query(q.quantile(0.99, family), "p99"),
-        size=(6, 7),
-        limits=worse(limits) if limits else (),
-        overrides=(colour("p50", GREEN), colour("p95", ORANGE), colour("p99", RED)),
-    )
-
-
-def _outcomes(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _outcomes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
     return (
         timeseries(
             "Attempts by outcome",
-            "How attempts to get a connection ended. Time-outs are seen by users; cancelled ones "
-            "are clients that went away while they waited.",
+            "How the attempts to get a connection ended. Users see timeouts as errors; an attempt "
+            "is cancelled when its client disconnects while it waits.",
             "reqps",
-            query(q.rate("acquires_total", by="outcome"), "{{outcome}}"),
+            query(queries.rate("acquires_total", by="outcome"), "{{outcome}}"),
             size=(8, 8),
             stacked=True,
             overrides=(
@@ -241,12 +231,13 @@ def _outcomes(q: Queries, options: Options) -> tuple[Sized, ...]:
         ),
         timeseries(
             "Opened and closed",
-            "Connections in a second. Both close to 0 is what a pool is for; both high is churn: "
-            "too few are kept idle, or they are recycled or invalidated too soon.",
+            "Connections opened and closed per second. In a healthy pool both are close to 0. If "
+            "both are high (churn), too few are kept idle, or they are recycled or invalidated too "
+            "early.",
             "ops",
-            query(q.rate("opened_total", 'outcome="ok"'), "opened"),
-            query(q.rate("opened_total", 'outcome="error"'), "failed to open"),
-            query(q.rate("closed_total"), "closed"),
+            query(queries.rate("opened_total", 'outcome="ok"'), "opened"),
+            query(queries.rate("opened_total", 'outcome="error"'), "failed to open"),
+            query(queries.rate("closed_total"), "closed"),
             size=(8, 8),
             overrides=(
                 colour("opened", BLUE),
@@ -256,114 +247,105 @@ def _outcomes(q: Queries, options: Options) -> tuple[Sized, ...]:
         ),
         timeseries(
             "Reused",
-            "The share of callers that got an open connection. If it is low, each of them pays "
-            "for opening one: raise what is kept idle.",
+            "Share of the callers that got a connection that was already open. If it is low, most "
+            "callers wait until one is opened: keep more connections idle.",
             "percentunit",
-            query(reused(q), "reused"),
+            query(reused(queries), "reused"),
             size=(8, 8),
-            limits=better(options.thresholds.reuse),
-            at_least=1,
+            thresholds=descending_thresholds(thresholds.reuse),
+            axis_soft_max=1,
         ),
     )
 
 
-def _holders(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _holders(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    by_site = queries.rate("site_in_use_seconds_total", by="site")
+    leaked = queries.gauge("site_leaked", by="site")
     return (
         timeseries(
             "Connections by the function that holds them",
-            "How many connections each function holds on average, from connection-seconds. The "
-            "widest band is where shorter holds gain most.",
+            "Mean number of connections that each function holds, computed from "
+            "connection-seconds. Shorter holds help most in the function with the widest band.",
             "short",
-            query(f"topk({SITES}, {q.rate('site_in_use_seconds_total', by='site')})", "{{site}}"),
+            query(f"topk({TOP_SITES}, {by_site})", "{{site}}"),
             size=(14, 9),
             stacked=True,
         ),
         table(
             "By function, now",
-            "Who holds connections now, and which of them are overdue or abandoned. The live page "
-            "of the exporter, /pools, has the lines, tasks and processes.",
+            "Functions that hold connections now, and how many of these are overdue or abandoned. "
+            "The live page of the exporter, /pools, shows lines, tasks and processes.",
             {"site": "Function"},
             (
-                Column("Holds", q.gauge("site_connections", by="site"), "short", decimals=0),
-                Column(
-                    "Leaked",
-                    q.gauge("site_leaked", by="site"),
-                    "short",
-                    worse(options.thresholds.leaked),
-                    0,
-                ),
+                Column("Holds", queries.gauge("site_connections", by="site"), "short", decimals=0),
+                Column("Leaked", leaked, "short", ascending_thresholds(thresholds.leaked), 0),
             ),
             size=(10, 9),
         ),
         timeseries(
             "Leaks",
-            "Holds that became overdue or abandoned, and overdue ones that were returned after "
-            "all. Overdue and recovered together are slow work; abandoned ones are errors.",
+            "Holds that became overdue or abandoned, and overdue ones that were returned later "
+            "(recovered). Overdue and recovered together are slow work; abandoned holds are bugs.",
             "short",
-            query(q.increase("leaks_total", by="reason"), "{{reason}}"),
-            query(q.increase("leaks_recovered_total"), "recovered"),
+            query(queries.increase("leaks_total", by="reason"), "{{reason}}"),
+            query(queries.increase("leaks_recovered_total"), "recovered"),
             size=(12, 8),
             overrides=(
                 colour("overdue", ORANGE),
                 colour("abandoned", RED),
                 colour("recovered", GREEN),
             ),
-            at_least=1,
+            axis_soft_max=1,
         ),
         timeseries(
             "Nested acquires",
             "Attempts by a task or thread that already held a connection of this pool. Enough of "
-            "them at once wait for each other for ever: hand the connection on instead.",
+            "them at the same time deadlock the pool: pass the first connection on instead.",
             "ops",
-            query(q.rate("nested_acquires_total"), "nested"),
+            query(queries.rate("nested_acquires_total"), "nested"),
             size=(12, 8),
             overrides=(colour("nested", RED),),
-            at_least=1,
+            axis_soft_max=1,
         ),
     )
 
 
-def _processes(q: Queries, options: Options) -> tuple[Sized, ...]:
+def _processes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+    in_use = queries.gauge("process_connections", 'state="in_use"', by="pid")
+    waiting = queries.gauge("process_waiting", by="pid")
+    oldest = queries.maximum("process_oldest_hold_seconds", by="pid")
     return (
         timeseries(
-            "Fullest process beside all",
-            "The utilisation of all processes together, and of the fullest one. If they are far "
-            "apart, work is spread unevenly: one process can be full while the sum looks fine.",
+            "Fullest process and all processes",
+            "Utilization of the fullest process, and of all processes together. If they are far "
+            "apart, the load is uneven: one process can be full while the sum looks fine.",
             "percentunit",
-            query(q.largest("utilization_max"), "fullest process"),
-            query(utilisation(q), "all processes"),
+            query(queries.maximum("utilization_max"), "fullest process"),
+            query(utilization(queries), "all processes"),
             size=(9, 8),
-            limits=worse(options.thresholds.utilisation),
+            thresholds=ascending_thresholds(thresholds.utilization),
             overrides=(colour("fullest process", ORANGE), colour("all processes", BLUE)),
-            at_least=1,
+            axis_soft_max=1,
         ),
         table(
             "Processes",
-            "What each process has now; only with --per-process of the exporter. The page /pools "
-            "has the same at any time.",
+            "Current connections of each process, if the exporter runs with --per-process. The "
+            "page /pools always shows them.",
             {"pid": "Process"},
             (
-                Column(
-                    "In use", q.gauge("process_connections", 'state="in_use"', by="pid"), decimals=0
-                ),
-                Column("Limit", q.gauge("process_limit", by="pid"), decimals=0),
-                Column(
-                    "Waiting",
-                    q.gauge("process_waiting", by="pid"),
-                    "short",
-                    worse(options.thresholds.waiting),
-                    0,
-                ),
-                Column("Oldest hold", q.largest("process_oldest_hold_seconds", by="pid"), "s"),
+                Column("In use", in_use, decimals=0),
+                Column("Limit", queries.gauge("process_limit", by="pid"), decimals=0),
+                Column("Waiting", waiting, "short", ascending_thresholds(thresholds.waiting), 0),
+                Column("Oldest hold", oldest, "s"),
             ),
             size=(8, 8),
         ),
         table(
             "Findings",
             "Known mistakes in how this pool is set up or used. Each has a page of its name in "
-            "docs/findings: what is wrong, what it costs, and what to write instead.",
+            "docs/findings: what is wrong, what it causes, and what to write instead.",
             {"rule": "Rule", "severity": "Severity"},
-            (Column("Pools", q.gauge("finding", by="rule, severity"), decimals=0),),
+            (Column("Pools", queries.gauge("finding", by="rule, severity"), decimals=0),),
             size=(7, 8),
         ),
     )

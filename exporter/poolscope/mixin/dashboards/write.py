@@ -1,4 +1,4 @@
-"""Writing the dashboards, and the file that lets Grafana find them."""
+"""The files of the dashboards: their JSON, and the provisioning file for Grafana."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from poolscope.mixin.dashboards.board import Board
 from poolscope.mixin.dashboards.grafana_json import Json, text_of
 from poolscope.mixin.dashboards.options import Options
 
-BOARDS: Final = (overview.board, pool.board, http.board, databases.board)
+BOARD_MAKERS: Final = (overview.board, pool.board, http.board, databases.board)
 
 PROVISIONING: Final = """\
-# For /etc/grafana/provisioning/dashboards; the dashboards themselves are where `path` says.
+# For /etc/grafana/provisioning/dashboards; put the dashboards into the folder `path`.
 apiVersion: 1
 providers:
   - name: {prefix}
@@ -26,11 +26,11 @@ providers:
 
 
 def boards(options: Options) -> list[Board]:
-    return [make(options) for make in BOARDS]
+    return [make(options) for make in BOARD_MAKERS]
 
 
 def documents(options: Options) -> dict[str, Json]:
-    """Return the JSON of each dashboard, by the name of its file."""
+    """Return the JSON of each dashboard by its file name."""
     return {f"{board.key}.json": board.document() for board in boards(options)}
 
 

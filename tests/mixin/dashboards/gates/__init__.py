@@ -1,1 +1,1 @@
-"""What a Grafana dashboard, as plain JSON, must be: its shape, its rules, its queries, its data."""
+"""Checks of a Grafana dashboard as plain JSON: its schema, rules, queries and data."""

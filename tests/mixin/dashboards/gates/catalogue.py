@@ -1,4 +1,4 @@
-"""What the catalogue says of a sample: its labels, and whether it only grows."""
+"""The samples of the catalogue: their labels, and whether they are counters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from poolscope.metrics.exporter_families import CATALOGUE
 
 PARTS: Final = {"_bucket": ("le",), "_count": (), "_sum": ()}
-"""Of a histogram: the samples that it consists of, and their further labels."""
+"""The samples that a histogram consists of, with their additional labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ SAMPLES: Final = _samples()
 
 
 def grows(name: str) -> bool:
-    """Whether it is a counter, or a part of a histogram; by its name, if it is not ours."""
+    """Return whether a sample only grows; of samples outside the catalogue the name tells."""
     if name in SAMPLES:
         return SAMPLES[name].grows
     return ":" not in name and name.endswith(("_total", *PARTS))

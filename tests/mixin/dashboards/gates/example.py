@@ -1,4 +1,4 @@
-"""A small dashboard that passes all gates, to break one thing of it."""
+"""A small dashboard that passes all checks, and functions that break one thing in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def panel(number: int, title: str, x: int, unit: str, *queries: str) -> dict[str
         "id": number,
         "type": "timeseries",
         "title": title,
-        "description": "What each pool does, as it says.",
+        "description": "What each pool does, in connections or seconds.",
         "datasource": SOURCE,
         "gridPos": {"h": 8, "w": 8, "x": x, "y": 1},
         "fieldConfig": {"defaults": {"unit": unit, "custom": {"lineWidth": 1}}, "overrides": []},
@@ -95,17 +95,27 @@ GOOD: Final[dict[str, Any]] = {
     ],
 }
 
-GONE: Final = object()
+ROW: Final[dict[str, Any]] = {
+    "id": 5,
+    "type": "row",
+    "title": "More",
+    "collapsed": True,
+    "gridPos": {"h": 1, "w": 24, "x": 0, "y": 9},
+    "panels": [panel(6, "One", 0, "s", IN_USE), panel(7, "Other", 7, "s", IN_USE)],
+}
+"""A collapsed row with two panels that overlap."""
+
+REMOVED: Final = object()
 
 
 def broken(path: str, value: object) -> dict[str, Any]:
-    """Return the good dashboard with one thing changed, or gone."""
+    """Return the good dashboard with one value changed or removed."""
     dashboard = copy.deepcopy(GOOD)
     *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
     inner: Any = dashboard
     for step in steps:
         inner = inner[step]
-    if value is GONE:
+    if value is REMOVED:
         del inner[last]
     elif isinstance(inner, list) and last == len(inner):
         inner.append(value)

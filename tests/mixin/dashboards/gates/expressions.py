@@ -1,4 +1,4 @@
-"""The expressions of PromQL in a dashboard: where they are, and whether they mean anything."""
+"""The PromQL expressions in a dashboard, and whether they fit the catalogue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAND_INS: Final[dict[str, Value]] = {
     "__from": "1700000000000",
     "__to": "1700005417000",
 }
-"""For what Grafana knows by itself: lengths of time that nobody would write."""
+"""Values for Grafana's global variables: durations that nobody would write."""
 
 LABEL_VALUES: Final = re.compile(
     r"label_values\((?:(?P<selector>.+),)?\s*(?P<label>\w+)\s*\)", re.DOTALL
@@ -45,9 +45,10 @@ class Expression:
     One expression of a dashboard.
 
     owner: the title of the panel, or the name of the variable or annotation.
-    where: what problems call its place.
-    raw: as it stands there; text: with something sensible for each variable.
-    legend: what its series are called, if it says so.
+    where: its place, for reports of problems.
+    raw: the expression with variables.
+    text: the expression with a plausible value for each variable.
+    legend: the template of the legend, if there is one.
     """
 
     owner: str
@@ -58,14 +59,14 @@ class Expression:
 
 
 def variable_query(variable: Json) -> str:
-    """Return the query of a query variable, which Grafana writes in two ways."""
+    """Return the query of a query variable, which Grafana writes in one of two forms."""
     query = variable.get("query", "")
     text: str = query.get("query", "") if isinstance(query, dict) else query
     return text.strip()
 
 
 def stand_ins(dashboard: Json) -> dict[str, Value]:
-    """Return a value for each variable: one of its own, if it names any, else its name."""
+    """Return a plausible value for each variable: its first value if it lists any, else a name."""
     found = dict(STAND_INS)
     for variable in variables(dashboard):
         named = f"{variable['name']}-value"
@@ -77,7 +78,7 @@ def stand_ins(dashboard: Json) -> dict[str, Value]:
 
 
 def of_variable(variable: Json) -> str | None:
-    """Return the expression that a query variable asks, or None if it asks none."""
+    """Return the expression of a query variable, or None if it has none."""
     query = variable_query(variable)
     if asked := QUERY_RESULT.fullmatch(query):
         return asked["expression"]
@@ -101,7 +102,7 @@ def of_panel(panel: Json, values: Mapping[str, Value]) -> Iterator[Expression]:
 
 
 def _of_others(dashboard: Json) -> Iterator[tuple[str, str, str]]:
-    """Yield what asks besides panels: kind, name and expression."""
+    """Yield the kind, name and expression of each variable and annotation that has a query."""
     for variable in variables(dashboard):
         asked = of_variable(variable) if variable.get("type") == "query" else None
         if asked is not None:
@@ -121,18 +122,18 @@ def found(dashboard: Json) -> Iterator[Expression]:
 
 
 def tree(text: str) -> Any:
-    """Return the expression as a tree; raises ValueError if it has none or makes no series."""
+    """Return an expression as a tree; raises ValueError if it is invalid or cannot be shown."""
     parsed = promql_parser.parse(text)
     if isinstance(parsed, promql_parser.MatrixSelector | promql_parser.SubqueryExpr):
-        raise ValueError("a range of time is nothing to show")
+        raise ValueError("a range vector cannot be shown")
     return parsed
 
 
 def parse(expressions: Sequence[Expression], promtool: str) -> list[str]:
-    """Name those that promtool does not accept; one run of it for all of them."""
+    """Return the errors of promtool; it runs once for all expressions."""
     rules = [{"record": f"e{n}", "expr": each.text} for n, each in enumerate(expressions)]
     with tempfile.TemporaryDirectory() as folder:
-        # JSON is YAML too, and keeps each expression as it is.
+        # JSON is valid YAML, and keeps each expression unchanged.
         file = Path(folder) / "rules.yml"
         file.write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
         run = subprocess.run(
@@ -155,22 +156,22 @@ def unknown(
     recorded: Collection[str] = (),
 ) -> list[str]:
     """
-    Name the metrics and labels that the catalogue does not have, and labels that are lost on the
-    way: asked for by a legend or an aggregation, or keeping two sides from matching.
+    Return the metrics and labels that the catalogue lacks, and labels that are lost: a legend or an
+    aggregation uses them, or they prevent two sides from matching.
 
-    labels: those that every sample has besides its own, `job` and `instance`.
-    recorded: patterns of other names that may be used, as of recording rules.
+    labels: labels that every sample has besides its own, `job` and `instance`.
+    recorded: patterns of other metric names that are allowed, such as recording rules.
     """
     reader = Reader({*PROMETHEUS_LABELS, *labels}, recorded)
     result = reader.result(tree(expression))
-    reader.need(IN_LEGENDS.findall(legend), result, "what the legend names")
+    reader.need(IN_LEGENDS.findall(legend), result, "the result that the legend names")
     return reader.problems
 
 
 def all_unknown(
     dashboard: Json, *, labels: Collection[str] = (), recorded: Collection[str] = ()
 ) -> list[str]:
-    """Do the same with every expression of a dashboard that can be read."""
+    """Return the same for every expression of a dashboard, and those that do not parse."""
     problems = []
     for each in found(dashboard):
         try:

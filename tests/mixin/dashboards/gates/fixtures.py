@@ -1,27 +1,20 @@
-"""Fixtures for tests of dashboards and rules; import those that a test file needs."""
+"""Fixtures for tests of dashboards and rules; a test file imports those that it needs."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from support.prometheus import Job, PrometheusServer
+from support.tools import required
 
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
-    """The path of prometheus. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which("prometheus")
-    if found is None:
-        missing = "prometheus is missing; on Debian: apt-get install prometheus"
-        if os.environ.get("POOLSCOPE_REQUIRE_TOOLS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    """The path of the program `prometheus`."""
+    return required("prometheus", "prometheus")
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +22,17 @@ def prometheus(
     prometheus_program: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., PrometheusServer]]:
     """
-    Makes servers that scrape the given jobs, and ends them with the module.
+    Starts servers that scrape the given jobs, and stops them at the end of the module.
 
-    A server scrapes for the first time after 5 seconds: tests may share one.
+    A server scrapes for the first time after 5 seconds, so tests should share one.
     """
-    made: list[PrometheusServer] = []
+    servers: list[PrometheusServer] = []
 
     def make(*jobs: Job, rules: Sequence[Path] = ()) -> PrometheusServer:
         folder = tmp_path_factory.mktemp("prometheus")
-        made.append(PrometheusServer(prometheus_program, folder, jobs, rules=rules))
-        return made[-1]
+        servers.append(PrometheusServer(prometheus_program, folder, jobs, rules=rules))
+        return servers[-1]
 
     yield make
-    for server in made:
+    for server in servers:
         server.kill()

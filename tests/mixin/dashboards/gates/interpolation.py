@@ -1,4 +1,4 @@
-"""Variables in texts, as Grafana and its Prometheus data source put their values in."""
+"""Variables in texts, interpolated as Grafana and its Prometheus data source do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 Value = str | Sequence[str]
-"""One value; or several, of a variable that allows several."""
+"""The value of a variable, or several values of a variable that allows them."""
 
-# $name, ${name}, ${name:format}, [[name]], [[name:format]]; $1 is of label_replace.
-USE: Final = re.compile(
+# $name, ${name}, ${name:format}, [[name]], [[name:format]]; $1 belongs to label_replace.
+REFERENCE: Final = re.compile(
     r"\$(?P<plain>[A-Za-z_]\w*)"
     r"|\$\{(?P<braces>\w+)(?:\.[^:}]+)?(?::(?P<format>[^}]+))?\}"
     r"|\[\[(?P<brackets>\w+)(?::(?P<old_format>\w+))?\]\]"
@@ -24,7 +24,7 @@ def _several(value: Value) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    """Escape for a regular expression inside of a string of PromQL."""
+    """Escape text for a regular expression in a PromQL string."""
     return ESCAPED.sub(lambda found: rf"\\{found[0]}" if found[0] != "\\" else r"\\\\", text)
 
 
@@ -33,7 +33,7 @@ def _either(texts: list[str]) -> str:
 
 
 def _default(value: Value) -> str:
-    """One value is put in as it is, which is how Grafana also does All with a value of its own."""
+    """Interpolate a single value unescaped, as Grafana does; also a custom value for All."""
     return value if isinstance(value, str) else _either([_escape(text) for text in value])
 
 
@@ -53,15 +53,15 @@ def _name(found: re.Match[str]) -> str:
 
 def uses(text: str) -> Iterator[str]:
     """Yield the names of the variables in a text."""
-    return (_name(found) for found in USE.finditer(text))
+    return (_name(found) for found in REFERENCE.finditer(text))
 
 
 def interpolate(text: str, values: Mapping[str, Value]) -> str:
-    """Put the values in; variables without one stay, as Grafana leaves them."""
+    """Replace variables by their values; those without a value stay, as in Grafana."""
 
     def value(found: re.Match[str]) -> str:
         if _name(found) not in values:
             return found[0]
         return FORMATS[found["format"] or found["old_format"]](values[_name(found)])
 
-    return USE.sub(value, text)
+    return REFERENCE.sub(value, text)

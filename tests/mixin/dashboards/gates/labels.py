@@ -1,4 +1,4 @@
-"""Which labels the result of an expression may have, and which it asks for in vain."""
+"""The labels that the result of an expression may have, and labels that it uses in vain."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mixin.dashboards.gates.catalogue import SAMPLES
 from mixin.dashboards.gates.promql import children, matched, name
 
 Labels = frozenset[str] | None
-"""None: nobody knows, as of recording rules."""
+"""None if the labels are unknown, as those of recording rules."""
 
-NONE: Final[frozenset[str]] = frozenset()
+NO_LABELS: Final[frozenset[str]] = frozenset()
 KEEP_LABELS: Final = ("topk", "bottomk")
 FILTERS: Final = ("and", "unless")
 
@@ -40,7 +40,7 @@ def _shown(labels: Collection[str]) -> str:
 
 
 def is_scalar(expression: Any) -> bool:
-    """Whether it is a number, without labels to match."""
+    """Return whether an expression is a number, without labels to match."""
     match expression:
         case NumberLiteral() | StringLiteral():
             return True
@@ -53,10 +53,10 @@ def is_scalar(expression: Any) -> bool:
 
 class Reader:
     """
-    Follows labels from the selectors outwards, and collects what is wrong.
+    Follows labels from the selectors outwards, and collects problems.
 
-    labels: those that every sample may have besides its own.
-    recorded: patterns of names that are not in the catalogue, but may be used.
+    labels: labels that every sample may have besides its own.
+    recorded: patterns of metric names that are allowed although the catalogue lacks them.
     """
 
     def __init__(self, labels: Collection[str], recorded: Collection[str]) -> None:
@@ -75,21 +75,21 @@ class Reader:
                 return self._combined(expression)
             case Call():
                 return self._called(expression)
-        found: Labels = NONE
+        found: Labels = NO_LABELS
         for child in children(expression):
             found = _union(found, self.result(child))
         return found
 
-    def need(self, wanted: Collection[str], labels: Labels, whose: str) -> None:
-        """Take note of the labels that are not there."""
+    def need(self, wanted: Collection[str], labels: Labels, subject: str) -> None:
+        """Report the wanted labels that do not exist."""
         if labels is not None:
             missing = sorted(set(wanted) - labels)
-            self.problems += [f"{whose} has no label {label!r}" for label in missing]
+            self.problems += [f"{subject} has no label {label!r}" for label in missing]
 
     def _selected(self, selector: VectorSelector) -> Labels:
         metric = name(selector)
         if metric is None:
-            self.problems.append("a selector does not name one metric")
+            self.problems.append("a selector does not name a single metric")
             return None
         if any(fnmatchcase(metric, pattern) for pattern in self.recorded):
             return None
@@ -104,10 +104,10 @@ class Reader:
         operator = str(aggregation.op)
         inner, modifier = self.result(aggregation.expr), aggregation.modifier
         if modifier is not None:
-            self.need(modifier.labels, inner, f"what {operator} adds up")
+            self.need(modifier.labels, inner, f"the operand of {operator}")
         if operator in KEEP_LABELS:
             return inner
-        left: Labels = NONE
+        left: Labels = NO_LABELS
         if modifier is not None:
             named = frozenset(modifier.labels)
             without = modifier.type == AggModifierType.Without
@@ -122,7 +122,7 @@ class Reader:
         if is_scalar(binary.lhs) or is_scalar(binary.rhs):
             return _union(left, right)
         matching = modifier.matching if modifier else None
-        on: Labels = None  # all of them
+        on: Labels = None  # all labels
         if matching is not None and matching.type == LabelModifierType.Include:
             on = frozenset(matching.labels)
             self.need(on, left, f"the left side of {operator}")
@@ -136,7 +136,7 @@ class Reader:
         return self._matched(binary, left, right, on)
 
     def _same(self, operator: str, left: Labels, right: Labels, ignored: frozenset[str]) -> None:
-        """Without `on`, samples whose labels differ never find each other."""
+        """Report sides whose labels differ: without `on`, their samples never match."""
         self.need(ignored, _union(left, right), f"neither side of {operator}")
         if operator != "or" and left is not None and right is not None:
             only_left, only_right = left - right - ignored, right - left - ignored
@@ -170,17 +170,17 @@ class Reader:
         }
         if function in made:
             return made[function](arguments)
-        found: Labels = NONE
+        found: Labels = NO_LABELS
         for argument in arguments:
             found = _union(found, self.result(argument))
         if function == "histogram_quantile" and found is not None:
             return found - {"le"}
-        return NONE if call.func.return_type == ValueType.Scalar else found
+        return NO_LABELS if call.func.return_type == ValueType.Scalar else found
 
     def _absent(self, arguments: list[Any]) -> Labels:
         inner = getattr(arguments[0], "vector_selector", arguments[0])
         self.result(inner)
-        return frozenset(matched(inner)) if isinstance(inner, VectorSelector) else NONE
+        return frozenset(matched(inner)) if isinstance(inner, VectorSelector) else NO_LABELS
 
     def _replaced(self, arguments: list[Any]) -> Labels:
         vector, made, _, source, _ = arguments
@@ -192,5 +192,7 @@ class Reader:
 
     def _renamed(self, vector: Expr, made: StringLiteral, sources: list[StringLiteral]) -> Labels:
         labels = self.result(vector)
-        self.need({source.val for source in sources} - {""}, labels, "what is renamed")
+        self.need(
+            {source.val for source in sources} - {""}, labels, "the operand that is relabelled"
+        )
         return _union(labels, frozenset({made.val}))

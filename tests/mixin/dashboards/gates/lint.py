@@ -1,7 +1,7 @@
 """
-Rules for a whole dashboard, and all rules together.
+Rules for a whole dashboard, and the function that checks all rules.
 
-Many are those of Grafana's dashboard-linter, told anew; the others are ours.
+Many are taken from Grafana's dashboard-linter; the others are our own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mixin.dashboards.gates.interpolation import uses
-from mixin.dashboards.gates.lint_panels import asked, grid, ids, kinds, legends, looks, texts, units
+from mixin.dashboards.gates.lint_panels import (
+    asked,
+    grid,
+    ids,
+    ineffective_options,
+    kinds,
+    legends,
+    texts,
+    units,
+)
 from mixin.dashboards.gates.lint_queries import queries, selections
 from mixin.dashboards.gates.walking import (
     Json,
@@ -40,7 +49,7 @@ def identity(dashboard: Json, prefix: str) -> Iterator[str]:
     if not re.fullmatch(rf"{re.escape(prefix)}[a-z0-9-]+", uid) or len(uid) > UID_LENGTH:
         yield f"uid {uid!r} is not {prefix}..."
     if dashboard.get("id") is not None:
-        yield "it has an id, which only a server gives"
+        yield "it has an id, which only a server may assign"
     if not dashboard.get("title"):
         yield "no title"
 
@@ -54,13 +63,13 @@ def settings(dashboard: Json) -> Iterator[str]:
         yield "refresh is not set"
     time = dashboard.get("time", {})
     if not time.get("from", "").startswith("now-") or time.get("to") != "now":
-        yield "time does not end now"
+        yield "the time range does not end now"
     if dashboard.get("editable") is not False:
-        yield "it can be edited, though it is generated"
+        yield "it is editable, although it is generated"
 
 
 def _places(value: object, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield every data source that is named somewhere inside."""
+    """Yield every data source in a value, at any depth."""
     if isinstance(value, dict):
         if "datasource" in value:
             yield where, value["datasource"]
@@ -71,8 +80,8 @@ def _places(value: object, where: str) -> Iterator[tuple[str, Any]]:
             yield from _places(inner, where)
 
 
-def _askers(dashboard: Json) -> Iterator[tuple[str, Json]]:
-    """Yield all that has a data source of its own, once."""
+def _parts_with_datasource(dashboard: Json) -> Iterator[tuple[str, Json]]:
+    """Yield every part of the dashboard that has a data source of its own."""
     for panel in with_queries(dashboard):
         yield name(panel), {**panel, "targets": []}
         for target in targets(panel):
@@ -88,28 +97,28 @@ def _askers(dashboard: Json) -> Iterator[tuple[str, Json]]:
 
 
 def datasources(dashboard: Json) -> Iterator[str]:
-    """One variable says which Prometheus it is, for all."""
+    """One variable selects the data source of all parts."""
     found = [each for each in variables(dashboard) if each.get("type") == "datasource"]
     if [(each.get("name"), each.get("query")) for each in found] != [("datasource", "prometheus")]:
-        yield "not exactly one variable 'datasource', which is a Prometheus"
-    for where, asker in _askers(dashboard):
-        if "datasource" not in asker:
+        yield "there is not exactly one variable 'datasource', of type prometheus"
+    for where, part in _parts_with_datasource(dashboard):
+        if "datasource" not in part:
             yield f"{where}: no data source"
-        for _, named in _places(asker, where):
+        for _, named in _places(part, where):
             if named != DATASOURCE:
                 yield f"{where}: data source {named!r}"
 
 
 def variables_used(dashboard: Json) -> Iterator[str]:
-    """All variables are used, and all that are used are there."""
+    """All variables are used, and all that are used exist."""
     names = {variable.get("name"): variable for variable in variables(dashboard)}
     if len(names) < len(variables(dashboard)):
-        yield "two variables have one name"
+        yield "two variables have the same name"
     repeats = {panel["repeat"] for panel in panels(dashboard) if panel.get("repeat")}
     used = repeats | {name for text in strings(dashboard) for name in uses(text)}
     for unknown in sorted(used - names.keys()):
         if not unknown.startswith("__"):
-            yield f"${unknown} is used, and no variable"
+            yield f"${unknown} is used, but there is no such variable"
     for own, variable in names.items():
         rest = [other for other in variables(dashboard) if other is not variable]
         others = {**dashboard, "templating": {"list": rest}}
@@ -122,15 +131,15 @@ def variable_options(dashboard: Json) -> Iterator[str]:
     for variable in variables(dashboard):
         where, kind = f"variable {variable.get('name')!r}", variable.get("type")
         if kind == "query" and variable.get("refresh") != ON_TIME_CHANGE:
-            yield f"{where}: not asked again when the time changes"
+            yield f"{where}: it is not refreshed when the time range changes"
         if kind in ("datasource", "query"):
             chosen = variable.get("current", {}).get("value")
             if variable.get("options") or chosen not in NOT_A_VALUE:
-                yield f"{where}: it brings values of somebody's server along"
+                yield f"{where}: it contains values from a particular server"
 
 
 def _data_links(value: object) -> Iterator[str]:
-    """Yield the addresses of links in panels and fields."""
+    """Yield the URLs of the links of panels and fields."""
     if isinstance(value, dict):
         if isinstance(value.get("url"), str):
             yield value["url"]
@@ -142,27 +151,27 @@ def _data_links(value: object) -> Iterator[str]:
 
 
 def links(dashboard: Json) -> Iterator[str]:
-    """Who goes to another dashboard stays in the same time, with the same variables."""
+    """Links to other dashboards keep the time range and the variables."""
     for link in dashboard.get("links", []):
         if not link.get("keepTime") or not link.get("includeVars"):
-            yield f"link {link.get('title')!r}: it loses the time or the variables"
+            yield f"link {link.get('title')!r}: it loses the time range or the variables"
     for panel in panels(dashboard):
         for url in _data_links({**panel, "panels": []}):
             keeps_variables = "${__all_variables}" in url or "var-" in url
             if TO_DASHBOARD.search(url) and not ("${__url_time_range}" in url and keeps_variables):
-                yield f"{name(panel)}: link {url!r} loses the time or the variables"
+                yield f"{name(panel)}: link {url!r} loses the time range or the variables"
 
 
 def hosts(dashboard: Json, allowed: Collection[str]) -> Iterator[str]:
     for text in strings(dashboard):
         for url in HOST.findall(text):
             if not url.startswith(tuple(allowed)):
-                yield f"{url!r} is on somebody's host"
+                yield f"{url!r} is on a foreign host"
 
 
 RULES: Final = (
     *(settings, datasources, variables_used, variable_options, links),
-    *(kinds, ids, texts, units, asked, legends, looks, grid),
+    *(kinds, ids, texts, units, asked, legends, ineffective_options, grid),
 )
 
 
@@ -175,12 +184,12 @@ def problems(
     urls: Collection[str] = (),
 ) -> list[str]:
     """
-    Return one line for each rule that is broken, and where.
+    Return one line for each violation of a rule, with its place.
 
-    prefix: what the dashboard's uid begins with.
-    selected: labels by which every selector that has them heeds the variable of that name.
-    reasons: why a fixed range of time is there, by title of the panel.
-    urls: what the addresses on other hosts begin with that are allowed.
+    prefix: the prefix of the dashboard's uid.
+    selected: labels for which every selector that has them must use the variable of that name.
+    reasons: the reasons for fixed time ranges, by title of the panel.
+    urls: the prefixes of allowed URLs on other hosts.
     """
     rules: list[Iterator[str]] = [
         identity(dashboard, prefix),
@@ -193,7 +202,7 @@ def problems(
 
 
 def problems_together(dashboards: Sequence[Json]) -> list[str]:
-    """Return what is wrong between dashboards: one uid or title twice, links that lead nowhere."""
+    """Return conflicts between dashboards: duplicate uids or titles, and dead links."""
     found = []
     for field in ("uid", "title"):
         count = Counter(dashboard.get(field) for dashboard in dashboards)
@@ -204,13 +213,13 @@ def problems_together(dashboards: Sequence[Json]) -> list[str]:
     for dashboard in dashboards:
         leads = {uid for url in _data_links(dashboard) for uid in TO_DASHBOARD.findall(url)}
         found += [
-            f"{dashboard.get('uid')!r} has a link to {uid!r}, which is not there"
+            f"{dashboard.get('uid')!r} has a link to {uid!r}, which does not exist"
             for uid in sorted(leads - known)
         ]
         tags = {tag for link in dashboard.get("links", []) for tag in link.get("tags", [])}
-        everybody = {tag for other in dashboards for tag in other.get("tags", [])}
+        all_tags = {tag for other in dashboards for tag in other.get("tags", [])}
         found += [
-            f"{dashboard.get('uid')!r} has links by the tag {tag!r}, which none has"
-            for tag in sorted(tags - everybody)
+            f"{dashboard.get('uid')!r} links by the tag {tag!r}, which no dashboard has"
+            for tag in sorted(tags - all_tags)
         ]
     return found

@@ -1,4 +1,4 @@
-"""Rules for the panels of a dashboard: what they say, and where they are."""
+"""Rules for the panels of a dashboard: their texts, units, legends and positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPES: Final = (
 )
 WITH_LEGENDS: Final = ("bargauge", "piechart", "stat", "state-timeline", "timeseries")
 
-# Grafana takes what it does not know for the unit's own name, and writes it behind the number.
+# Grafana shows an unknown unit literally, behind the number.
 UNITS: Final = (
     *("none", "short", "percent", "percentunit", "bool", "bool_yes_no", "bool_on_off"),
     *("bytes", "decbytes", "Bps", "binBps", "ns", "µs", "ms", "s", "m", "h", "d", "dtdurations"),
@@ -27,10 +27,10 @@ UNITS: Final = (
 OWN_UNITS: Final = ("suffix:", "prefix:", "si:", "count:", "time:")
 
 COLUMNS: Final = 24
-SENTENCE: Final = 20
-"""Characters that a description has at least."""
+MIN_DESCRIPTION: Final = 20
+"""The minimum number of characters of a description."""
 TABLE_HEIGHT: Final = 9
-"""Rows of the grid; in less, a legend that is a table below leaves no room for the rest."""
+"""The minimum height, in rows of the grid, for a graph with a table as its legend below."""
 
 
 def kinds(dashboard: Json) -> Iterator[str]:
@@ -54,7 +54,7 @@ def texts(dashboard: Json) -> Iterator[str]:
     for panel in with_queries(dashboard):
         description = panel.get("description", "")
         whole = description[:1].isupper() and description.rstrip().endswith(".")
-        if len(description) < SENTENCE or not whole:
+        if len(description) < MIN_DESCRIPTION or not whole:
             yield f"{name(panel)}: its description is not a sentence"
 
 
@@ -71,9 +71,9 @@ def asked(dashboard: Json) -> Iterator[str]:
     for panel in with_queries(dashboard):
         names = [target.get("refId") for target in targets(panel)]
         if not names:
-            yield f"{name(panel)}: it asks nothing"
+            yield f"{name(panel)}: it has no queries"
         if len(set(names)) < len(names):
-            yield f"{name(panel)}: two queries have one refId"
+            yield f"{name(panel)}: two queries have the same refId"
 
 
 def _may_be_several(dashboard: Json, panel: Json) -> bool:
@@ -88,7 +88,7 @@ def _may_be_several(dashboard: Json, panel: Json) -> bool:
 
 
 def legends(dashboard: Json) -> Iterator[str]:
-    """Where there may be several series, they can be told apart."""
+    """Where a panel may have several series, they can be told apart."""
     for panel in with_queries(dashboard):
         if panel.get("type") not in WITH_LEGENDS or not _may_be_several(dashboard, panel):
             continue
@@ -101,17 +101,17 @@ def legends(dashboard: Json) -> Iterator[str]:
             yield f"{name(panel)}: its legend is hidden"
 
 
-def looks(dashboard: Json) -> Iterator[str]:
-    """Options that Grafana takes, and that do not do what they say."""
+def ineffective_options(dashboard: Json) -> Iterator[str]:
+    """No options that Grafana accepts, and that do not have the effect of their name."""
     for panel in with_queries(dashboard):
         options, kind = panel.get("options", {}), panel.get("type")
         legend = options.get("legend", {})
         below = legend.get("displayMode") == "table" and legend.get("placement") != "right"
         if below and legend.get("showLegend", True) and panel["gridPos"]["h"] < TABLE_HEIGHT:
-            yield f"{name(panel)}: too low for a legend that is a table below"
+            yield f"{name(panel)}: it is too low for a legend that is a table below the graph"
         color = options.get("color", {})
         if kind == "heatmap" and "exponent" in color and color.get("mode") != "opacity":
-            yield f"{name(panel)}: exponent does nothing in mode {color.get('mode')!r}"
+            yield f"{name(panel)}: exponent has no effect in mode {color.get('mode')!r}"
         defaults = panel.get("fieldConfig", {}).get("defaults", {})
         if (
             kind == "state-timeline"
@@ -119,7 +119,7 @@ def looks(dashboard: Json) -> Iterator[str]:
             and defaults.get("mappings")
             and defaults.get("color", {}).get("mode") == "thresholds"
         ):
-            yield f"{name(panel)}: merged values with colours of thresholds have no mappings"
+            yield f"{name(panel)}: merged values with colours of thresholds cannot have mappings"
 
 
 def _overlap(one: Json, other: Json) -> bool:
@@ -134,13 +134,13 @@ def _placed(together: list[Json]) -> Iterator[str]:
     for panel in together:
         place = panel.get("gridPos", {})
         if {"h", "w", "x", "y"} - place.keys():
-            yield f"{name(panel)}: no place"
+            yield f"{name(panel)}: it has no position"
             continue
         placed.append(panel)
         if min(place["h"], place["w"]) < 1 or min(place["x"], place["y"]) < 0:
-            yield f"{name(panel)}: a place that cannot be"
+            yield f"{name(panel)}: its position is invalid"
         if place["x"] + place["w"] > COLUMNS:
-            yield f"{name(panel)}: beyond {COLUMNS} columns"
+            yield f"{name(panel)}: it reaches beyond {COLUMNS} columns"
     for one, other in combinations(placed, 2):
         if _overlap(one["gridPos"], other["gridPos"]):
             yield f"{name(one)} and {name(other)} overlap"

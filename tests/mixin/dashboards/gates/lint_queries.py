@@ -1,4 +1,4 @@
-"""Rules for what a dashboard asks Prometheus."""
+"""Rules for the queries of a dashboard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mixin.dashboards.gates.walking import Json, with_queries
 
 RATES: Final = ("rate", "increase", "irate")
 
-# They ask whether there is something, or when it began anew, not what it counts.
+# Functions that do not use the value of a counter.
 NOT_THE_VALUE: Final = (
     *("absent", "absent_over_time", "count", "count_over_time", "group", "present_over_time"),
     *("resets", "timestamp"),
@@ -46,12 +46,12 @@ FOR_RATES: Final = ("$__rate_interval", "$__range")
 
 
 def _length(length: timedelta) -> str:
-    """Return a length of time as the dashboard has it."""
+    """Return a duration as it is written in the dashboard."""
     return LENGTHS.get(length) or display_duration(length)
 
 
 def _nearest(around: Path) -> str:
-    """Return the function or aggregation that a part is in."""
+    """Return the innermost function or aggregation around a part."""
     for outer in reversed(around):
         if isinstance(outer, Call):
             return outer.func.name
@@ -69,13 +69,13 @@ def _ranges(expression: Any, reason: str) -> Iterator[str]:
             if length not in FOR_RATES:
                 yield f"{function} over {length}, not $__rate_interval"
         elif not length.startswith("$") and not reason:
-            yield f"{function} over {length}, without a reason"
+            yield f"{function} over {length}, without a given reason"
     for subquery, around in path_to(expression, SubqueryExpr):
         function, length = _nearest(around), _length(subquery.range)
         if function in RATES:
             yield f"{function} of a subquery"
         elif not length.startswith("$") and not reason:
-            yield f"{function} over {length}, without a reason"
+            yield f"{function} over {length}, without a given reason"
 
 
 def _counters_and_gauges(expression: Any) -> Iterator[str]:
@@ -84,13 +84,13 @@ def _counters_and_gauges(expression: Any) -> Iterator[str]:
         if metric is None:
             continue
         if grows(metric) and function not in (*RATES, *NOT_THE_VALUE):
-            yield f"{metric!r} is a counter, and not in a rate"
+            yield f"{metric!r} is a counter outside of a rate"
         if not grows(metric) and function in RATES:
-            yield f"{function} of {metric!r}, which is no counter"
+            yield f"{function} of {metric!r}, which is not a counter"
 
 
 def _buckets(expression: Any) -> bool:
-    """Whether it is the rate of a histogram's buckets, or has been recorded as that."""
+    """Return whether it is the rate of a histogram's buckets, or a recording of it."""
     inner = unparen(expression)
     if isinstance(inner, VectorSelector):
         recorded = name(inner) or ""
@@ -133,29 +133,29 @@ def _each(dashboard: Json, reasons: Mapping[str, str]) -> Iterator[tuple[Express
 
 def queries(dashboard: Json, reasons: Mapping[str, str]) -> Iterator[str]:
     """
-    Rates, counters, gauges, quantiles, and ranges of time.
+    Check rates, counters, gauges, quantiles, and time ranges.
 
-    reasons: why there is a fixed range, by the title of the panel (or the name of the variable or
-        annotation) that has one; never for a rate.
+    reasons: the reasons for fixed time ranges, by the title of the panel or the name of the
+        variable or annotation; they do not allow a fixed range of a rate.
     """
     return (f"{each.where}: {problem}" for each, problem in _each(dashboard, reasons))
 
 
 def _has(metric: str | None, label: str) -> bool:
-    """Whether the metric has the label, if that is one of the catalogue; others all have."""
-    ours = any(label in sample.labels for sample in SAMPLES.values())
-    return not ours or metric not in SAMPLES or label in SAMPLES[metric].labels
+    """Return whether a metric has a label; all have labels that the catalogue does not use."""
+    in_catalogue = any(label in sample.labels for sample in SAMPLES.values())
+    return not in_catalogue or metric not in SAMPLES or label in SAMPLES[metric].labels
 
 
 def selections(dashboard: Json, selected: Collection[str]) -> Iterator[str]:
-    """Every selector of a panel heeds the variables that are named as labels."""
+    """Every selector of a panel selects by the variables of these labels."""
     values = stand_ins(dashboard)
     for panel in with_queries(dashboard):
         for each in of_panel(panel, values):
-            yield from _unheeded(each, {label: str(values.get(label)) for label in selected})
+            yield from _not_selected(each, {label: str(values.get(label)) for label in selected})
 
 
-def _unheeded(each: Expression, wanted: Mapping[str, str]) -> Iterator[str]:
+def _not_selected(each: Expression, wanted: Mapping[str, str]) -> Iterator[str]:
     try:
         expression = tree(each.text)
     except ValueError:
@@ -163,4 +163,4 @@ def _unheeded(each: Expression, wanted: Mapping[str, str]) -> Iterator[str]:
     for selector, _ in selectors(expression):
         for label, value in wanted.items():
             if _has(name(selector), label) and matched(selector).get(label) != value:
-                yield f"{each.where}: {name(selector)!r} does not heed ${label}"
+                yield f"{each.where}: {name(selector)!r} does not select by ${label}"

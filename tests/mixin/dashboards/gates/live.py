@@ -1,4 +1,4 @@
-"""Whether a dashboard shows anything, asked of a real Prometheus as Grafana asks."""
+"""Whether the panels of a dashboard have data in a real Prometheus, queried as Grafana does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL: Final = "All"
 
 
 def _asked(query: str, server: PrometheusServer) -> list[str]:
-    """Return what a query of a variable finds."""
+    """Return the results of the query of a variable."""
     if asked := LABEL_VALUES.fullmatch(query):
         return server.label_values(asked["label"], asked["selector"])
     if asked := QUERY_RESULT.fullmatch(query):
@@ -30,7 +30,7 @@ def _asked(query: str, server: PrometheusServer) -> list[str]:
             f"{labels.get('__name__', '')}{{{_pairs(labels)}}} {value:g}"
             for labels, value in server.query(asked["expression"])
         ]
-    raise ValueError(f"not understood: {query}")
+    raise ValueError(f"unsupported query of a variable: {query}")
 
 
 def _pairs(labels: Mapping[str, str]) -> str:
@@ -38,17 +38,17 @@ def _pairs(labels: Mapping[str, str]) -> str:
 
 
 def _picked(texts: list[str], pattern: str) -> list[str]:
-    """Return what the variable's regular expression takes of each text, once, in order."""
+    """Return what the variable's regular expression extracts from the texts, sorted and unique."""
     if not pattern:
         return sorted(set(texts))
-    # Grafana writes it between slashes, or as it is, and names groups as JavaScript does.
+    # Grafana may write it between slashes, and names groups as JavaScript does.
     only = re.compile(pattern.strip("/").replace("(?<", "(?P<"))
     found = [match for text in texts if (match := only.search(text))]
     return sorted({match[1] if only.groups else match[0] for match in found})
 
 
 def options(variable: Json, server: PrometheusServer, values: Values) -> list[str]:
-    """Return the values that Grafana offers."""
+    """Return the values that Grafana offers for a variable."""
     query = interpolate(variable_query(variable), values)
     if variable.get("type") == "query":
         return _picked(_asked(query, server), variable.get("regex", ""))
@@ -59,16 +59,16 @@ def choose(
     dashboard: Json, server: PrometheusServer, chosen: Mapping[str, Value], known: Values
 ) -> Values:
     """
-    Return a value for each variable: what is chosen, else All if there is one, else the first.
+    Return a value for each variable: the selected one, else All if it has that, else the first.
 
-    known: what Grafana knows by itself.
+    known: the values of Grafana's global variables.
     """
     values = dict(known)
     for variable in variables(dashboard):
         own = variable["name"]
         wanted = chosen.get(own, ALL if variable.get("includeAll") else None)
         if wanted == ALL:
-            # A value of its own for all is put in as it is, and the server is not asked.
+            # A custom value for All is used literally, without a query.
             values[own] = variable.get("allValue") or options(variable, server, values)
         elif wanted is not None:
             several = variable.get("multi") or variable.get("includeAll")
@@ -82,19 +82,19 @@ def choose(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Times in seconds: of what is shown, and how often there are samples."""
+    """The shown time range, and the interval between samples, in seconds."""
 
     start: float
     end: float
     interval: float
 
     def step(self, *wanted: str | None) -> float:
-        """Return the step of a query, whose panel or target may have a least one of its own."""
+        """Return the step of a query; its panel or target may have a minimum step."""
         own = [parse_duration(each.lstrip(">")).total_seconds() for each in wanted if each]
         return max([self.interval, *own])
 
     def known(self, step: float) -> Values:
-        """Return what Grafana knows: as `$__rate_interval`, four samples, or one step more."""
+        """Return Grafana's global variables; `$__rate_interval` covers at least four samples."""
         rate = max(step + self.interval, 4 * self.interval)
         shown = self.end - self.start
         return {
@@ -112,7 +112,7 @@ class Span:
 def _numbers(
     panel: Json, target: Json, server: PrometheusServer, span: Span, values: Values
 ) -> list[float]:
-    """Return all values that a query of a panel finds."""
+    """Return all values in the result of a query."""
     step = span.step(panel.get("interval"), target.get("interval"))
     expression = interpolate(target["expr"], values | span.known(step))
     if target.get("instant"):
@@ -122,7 +122,7 @@ def _numbers(
 
 
 def _copies(panel: Json, values: Values) -> Iterator[tuple[str, Values]]:
-    """Yield a panel as often as it is repeated, with the value that it has there."""
+    """Yield the name and the variables of each repetition of a panel."""
     repeated = panel.get("repeat")
     if not repeated:
         yield name(panel), values
@@ -133,7 +133,7 @@ def _copies(panel: Json, values: Values) -> Iterator[tuple[str, Values]]:
 
 
 def _empty(panel: Json, server: PrometheusServer, span: Span, values: Values) -> str | None:
-    """Return why a panel shows nothing, or which query of it fails."""
+    """Return why a panel shows nothing, or which of its queries fails; None if it shows data."""
     found = []
     for target in targets(panel):
         if target.get("hide"):
@@ -156,12 +156,12 @@ def empty_panels(
     seconds: float = 300.0,
 ) -> list[str]:
     """
-    Name the panels that show nothing, and say why: no data, only NaN, or a query that fails.
+    Return a line for each panel that shows nothing, with the reason: no data, NaN, or an error.
 
-    variables: values that are chosen, one or a list; "All" for all, which is also what those have
-        that are not named, where the dashboard offers it.
-    interval: seconds between two scrapes.
-    seconds: how much time is shown, until now.
+    variables: selected values by variable, one or a list, or "All". For the others, All is
+        selected if the dashboard offers it, and else the first value.
+    interval: the seconds between two scrapes.
+    seconds: the length of the shown time range, which ends now.
     """
     now = time.time()
     span = Span(now - seconds, now, interval)

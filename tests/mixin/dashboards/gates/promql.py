@@ -1,4 +1,4 @@
-"""Expressions of PromQL as trees: what is in them, under what, and which labels come out."""
+"""PromQL expressions as trees: their parts, and the expressions around a part."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from promql_parser import (
 )
 
 Path = tuple[Expr, ...]
-"""What is around a part of an expression, from the outside."""
+"""The expressions around a part, from the outermost to the innermost."""
 
-NAME: Final = "__name__"
+NAME_LABEL: Final = "__name__"
 
 
 def children(expression: Any) -> list[Expr]:
-    """Return the parts of an expression that are expressions."""
+    """Return the direct subexpressions of an expression."""
     match expression:
         case AggregateExpr():
             # Its parameter is a number, a string or a scalar.
@@ -43,7 +43,7 @@ def children(expression: Any) -> list[Expr]:
 
 
 def path_to(expression: Expr, kind: type, around: Path = ()) -> Iterator[tuple[Any, Path]]:
-    """Yield each part of a kind, with what is around it."""
+    """Yield each subexpression of a class, with the expressions around it."""
     if isinstance(expression, kind):
         yield expression, around
     for child in children(expression):
@@ -66,14 +66,14 @@ def _matchers(selector: VectorSelector) -> list[Any]:
 
 
 def name(selector: VectorSelector) -> str | None:
-    """Return the name of the metric; None if the selector does not say one name."""
+    """Return the name of the metric, or None if the selector does not have a single name."""
     if selector.name is not None:
         return selector.name
-    names = [each for each in _matchers(selector) if each.name == NAME]
+    names = [each for each in _matchers(selector) if each.name == NAME_LABEL]
     only = len(names) == 1 and names[0].op == MatchOp.Equal and not selector.matchers.or_matchers
     return str(names[0].value) if only else None
 
 
 def matched(selector: VectorSelector) -> dict[str, str]:
-    """Return the values, or patterns, that the selector's labels are matched with."""
-    return {each.name: each.value for each in _matchers(selector) if each.name != NAME}
+    """Return the values or patterns of the selector's label matchers, by label."""
+    return {each.name: each.value for each in _matchers(selector) if each.name != NAME_LABEL}

@@ -1,4 +1,4 @@
-"""What the gates read in the expressions of a dashboard."""
+"""Reading the expressions of a dashboard, and checking them against the catalogue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS: Final = [
     ('label_replace(x, "a", "$1", "b", "(.*)")', 'label_replace(x, "a", "$1", "b", "(.*)")'),
 ]
 
-PROMTOOL_SAYS: Final = [
+PROMTOOL_REJECTS: Final = [
     (asking("sum(up"), "panel 'In use', query A: 1:7: parse error: unclosed left parenthesis"),
     (
         asking("sum_of(up)"),
@@ -67,11 +67,11 @@ UNKNOWN: Final = [
     ("connpool_wating", "'connpool_wating' is not in the catalogue"),
     ("connpool_hold_seconds", "'connpool_hold_seconds' is not in the catalogue"),
     ("connpool:waiting:sum", "'connpool:waiting:sum' is not in the catalogue"),
-    ("{__name__=~'connpool_.*'}", "a selector does not name one metric"),
+    ("{__name__=~'connpool_.*'}", "a selector does not name a single metric"),
     ("connpool_waiting{stat='in_use'}", "'connpool_waiting' has no label 'stat'"),
     ("connpool_waiting{cluster='a'}", "'connpool_waiting' has no label 'cluster'"),
-    ("sum by (state) (connpool_waiting)", "what sum adds up has no label 'state'"),
-    ("topk by (state) (5, connpool_waiting)", "what topk adds up has no label 'state'"),
+    ("sum by (state) (connpool_waiting)", "the operand of sum has no label 'state'"),
+    ("topk by (state) (5, connpool_waiting)", "the operand of topk has no label 'state'"),
     (
         "sum by (pool) (connpool_limit) / on(pool, kind) sum by (pool, kind) (connpool_limit)",
         "the left side of / has no label 'kind'",
@@ -91,25 +91,25 @@ UNKNOWN: Final = [
     ),
     (
         "sum by (state) (connpool_limit * on(pool) connpool_connections)",
-        "what sum adds up has no label 'state'",
+        "the operand of sum has no label 'state'",
     ),
     (
         'label_replace(connpool_limit, "made", "$1", "sate", "(.*)")',
-        "what is renamed has no label 'sate'",
+        "the operand that is relabelled has no label 'sate'",
     ),
     (
         "sum by (le) (histogram_quantile(0.5, rate(connpool_dns_seconds_bucket[1m])))",
-        "what sum adds up has no label 'le'",
+        "the operand of sum has no label 'le'",
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
-def test_variables_are_put_in_as_grafana_does(text: str, expected: str) -> None:
+def test_variables_are_interpolated_as_in_grafana(text: str, expected: str) -> None:
     assert expected == interpolate(text, VALUES)
 
 
-def test_variables_in_a_text() -> None:
+def test_the_variables_in_a_text_are_found() -> None:
     assert ["a", "b", "c", "d"] == [*uses('$a ${b:regex} [[c]] ${d.text} "$1" foo$ {{e}}')]
 
 
@@ -130,50 +130,50 @@ def test_all_expressions_of_a_dashboard_are_found() -> None:
         ({"query": {"query": "label_values(x, c)", "refId": "A"}}, "group by (c) (x)"),
         ({"query": "label_values(c)"}, None),
         ({"query": "query_result(topk(3, x))"}, "topk(3, x)"),
-        # Others are given to promtool as they are, which does not take them.
+        # Other queries go to promtool unchanged, which rejects them.
         ({"query": "label_names()"}, "label_names()"),
     ],
 )
-def test_what_a_variable_asks(variable: dict[str, Any], expected: str | None) -> None:
+def test_the_expression_of_a_variable(variable: dict[str, Any], expected: str | None) -> None:
     assert expected == expressions.of_variable(variable)
 
 
-def test_a_variable_that_chooses_a_number_stands_for_its_first() -> None:
+def test_a_custom_variable_stands_for_its_first_value() -> None:
     quantile = {"name": "quantile", "type": "custom", "query": "p50 : 0.5,p99 : 0.99"}
     dashboard = broken("templating.list.2", quantile)
     assert "0.5" == interpolate("$quantile", expressions.stand_ins(dashboard))
 
 
-@pytest.mark.parametrize(("dashboard", "problem"), PROMTOOL_SAYS)
-def test_what_promtool_does_not_accept(
+@pytest.mark.parametrize(("dashboard", "problem"), PROMTOOL_REJECTS)
+def test_an_error_of_promtool_is_reported(
     dashboard: dict[str, Any], problem: str, promtool: str
 ) -> None:
     assert [problem] == expressions.parse([*expressions.found(dashboard)], promtool)
 
 
 @pytest.mark.parametrize("expression", KNOWN)
-def test_an_expression_of_the_catalogue(expression: str) -> None:
+def test_an_expression_that_fits_the_catalogue(expression: str) -> None:
     assert [] == expressions.unknown(expression)
 
 
 @pytest.mark.parametrize(("expression", "problem"), UNKNOWN)
-def test_what_the_catalogue_does_not_have(expression: str, problem: str) -> None:
+def test_what_the_catalogue_lacks_is_reported(expression: str, problem: str) -> None:
     assert [problem] == expressions.unknown(expression)
 
 
-def test_labels_and_names_that_are_allowed_besides() -> None:
+def test_additional_labels_and_names_can_be_allowed() -> None:
     expression = "sum by (cluster) (connpool_waiting) / sum by (cluster) (pool:limit:sum)"
     assert [] == expressions.unknown(expression, labels=["cluster"], recorded=["pool:*"])
 
 
-def test_a_legend_names_labels_that_are_left() -> None:
+def test_a_legend_uses_labels_that_the_result_has() -> None:
     assert [] == expressions.unknown("sum by (pool) (connpool_waiting)", "of {{pool}}")
-    assert ["panel 'In use', query A: what the legend names has no label 'host'"] == (
+    assert ["panel 'In use', query A: the result that the legend names has no label 'host'"] == (
         expressions.all_unknown(asking(IN_USE, "{{ pool }} {{host}}"))
     )
 
 
-def test_a_promtool_that_says_nothing_has_not_accepted(tmp_path: Path) -> None:
+def test_a_failure_of_promtool_without_a_message_is_an_error(tmp_path: Path) -> None:
     program = tmp_path / "promtool"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o700)
@@ -181,7 +181,7 @@ def test_a_promtool_that_says_nothing_has_not_accepted(tmp_path: Path) -> None:
         expressions.parse([*expressions.found(GOOD)], str(program))
 
 
-def test_an_expression_that_does_not_parse_is_not_passed_over() -> None:
+def test_an_expression_that_does_not_parse_is_reported() -> None:
     assert ["panel 'In use', query A: unclosed left parenthesis"] == (
         expressions.all_unknown(asking("sum(up"))
     )

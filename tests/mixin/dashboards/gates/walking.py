@@ -1,4 +1,4 @@
-"""The parts of a dashboard."""
+"""Iterating over the parts of a dashboard."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 Json = dict[str, Any]
-"""An object of a dashboard's JSON."""
+"""An object in the JSON of a dashboard."""
 
 WITHOUT_QUERIES: Final = ("row", "text")
 
 
 def outer_panels(dashboard: Json) -> list[Json]:
-    """Return the panels and rows that are not inside of a collapsed row."""
+    """Return the panels and rows that are not inside a collapsed row."""
     found: list[Json] = dashboard.get("panels", [])
     return found
 
 
 def panels(dashboard: Json) -> Iterator[Json]:
-    """Yield every panel and row, those inside of collapsed rows included."""
+    """Yield every panel and row, including those inside collapsed rows."""
     for panel in outer_panels(dashboard):
         yield panel
         if panel.get("type") == "row":
@@ -40,18 +40,18 @@ def variables(dashboard: Json) -> list[Json]:
 
 
 def asked_annotations(dashboard: Json) -> list[Json]:
-    """Return the annotations with a query of ours; Grafana's own one has none."""
+    """Return the annotations that have a query; Grafana's built-in one has none."""
     found: list[Json] = dashboard.get("annotations", {}).get("list", [])
     return [annotation for annotation in found if not annotation.get("builtIn")]
 
 
 def name(panel: Json) -> str:
-    """Return what problems call a panel."""
+    """Return the name of a panel in reports of problems."""
     return f"panel {panel.get('title') or panel.get('id', '?')!r}"
 
 
 def strings(value: object) -> Iterator[str]:
-    """Yield every string inside of a value, wherever."""
+    """Yield every string in a value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

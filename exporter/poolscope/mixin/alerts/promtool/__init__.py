@@ -1,1 +1,1 @@
-"""The promtool tests of the rules, generated with the rules."""
+"""The promtool tests of the rules, generated from the same thresholds."""

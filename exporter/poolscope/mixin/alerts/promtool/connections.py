@@ -1,4 +1,4 @@
-"""Scenarios of connections that do not come back, or are opened too often."""
+"""Scenarios of connections that are not returned, fail to open, or are opened too frequent."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from poolscope.mixin.alerts.promtool.scenario import (
-    BEYOND,
-    STEPS,
-    Line,
+    MARGIN,
+    STEPS_PER_WINDOW,
     Scenario,
-    World,
+    ScenarioFactory,
+    Series,
     beyond,
     exactly,
     less_than,
@@ -19,240 +19,301 @@ from poolscope.mixin.alerts.promtool.scenario import (
 WARNING, INFO = "warning", "info"
 
 
-def scenarios(w: World) -> list[Scenario]:
+def scenarios(world: ScenarioFactory) -> list[Scenario]:
     overdue, abandoned = {"reason": "overdue"}, {"reason": "abandoned"}
-    t = w.t
+    thresholds = world.thresholds
     return [
-        _overdue(w),
-        _counted(w, "ConnPoolConnectionsOverdue", INFO, t.overdue_often, "leaks_total", **overdue),
+        _overdue(world),
         _counted(
-            w, "ConnPoolConnectionsAbandoned", WARNING, t.leaked[0], "leaks_total", **abandoned
+            world,
+            "ConnPoolConnectionsOverdue",
+            INFO,
+            thresholds.overdue_often,
+            "leaks_total",
+            **overdue,
         ),
-        _counted(w, "ConnPoolNestedAcquires", WARNING, t.nested, "nested_acquires_total"),
-        _lost(w),
-        _finding(w),
-        _share(w, "ConnPoolOpenFailures", t.open_failures[0], "opened_total", "outcome", "ok"),
-        _share(w, "ConnPoolDnsFailures", t.dns_failures, "dns_lookups_total", "result", "miss"),
-        _stale(w),
-        _low_reuse(w, WARNING, 1),
-        _low_reuse(w, INFO, 0),
-        _churn(w),
-        _per_request(w),
+        _counted(
+            world,
+            "ConnPoolConnectionsAbandoned",
+            WARNING,
+            thresholds.leaked[0],
+            "leaks_total",
+            **abandoned,
+        ),
+        _counted(
+            world, "ConnPoolNestedAcquires", WARNING, thresholds.nested, "nested_acquires_total"
+        ),
+        _lost(world),
+        _finding(world),
+        _share(
+            world,
+            "ConnPoolOpenFailures",
+            thresholds.open_failures[0],
+            "opened_total",
+            "outcome",
+            "ok",
+        ),
+        _share(
+            world,
+            "ConnPoolDnsFailures",
+            thresholds.dns_failures,
+            "dns_lookups_total",
+            "result",
+            "miss",
+        ),
+        _stale(world),
+        _low_reuse(world, WARNING, 1),
+        _low_reuse(world, INFO, 0),
+        _churn(world),
+        _per_request(world),
     ]
 
 
-def _overdue(w: World) -> Scenario:
-    least = w.t.leaked[0]
+def _overdue(world: ScenarioFactory) -> Scenario:
+    least = world.thresholds.leaked[0]
     return Scenario(
         alert="ConnPoolConnectionsOverdue",
         severity=WARNING,
-        lines={
-            "overdue": w.line("leaked", least, reason="overdue"),
-            "abandoned": w.line("leaked", 0.0, reason="abandoned"),
+        series={
+            "overdue": world.series("leaked", least, reason="overdue"),
+            "abandoned": world.series("leaked", 0.0, reason="abandoned"),
         },
         value=least,
-        labels=w.pool,
-        silent={"with fewer": {"overdue": least * 0.95, "abandoned": least}},
-        needless=("abandoned",),
+        labels=world.pool,
+        silent={"fewer than the threshold": {"overdue": least * 0.95, "abandoned": least}},
+        optional=("abandoned",),
     )
 
 
 def _counted(
-    w: World, alert: str, severity: str, least: float, family: str, **labels: str
+    world: ScenarioFactory, alert: str, severity: str, least: float, family: str, **labels: str
 ) -> Scenario:
-    """Something happens so many times at once, and is forgotten after a while."""
-    fewer: dict[str, float | Line | None] = {"counted": least * 0.95}
+    """A rare event happens `least` times at once, and leaves the window after a while."""
+    fewer: dict[str, float | Series | None] = {"counted": least * 0.95}
     if "reason" in labels:
-        fewer["other"] = w.jumps(family, least, reason="another")
+        fewer["other"] = world.jumps(family, least, reason="another")
     return Scenario(
         alert=alert,
         severity=severity,
-        lines={"counted": w.jumps(family, least, **labels)},
+        series={"counted": world.jumps(family, least, **labels)},
         value=least,
-        labels=w.pool,
-        silent={"with fewer": fewer},
-        before=1,
-        ends=w.steps(w.t.counted) + 1,
+        labels=world.pool,
+        silent={"fewer than the threshold": fewer},
+        steps_before=1,
+        resolves_after=world.steps(world.thresholds.rare_event_window) + 1,
     )
 
 
-def _lost(w: World) -> Scenario:
-    """Of what is held, some is held no more, without having been returned."""
-    left = 2.0
+def _lost(world: ScenarioFactory) -> Scenario:
+    """Some of the connections in use vanish without being returned."""
+    still_held = 2.0
     return Scenario(
         alert="ConnPoolProcessGoneHolding",
         severity=WARNING,
-        lines={
-            "acquired": w.line("acquires_total", 100.0, 100.0, outcome="ok"),
-            "timed out": w.line("acquires_total", 50.0, 50.0, outcome="timeout"),
-            "returned": w.line("hold_seconds", 98.0 - w.t.lost, 98.0 - w.t.lost, part="_count"),
-            "held": w.line("connections", left, left + w.t.lost, state="in_use"),
-            "idle": w.line("connections", 5.0, 5.0, state="idle"),
+        series={
+            "acquired": world.series("acquires_total", 100.0, 100.0, outcome="ok"),
+            "timed out": world.series("acquires_total", 50.0, 50.0, outcome="timeout"),
+            "returned": world.series(
+                "hold_seconds",
+                98.0 - world.thresholds.connections_lost,
+                98.0 - world.thresholds.connections_lost,
+                part="_count",
+            ),
+            "held": world.series(
+                "connections",
+                still_held,
+                still_held + world.thresholds.connections_lost,
+                state="in_use",
+            ),
+            "idle": world.series("connections", 5.0, 5.0, state="idle"),
         },
-        value=w.t.lost,
-        labels=w.pool,
-        silent={"of fewer": {"held": left + w.t.lost * 0.05}},
-        before=STEPS * 2,
-        needless=("timed out", "idle"),
+        value=world.thresholds.connections_lost,
+        labels=world.pool,
+        silent={
+            "fewer than the threshold": {
+                "held": still_held + world.thresholds.connections_lost * 0.05
+            }
+        },
+        steps_before=STEPS_PER_WINDOW * 2,
+        optional=("timed out", "idle"),
     )
 
 
-def _finding(w: World) -> Scenario:
+def _finding(world: ScenarioFactory) -> Scenario:
     rule = {"rule": "nested-acquire", "severity": "critical"}
-    minor = w.line("finding", 1.0, 1.0, rule="too-large", severity="info")
+    minor = world.series("finding", 1.0, 1.0, rule="too-large", severity="info")
     return Scenario(
         alert="ConnPoolCriticalFinding",
         severity=WARNING,
-        lines={"finding": w.line("finding", 1.0, None, **rule)},
+        series={"finding": world.series("finding", 1.0, None, **rule)},
         value=1.0,
-        labels={**w.pool, "rule": "nested-acquire"},
+        labels={**world.pool, "rule": "nested-acquire"},
         silent={
-            "of no pool": {"finding": 0.0},
-            "less serious": {"finding": None, "minor": minor},
+            "no pool has it": {"finding": 0.0},
+            "the finding is less serious": {"finding": None, "minor": minor},
         },
     )
 
 
-def _share(w: World, alert: str, threshold: float, family: str, label: str, well: str) -> Scenario:
-    """Too large a share of something ends with an error."""
-    share, few = beyond(threshold, 1), w.t.events * 0.95 / STEPS
-    at, rest = w.parts(threshold)
+def _share(
+    world: ScenarioFactory, alert: str, threshold: float, family: str, label: str, success: str
+) -> Scenario:
+    """Too large a share of the events ends with an error."""
+    share, few = beyond(threshold, 1), world.thresholds.events * 0.95 / STEPS_PER_WINDOW
+    at_threshold, rest = world.parts_with_share(threshold)
     of_aiohttp: dict[str, Any] = {"kind": "aiohttp"} if label == "result" else {}
-    labels = {**w.pool, **of_aiohttp}
-    hits: dict[str, Line] = {}
+    labels = {**world.pool, **of_aiohttp}
+    hits: dict[str, Series] = {}
     if label == "result":
-        # They ask nobody, and so cannot fail.
-        hits["hits"] = w.grows(family, 1000.0, 1000.0, **{**of_aiohttp, label: "hit"})
+        # The cache answers them, so they cannot fail.
+        hits["hits"] = world.grows(family, 1000.0, 1000.0, **{**of_aiohttp, label: "hit"})
     return Scenario(
         alert=alert,
         severity=WARNING,
-        lines={
-            "failed": w.grows(family, w.events, **{**of_aiohttp, label: "error"}),
-            "well": w.grows(
-                family, w.events / share - w.events, 1.0, **{**of_aiohttp, label: well}
+        series={
+            "failed": world.grows(family, world.events_per_step, **{**of_aiohttp, label: "error"}),
+            "succeeded": world.grows(
+                family,
+                world.events_per_step / share - world.events_per_step,
+                1.0,
+                **{**of_aiohttp, label: success},
             ),
             **hits,
         },
         value=share,
         labels=labels,
         silent={
-            "as often as it may be": {"failed": at, "well": rest},
-            "too seldom to count": {"failed": few, "well": few / share - few},
+            "exactly at the threshold": {"failed": at_threshold, "succeeded": rest},
+            "too few events": {"failed": few, "succeeded": few / share - few},
         },
-        begins=w.enough,
-        needless=("well", "hits"),
+        true_at=world.enough_events_at,
+        optional=("succeeded", "hits"),
     )
 
 
-def _stale(w: World) -> Scenario:
-    """Those that are closed at once, and those that are closed later, add up."""
-    threshold = w.t.stale
-    share, few, family = beyond(threshold, 1), w.t.events * 0.95 / STEPS, "invalidated_total"
-    at, rest = w.parts(threshold)
+def _stale(world: ScenarioFactory) -> Scenario:
+    """Connections that are invalidated hard and soft are summed."""
+    threshold = world.thresholds.invalidation_ratio
+    share, few, family = (
+        beyond(threshold, 1),
+        world.thresholds.events * 0.95 / STEPS_PER_WINDOW,
+        "invalidated_total",
+    )
+    at_threshold, rest = world.parts_with_share(threshold)
     return Scenario(
         alert="ConnPoolStaleConnections",
         severity=WARNING,
-        lines={
-            "hard": w.grows(family, w.events / 2, mode="hard"),
-            "soft": w.grows(family, w.events / 2, mode="soft"),
-            "attempts": w.grows("acquires_total", w.events / share, 1.0, outcome="ok"),
+        series={
+            "hard": world.grows(family, world.events_per_step / 2, mode="hard"),
+            "soft": world.grows(family, world.events_per_step / 2, mode="soft"),
+            "attempts": world.grows(
+                "acquires_total", world.events_per_step / share, 1.0, outcome="ok"
+            ),
         },
         value=share,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as often as it may be": {"hard": at / 2, "soft": at / 2, "attempts": at + rest},
-            "too seldom to count": {"hard": few / 2, "soft": few / 2, "attempts": few / share},
+            "exactly at the threshold": {
+                "hard": at_threshold / 2,
+                "soft": at_threshold / 2,
+                "attempts": at_threshold + rest,
+            },
+            "too few events": {"hard": few / 2, "soft": few / 2, "attempts": few / share},
         },
-        begins=w.enough,
+        true_at=world.enough_events_at,
     )
 
 
-def _low_reuse(w: World, severity: str, level: int) -> Scenario:
-    share = less_than(w.t.reuse[level], 0.0 if level else w.t.reuse[1])
-    served = beyond(w.t.traffic) * w.step
-    at, rest = w.parts(w.t.reuse[level], less=True)
-    seldom = w.grows_at(w.t.traffic)
+def _low_reuse(world: ScenarioFactory, severity: str, level: int) -> Scenario:
+    share = less_than(world.thresholds.reuse[level], 0.0 if level else world.thresholds.reuse[1])
+    served = beyond(world.thresholds.traffic) * world.step
+    at_threshold, rest = world.parts_with_share(world.thresholds.reuse[level], less=True)
+    rare = world.growth_for_rate(world.thresholds.traffic)
     return Scenario(
         alert="ConnPoolLowReuse",
         severity=severity,
-        lines={
-            "reused": w.grows("reused_total", share * served, served),
-            "served": w.grows("acquires_total", served, served, outcome="ok"),
-            "gave up": w.grows("acquires_total", served, 0.0, outcome="timeout"),
-            "kept": w.line("idle_limit", 1.0, 1.0),
+        series={
+            "reused": world.grows("reused_total", share * served, served),
+            "served": world.grows("acquires_total", served, served, outcome="ok"),
+            "timed out": world.grows("acquires_total", served, 0.0, outcome="timeout"),
+            "kept": world.series("idle_limit", 1.0, 1.0),
         },
         value=share,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as little as it may be": {"reused": at, "served": at + rest},
-            "too seldom to count": {"reused": share * seldom, "served": seldom},
-            "of a pool that keeps none": {"kept": 0.0},
+            "exactly at the threshold": {"reused": at_threshold, "served": at_threshold + rest},
+            "too few events": {"reused": share * rare, "served": rare},
+            "the pool keeps no idle connections": {"kept": 0.0},
         },
-        begins=STEPS,
-        needless=("gave up",),
+        true_at=STEPS_PER_WINDOW,
+        optional=("timed out",),
     )
 
 
-def _churn(w: World) -> Scenario:
-    often = beyond(w.t.traffic) * w.step
-    # Whole numbers stay exact when they are added up.
-    whole = float(math.ceil(often))
-    seldom = w.grows_at(w.t.traffic)
-    life = less_than(w.t.churn_seconds)
+def _churn(world: ScenarioFactory) -> Scenario:
+    frequent = beyond(world.thresholds.traffic) * world.step
+    # Whole numbers stay exact when they are summed.
+    whole = float(math.ceil(frequent))
+    rare = world.growth_for_rate(world.thresholds.traffic)
+    lifetime = less_than(world.thresholds.churn_seconds)
 
-    def open_for(life: float, closed: float) -> float:
-        """Return how many connections are open of each state, if they stay so long."""
-        return life * w.rate(closed) / 2
+    def open_for(lifetime: float, closed: float) -> float:
+        """Return how many connections of each of two states are open with that lifetime."""
+        return lifetime * world.rate(closed) / 2
 
-    at = exactly(
-        open_for(w.t.churn_seconds, whole),
-        lambda each: 2 * each / w.rate(whole),
-        w.t.churn_seconds,
+    at_threshold = exactly(
+        open_for(world.thresholds.churn_seconds, whole),
+        lambda each: 2 * each / world.rate(whole),
+        world.thresholds.churn_seconds,
         less=True,
     )
-    each = open_for(life, often)
-    few = open_for(life, seldom)
+    each = open_for(lifetime, frequent)
+    few = open_for(lifetime, rare)
     return Scenario(
         alert="ConnPoolChurn",
         severity=INFO,
-        lines={
-            "in use": w.line("connections", each, each, state="in_use"),
-            "idle": w.line("connections", each, each, state="idle"),
-            "opening": w.line("connections", 1000 * each, 0.0, state="opening"),
-            "closed": w.grows("closed_total", often),
-            "kept": w.line("idle_limit", 1.0, 1.0),
+        series={
+            "in use": world.series("connections", each, each, state="in_use"),
+            "idle": world.series("connections", each, each, state="idle"),
+            "opening": world.series("connections", 1000 * each, 0.0, state="opening"),
+            "closed": world.grows("closed_total", frequent),
+            "kept": world.series("idle_limit", 1.0, 1.0),
         },
-        value=life,
-        labels=w.pool,
+        value=lifetime,
+        labels=world.pool,
         silent={
-            "as long as they should": {"in use": at, "idle": at, "closed": whole},
-            "too seldom to count": {"in use": few, "idle": few, "closed": seldom},
-            "of a pool that keeps none": {"kept": 0.0},
+            "exactly at the threshold": {
+                "in use": at_threshold,
+                "idle": at_threshold,
+                "closed": whole,
+            },
+            "too few events": {"in use": few, "idle": few, "closed": rare},
+            "the pool keeps no idle connections": {"kept": 0.0},
         },
-        begins=STEPS,
-        needless=("opening", "in use", "idle"),
+        true_at=STEPS_PER_WINDOW,
+        optional=("opening", "in use", "idle"),
     )
 
 
-def _per_request(w: World) -> Scenario:
-    made, few = w.t.pools_made, w.t.few_acquires
+def _per_request(world: ScenarioFactory) -> Scenario:
+    made, few = world.thresholds.pools_made, world.thresholds.few_acquires
     each = less_than(few)
     fewer = made * 0.95
     return Scenario(
         alert="ConnPoolPerRequest",
         severity=WARNING,
-        lines={
-            "made": w.jumps("instances_created_total", made),
-            "served": w.jumps("acquires_total", made * each, outcome="ok"),
-            "gave up": w.jumps("acquires_total", made * few * BEYOND, outcome="timeout"),
+        series={
+            "made": world.jumps("instances_created_total", made),
+            "served": world.jumps("acquires_total", made * each, outcome="ok"),
+            "timed out": world.jumps("acquires_total", made * few * MARGIN, outcome="timeout"),
         },
         value=each,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "with enough callers for each": {"served": made * few},
-            "too seldom to count": {"made": fewer, "served": fewer * each},
+            "each pool has enough callers": {"served": made * few},
+            "too few events": {"made": fewer, "served": fewer * each},
         },
-        before=1,
-        ends=w.steps(w.t.counted) + 1,
-        needless=("gave up",),
+        steps_before=1,
+        resolves_after=world.steps(world.thresholds.rare_event_window) + 1,
+        optional=("timed out",),
     )

@@ -1,9 +1,10 @@
 """
-The tests of the alerts, for `promtool test rules`, from the same rules and thresholds.
+The tests of the alerts for `promtool test rules`, from the same rules and thresholds.
 
-A file for each alert, and one for the recording rules. Each scenario is silent while all is well,
-exactly at each of its thresholds, and while any of its series is missing; a little beyond, it is
-pending first, fires just when it should, with all labels and annotations, and ends.
+There is a file for each alert, and one for the recording rules. In each scenario, the alert is
+silent while all is well, while a value is exactly at its threshold, and while a series is missing.
+A little beyond the thresholds it is pending first, fires at the right time with all labels and
+annotations, and ends.
 """
 
 from __future__ import annotations
@@ -16,44 +17,46 @@ from poolscope.mixin.alerts.expressions import Expressions
 from poolscope.mixin.alerts.model import Alert, Json
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.promtool import connections, pools, recording, servers
-from poolscope.mixin.alerts.promtool.scenario import Line, Scenario, World, duration
+from poolscope.mixin.alerts.promtool.scenario import Scenario, ScenarioFactory, Series, duration
 from poolscope.mixin.alerts.promtool.templates import rendered
-from poolscope.mixin.alerts.recording import GROUP
-from poolscope.mixin.alerts.rules import MODULES
+from poolscope.mixin.alerts.recording import RECORDING_GROUP
+from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
-MODULES_OF_SCENARIOS: Final = (pools, connections, servers)
+SCENARIO_MODULES: Final = (pools, connections, servers)
 
-AFTER: Final = 3
-"""Steps for which it is looked at whether an alert that must be silent stays so."""
+SILENT_STEPS: Final = 3
+"""For how many more steps a silent alert is checked to stay silent."""
 
 
 def documents(options: Options) -> dict[str, Json]:
-    """Return the files by their paths."""
-    x = Expressions(options)
-    world = World(x)
-    rules = {_key(rule): rule for make in MODULES.values() for rule in make(x)}
+    """Return the test files by their paths."""
+    promql = Expressions(options)
+    world = ScenarioFactory(promql)
+    rules = {_key(rule): rule for make in ALERT_GROUPS.values() for rule in make(promql)}
     tests: defaultdict[str, list[Json]] = defaultdict(list)
     steps: dict[str, float] = {}
     for scenario in scenarios(world):
-        step = world.step * scenario.coarse
-        rule = rules[scenario.alert, scenario.severity, *sorted(scenario.own.items())]
+        step = world.step * scenario.step_factor
+        rule = rules[scenario.alert, scenario.severity, *sorted(scenario.extra_labels.items())]
         tests[scenario.alert] += _Tests(scenario, rule, world, options).all()
         steps[scenario.alert] = step
-    made = {f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()}
+    files = {
+        f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()
+    }
     recorded = recording.tests(world)
-    return {**made, "tests/recording.yml": file(recorded, world.step)}
+    return {**files, "tests/recording.yml": file(recorded, world.step)}
 
 
-def scenarios(world: World) -> list[Scenario]:
-    return [each for module in MODULES_OF_SCENARIOS for each in module.scenarios(world)]
+def scenarios(world: ScenarioFactory) -> list[Scenario]:
+    return [each for module in SCENARIO_MODULES for each in module.scenarios(world)]
 
 
 def file(tests: Sequence[Json], step: float) -> Json:
-    """Return a file of tests; what is recorded is there before alerts look at it."""
+    """Return a file of tests; recording rules are evaluated before the alerts that use them."""
     return {
         "rule_files": ["../recording.yml", "../rules.yml"],
         "evaluation_interval": duration(step),
-        "group_eval_order": [GROUP, *MODULES],
+        "group_eval_order": [RECORDING_GROUP, *ALERT_GROUPS],
         "tests": list(tests),
     }
 
@@ -65,34 +68,36 @@ def _key(rule: Alert) -> tuple[object, ...]:
 class _Tests:
     """The tests of one scenario."""
 
-    def __init__(self, scenario: Scenario, rule: Alert, world: World, options: Options) -> None:
+    def __init__(
+        self, scenario: Scenario, rule: Alert, world: ScenarioFactory, options: Options
+    ) -> None:
         self._scenario = scenario
         self._rule = rule
         self._options = options
-        self._step = world.step * scenario.coarse
-        self._true = scenario.before + scenario.begins
-        lasts = world.steps(rule.lasts, scenario.coarse) if rule.lasts else 0
+        self._step = world.step * scenario.step_factor
+        self._true = scenario.steps_before + scenario.true_at
+        lasts = world.steps(rule.for_duration, scenario.step_factor) if rule.for_duration else 0
         self._fires = self._true + lasts
 
     def all(self) -> list[Json]:
-        lines = self._scenario.lines
+        all_series = self._scenario.series
         tests = [self._firing()]
-        if not lines:
+        if not all_series:
             return tests
-        tests.append(self._silent("all is well", lines.values(), bad=False))
-        for what, changes in self._scenario.silent.items():
-            tests.append(self._silent(what, self._scenario.changed(changes)))
-        for name, line in lines.items():
-            if name not in self._scenario.needless:
-                others = [other for other in lines.values() if other is not line]
-                tests.append(self._silent(f"without {line.series}", others))
+        tests.append(self._silent("all is well", all_series.values(), bad=False))
+        for title, variant in self._scenario.silent.items():
+            tests.append(self._silent(title, self._scenario.changed(variant)))
+        for name, series in all_series.items():
+            if name not in self._scenario.optional:
+                others = [other for other in all_series.values() if other is not series]
+                tests.append(self._silent(f"without {series.selector}", others))
         return tests
 
     def _firing(self) -> Json:
-        """Return the test of how it comes, and goes."""
+        """Return the test that the alert becomes pending, fires, and ends."""
         scenario = self._scenario
-        good_again = scenario.ends + 1
-        phases = self._phases((True, self._fires - scenario.before + 1), (False, good_again))
+        good_again = scenario.resolves_after + 1
+        phases = self._phases((True, self._fires - scenario.steps_before + 1), (False, good_again))
         checks = []
         if self._true:
             checks.append(self._count(self._true - 1, "", 0))
@@ -102,10 +107,10 @@ class _Tests:
                 self._count(self._fires - 1, "pending", 1),
                 self._count(self._fires - 1, "firing", 0),
             ]
-        if scenario.ends:
-            checks.append(self._count(self._fires + scenario.ends, "", 0))
+        if scenario.resolves_after:
+            checks.append(self._count(self._fires + scenario.resolves_after, "", 0))
         return {
-            **self._test("fires, and ends", scenario.lines.values(), phases),
+            **self._test("fires, and ends", scenario.series.values(), phases),
             "alert_rule_test": [
                 {
                     "eval_time": self._at(self._fires),
@@ -117,7 +122,7 @@ class _Tests:
         }
 
     def _expected(self) -> Json:
-        """Return the alert as it is when it fires."""
+        """Return the alert with its labels and annotations when it fires."""
         document = self._rule.document(self._options)
         labels = {key: value for key, value in self._scenario.labels.items() if value}
         value, now = self._scenario.value, self._fires * self._step
@@ -129,29 +134,32 @@ class _Tests:
             },
         }
 
-    def _silent(self, what: str, lines: Iterable[Line], *, bad: bool = True) -> Json:
-        """Return the test that there is no such alert, not even a pending one."""
-        last = self._fires + AFTER
-        phases = self._phases((bad, last + 1 - self._scenario.before))
+    def _silent(self, title: str, series: Iterable[Series], *, bad: bool = True) -> Json:
+        """Return the test that the alert neither fires nor is pending."""
+        last = self._fires + SILENT_STEPS
+        phases = self._phases((bad, last + 1 - self._scenario.steps_before))
         checks = [self._count(step, "", 0) for step in (self._fires, last)]
-        return {**self._test(f"silent: {what}", lines, phases), "promql_expr_test": checks}
+        return {**self._test(f"silent: {title}", series, phases), "promql_expr_test": checks}
 
     def _phases(self, *following: tuple[bool, int]) -> list[tuple[bool, int]]:
-        before = self._scenario.before
+        before = self._scenario.steps_before
         return [(False, before), *following] if before else [*following]
 
-    def _test(self, what: str, lines: Iterable[Line], phases: Sequence[tuple[bool, int]]) -> Json:
-        names = [self._scenario.alert, self._scenario.severity, self._scenario.title, what]
+    def _test(
+        self, title: str, all_series: Iterable[Series], phases: Sequence[tuple[bool, int]]
+    ) -> Json:
+        names = [self._scenario.alert, self._scenario.severity, self._scenario.title, title]
         return {
             "name": ", ".join(filter(None, names)),
             "interval": duration(self._step),
             "input_series": [
-                {"series": line.series, "values": line.values(phases)} for line in lines
+                {"series": series.selector, "values": series.values(phases)}
+                for series in all_series
             ],
         }
 
     def _count(self, step: int, state: str, count: int) -> Json:
-        """Return the check of how many alerts of the rule there are, in a state, or in any."""
+        """Return the check of how many alerts of the rule are in a state, or in any state."""
         labels = {"alertname": self._rule.name, "severity": self._rule.severity}
         labels |= {**self._rule.labels, **({"alertstate": state} if state else {})}
         matchers = ",".join(f'{key}="{value}"' for key, value in labels.items())

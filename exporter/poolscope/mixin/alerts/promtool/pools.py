@@ -1,226 +1,283 @@
-"""Scenarios of pools that are full, and of what callers notice."""
+"""Scenarios of full pools, and of attempts that fail or are slow."""
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
-from poolscope.mixin.alerts.attempts import BURNS
+from poolscope.mixin.alerts.attempts import BURN_RATES
 from poolscope.mixin.alerts.expressions import number
-from poolscope.mixin.alerts.promtool.scenario import STEPS, Line, Scenario, World, beyond, less_than
-from poolscope.mixin.thresholds import Burn, seconds
+from poolscope.mixin.alerts.promtool.scenario import (
+    STEPS_PER_WINDOW,
+    Scenario,
+    ScenarioFactory,
+    Series,
+    beyond,
+    less_than,
+)
+from poolscope.mixin.thresholds import BurnRate, seconds
 
-PAIR = (("warning", 0), ("critical", 1))
+LEVELS: Final = (("warning", 0), ("critical", 1))
 
 
-def scenarios(w: World) -> list[Scenario]:
+def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
-        *(_exhausted(w, severity, level) for severity, level in PAIR),
-        _near(w),
-        _predicted(w),
-        _one_process(w),
-        _below_limit(w),
+        *(_exhausted(world, severity, level) for severity, level in LEVELS),
+        _near(world),
+        _predicted(world),
+        _one_process(world),
+        _below_limit(world),
         *(
-            _ended(w, alert, outcome, getattr(w.t, pair), severity, level)
+            _failed(world, alert, outcome, getattr(world.thresholds, pair), severity, level)
             for alert, outcome, pair in (
                 ("ConnPoolAcquireTimeouts", "timeout", "timeouts"),
                 ("ConnPoolAcquireErrors", "error", "errors"),
             )
-            for severity, level in PAIR
+            for severity, level in LEVELS
         ),
-        *(_slow(w, getattr(w.t, burn), severity) for burn, severity in BURNS),
+        *(_slow(world, getattr(world.thresholds, name), severity) for name, severity in BURN_RATES),
     ]
 
 
 def _level(pair: tuple[float, float], level: int, most: float = math.inf) -> float:
-    """Return a little more than one threshold of a pair, and less than the next."""
+    """Return a value a little above one threshold of a pair, and below the next."""
     return beyond(pair[level], most if level else pair[1])
 
 
-def _exhausted(w: World, severity: str, level: int) -> Scenario:
+def _exhausted(world: ScenarioFactory, severity: str, level: int) -> Scenario:
     pools = 2.0
-    saturated = _level(w.t.saturated, level, 1)
-    waiting = _level(w.t.waiting, level)
+    saturated = _level(world.thresholds.saturated, level, 1)
+    waiting = _level(world.thresholds.waiting, level)
     return Scenario(
         alert="ConnPoolExhausted",
         severity=severity,
-        lines={
-            "saturated": w.grows("saturated_seconds_total", saturated * pools * w.step),
-            "waiting": w.grows("waiting_seconds_total", waiting * w.step),
-            "instances": w.line("instances", pools, pools),
+        series={
+            "saturated": world.grows("saturated_seconds_total", saturated * pools * world.step),
+            "waiting": world.grows("waiting_seconds_total", waiting * world.step),
+            "instances": world.series("instances", pools, pools),
         },
         value=saturated,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as saturated as it may be": {
-                "saturated": w.grows_at(w.t.saturated[level], pools),
+            "exactly at the threshold of saturation": {
+                "saturated": world.growth_for_rate(world.thresholds.saturated[level], pools),
             },
-            "with as many waiting as may be": {"waiting": w.grows_at(w.t.waiting[level])},
+            "exactly at the threshold of waiting callers": {
+                "waiting": world.growth_for_rate(world.thresholds.waiting[level])
+            },
         },
-        begins=STEPS,
+        true_at=STEPS_PER_WINDOW,
     )
 
 
-def _near(w: World) -> Scenario:
-    limit, full = 10.0, beyond(w.t.utilisation[0], 1)
+def _near(world: ScenarioFactory) -> Scenario:
+    limit, full = 10.0, beyond(world.thresholds.utilization[0], 1)
     return Scenario(
         alert="ConnPoolNearExhaustion",
         severity="warning",
-        lines={
-            "used": w.grows("in_use_seconds_total", full * limit * w.step, w.step),
-            "limit": w.line("limit", limit, limit),
+        series={
+            "used": world.grows("in_use_seconds_total", full * limit * world.step, world.step),
+            "limit": world.series("limit", limit, limit),
         },
         value=full,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as full as it may be": {"used": w.grows_at(w.t.utilisation[0], limit)},
-            "without a limit": {"limit": math.inf},
+            "exactly at the threshold": {
+                "used": world.growth_for_rate(world.thresholds.utilization[0], limit)
+            },
+            "the pool has no limit": {"limit": math.inf},
         },
-        begins=STEPS,
+        true_at=STEPS_PER_WINDOW,
     )
 
 
-def _predicted(w: World) -> Scenario:
-    """For half a day it is at its most, then it climbs until the trend crosses the limit."""
-    coarse = max(1, round(300 / w.step))
-    hour = 3600 / (w.step * coarse)
-    begins = math.ceil(24 * hour)
-    lasts = w.steps(w.t.predicted_after, coarse)
-    most, looked_back = w.t.predict_growth, seconds(w.t.predict_from) - seconds(w.t.counted) / 2
-    climb = 2 * 3600 / looked_back * (1 - 1 / most)
-    each = climb / hour
-    crossing = 1.002
-    ahead = climb * seconds(w.t.predict_for) / 3600
-    lately = crossing - ahead - climb * seconds(w.t.counted) / 7200
+class _Climb:
+    """
+    Utilization that stays at a maximum for half a day, and then climbs.
 
-    def utilisation(there: float, before: float, *, missing: int = 0, more: int = 0) -> Line:
-        """Return the series; at `begins` the trend leads `there`, and it falls when all is seen."""
-        first = begins // 2
-        start = there - ahead - each * (begins - first)
-        gone = f"_x{missing} " if missing else ""
+    true_at: the step at which the trend may lead above the limit: there is a day of samples then.
+    lasts: for how many steps it must before the alert fires.
+    each: how much utilization climbs in each step.
+    ahead: how much it climbs in the time of the prediction.
+    behind: how much higher it is now than the mean of the recent window.
+    """
+
+    def __init__(self, world: ScenarioFactory) -> None:
+        thresholds = world.thresholds
+        recent_window = seconds(thresholds.rare_event_window)
+        self.step_factor = max(1, round(300 / world.step))
+        self.steps_per_hour = 3600 / (world.step * self.step_factor)
+        self.true_at = math.ceil(24 * self.steps_per_hour)
+        self.lasts = world.steps(thresholds.predicted_after, self.step_factor)
+        looked_back = seconds(thresholds.predict_from) - recent_window / 2
+        per_hour = 2 * 3600 / looked_back * (1 - 1 / thresholds.predict_growth)
+        self.each = per_hour / self.steps_per_hour
+        self.ahead = per_hour * seconds(thresholds.predict_for) / 3600
+        self.behind = per_hour * recent_window / 7200
+        self._world = world
+
+    def series(self, predicted: float, before: float, *, missing: int = 0, more: int = 0) -> Series:
+        """
+        Return utilization: at `true_at` the trend leads to `predicted`, and it drops at the end.
+
+        before: the maximum of the day before.
+        missing: for how many steps at the beginning there are no samples.
+        more: for how many steps more than needed it climbs.
+        """
+        first = self.true_at // 2
+        start = predicted - self.ahead - self.each * (self.true_at - first)
+        absent = f"_x{missing} " if missing else ""
         flat = f"{before:.12f}+0x{first - missing - 1}"
-        rising = f"{start:.12f}+{each:.12f}x{begins + lasts - first + more}"
-        text = f"{gone}{flat} {rising} 0.1+0x20"
-        return Line(w.x.utilisation, w.pool, 0.0, text=text, calm=f"0.5+0x{begins + lasts + 20}")
+        rising = f"{start:.12f}+{self.each:.12f}x{self.true_at + self.lasts - first + more}"
+        return Series(
+            self._world.promql.utilization,
+            self._world.pool,
+            0.0,
+            text=f"{absent}{flat} {rising} 0.1+0x20",
+            healthy_text=f"0.5+0x{self.true_at + self.lasts + 20}",
+        )
 
-    calm = lately / most * 0.99
-    busy = (lately + each * (lasts + 5)) / most
+
+def _predicted(world: ScenarioFactory) -> Scenario:
+    climb, growth = _Climb(world), world.thresholds.predict_growth
+    limit = world.thresholds.smallest_pool
+    crossing = 1.002
+    recent = crossing - climb.ahead - climb.behind
+    low = recent / growth * 0.99
+    high = (recent + climb.each * (climb.lasts + 5)) / growth
+    below = 0.998 - climb.each * (climb.lasts + 6)
+    no_day = math.ceil(2 * climb.steps_per_hour)
     return Scenario(
         alert="ConnPoolExhaustionPredicted",
         severity="warning",
-        lines={
-            "utilisation": utilisation(crossing, calm),
-            "limit": w.line("limit", w.t.smallest_pool, w.t.smallest_pool),
+        series={
+            "utilization": climb.series(crossing, low),
+            "limit": world.series("limit", limit, limit),
         },
-        value=crossing + each * lasts,
-        labels=w.pool,
+        value=crossing + climb.each * climb.lasts,
+        labels=world.pool,
         silent={
-            "leading to less than all": {
-                "utilisation": utilisation(0.998 - each * (lasts + 6), calm / 2, more=6)
+            "the trend stays below the limit": {
+                "utilization": climb.series(below, low / 2, more=6)
             },
-            "with as much on the day before": {"utilisation": utilisation(crossing, busy, more=6)},
-            "without a day before": {
-                "utilisation": utilisation(crossing, calm, missing=math.ceil(2 * hour), more=6)
+            "utilization was as high on the day before": {
+                "utilization": climb.series(crossing, high, more=6)
             },
-            "of a pool that is too small": {"limit": w.t.smallest_pool * 0.95},
+            "there are no samples of the day before": {
+                "utilization": climb.series(crossing, low, missing=no_day, more=6)
+            },
+            "the pool is too small": {"limit": limit * 0.95},
         },
-        begins=begins,
-        coarse=coarse,
+        true_at=climb.true_at,
+        step_factor=climb.step_factor,
     )
 
 
-def _one_process(w: World) -> Scenario:
-    full, waiting = beyond(w.t.utilisation[1], 1), beyond(w.t.waiting[0])
-    all_used = less_than(w.t.utilisation[0])
+def _one_process(world: ScenarioFactory) -> Scenario:
+    full, waiting = beyond(world.thresholds.utilization[1], 1), beyond(world.thresholds.waiting[0])
+    all_used = less_than(world.thresholds.utilization[0])
     return Scenario(
         alert="ConnPoolOneProcessFull",
         severity="warning",
-        lines={
-            "fullest": w.line("utilization_max", full),
-            "other host": w.line("utilization_max", 0.0, job="other"),
-            "all": w.recorded(w.x.utilisation, all_used),
-            "waiting": w.recorded(w.x.waiting, waiting),
+        series={
+            "fullest": world.series("utilization_max", full),
+            "other host": world.series("utilization_max", 0.0, job="other"),
+            "all": world.recorded(world.promql.utilization, all_used),
+            "waiting": world.recorded(world.promql.waiting, waiting),
         },
         value=full,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as full as it may be": {"fullest": w.t.utilisation[1]},
-            "with all nearly full": {"all": w.t.utilisation[0]},
-            "with as many waiting as may be": {"waiting": w.t.waiting[0]},
+            "exactly at the threshold": {"fullest": world.thresholds.utilization[1]},
+            "all processes together are nearly full": {"all": world.thresholds.utilization[0]},
+            "exactly at the threshold of waiting callers": {"waiting": world.thresholds.waiting[0]},
         },
-        needless=("other host",),
+        optional=("other host",),
     )
 
 
-def _below_limit(w: World) -> Scenario:
-    waiting, saturated = beyond(w.t.waiting[1]), less_than(w.t.saturated[0])
+def _below_limit(world: ScenarioFactory) -> Scenario:
+    waiting, saturated = (
+        beyond(world.thresholds.waiting[1]),
+        less_than(world.thresholds.saturated[0]),
+    )
     return Scenario(
         alert="ConnPoolWaitingBelowLimit",
         severity="warning",
-        lines={
-            "waiting": w.grows("waiting_seconds_total", waiting * w.step),
-            "saturated": w.grows("saturated_seconds_total", saturated * w.step),
+        series={
+            "waiting": world.grows("waiting_seconds_total", waiting * world.step),
+            "saturated": world.grows("saturated_seconds_total", saturated * world.step),
         },
         value=waiting,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "with as many waiting as may be": {"waiting": w.grows_at(w.t.waiting[1])},
-            "saturated": {"saturated": w.grows_at(w.t.saturated[0], less=True)},
+            "exactly at the threshold of waiting callers": {
+                "waiting": world.growth_for_rate(world.thresholds.waiting[1])
+            },
+            "saturated": {
+                "saturated": world.growth_for_rate(world.thresholds.saturated[0], less=True)
+            },
         },
-        begins=STEPS,
+        true_at=STEPS_PER_WINDOW,
     )
 
 
-def _ended(
-    w: World, alert: str, outcome: str, pair: tuple[float, float], severity: str, level: int
+def _failed(
+    world: ScenarioFactory,
+    alert: str,
+    outcome: str,
+    pair: tuple[float, float],
+    severity: str,
+    level: int,
 ) -> Scenario:
     share = _level(pair, level, 1)
-    few = w.t.events * 0.95 / STEPS
-    at, rest = w.parts(pair[level])
-    family, badly = "acquires_total", w.events
+    few = world.thresholds.events * 0.95 / STEPS_PER_WINDOW
+    at_threshold, rest = world.parts_with_share(pair[level])
+    family, failing = "acquires_total", world.events_per_step
     return Scenario(
         alert=alert,
         severity=severity,
-        lines={
-            "badly": w.grows(family, badly, outcome=outcome),
-            "well": w.grows(family, badly / share - badly, 1.0, outcome="ok"),
+        series={
+            "failing": world.grows(family, failing, outcome=outcome),
+            "succeeded": world.grows(family, failing / share - failing, 1.0, outcome="ok"),
         },
         value=share,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as often as it may be": {"badly": at, "well": rest},
-            "too seldom to count": {"badly": few, "well": few / share - few},
+            "exactly at the threshold": {"failing": at_threshold, "succeeded": rest},
+            "too few events": {"failing": few, "succeeded": few / share - few},
         },
-        begins=w.enough,
-        needless=("well",),
+        true_at=world.enough_events_at,
+        optional=("succeeded",),
     )
 
 
-def _slow(w: World, burn: Burn, severity: str) -> Scenario:
-    limit = float(number(burn.factor * w.t.budget))
-    share, long = beyond(limit, 1), seconds(burn.long)
-    slow = exactly_at_least(w.t.slow_events, long)
+def _slow(world: ScenarioFactory, burn_rate: BurnRate, severity: str) -> Scenario:
+    limit = float(number(burn_rate.factor * world.thresholds.budget))
+    share, long = beyond(limit, 1), seconds(burn_rate.long_window)
+    slow = exactly_at_least(world.thresholds.slow_events, long)
     return Scenario(
         alert="ConnPoolAcquireSlow",
         severity=severity,
-        own={"window": burn.long},
-        title=burn.long,
-        lines={
-            "long": w.recorded(w.x.slow_share(burn.long), share),
-            "short": w.recorded(w.x.slow_share(burn.short), share),
-            "slow": w.recorded(w.x.slow, slow),
+        extra_labels={"window": burn_rate.long_window},
+        title=burn_rate.long_window,
+        series={
+            "long": world.recorded(world.promql.slow_share(burn_rate.long_window), share),
+            "short": world.recorded(world.promql.slow_share(burn_rate.short_window), share),
+            "slow": world.recorded(world.promql.slow, slow),
         },
         value=share,
-        labels=w.pool,
+        labels=world.pool,
         silent={
-            "as long as it may be": {"long": limit},
-            "no more": {"short": limit},
-            "too seldom to count": {"slow": slow * 0.95},
+            "exactly at the threshold of the long window": {"long": limit},
+            "exactly at the threshold of the short window": {"short": limit},
+            "too few events": {"slow": slow * 0.95},
         },
     )
 
 
 def exactly_at_least(wanted: float, factor: float) -> float:
-    """Return the smallest number that times the factor is at least what is wanted."""
+    """Return the smallest number that, multiplied by the factor, is at least `wanted`."""
     found = wanted / factor
     while factor * found < wanted:
         found = math.nextafter(found, math.inf)

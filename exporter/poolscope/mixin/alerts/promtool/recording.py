@@ -1,112 +1,156 @@
-"""Tests of the recording rules: what they make of the series of two processes."""
+"""Tests of the recording rules: what they record from the series of two processes."""
 
 from __future__ import annotations
 
 import math
+from typing import Final, NamedTuple
 
 from poolscope.mixin.alerts.model import Json
-from poolscope.mixin.alerts.promtool.scenario import STEPS, Line, World, duration
-from poolscope.mixin.alerts.recording import burns
+from poolscope.mixin.alerts.promtool.scenario import (
+    STEPS_PER_WINDOW,
+    ScenarioFactory,
+    Series,
+    duration,
+)
+from poolscope.mixin.alerts.recording import burn_rates
 
-LAST = 2 * STEPS
-"""The step in which it is looked at what was recorded."""
+LAST_STEP: Final = 2 * STEPS_PER_WINDOW
+"""The step at which the recorded values are checked."""
 
-OPEN = 6.0
-"""Connections that each process may have out."""
-
-
-def tests(w: World) -> list[Json]:
-    return [_of(w, "two processes", w.pool), _of(w, "without the labels of anybody", _bare(w))]
-
-
-def _bare(w: World) -> dict[str, str]:
-    return {key: value for key, value in w.pool.items() if key not in w.scope}
+PROCESS_LIMIT: Final = 6.0
+"""The limit of the pool in each process."""
 
 
-def _of(w: World, what: str, pool: dict[str, str]) -> Json:
-    """
-    Return the test of all rules.
-
-    Of two processes one always waits with three callers, half of the time without a free
-    connection; the other one never does. A pool without limit has no utilisation.
-    """
-    busy, calm, unlimited = (_with(w, pool, instance) for instance in ("busy", "calm", "unlimited"))
-    early = _with(w, pool, "early")
-    free = {**unlimited, "pool": "unlimited"}
-    bound = {"le": str(float(w.t.acquire_seconds[1]))}
-    lines = [
-        _grows(w, "saturated_seconds_total", w.step / 2, busy),
-        _grows(w, "saturated_seconds_total", 0.0, calm),
-        _is(w, "instances", 1.0, busy),
-        _is(w, "instances", 1.0, calm),
-        _grows(w, "waiting_seconds_total", 3 * w.step, busy),
-        _grows(w, "waiting_seconds_total", 0.0, calm),
-        _grows(w, "in_use_seconds_total", 5 * w.step, busy),
-        _grows(w, "in_use_seconds_total", w.step, calm),
-        _grows(w, "in_use_seconds_total", w.step, free),
-        _is(w, "limit", OPEN, busy),
-        _is(w, "limit", OPEN, calm),
-        _is(w, "limit", math.inf, free),
-        _grows(w, "acquire_seconds", 3 * w.step, busy, "_count"),
-        _grows(w, "acquire_seconds", w.step, calm, "_count"),
-        _grows(w, "acquire_seconds", 2 * w.step, {**busy, **bound}, "_bucket"),
-        _grows(w, "acquire_seconds", w.step, {**calm, **bound}, "_bucket"),
-        _grows(w, "acquire_seconds", w.step, {**busy, "le": "0.0001"}, "_bucket"),
-        _is(w, "acquires_total", 10.0, {**busy, "outcome": "ok"}),
-        _is(w, "acquires_total", 20.0, {**busy, "outcome": "error"}),
-        _is(w, "hold_seconds", 7.0, busy, "_count"),
-        _is(w, "connections", 1.0, {**busy, "state": "in_use"}),
-        _is(w, "connections", 1.0, {**busy, "state": "idle"}),
-        _is(w, "acquires_total", 10.0, {**calm, "outcome": "ok"}),
-        _is(w, "hold_seconds", 9.0, calm, "_count"),
-        # It held connections before it was watched.
-        _is(w, "acquires_total", 10.0, {**early, "outcome": "ok"}),
-        _is(w, "hold_seconds", 11.0, early, "_count"),
+def tests(world: ScenarioFactory) -> list[Json]:
+    return [
+        _of(world, "two processes", world.pool),
+        _of(world, "without labels of a service", _without_scope(world)),
     ]
-    times = {time for burn in burns(w.t) for time in (burn.long, burn.short)}
-    expected = {
-        w.x.saturated: {_named(pool): 0.25},
-        w.x.waiting: {_named(pool): 3.0},
-        w.x.utilisation: {_named(pool): 0.5},
-        w.x.attempts: {_named(pool): 4.0},
-        w.x.slow: {_named(pool): 1.0},
-        **{w.x.slow_share(time): {_named(pool): 0.25} for time in sorted(times)},
-        w.x.lost: {_named(busy): 2.0, _named(calm): 1.0, _named(early): -1.0},
-        w.x.surely_lost: {_named(busy): 2.0, _named(calm): 1.0, _named(early): 0.0},
-    }
+
+
+def _without_scope(world: ScenarioFactory) -> dict[str, str]:
+    return {key: value for key, value in world.pool.items() if key not in world.scope}
+
+
+class _Processes(NamedTuple):
+    """The labels of the pool in each of four processes."""
+
+    busy: dict[str, str]
+    idle: dict[str, str]
+    unlimited: dict[str, str]
+    early: dict[str, str]
+
+
+def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
+    """
+    Return the test of all recording rules.
+
+    In the busy process, three callers wait all the time, and half of the time no connection is
+    free; in the idle one nobody waits. A pool without a limit has no utilization. The early process
+    held connections before its pool was watched.
+    """
+    processes = _Processes(*(_with(world, pool, name) for name in _Processes._fields))
     return {
-        "name": f"recording, {what}",
-        "interval": duration(w.step),
+        "name": f"recording, {title}",
+        "interval": duration(world.step),
         "input_series": [
-            {"series": line.series, "values": line.values([(True, LAST + 1)])} for line in lines
+            {"series": series.selector, "values": series.values([(True, LAST_STEP + 1)])}
+            for series in (*_of_attempts(world, processes), *_of_connections(world, processes))
         ],
         "promql_expr_test": [
             {
-                # Means of rates have the dust of floating point.
+                # Means of rates have rounding errors.
                 "expr": f"round({name}, 0.001)",
-                "eval_time": duration(LAST * w.step),
+                "eval_time": duration(LAST_STEP * world.step),
                 "exp_samples": [{"labels": k, "value": v} for k, v in samples.items()],
             }
-            for name, samples in expected.items()
+            for name, samples in _expected(world, pool, processes).items()
         ],
     }
 
 
-def _with(w: World, pool: dict[str, str], instance: str) -> dict[str, str]:
-    options = w.x.options
-    # Without a label for it, the job has to tell them apart.
+def _of_attempts(world: ScenarioFactory, processes: _Processes) -> list[Series]:
+    busy, idle, _, _ = processes
+    bound = {"le": str(float(world.thresholds.acquire_seconds[1]))}
+    return [
+        _grows(world, "saturated_seconds_total", world.step / 2, busy),
+        _grows(world, "saturated_seconds_total", 0.0, idle),
+        _is(world, "instances", 1.0, busy),
+        _is(world, "instances", 1.0, idle),
+        _grows(world, "waiting_seconds_total", 3 * world.step, busy),
+        _grows(world, "waiting_seconds_total", 0.0, idle),
+        _grows(world, "acquire_seconds", 3 * world.step, busy, "_count"),
+        _grows(world, "acquire_seconds", world.step, idle, "_count"),
+        _grows(world, "acquire_seconds", 2 * world.step, {**busy, **bound}, "_bucket"),
+        _grows(world, "acquire_seconds", world.step, {**idle, **bound}, "_bucket"),
+        _grows(world, "acquire_seconds", world.step, {**busy, "le": "0.0001"}, "_bucket"),
+    ]
+
+
+def _of_connections(world: ScenarioFactory, processes: _Processes) -> list[Series]:
+    busy, idle, _, early = processes
+    unlimited = {**processes.unlimited, "pool": "unlimited"}
+    return [
+        _grows(world, "in_use_seconds_total", 5 * world.step, busy),
+        _grows(world, "in_use_seconds_total", world.step, idle),
+        _grows(world, "in_use_seconds_total", world.step, unlimited),
+        _is(world, "limit", PROCESS_LIMIT, busy),
+        _is(world, "limit", PROCESS_LIMIT, idle),
+        _is(world, "limit", math.inf, unlimited),
+        _is(world, "acquires_total", 10.0, {**busy, "outcome": "ok"}),
+        _is(world, "acquires_total", 20.0, {**busy, "outcome": "error"}),
+        _is(world, "hold_seconds", 7.0, busy, "_count"),
+        _is(world, "connections", 1.0, {**busy, "state": "in_use"}),
+        _is(world, "connections", 1.0, {**busy, "state": "idle"}),
+        _is(world, "acquires_total", 10.0, {**idle, "outcome": "ok"}),
+        _is(world, "hold_seconds", 9.0, idle, "_count"),
+        _is(world, "acquires_total", 10.0, {**early, "outcome": "ok"}),
+        _is(world, "hold_seconds", 11.0, early, "_count"),
+    ]
+
+
+def _expected(
+    world: ScenarioFactory, pool: dict[str, str], processes: _Processes
+) -> dict[str, dict[str, float]]:
+    """Return the recorded values by the name of the rule and the labels of the series."""
+    promql = world.promql
+    busy, idle, _, early = (_named(labels) for labels in processes)
+    windows = {
+        window
+        for burn_rate in burn_rates(world.thresholds)
+        for window in (burn_rate.long_window, burn_rate.short_window)
+    }
+    return {
+        promql.saturated: {_named(pool): 0.25},
+        promql.waiting: {_named(pool): 3.0},
+        promql.utilization: {_named(pool): 0.5},
+        promql.attempts: {_named(pool): 4.0},
+        promql.slow: {_named(pool): 1.0},
+        **{promql.slow_share(window): {_named(pool): 0.25} for window in sorted(windows)},
+        promql.lost: {busy: 2.0, idle: 1.0, early: -1.0},
+        promql.lost_max: {busy: 2.0, idle: 1.0, early: 0.0},
+    }
+
+
+def _with(world: ScenarioFactory, pool: dict[str, str], instance: str) -> dict[str, str]:
+    options = world.promql.options
+    # Without a label for the instance, the job distinguishes the processes.
     if options.instance:
         return {**pool, "job": "poolscope", options.instance: instance}
     return {**pool, "job": instance}
 
 
 def _named(labels: dict[str, str]) -> str:
-    return Line("", labels, None).series
+    return Series("", labels, None).selector
 
 
-def _grows(w: World, family: str, each: float, labels: dict[str, str], part: str = "") -> Line:
-    return Line(w.name(family, part), w.matched(labels), each, shape="grows")
+def _grows(
+    world: ScenarioFactory, family: str, each: float, labels: dict[str, str], part: str = ""
+) -> Series:
+    return Series(world.name(family, part), world.matching(labels), each, shape="grows")
 
 
-def _is(w: World, family: str, value: float, labels: dict[str, str], part: str = "") -> Line:
-    return Line(w.name(family, part), w.matched(labels), value)
+def _is(
+    world: ScenarioFactory, family: str, value: float, labels: dict[str, str], part: str = ""
+) -> Series:
+    return Series(world.name(family, part), world.matching(labels), value)

@@ -1,8 +1,8 @@
 """
-What alerts are tried with: series that go bad, and what must come of it.
+Scenarios: series that become bad, and the alert that must fire because of them.
 
-Time goes in steps, a fifth of the window, so that all windows hold whole steps. Values are those
-of the thresholds: exactly there nothing is said, a little beyond it is.
+Time passes in steps, a fifth of the window, so that all windows are whole steps. The values come
+from the thresholds: exactly at a threshold no alert may fire, a little beyond it must.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from poolscope.mixin.alerts.expressions import Expressions
-from poolscope.mixin.files import MATCHER
+from poolscope.mixin.labels import LABEL_MATCHER
 from poolscope.mixin.queries import name_of
 from poolscope.mixin.thresholds import seconds
 
-STEPS: Final = 5
-"""Of a window."""
+STEPS_PER_WINDOW: Final = 5
 
-BEYOND: Final = 1.05
-"""Times a threshold, and 1/BEYOND for those where less is worse."""
+MARGIN: Final = 1.05
+"""A value beyond a threshold is this many times the threshold, or less by the same factor."""
 
-DUST: Final = 1e-9
-"""A share of a number, by which it is moved if it cannot be exactly at a threshold."""
+ROUNDING_MARGIN: Final = 1e-9
+"""The share by which a value is moved if floating point cannot hit the threshold exactly."""
 
-UP: Final = "up"
-"""What Prometheus itself says of whatever it scrapes; it is in no catalogue."""
+UP_METRIC: Final = "up"
+"""Prometheus's own metric of whether it could scrape a target; it is not in the catalogue."""
 
 Labels = Mapping[str, str]
 Shape = Literal["grows", "jumps", "is"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Series:
     """
-    One series.
+    One time series.
 
-    bad, good: what it grows by in each step, what it has grown by as it becomes bad, or what it
-        is, as `shape` says; None if it is not there then.
-    text, calm: all its values in promtool's notation, instead: if it goes bad, and if not.
+    shape: what `bad` and `good` mean. For "grows", the increase in each step; for "jumps", the
+        increase at once when the series becomes bad; for "is", the value.
+    bad, good: its values in the bad and the good state; None if it is absent then.
+    text, healthy_text: all its values in promtool's notation, in place of the above: in a test in
+        which it becomes bad, and in one in which it does not.
     """
 
     name: str
@@ -49,24 +50,24 @@ class Line:
     good: float | None = 0.0
     shape: Shape = "is"
     text: str = ""
-    calm: str = ""
+    healthy_text: str = ""
 
     @property
-    def series(self) -> str:
+    def selector(self) -> str:
         inside = ",".join(f'{key}="{value}"' for key, value in self.labels.items() if value)
         return f"{self.name}{{{inside}}}"
 
     def values(self, phases: Sequence[tuple[bool, int]]) -> str:
-        """Return its values in promtool's notation; of each phase whether it is bad, and steps."""
+        """Return its values in promtool's notation; a phase is (whether it is bad, steps)."""
         if self.text:
-            return self.text if any(bad for bad, _ in phases) else self.calm
+            return self.text if any(bad for bad, _ in phases) else self.healthy_text
         parts, last, was_there = [], 0.0, False
         if self.shape == "grows":
             parts.append("0")
         for bad, steps in phases:
             value = self.bad if bad else self.good
             if self.shape == "grows" and value is not None:
-                # promtool adds the steps up one by one.
+                # promtool adds the increases one by one.
                 parts.append(f"{_number(last + value)}+{_number(value)}x{steps - 1}")
                 last = math.fsum([last, *[value] * steps])
             elif self.shape == "jumps":
@@ -81,9 +82,10 @@ class Line:
 
 
 def _number(value: float) -> str:
-    return (
-        "Inf" if value == math.inf else f"{value:.17g}" if value != int(value) else f"{value:.0f}"
-    )
+    """Return a number without loss, in promtool's notation."""
+    if value == math.inf:
+        return "Inf"
+    return f"{value:.0f}" if value == int(value) else f"{value:.17g}"
 
 
 @dataclass(frozen=True)
@@ -91,130 +93,144 @@ class Scenario:
     """
     How one alert is made to fire.
 
-    title: how it is told from others of the same alert.
-    lines: the series, by names of their own, in which everything is a little beyond.
-    value: that of the alert then, and `labels` those that it has besides its own.
-    silent: by what is different, the lines that are, so that the alert is silent; of a number it
-        is `bad`.
-    begins: the step in which the condition holds first, after going bad.
-    before: how many steps it is good first.
-    ends: how many steps after it is good again the condition surely holds no more; 0: never.
-    needless: lines without which it fires, too.
-    coarse: how many times longer a step is.
+    series: the series by names of their own; their bad values are a little beyond the thresholds.
+    value: the value of the alert when it fires.
+    labels: the labels of the alert when it fires, without those that the rule adds.
+    silent: variants in which the alert must not fire, by title. A variant is what differs: for a
+        name of `series` another value of `bad`, or another series, or an additional one.
+    extra_labels: the labels that the rule adds, besides the severity.
+    true_at: how many steps after the series have become bad the condition is true.
+    steps_before: how many steps the series are good before they become bad.
+    resolves_after: how many steps after the series are good again the alert must have ended; 0 if
+        it never ends.
+    optional: names of series without which the alert fires as well.
+    step_factor: how many times longer than usual a step is.
+    title: what distinguishes the scenario from others of the same alert.
     """
 
     alert: str
     severity: str
-    lines: Mapping[str, Line]
+    series: Mapping[str, Series]
     value: float
     labels: Labels
-    silent: Mapping[str, Mapping[str, float | Line | None]] = field(default_factory=dict)
-    own: Labels = field(default_factory=dict)
-    begins: int = 0
-    before: int = 0
-    ends: int = STEPS + 2
-    needless: Sequence[str] = ()
-    coarse: int = 1
+    silent: Mapping[str, Mapping[str, float | Series | None]] = field(default_factory=dict)
+    extra_labels: Labels = field(default_factory=dict)
+    true_at: int = 0
+    steps_before: int = 0
+    resolves_after: int = STEPS_PER_WINDOW + 2
+    optional: Sequence[str] = ()
+    step_factor: int = 1
     title: str = ""
 
-    def changed(self, changes: Mapping[str, float | Line | None]) -> list[Line]:
-        """Return the lines with these changes; a name that is new is a further line."""
-        lines = dict(self.lines)
-        for name, change in changes.items():
-            lines[name] = change if isinstance(change, Line) else replace(lines[name], bad=change)
-        return list(lines.values())
+    def changed(self, variant: Mapping[str, float | Series | None]) -> list[Series]:
+        """Return the series of a variant."""
+        series = dict(self.series)
+        for name, change in variant.items():
+            series[name] = (
+                change if isinstance(change, Series) else replace(series[name], bad=change)
+            )
+        return list(series.values())
 
 
-class World:
+class ScenarioFactory:
     """
-    Whose pools they are, how long a step is, and what is just at a threshold, or beyond.
+    Makes series for the options, and values that are at a threshold or a little beyond.
 
-    pool, server: the labels that an alert of a pool, or a server, has.
+    pool, server, target: the labels that an alert about a pool, a server or a target has.
+    step: the length of a step in seconds.
     """
 
-    def __init__(self, x: Expressions) -> None:
-        options = x.options
-        self.x = x
-        self.t = options.thresholds
-        self.window = seconds(x.window)
-        self.step = self.window / STEPS
+    def __init__(self, promql: Expressions) -> None:
+        options = promql.options
+        self.promql = promql
+        self.thresholds = options.thresholds
+        self.window = seconds(promql.window)
+        self.step = self.window / STEPS_PER_WINDOW
         self.cluster = {options.cluster: "eu"} if options.cluster else {}
         self.scope = self.cluster | ({options.service: "shop"} if options.service else {})
         instance = {options.instance: "10.0.0.1:10464"} if options.instance else {}
         self.target = {**self.scope, "job": "poolscope", **instance}
         self.pool = {**self.scope, "pool": "orders", "kind": "sqlalchemy"}
         self.server = {**self.cluster, "server": "db:5432"}
-        self._matched = _matching(options.matchers)
+        self._matching = _labels_matching(options.matchers)
 
-    def line(self, family: str, bad: float | None, good: float | None = 0.0, **labels: Any) -> Line:
-        """Return a series of a family; `part`, `shape` and `of` are no labels."""
+    def series(
+        self, family: str, bad: float | None, good: float | None = 0.0, **labels: Any
+    ) -> Series:
+        """
+        Return a series of a family; by default it is one of the pool.
+
+        `part` and `shape` are no labels, and `of` replaces the labels of the pool.
+        """
         part, shape = labels.pop("part", ""), labels.pop("shape", "is")
-        own = labels.pop("of", {"pool": "orders", "kind": "sqlalchemy"})
-        every = self.matched({**self.target, **own, **labels})
-        return Line(self.name(family, part), every, bad, good, shape)
+        of = labels.pop("of", {"pool": "orders", "kind": "sqlalchemy"})
+        all_labels = self.matching({**self.target, **of, **labels})
+        return Series(self.name(family, part), all_labels, bad, good, shape)
 
     def name(self, family: str, part: str = "") -> str:
-        return family if family == UP else name_of(family) + part
+        return family if family == UP_METRIC else name_of(family) + part
 
-    def matched(self, labels: Labels) -> Labels:
-        """Return labels that also match what the user has chosen."""
-        return {**self._matched, **labels}
+    def matching(self, labels: Labels) -> Labels:
+        """Return labels that the matchers of the options select."""
+        return {**self._matching, **labels}
 
-    def grows(self, family: str, bad: float, good: float = 0.0, **labels: Any) -> Line:
-        return self.line(family, bad, good, shape="grows", **labels)
+    def grows(self, family: str, bad: float, good: float = 0.0, **labels: Any) -> Series:
+        """Return a counter that grows by so much in each step."""
+        return self.series(family, bad, good, shape="grows", **labels)
 
-    def jumps(self, family: str, bad: float, **labels: Any) -> Line:
-        return self.line(family, bad, shape="jumps", **labels)
+    def jumps(self, family: str, bad: float, **labels: Any) -> Series:
+        """Return a counter that grows by so much once, when the series become bad."""
+        return self.series(family, bad, shape="jumps", **labels)
 
-    def recorded(self, name: str, bad: float, good: float = 0.0) -> Line:
+    def recorded(self, name: str, bad: float, good: float = 0.0) -> Series:
         """Return a series that a recording rule makes."""
-        return Line(name, self.pool, bad, good)
+        return Series(name, self.pool, bad, good)
 
-    def steps(self, duration: str, coarse: int = 1) -> int:
-        """Return how many steps a duration has, the last one begun."""
-        return math.ceil(seconds(duration) / (self.step * coarse) - DUST)
+    def steps(self, duration: str, step_factor: int = 1) -> int:
+        """Return the number of steps in a duration, rounded up."""
+        return math.ceil(seconds(duration) / (self.step * step_factor) - ROUNDING_MARGIN)
 
-    # Numbers at thresholds, as Prometheus computes them
+    # Values at thresholds, computed as Prometheus does
 
     def rate(self, each_step: float) -> float:
         """Return the rate of a counter that grows by so much in each step."""
-        return STEPS * each_step * (1 / self.window)
+        return STEPS_PER_WINDOW * each_step * (1 / self.window)
 
-    def grows_at(self, rate: float, share_of: float = 1.0, *, less: bool = False) -> float:
-        """Return what a counter grows by so that its rate, by `share_of`, is just that."""
+    def growth_for_rate(self, rate: float, share_of: float = 1.0, *, less: bool = False) -> float:
+        """Return the growth in each step of a counter whose rate, by `share_of`, is `rate`."""
         each = rate * share_of * self.step
         return exactly(each, lambda each: self.rate(each) / share_of, rate, less=less, grows=True)
 
-    def parts(self, share: float, *, less: bool = False) -> tuple[float, float]:
-        """Return what two counters grow by: the first one's share of both is just that."""
-        events = max(1.0, self.t.events / STEPS)
+    def parts_with_share(self, share: float, *, less: bool = False) -> tuple[float, float]:
+        """Return the growths of two counters of which the first one has exactly that share."""
+        events = max(1.0, self.thresholds.events / STEPS_PER_WINDOW)
         for whole in (10**power * first for power in range(2, 9) for first in (1, 2, 4, 8)):
             part = float(round(share * whole))
             found = self._share(part, whole - part)
             if part >= events and found == share:
                 return part, whole - part
-        part = 1e6 * share * (1 + DUST if less else 1 - DUST)
+        part = 1e6 * share * (1 + ROUNDING_MARGIN if less else 1 - ROUNDING_MARGIN)
         return part, 1e6 - part
 
     def _share(self, part: float, rest: float) -> float:
         return self.rate(part) / (self.rate(rest) + self.rate(part))
 
     @property
-    def events(self) -> float:
-        """What a counter grows by so that within the window it is enough for a share to count."""
-        return max(1.0, math.ceil(self.t.events / STEPS))
+    def events_per_step(self) -> float:
+        """The growth in each step that gives, within the window, enough events for a share."""
+        return max(1.0, math.ceil(self.thresholds.events / STEPS_PER_WINDOW))
 
     @property
-    def enough(self) -> int:
-        """The step in which it is enough first."""
-        return math.ceil(self.t.events / self.events)
+    def enough_events_at(self) -> int:
+        """The step at which `events_per_step` has given enough events."""
+        return math.ceil(self.thresholds.events / self.events_per_step)
 
 
-def _matching(matchers: Sequence[str]) -> dict[str, str]:
-    """Return labels that match, as far as that is easy: what must not be is left out."""
+def _labels_matching(matchers: Sequence[str]) -> dict[str, str]:
+    """Return labels for simple matchers; a label that must not have a value is left out."""
     found = {}
     for matcher in matchers:
-        match = MATCHER.fullmatch(matcher)
+        match = LABEL_MATCHER.fullmatch(matcher)
         if match and match[2] == "=":
             found[match[1]] = match[3]
         elif match and match[2] == "=~":
@@ -232,28 +248,29 @@ def exactly(
     grows: bool = False,
 ) -> float:
     """
-    Return a number whose measure is what is wanted, or just not beyond; `less` is worse.
+    Return a number whose measure is exactly `wanted`, or as close as possible without alerting.
 
-    What a counter `grows` by is added up again and again: only whole numbers stay exact.
+    less: whether lower values are worse.
+    grows: whether the number is added again and again; only whole numbers stay exact then.
     """
     guess = float(f"{guess:.12g}")
     if measure(guess) == wanted and (guess == int(guess) or not grows):
         return guess
-    return guess * (1 + DUST if less else 1 - DUST)
+    return guess * (1 + ROUNDING_MARGIN if less else 1 - ROUNDING_MARGIN)
 
 
 def beyond(threshold: float, following: float = math.inf) -> float:
-    """Return a little more than a threshold, and not more than what follows."""
-    return min(threshold * BEYOND if threshold else 0.01, (threshold + following) / 2)
+    """Return a value a little above a threshold, and below the one that follows."""
+    return min(threshold * MARGIN if threshold else 0.01, (threshold + following) / 2)
 
 
 def less_than(threshold: float, following: float = 0.0) -> float:
-    """Return a little less than a threshold, and not less than what follows."""
-    return max(threshold / BEYOND, (threshold + following) / 2)
+    """Return a value a little below a threshold, and above the one that follows."""
+    return max(threshold / MARGIN, (threshold + following) / 2)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as Prometheus has it."""
+    """Return a duration in the notation of Prometheus."""
     if seconds % 60 == 0:
         return f"{seconds / 60:.0f}m"
     return f"{seconds:.0f}s" if seconds == int(seconds) else f"{1000 * seconds:.0f}ms"

@@ -1,266 +1,298 @@
-"""Scenarios of servers, and of the instrumentation itself."""
+"""Scenarios of database servers, and of the instrumentation itself."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Final
 
-from poolscope.mixin.alerts.exporter import COVERAGE, DOWN, NONE_LEFT, SOME_LEFT, WATCHDOG
-from poolscope.mixin.alerts.promtool.scenario import Line, Scenario, World, beyond, exactly
+from poolscope.mixin.alerts.exporter import COVERAGE, EXPORTER_DOWN, NONE_LEFT, SOME_LEFT, WATCHDOG
+from poolscope.mixin.alerts.promtool.scenario import (
+    Scenario,
+    ScenarioFactory,
+    Series,
+    beyond,
+    exactly,
+)
 
-SERVER = {"server": "db:5432"}
-ACCEPTS = 100.0
-RESERVED = 3.0
-WARNING = "warning"
-SEEN: Final[dict[str, Any]] = {
+SERVER: Final = {"server": "db:5432"}
+ACCEPTED: Final = 100.0
+RESERVED: Final = 3.0
+WARNING: Final = "warning"
+CONNECTION: Final[dict[str, Any]] = {
     "database": "shop",
     "user": "shop",
     "application": "shop:orders",
     "state": "idle",
 }
-"""Of a connection, as a server sees it."""
+"""The labels of a connection that a server sees."""
 
 
-def scenarios(w: World) -> list[Scenario]:
+def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
-        _overcommitted(w),
-        _nearly_full(w),
-        _bouncer_full(w),
-        _idle(w),
-        _unreachable(w, "server_up"),
-        _unreachable(w, "pgbouncer_up"),
-        *_down(w),
-        _absent(w),
-        _bad(w),
-        _errors(w),
-        Scenario(WATCHDOG, "info", {}, 1.0, {}, ends=0),
+        _overcommitted(world),
+        _nearly_full(world),
+        _pgbouncer_nearly_full(world),
+        _idle_in_transaction(world),
+        _unreachable(world, "server_up"),
+        _unreachable(world, "pgbouncer_up"),
+        *_down(world),
+        _absent(world),
+        _bad_segments(world),
+        _internal_errors(world),
+        Scenario(WATCHDOG, "info", {}, 1.0, {}, resolves_after=0),
     ]
 
 
-def _server(w: World, family: str, bad: float, good: float = 0.0, **labels: Any) -> Line:
-    return w.line(family, bad, good, of=SERVER, **labels)
+def _server(
+    world: ScenarioFactory, family: str, bad: float, good: float = 0.0, **labels: Any
+) -> Series:
+    return world.series(family, bad, good, of=SERVER, **labels)
 
 
-def _limits(w: World) -> dict[str, Line]:
+def _limits(world: ScenarioFactory) -> dict[str, Series]:
     return {
-        "limit": _server(w, "server_limit", ACCEPTS + RESERVED, ACCEPTS + RESERVED),
-        "reserved": _server(w, "server_reserved", RESERVED, RESERVED),
+        "limit": _server(world, "server_limit", ACCEPTED + RESERVED, ACCEPTED + RESERVED),
+        "reserved": _server(world, "server_reserved", RESERVED, RESERVED),
     }
 
 
-def _seen(w: World, application: str, count: float, good: float = 0.0, **labels: Any) -> Line:
-    """Return how many connections of an application a server sees."""
-    more = {**SEEN, "application": application, **labels}
-    return _server(w, "server_connections", count, good, **more)
+def _seen(
+    world: ScenarioFactory, application: str, count: float, good: float = 0.0, **labels: Any
+) -> Series:
+    """Return the number of connections of an application that a server sees."""
+    more = {**CONNECTION, "application": application, **labels}
+    return _server(world, "server_connections", count, good, **more)
 
 
-def _overcommitted(w: World) -> Scenario:
-    """Two pools ask for more; one of HTTP, one without a limit, and one elsewhere do not count."""
+def _overcommitted(world: ScenarioFactory) -> Scenario:
+    """
+    The limits of two pools exceed what the server accepts.
+
+    Pools of HTTP, pools without a limit, and pools of other servers do not count.
+    """
     other = {"pool": "billing", "kind": "asyncpg"}
-    orders, billing = ACCEPTS / 2, ACCEPTS / 2 + 1
+    orders, billing = ACCEPTED / 2, ACCEPTED / 2 + 1
     unlimited = {"pool": "unlimited", "kind": "sqlalchemy"}
     elsewhere = {"pool": "elsewhere", "kind": "sqlalchemy"}
     http = {"pool": "orders", "kind": "aiohttp"}
-    abroad = dict.fromkeys(w.cluster, "us")
-    namesake = {"abroad": w.line("limit", 1000.0, 1000.0, **abroad)} if abroad else {}
+    other_cluster = dict.fromkeys(world.cluster, "us")
+    namesake = (
+        {"other_cluster": world.series("limit", 1000.0, 1000.0, **other_cluster)}
+        if other_cluster
+        else {}
+    )
     return Scenario(
         alert="ConnPoolServerOvercommitted",
         severity=WARNING,
-        lines={
-            **_limits(w),
-            "orders are seen": _seen(w, "shop:orders", 5.0, 5.0),
-            "billing is seen": _seen(w, "shop:billing", 7.0, 7.0),
-            "unlimited is seen": _seen(w, "shop:unlimited", 7.0, 7.0),
-            "others are seen": _seen(w, "psql", 7.0, 7.0),
-            "orders": w.line("limit", orders, 10.0),
-            "billing": w.line("limit", billing, 10.0, of=other),
-            "unlimited": w.line("limit", math.inf, math.inf, of=unlimited),
-            "elsewhere": w.line("limit", 1000.0, 1000.0, of=elsewhere),
-            "http": w.line("limit", 1000.0, 1000.0, of=http),
+        series={
+            **_limits(world),
+            "orders are seen": _seen(world, "shop:orders", 5.0, 5.0),
+            "billing is seen": _seen(world, "shop:billing", 7.0, 7.0),
+            "unlimited is seen": _seen(world, "shop:unlimited", 7.0, 7.0),
+            "others are seen": _seen(world, "psql", 7.0, 7.0),
+            "orders": world.series("limit", orders, 10.0),
+            "billing": world.series("limit", billing, 10.0, of=other),
+            "unlimited": world.series("limit", math.inf, math.inf, of=unlimited),
+            "elsewhere": world.series("limit", 1000.0, 1000.0, of=elsewhere),
+            "http": world.series("limit", 1000.0, 1000.0, of=http),
             **namesake,
         },
         value=orders + billing,
-        labels=w.server,
-        silent={"as many as it accepts": {"billing": ACCEPTS / 2}},
-        needless=(
+        labels=world.server,
+        silent={"exactly as many as it accepts": {"billing": ACCEPTED / 2}},
+        optional=(
             *("unlimited is seen", "others are seen"),
-            *("unlimited", "elsewhere", "http", "abroad"),
+            *("unlimited", "elsewhere", "http", "other_cluster"),
         ),
     )
 
 
-def _nearly_full(w: World) -> Scenario:
-    """Two exporters say the same of one server, which counts once."""
-    threshold = w.t.server_used[0]
+def _nearly_full(world: ScenarioFactory) -> Scenario:
+    """Two exporters report the same connections of a server, which count once."""
+    threshold = world.thresholds.server_used[0]
     full = beyond(threshold, 1)
-    idle, each = ACCEPTS / 4, ACCEPTS / 10
+    idle, each = ACCEPTED / 4, ACCEPTED / 10
     others = {
-        f"other {label}": _server(w, "server_connections", each, **{**SEEN, label: "other"})
+        f"other {label}": _server(
+            world, "server_connections", each, **{**CONNECTION, label: "other"}
+        )
         for label in ("database", "user", "application")
     }
     rest = idle + len(others) * each
 
     def used(share: float) -> float:
-        return share * ACCEPTS - rest
+        return share * ACCEPTED - rest
 
-    at = exactly(used(threshold), lambda used: (used + rest) / ACCEPTS, threshold)
+    at_threshold = exactly(used(threshold), lambda used: (used + rest) / ACCEPTED, threshold)
     other: dict[str, Any] = {"job": "other"}
     return Scenario(
         alert="ConnPoolServerNearlyFull",
         severity=WARNING,
-        lines={
-            **_limits(w),
-            "idle": _seen(w, "shop:orders", idle),
-            "active": _seen(w, "shop:orders", used(full), state="active"),
+        series={
+            **_limits(world),
+            "idle": _seen(world, "shop:orders", idle),
+            "active": _seen(world, "shop:orders", used(full), state="active"),
             **others,
-            "other's idle": _seen(w, "shop:orders", idle, **other),
+            "other's idle": _seen(world, "shop:orders", idle, **other),
         },
         value=full,
-        labels=w.server,
-        silent={"as full as it may be": {"active": at}},
-        needless=("other's idle", "idle"),
+        labels=world.server,
+        silent={"exactly at the threshold": {"active": at_threshold}},
+        optional=("other's idle", "idle"),
     )
 
 
-def _bouncer_full(w: World) -> Scenario:
-    threshold = w.t.server_used[0]
+def _pgbouncer_nearly_full(world: ScenarioFactory) -> Scenario:
+    threshold = world.thresholds.server_used[0]
     full = beyond(threshold, 1)
-    at = exactly(threshold * ACCEPTS, lambda used: used / ACCEPTS, threshold)
+    at_threshold = exactly(threshold * ACCEPTED, lambda used: used / ACCEPTED, threshold)
     return Scenario(
         alert="ConnPoolPgbouncerNearlyFull",
         severity=WARNING,
-        lines={
-            "used": _server(w, "pgbouncer_used_clients", full * ACCEPTS),
-            "limit": _server(w, "pgbouncer_client_limit", ACCEPTS, ACCEPTS),
+        series={
+            "used": _server(world, "pgbouncer_used_clients", full * ACCEPTED),
+            "limit": _server(world, "pgbouncer_client_limit", ACCEPTED, ACCEPTED),
         },
         value=full,
-        labels=w.server,
-        silent={"as full as it may be": {"used": at}},
+        labels=world.server,
+        silent={"exactly at the threshold": {"used": at_threshold}},
     )
 
 
-def _idle(w: World) -> Scenario:
+def _idle_in_transaction(world: ScenarioFactory) -> Scenario:
     threshold, family = (
-        w.t.idle_in_transaction_seconds[0],
+        world.thresholds.idle_in_transaction_seconds[0],
         "server_oldest_idle_in_transaction_seconds",
     )
     application: dict[str, Any] = {"application": "shop:orders"}
     return Scenario(
         alert="ConnPoolIdleInTransaction",
         severity=WARNING,
-        lines={"oldest": _server(w, family, beyond(threshold), **application)},
+        series={"oldest": _server(world, family, beyond(threshold), **application)},
         value=beyond(threshold),
-        labels={**w.server, **application},
-        silent={"as long as it may be": {"oldest": threshold}},
+        labels={**world.server, **application},
+        silent={"exactly at the threshold": {"oldest": threshold}},
     )
 
 
-def _unreachable(w: World, family: str) -> Scenario:
+def _unreachable(world: ScenarioFactory, family: str) -> Scenario:
     return Scenario(
         alert="ConnPoolServerUnreachable",
         severity=WARNING,
         title=family,
-        lines={"up": _server(w, family, 0.0, 1.0)},
+        series={"up": _server(world, family, 0.0, 1.0)},
         value=0.0,
-        labels=w.server,
-        silent={"seen by another": {"other": _server(w, family, 1.0, 1.0, job="other")}},
+        labels=world.server,
+        silent={
+            "another exporter gets answers": {
+                "other": _server(world, family, 1.0, 1.0, job="other")
+            }
+        },
     )
 
 
-def _exporter(w: World, up: float, **labels: Any) -> dict[str, Line]:
-    """Return an exporter that was there, and now is `up` or not."""
+def _exporter(world: ScenarioFactory, up: float, **labels: Any) -> dict[str, Series]:
+    """Return the series of an exporter that was scraped before, and is `up` or not now."""
     build = 1.0 if up else None
     name = " ".join(labels.values()) or "this"
     return {
-        f"{name} up": w.line("up", up, 1.0, of={}, **labels),
-        f"{name} build": w.line("exporter_build_info", build, 1.0, of={}, version="1", **labels),
+        f"{name} up": world.series("up", up, 1.0, of={}, **labels),
+        f"{name} build": world.series(
+            "exporter_build_info", build, 1.0, of={}, version="1", **labels
+        ),
     }
 
 
-def _elsewhere(w: World) -> list[dict[str, Any]]:
-    """Return labels of others: of another service, and of one of that name in another cluster."""
-    return [{label: f"another-{label}"} for label in w.scope]
+def _elsewhere(world: ScenarioFactory) -> list[dict[str, Any]]:
+    """Return labels of other services: of another name, or of that name in another cluster."""
+    return [{label: f"another-{label}"} for label in world.scope]
 
 
-def _down(w: World) -> list[Scenario]:
-    this, other = _exporter(w, 0.0), _exporter(w, 1.0, job="other")
-    unknown = {"unknown": w.line("up", 1.0, 1.0, of={}, job="other")}
-    far: dict[str, Line] = {}
-    for labels in _elsewhere(w):
-        far |= _exporter(w, 1.0, **labels)
+def _down(world: ScenarioFactory) -> list[Scenario]:
+    this, other = _exporter(world, 0.0), _exporter(world, 1.0, job="other")
+    unknown = {"unknown": world.series("up", 1.0, 1.0, of={}, job="other")}
+    distant: dict[str, Series] = {}
+    for labels in _elsewhere(world):
+        distant |= _exporter(world, 1.0, **labels)
     common: dict[str, Any] = {
-        "alert": DOWN,
+        "alert": EXPORTER_DOWN,
         "severity": WARNING,
         "value": 0.0,
-        "labels": w.target,
-        "before": 10,
+        "labels": world.target,
+        "steps_before": 10,
     }
-    no_exporter = w.line("exporter_build_info", None, None, of={}, version="1")
+    no_exporter = world.series("exporter_build_info", None, None, of={}, version="1")
     return [
         Scenario(
             **common,
-            own={COVERAGE: NONE_LEFT},
+            extra_labels={COVERAGE: NONE_LEFT},
             title="the only one",
-            lines={**this, **unknown, **far},
+            series={**this, **unknown, **distant},
             silent={
-                "up": {"this up": 1.0},
-                "no exporter at all": {"this build": no_exporter},
-                "with another": other,
+                "the exporter answers": {"this up": 1.0},
+                "the target is not an exporter": {"this build": no_exporter},
+                "another exporter answers": other,
             },
-            needless=("unknown", *far),
+            optional=("unknown", *distant),
         ),
         Scenario(
             **common,
-            own={COVERAGE: SOME_LEFT},
+            extra_labels={COVERAGE: SOME_LEFT},
             title="one of two",
-            lines={**this, **other},
+            series={**this, **other},
             silent={
-                "up": {"this up": 1.0},
-                "no exporter at all": {"this build": no_exporter},
-                "with another that is down, too": {**_exporter(w, 0.0, job="other"), **far},
+                "the exporter answers": {"this up": 1.0},
+                "the target is not an exporter": {"this build": no_exporter},
+                "the other exporter is down as well": {
+                    **_exporter(world, 0.0, job="other"),
+                    **distant,
+                },
             },
         ),
     ]
 
 
-def _absent(w: World) -> Scenario:
+def _absent(world: ScenarioFactory) -> Scenario:
     made = "instances_created_total"
-    far = {" ".join(labels.values()): w.line(made, 1.0, 1.0, **labels) for labels in _elsewhere(w)}
+    distant = {
+        " ".join(labels.values()): world.series(made, 1.0, 1.0, **labels)
+        for labels in _elsewhere(world)
+    }
     return Scenario(
         alert="ConnPoolMetricsAbsent",
         severity=WARNING,
-        lines={"pools": w.line(made, None, 5.0), **far},
+        series={"pools": world.series(made, None, 5.0), **distant},
         value=1.0,
-        labels=w.scope,
+        labels=world.scope,
         silent={
-            "while one pool is left": {
-                "other": w.line(made, 1.0, 1.0, of={"pool": "a", "kind": "b"})
+            "one pool is left": {
+                "other": world.series(made, 1.0, 1.0, of={"pool": "a", "kind": "b"})
             }
         },
-        before=10,
-        needless=tuple(far),
+        steps_before=10,
+        optional=tuple(distant),
     )
 
 
-def _bad(w: World) -> Scenario:
+def _bad_segments(world: ScenarioFactory) -> Scenario:
     return Scenario(
         alert="ConnPoolBadSegments",
         severity=WARNING,
-        lines={"bad": w.line("exporter_bad_segments", 1.0, of={})},
+        series={"bad": world.series("exporter_bad_segments", 1.0, of={})},
         value=1.0,
-        labels=w.target,
-        silent={"of none": {"bad": 0.0}},
+        labels=world.target,
+        silent={"all files are readable": {"bad": 0.0}},
     )
 
 
-def _errors(w: World) -> Scenario:
+def _internal_errors(world: ScenarioFactory) -> Scenario:
     return Scenario(
         alert="ConnPoolInternalErrors",
         severity=WARNING,
-        lines={"errors": w.jumps("internal_errors_total", 1.0, of={})},
+        series={"errors": world.jumps("internal_errors_total", 1.0, of={})},
         value=1.0,
-        labels=w.target,
-        silent={"of none": {"errors": 0.0}},
-        before=1,
-        ends=w.steps(w.t.counted) + 1,
+        labels=world.target,
+        silent={"there are no errors": {"errors": 0.0}},
+        steps_before=1,
+        resolves_after=world.steps(world.thresholds.rare_event_window) + 1,
     )

@@ -1,4 +1,4 @@
-"""What Prometheus makes of the templates of alerts, as far as they are used here."""
+"""Renders the templates of alerts as Prometheus does, as far as the alerts use them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ LABEL: Final = re.compile(r"\{\{ \$labels\.(\w+)( \| urlquery)? \}\}")
 WITH: Final = re.compile(r"\{\{ with \$labels\.(\w+) \}\}(.*?)\{\{ \. \}\}\{\{ end \}\}")
 PRINTED: Final = re.compile(r'\{\{ printf "(%\.\d[fg])" \$value \}\}')
 HUMANIZED: Final = re.compile(r"\{\{ \$value \| (humanizePercentage|humanizeDuration) \}\}")
-SINCE: Final = re.compile(r'\{\{ with query "1000 \* \(time\(\) - (\d+)\)" \}\}.*?\{\{ end \}\}')
+TIME_QUERY: Final = re.compile(
+    r'\{\{ with query "1000 \* \(time\(\) - (\d+)\)" \}\}.*?\{\{ end \}\}'
+)
 
 
 def rendered(template: str, labels: Mapping[str, str], value: float, now: float) -> str:
-    """Return the text of a template; raises ValueError if it has what is not known here."""
-    text = SINCE.sub(lambda found: f"{1000 * (now - float(found[1])):.0f}", template)
+    """Return the text of a template; raises ValueError if it has an unknown action."""
+    text = TIME_QUERY.sub(lambda found: f"{1000 * (now - float(found[1])):.0f}", template)
     text = WITH.sub(lambda found: _with(labels.get(found[1], ""), found[2]), text)
     text = LABEL.sub(lambda found: _label(labels, found[1], quoted=bool(found[2])), text)
     text = PRINTED.sub(lambda found: found[1] % value, text)
     text = HUMANIZED.sub(lambda found: _humanized(found[1], value), text)
     if "{{" in text:
-        raise ValueError(f"not understood: {text}")
+        raise ValueError(f"unknown action in a template: {text}")
     return text
 
 

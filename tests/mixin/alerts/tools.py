@@ -1,4 +1,4 @@
-"""Running promtool and amtool, which write what is wrong to one of their outputs."""
+"""Running promtool and amtool, which write errors to stdout or stderr."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def output(*command: str | Path, folder: Path | None = None) -> tuple[int, str]:
-    """Return the exit code, and all that was said."""
+    """Return the exit code, and all output."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -20,6 +20,6 @@ def output(*command: str | Path, folder: Path | None = None) -> tuple[int, str]:
 
 
 def problems(*command: str | Path, folder: Path | None = None) -> str:
-    """Return what was said if it failed, else nothing."""
-    code, said = output(*command, folder=folder)
-    return said if code else ""
+    """Return the output if the command failed, else an empty text."""
+    code, text = output(*command, folder=folder)
+    return text if code else ""

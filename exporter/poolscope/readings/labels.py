@@ -1,0 +1,33 @@
+"""Label values for some of many names, so that the number of time series is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class FirstLabels:
+    """
+    The first `count` names are labels of their own; all later names share the label `other`.
+
+    A name keeps its label for ever, because a counter must not move to another label.
+    """
+
+    __slots__ = ("_count", "_other", "_own")
+
+    def __init__(self, count: int, other: str) -> None:
+        self._count = count
+        self._other = other
+        self._own: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """Return the label of a name, which is remembered if it is one of the first."""
+        if name in self._own:
+            return name
+        if name == self._other or len(self._own) >= self._count:
+            return self._other
+        self._own.add(name)
+        return name
+
+    def in_order(self, labels: Iterable[str]) -> list[str]:
+        """Return the labels in alphabetical order, with `other` as the last one."""
+        return sorted(labels, key=lambda label: (label == self._other, label))
