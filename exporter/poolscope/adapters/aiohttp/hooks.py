@@ -46,7 +46,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         watched.add_pool(self.ledger)
         hooks_by_connector[connector] = self
         for name in WRAPPED_METHODS:
-            wrap_method(connector, name, getattr(self, f"_wrap_{name.strip('_')}"))
+            wrap_method(connector, name, getattr(self, f"_wrap_{name.strip('_')}"), self)
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
         for host, protocol, out in existing(connector):
@@ -72,7 +72,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
     ) -> Callable[..., Awaitable[Any]]:
         clock, ledger, hosts = self.clock, self.ledger, self._hosts
 
-        async def connect(req: Any, traces: Any, timeout: Any) -> Any:
+        async def connect(self: ConnectorHooks, req: Any, traces: Any, timeout: Any) -> Any:
             attempt = self.asked(req, clock())
             if attempt is None:
                 return await original(req, traces, timeout)
@@ -97,7 +97,9 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         return connect
 
     def _wrap_release(self, original: Callable[..., None]) -> Callable[..., None]:
-        def release(key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        def release(
+            self: ConnectorHooks, key: Any, protocol: Any, *, should_close: bool = False
+        ) -> None:
             if _is_collected(sys._getframe(1)):
                 self.dropped(protocol)
             try:
@@ -108,7 +110,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         return release
 
     def _wrap_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def close(*args: Any, **kwargs: Any) -> Any:
+        def close(self: ConnectorHooks, *args: Any, **kwargs: Any) -> Any:
             if sys._getframe(1).f_code is _CONNECTOR_DIES:
                 self.watched.evidence.add("never-closed", self.watched.site)
             try:

@@ -75,7 +75,7 @@ class PoolHooks(PoolRecording):
         watched.add_pool(self.ledger)
         hooks_by_pool[pool] = self
         for name in WRAPPED_METHODS:
-            wrap_method(pool, name, getattr(self, f"_wrap_{name.strip('_')}"))
+            wrap_method(pool, name, getattr(self, f"_wrap_{name.strip('_')}"), self)
         for name in REPLACED_METHODS:
             replace_method(pool, name, getattr(PoolHooks, f"_{name.strip('_')}"), self)
         self._wait_tracker.wrap_method(pool)
@@ -93,13 +93,13 @@ class PoolHooks(PoolRecording):
 
     # What is put over the pool's methods
 
-    def _wrap_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
+    def _wrap_connect(self, original: Callable[[], Any]) -> Callable[[PoolHooks], Any]:
         clock, ledger, waited = self.clock, self.ledger, self._wait_tracker.ended
         pool: Any = self._collected()
         dispatch, silent = pool.dispatch, pool.dispatch.checkout
         of_class = silent.parent_listeners
 
-        def connect() -> Any:
+        def connect(self: PoolHooks) -> Any:
             nonlocal silent, of_class
             if dispatch.checkout is not silent or of_class:
                 silent, of_class = dispatch.checkout, ()
@@ -126,10 +126,12 @@ class PoolHooks(PoolRecording):
 
         return connect
 
-    def _wrap_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _wrap_do_return_conn(
+        self, original: Callable[[Any], None]
+    ) -> Callable[[PoolHooks, Any], None]:
         clock, ledger = self.clock, self.ledger
 
-        def do_return_conn(record: Any) -> None:
+        def do_return_conn(self: PoolHooks, record: Any) -> None:
             # Before the pool has it: another thread may take it at once.
             try:
                 if (

@@ -69,7 +69,7 @@ class WaitTracker:
     def wrap_method(self, pool: Pool) -> None:
         target, name = _place_of(pool)
         if name == "get":
-            wrap_method(target, name, functools.partial(self._wrap_async_get, target))
+            wrap_method(target, name, functools.partial(_wrap_async_get, target), self)
         elif name == "wait":
             replace_method(target, name, WaitTracker._block, self)
 
@@ -81,14 +81,6 @@ class WaitTracker:
     def _block(self, _: object, original: Callable[..., bool], timeout: float | None = None) -> Any:
         self._blocking()
         return self._wait(original, timeout)
-
-    def _wrap_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-        def get(block: bool = True, timeout: float | None = None) -> Any:
-            if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
-                return original(block, timeout)
-            return self._wait(original, True, timeout)
-
-        return get
 
     def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
         started = self._watched.clock()
@@ -118,6 +110,15 @@ class WaitTracker:
         self._ledger.stopped_waiting(key, now)
         before = self.ended.get(key, NOT_WAITED).seconds
         self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))
+
+
+def _wrap_async_get(queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    def get(tracker: WaitTracker, block: bool = True, timeout: float | None = None) -> Any:
+        if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
+            return original(block, timeout)
+        return tracker._wait(original, True, timeout)
+
+    return get
 
 
 def _place_of(pool: Pool) -> tuple[Any, str]:
