@@ -63,8 +63,8 @@ async def test_what_is_dropped_is_abandoned(
     (record,) = said(caplog, "abandoned")
     assert "WARNING" == record.levelname
     assert (
-        f"pool 'orders' ({pool.kind}): a connection was abandoned, after 2.0 s nobody is left who "
-        f"could return it; taken by {hold.owner}, from {hold.site}"
+        f"pool 'orders' ({pool.kind}): a connection was abandoned after 2.0 s: no code can "
+        f"return it any more; held by {hold.owner}, acquired at {hold.site}"
     ) == record.getMessage()
     assert {
         "event": "abandoned",
@@ -90,8 +90,8 @@ async def test_what_is_overdue_is_said_once_and_once_more_when_it_is_back(
         assert 1 == watch.snapshot().overdue
     (record,) = said(caplog, "overdue")
     assert (
-        f"pool 'orders' ({pool.kind}): a connection has been out for too long, 61.0 s until now; "
-        f"taken by {hold.owner}, from {hold.site}"
+        f"pool 'orders' ({pool.kind}): a connection has been held for 61.0 s, longer than "
+        f"leak_after; held by {hold.owner}, acquired at {hold.site}"
     ) == record.getMessage()
     clock.advance(1.0)
     await pool.release(held)
@@ -100,8 +100,8 @@ async def test_what_is_overdue_is_said_once_and_once_more_when_it_is_back(
     (record,) = said(caplog, "recovered")
     assert "INFO" == record.levelname
     assert (
-        f"pool 'orders' ({pool.kind}): a connection that was out for too long is back, after "
-        f"62.0 s; taken by {hold.owner}, from {hold.site}"
+        f"pool 'orders' ({pool.kind}): a connection was returned after 62.0 s, longer than "
+        f"leak_after; held by {hold.owner}, acquired at {hold.site}"
     ) == record.getMessage()
     assert 1 == len(said(caplog, "overdue"))
 
