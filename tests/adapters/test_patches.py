@@ -64,8 +64,8 @@ class Proxy:
     def __init__(self, wrapped: Any) -> None:
         self.wrapped = wrapped
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # an attribute of object
+    @property  # type: ignore[misc]  # an attribute of any object
+    def __class__(self) -> Any:
         return type(self.wrapped)
 
     def __getattr__(self, name: str) -> Any:

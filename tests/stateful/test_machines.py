@@ -1,8 +1,8 @@
 """
 A short run of each state machine, with the same steps each time; `make soak` runs them for long.
 
-In a process of its own, as machines lose connections on purpose, and what then is collected would
-be laid at the door of the tests that come after.
+Each runs in a process of its own: machines lose connections on purpose, and warnings about these
+would be attributed to later tests.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ import pytest
 
 
 def required(name: str, package: str) -> str:
-    """Return the path of a program. A test that needs it is skipped without, but not in CI."""
-    found = shutil.which(name)
-    if found is None:
+    """Return the path of a program. Without it the test is skipped, and fails in CI."""
+    path = shutil.which(name)
+    if path is None:
         missing(f"{name} is missing; on Debian: apt-get install {package}")
-    return found
+    return path
 
 
 def missing(reason: str) -> NoReturn:
