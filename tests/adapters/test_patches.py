@@ -13,7 +13,7 @@ from poolscope.adapters.patches import is_patched_by, replace_method, restore_me
 from poolscope.watching.watches import Watches
 
 
-def test_what_was_put_over_by_somebody_else_stays(watches: Watches, sqlite: Any) -> None:
+def test_a_wrapper_of_somebody_else_stays(watches: Watches, sqlite: Any) -> None:
     engine = sqlite()
     calls = []
 
@@ -38,7 +38,7 @@ def test_what_was_put_over_by_somebody_else_stays(watches: Watches, sqlite: Any)
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_what_was_put_over_before_is_there_again(
+def test_a_wrapper_from_before_the_watch_is_restored(
     watches: Watches, bound: bool, sqlite: Any
 ) -> None:
     engine = sqlite()

@@ -211,7 +211,7 @@ ASYNCPG = (
 
 
 @pytest.mark.parametrize("scenario", ASYNCPG, ids=lambda scenario: scenario.__name__)
-async def test_an_asyncpg_pool_does_the_same_when_it_is_watched(
+async def test_a_watched_asyncpg_pool_behaves_the_same(
     scenario: Callable[[Program], Awaitable[None]], postgres: EmbeddedPostgres
 ) -> None:
     await compare(scenario, postgres.dsn)
@@ -307,7 +307,7 @@ AIOHTTP = (kept_alive, closed_by_force, queued, limits_of_time, refused, closed)
 
 
 @pytest.mark.parametrize("scenario", AIOHTTP, ids=lambda scenario: scenario.__name__)
-async def test_an_aiohttp_session_does_the_same_when_it_is_watched(
+async def test_a_watched_aiohttp_session_behaves_the_same(
     scenario: Callable[[Program], Awaitable[None]],
 ) -> None:
     async def now(request: web.Request) -> web.Response:

@@ -283,7 +283,7 @@ SCENARIOS = (
 
 @pytest.mark.filterwarnings("ignore:Double checkin:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_the_same_happens_when_it_is_watched(scenario: Callable[[Program], None]) -> None:
+def test_a_watched_sqlalchemy_pool_behaves_the_same(scenario: Callable[[Program], None]) -> None:
     plain, watched = Program(watched=False), Program(watched=True)
     scenario(plain)
     scenario(watched)

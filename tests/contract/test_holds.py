@@ -86,7 +86,7 @@ async def test_a_hold_is_overdue_until_it_comes_back(
     assert (0, 1, 1) == leaks(watch)
 
 
-async def test_without_a_limit_nothing_is_overdue(
+async def test_without_leak_after_nothing_is_overdue(
     pool: PoolUnderTest, watches: Watches, clock: FakeClock
 ) -> None:
     watch = watches.watch(pool.target, leak_after=None, registry=None)
@@ -117,7 +117,7 @@ async def test_the_metrics_name_the_function(
     assert 6.0 == value("connpool_site_in_use_seconds_total")
 
 
-async def test_call_sites_can_be_off(
+async def test_call_sites_can_be_turned_off(
     pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry
 ) -> None:
     watch = watches.watch(pool.target, "pool", call_sites=False, registry=registry)
@@ -134,7 +134,7 @@ async def test_call_sites_can_be_off(
     await pool.release(held)
 
 
-async def test_with_call_sites_off_nothing_has_a_line(
+async def test_without_call_sites_nothing_has_a_line(
     pool: PoolUnderTest, watches: Watches, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = watches.watch(pool.target, "pool", call_sites=False, registry=None)
@@ -156,7 +156,7 @@ async def test_with_call_sites_off_nothing_has_a_line(
         await pool.release(connection)
 
 
-async def test_of_what_was_out_before_the_watch_nobody_knows_who_has_it(
+async def test_the_borrower_of_a_connection_that_was_in_use_before_the_watch_is_unknown(
     pool: PoolUnderTest, watches: Watches, clock: FakeClock
 ) -> None:
     held = await pool.acquire()
@@ -168,7 +168,7 @@ async def test_of_what_was_out_before_the_watch_nobody_knows_who_has_it(
     assert (0, 1, 1) == leaks(watch)
 
 
-async def test_the_sums_of_a_function_stay_when_a_pool_is_closed(
+async def test_the_seconds_of_a_function_stay_when_its_pool_is_closed(
     pool: PoolUnderTest, watch: Watch, registry: CollectorRegistry, clock: FakeClock
 ) -> None:
     held = await pool.acquire()

@@ -47,7 +47,7 @@ def said(caplog: pytest.LogCaptureFixture, event: str) -> list[Any]:
     return [record for record in records if record.poolscope["event"] == event]
 
 
-async def test_what_is_dropped_is_abandoned(
+async def test_a_dropped_connection_is_abandoned(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = [await pool.acquire()]
@@ -77,7 +77,7 @@ async def test_what_is_dropped_is_abandoned(
     } == record.poolscope
 
 
-async def test_what_is_overdue_is_said_once_and_once_more_when_it_is_back(
+async def test_an_overdue_connection_is_logged_once_and_again_when_it_is_returned(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = await pool.acquire()
@@ -111,7 +111,7 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "poolscope")
 
 
-async def test_what_the_error_of_an_ended_task_remembers_is_lost(
+async def test_a_connection_that_only_the_error_of_an_ended_task_refers_to_is_lost(
     pool: PoolUnderTest, watch: Watch
 ) -> None:
     async def fail() -> None:
@@ -127,7 +127,7 @@ async def test_what_the_error_of_an_ended_task_remembers_is_lost(
     await eventually((int(pool.keeps), 1), lambda: lost(watch))
 
 
-async def test_what_an_ended_task_has_given_to_another_is_not_lost(
+async def test_a_connection_that_an_ended_task_has_handed_over_is_not_lost(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock
 ) -> None:
     given: asyncio.Queue[Any] = asyncio.Queue()
@@ -211,9 +211,7 @@ class Life:
             await asyncio.sleep(0)
 
 
-async def test_nothing_is_lost_that_is_returned_as_it_should_be(
-    pool: PoolUnderTest, watch: Watch
-) -> None:
+async def test_correct_use_never_counts_as_lost(pool: PoolUnderTest, watch: Watch) -> None:
     def look() -> None:
         now = watch.snapshot()
         assert (0, 0) == (now.abandoned, now.leaks_abandoned)

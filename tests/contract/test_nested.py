@@ -20,7 +20,9 @@ def watch(pool: PoolUnderTest, watches: Watches) -> Watch:
     return watches.watch(pool.target, registry=None)
 
 
-async def test_who_holds_one_and_asks_for_another_nests(pool: PoolUnderTest, watch: Watch) -> None:
+async def test_a_caller_that_holds_a_connection_and_asks_for_another_nests(
+    pool: PoolUnderTest, watch: Watch
+) -> None:
     """Of one task; but jobs of a thread are each for themselves."""
     for connection in await asyncio.gather(pool.acquire(), pool.acquire()):
         await pool.release(connection)
@@ -65,7 +67,9 @@ def test_a_thread_nests(engines: Any, watches: Watches) -> None:
     assert (6, 2) == (watch.snapshot().acquired, watch.snapshot().nested)
 
 
-async def test_who_is_woken_in_vain_has_not_asked_again(engines: Any, watches: Watches) -> None:
+async def test_a_caller_that_is_woken_and_waits_again_has_asked_once(
+    engines: Any, watches: Watches
+) -> None:
     engine = engines(pool_size=1, max_overflow=0)
     watch = watches.watch(engine, registry=None)
     held: list[Any] = []
@@ -96,7 +100,9 @@ async def test_who_is_woken_in_vain_has_not_asked_again(engines: Any, watches: W
     )  # fmt: skip
 
 
-def test_what_a_thread_brings_along_is_not_its_own(engines: Any, watches: Watches) -> None:
+def test_a_connection_in_a_context_that_a_thread_copies_is_not_its_own(
+    engines: Any, watches: Watches
+) -> None:
     engine = engines()
     watch = watches.watch(engine, registry=None)
 

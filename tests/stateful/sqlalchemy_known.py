@@ -296,7 +296,7 @@ class Known(PoolMachine):
 
     def _has(self, held: Held) -> None:
         self.events.append("acquired")
-        # The process id stays the same as long as the connection is open.
+        # `info` lasts as long as the connection to the server.
         info = held.proxied().info
         if info.setdefault("seen", False):
             self.events.append("reused")

@@ -56,7 +56,7 @@ class TestNames:
             ({}, "asyncpg"),
         ],
     )
-    async def test_an_asyncpg_pool_is_named_by_what_it_was_told(
+    async def test_an_asyncpg_pool_is_named_by_its_arguments(
         self, watches: Watches, arguments: dict[str, Any], name: str
     ) -> None:
         pool = asyncpg.create_pool(**arguments)

@@ -22,7 +22,7 @@ class TestBadInput:
         [42, None, "postgresql://secret@host/db", object(), sqlalchemy, sqlalchemy.MetaData()],
         ids=lambda target: type(target).__name__,
     )
-    def test_what_is_no_pool_is_refused_by_its_type(self, watches: Watches, target: Any) -> None:
+    def test_an_object_that_is_not_a_pool_is_refused(self, watches: Watches, target: Any) -> None:
         with pytest.raises(TypeError) as error:
             watches.watch(target)
         message = str(error.value)
@@ -36,7 +36,7 @@ class TestBadInput:
         return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
 
     @pytest.mark.parametrize("name", [7, b"orders", ["orders"]])
-    def test_a_name_that_is_no_string_is_refused(
+    def test_a_name_that_is_not_a_string_is_refused(
         self, watches: Watches, name: Any, sqlite: Any
     ) -> None:
         engine = sqlite()

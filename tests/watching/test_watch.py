@@ -21,9 +21,7 @@ from poolscope.watching.watches import Watches
 
 
 class TestOneWatchForOnePool:
-    def test_watching_again_returns_the_watch_that_there_is(
-        self, watches: Watches, sqlite: Any
-    ) -> None:
+    def test_watching_again_returns_the_same_watch(self, watches: Watches, sqlite: Any) -> None:
         engine = sqlite()
         watch = watches.watch(engine, "orders", registry=None)
         same: list[Any] = [
@@ -37,12 +35,12 @@ class TestOneWatchForOnePool:
         assert watch is watches.watch(engine, "orders")
         assert 1 == len(watches.snapshots())
 
-    def test_an_async_engine_is_its_sync_engine(self, watches: Watches) -> None:
+    def test_an_async_engine_and_its_sync_engine_have_one_watch(self, watches: Watches) -> None:
         engine = create_async_engine("postgresql+asyncpg://db.example/orders")
         watch = watches.watch(engine, registry=None)
         assert watch is watches.watch(engine.sync_engine)
 
-    async def test_a_session_is_its_connector(self, watches: Watches) -> None:
+    async def test_a_session_and_its_connector_have_one_watch(self, watches: Watches) -> None:
         async with aiohttp.ClientSession() as session:
             watch = watches.watch(session, registry=None)
             connector = session.connector
@@ -162,7 +160,7 @@ class TestEnds:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_the_child_of_a_fork_starts_from_nothing_and_leaves_the_parent_alone(
+def test_a_forked_child_starts_at_zero_and_does_not_change_its_parent(
     watches: Watches,
     sqlite: Any,
 ) -> None:

@@ -165,7 +165,7 @@ class TestTls:
         assert (0, 0, 1, 0) == ends(watch)
         mute.close()
 
-    async def test_who_is_not_trusted_is_an_error(
+    async def test_an_untrusted_certificate_is_an_error(
         self, safe_server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -186,7 +186,7 @@ class TestProxies:
         yield proxy
         await proxy.stop()
 
-    async def test_connections_through_a_proxy_are_of_the_host_behind(
+    async def test_connections_through_a_proxy_count_for_the_host_behind_it(
         self, server: Server, proxy: Proxy, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -252,7 +252,7 @@ class TestProxies:
         now = watch.snapshot()
         assert (1, 0) == (now.open_failed, now.opened - now.closed)
 
-    async def test_a_proxy_that_is_not_there(
+    async def test_a_proxy_that_does_not_listen(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -264,7 +264,7 @@ class TestProxies:
 
 
 class TestSessions:
-    async def test_a_session_that_borrows_a_connector_may_go(
+    async def test_a_session_that_borrows_a_connector_may_be_dropped(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(limit=2)

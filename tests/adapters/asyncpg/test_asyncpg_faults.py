@@ -52,7 +52,7 @@ async def hang_up(postgres: EmbeddedPostgres, connection: Any) -> None:
 
 
 class TestWhatAsyncpgDoesNotSay:
-    async def test_callers_that_wait(self, pools: Any, watches: Watches) -> None:
+    async def test_waiting_callers_are_counted(self, pools: Any, watches: Watches) -> None:
         pool = await pools(max_size=1)
         watch = watches.watch(pool, registry=None)
         out = await pool.acquire()
@@ -66,7 +66,9 @@ class TestWhatAsyncpgDoesNotSay:
         assert (0, 1, 0, 0) == state(watch)
         assert (4, 3) == (watch.snapshot().acquired, watch.snapshot().waited)
 
-    async def test_one_that_is_cancelled_while_it_waits(self, pools: Any, watches: Watches) -> None:
+    async def test_a_caller_that_is_cancelled_while_it_waits(
+        self, pools: Any, watches: Watches
+    ) -> None:
         pool = await pools(max_size=1)
         watch = watches.watch(pool, registry=None)
         async with pool.acquire():
@@ -76,7 +78,7 @@ class TestWhatAsyncpgDoesNotSay:
             await eventually((1, 0, 0, 0), lambda: state(watch))
         assert (1, 1) == (watch.snapshot().acquired, watch.snapshot().cancelled)
 
-    async def test_one_that_is_cancelled_when_its_turn_has_come(
+    async def test_a_caller_that_is_cancelled_when_it_is_served(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = await pools(max_size=1)
@@ -94,7 +96,7 @@ class TestWhatAsyncpgDoesNotSay:
         await pool.release(proxy)
         assert (0, 1, 0, 0) == state(watch)
 
-    async def test_one_that_is_cut_off_while_it_connects(
+    async def test_a_connection_that_fails_while_it_is_opened(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = await pools()
@@ -121,9 +123,7 @@ class TestSlotsAndReferences:
         with pytest.raises(TypeError):
             weakref.ref(pool)
 
-    async def test_one_that_was_dropped_is_in_use_for_ever(
-        self, pools: Any, watches: Watches
-    ) -> None:
+    async def test_a_dropped_connection_stays_in_use(self, pools: Any, watches: Watches) -> None:
         pool = await pools()
         watch = watches.watch(pool, registry=None)
         await pool.acquire()
@@ -131,7 +131,7 @@ class TestSlotsAndReferences:
         assert (1, 0, 0, 0) == state(watch)
         assert 1 == watch.snapshot().abandoned
 
-    async def test_a_watch_holds_on_to_nothing_that_is_out(
+    async def test_a_watch_holds_no_reference_to_a_connection_in_use(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = pools()
@@ -146,7 +146,7 @@ class TestSlotsAndReferences:
 
 class TestGoneBeforeTheCallerHasIt:
     @pytest.mark.parametrize("how", ["close", "terminate", "hang up"])
-    async def test_in_setup(
+    async def test_a_connection_is_lost_in_setup(
         self, pools: Any, watches: Watches, postgres: EmbeddedPostgres, how: str
     ) -> None:
         gate = Gate()
@@ -170,7 +170,9 @@ class TestGoneBeforeTheCallerHasIt:
             watch.snapshot().acquired, watch.snapshot().opened, watch.snapshot().closed,
         )  # fmt: skip
 
-    async def test_in_init(self, pools: Any, watches: Watches, postgres: EmbeddedPostgres) -> None:
+    async def test_a_connection_is_lost_in_init(
+        self, pools: Any, watches: Watches, postgres: EmbeddedPostgres
+    ) -> None:
         gate = Gate()
         pool = await pools(init=gate)
         watch = watches.watch(pool, registry=None)
@@ -185,7 +187,7 @@ class TestGoneBeforeTheCallerHasIt:
         assert (0, 0, 0, 0) == state(watch)
         assert watch.snapshot().opened == watch.snapshot().closed
 
-    async def test_a_closed_pool_that_still_connects(self, pools: Any, watches: Watches) -> None:
+    async def test_a_closed_pool_still_connects(self, pools: Any, watches: Watches) -> None:
         gate = Gate()
         pool = await pools(init=gate)
         watch = watches.watch(pool, registry=None)
@@ -201,7 +203,9 @@ class TestGoneBeforeTheCallerHasIt:
 
 
 class TestWatchedInTheMidst:
-    async def test_of_connecting(self, pools: Any, watches: Watches) -> None:
+    async def test_a_watch_begins_while_the_pool_connects(
+        self, pools: Any, watches: Watches
+    ) -> None:
         gate = Gate()
         pool = await pools(init=gate)
         caller = asyncio.create_task(pool._acquire(None))
@@ -218,7 +222,7 @@ class TestWatchedInTheMidst:
 
 @keeps_floor
 class TestTheFloor:
-    async def test_more_are_opened_at_first_than_are_kept(
+    async def test_more_connections_are_opened_first_than_are_kept(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = pools(min_size=1, init_size=2)
@@ -227,7 +231,7 @@ class TestTheFloor:
         assert (0, 2, 0, 0) == state(watch)
         assert (1, 2) == (watch.snapshot().idle_floor, watch.snapshot().opened)
 
-    async def test_what_is_lost_is_opened_again(
+    async def test_a_lost_connection_is_opened_again(
         self, pools: Any, watches: Watches, postgres: EmbeddedPostgres
     ) -> None:
         pool = await pools(min_size=1)

@@ -70,7 +70,7 @@ def collecting() -> Iterator[None]:
 
 
 class TestListenersThatFail:
-    def test_a_close_that_is_prevented_is_not_a_close(
+    def test_a_close_that_a_listener_prevents_is_not_counted(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         connection = engine.connect()
@@ -82,7 +82,7 @@ class TestListenersThatFail:
         in_use, idle, opened, closed = counted(watch)
         assert (1, 1, 0) == (in_use + idle, opened, closed)
 
-    def test_what_another_caller_has_opened_meanwhile_is_not_closed(
+    def test_a_connection_that_another_caller_has_opened_meanwhile_is_not_closed(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         engine.connect().invalidate()  # what is left is a record without a connection
@@ -105,7 +105,7 @@ class TestListenersThatFail:
         gc.collect()
         assert (0, 1, 3, 2) == counted(watch)
 
-    def test_a_check_in_that_fails_leaves_the_connection_out_until_it_is_collected(
+    def test_a_check_in_that_fails_leaves_the_connection_in_use_until_it_is_collected(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         proxied = engine.raw_connection()
@@ -162,7 +162,7 @@ class TestListenersThatFail:
 
 
 class TestPoolsThatAreReplaced:
-    def test_a_pool_that_is_let_go_takes_its_idle_connections_along(
+    def test_the_idle_connections_of_a_dropped_pool_are_closed(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         engine.connect().close()
@@ -170,7 +170,7 @@ class TestPoolsThatAreReplaced:
         gc.collect()
         assert (0, 0, 1, 1) == counted(watch)
 
-    def test_a_waiter_of_a_pool_that_is_replaced_waits_on(
+    def test_a_waiter_of_a_replaced_pool_still_waits(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         pool: Any = engine.pool
@@ -196,7 +196,7 @@ class TestPoolsThatAreReplaced:
 
 
 class TestWatchedLate:
-    def test_a_record_without_a_connection_is_no_connection(
+    def test_a_record_without_a_connection_is_not_counted(
         self, engine: sqlalchemy.Engine, watches: Watches
     ) -> None:
         out, idle, invalid = (engine.connect() for _ in range(3))
@@ -209,7 +209,9 @@ class TestWatchedLate:
 
 
 class TestTheGarbageCollector:
-    def test_what_it_returns_was_abandoned(self, engine: sqlalchemy.Engine, watch: Watch) -> None:
+    def test_a_connection_that_it_returns_was_abandoned(
+        self, engine: sqlalchemy.Engine, watch: Watch
+    ) -> None:
         engine.connect().close()
         opened = [engine.connect()]
         opened.clear()
@@ -222,7 +224,7 @@ class TestTheGarbageCollector:
         gc.collect()
         assert 1 == watch.snapshot().leaks_abandoned
 
-    def test_what_it_finds_dead_was_abandoned_too(
+    def test_a_closed_connection_that_it_returns_was_abandoned_too(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         opened = [engine.raw_connection()]
@@ -233,7 +235,7 @@ class TestTheGarbageCollector:
         now = watch.snapshot()
         assert (0, 1, 1) == (now.in_use, now.closed, now.leaks_abandoned)
 
-    def test_it_was_abandoned_even_if_it_was_out_before_the_watch(
+    def test_a_connection_that_was_in_use_before_the_watch_was_abandoned_too(
         self, engine: sqlalchemy.Engine, watches: Watches
     ) -> None:
         opened = [engine.connect()]
@@ -242,7 +244,7 @@ class TestTheGarbageCollector:
         gc.collect()
         assert 1 == watch.snapshot().leaks_abandoned
 
-    def test_a_finaliser_that_runs_inside_the_recorder_neither_blocks_nor_is_lost(
+    def test_a_finalizer_that_runs_inside_the_recorder_neither_blocks_nor_is_lost(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         lost = [engine.connect()]
