@@ -1,4 +1,4 @@
-"""What a pool says that it is, and what a child of a fork does not take over from its parent."""
+"""The info of a pool, and what a forked child does not inherit from its parent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TestInfo:
 
 
 def passes_in_a_child(check: Callable[[], bool]) -> bool:
-    """Return what a child of a fork finds."""
+    """Run a check in a forked child, and return whether it passes."""
     child = os.fork()
     if child == 0:
         try:
@@ -75,7 +75,7 @@ class TestAFork:
     def watch(
         self, engine: sqlalchemy.Engine, watches: Watches, registry: CollectorRegistry
     ) -> Watch:
-        """A pool whose holder has asked for more, in vain, and of which the log has told."""
+        """A pool whose holder has timed out asking for another connection, which was logged."""
         watch = watches.watch(engine, "orders", registry=registry)
         time_out(engine)
         return watch
@@ -114,6 +114,6 @@ class TestAFork:
 
 
 def time_out(engine: sqlalchemy.Engine) -> None:
-    """Ask for a second connection, of a pool that has one."""
+    """Ask for a second connection of a pool whose only one is in use."""
     with engine.connect(), pytest.raises(sqlalchemy.exc.TimeoutError):
         engine.connect()

@@ -1,4 +1,4 @@
-"""What holds for every kind of pool: its numbers are the pool's own, and the server's."""
+"""The contract of every adapter: the numbers are those of the pool itself and of the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def watch(pool: PoolUnderTest, watches: Watches) -> Watch:
 
 
 class Script:
-    """A sequence of steps, after each of which everything is compared."""
+    """A sequence of steps; after each of them all numbers are compared."""
 
     def __init__(self, pool: PoolUnderTest, watch: Watch, clock: FakeClock) -> None:
         self.pool = pool
@@ -34,17 +34,17 @@ class Script:
         )
 
     async def expect(self, **changes: Any) -> None:
-        """After a step: what has changed, everything else being as it was."""
+        """Compare all numbers after a step: these have changed, and no others."""
         self.expected = dataclasses.replace(self.expected, **changes)
         assert self.expected == self.watch.snapshot()
         expected = self.expected
         assert State(expected.in_use, expected.idle, expected.waiting) == self.pool.state()
         assert expected.opened - expected.closed == expected.in_use + expected.idle
-        # A server learns that a connection was closed only after the client knows.
+        # The server learns that a connection was closed later than the client.
         await eventually(expected.in_use + expected.idle, self.pool.seen_by_server)
 
     def a_second_passes(self) -> None:
-        """One second, in which everything stays as it is."""
+        """Advance the clock by one second, in which nothing changes."""
         self.clock.advance(1.0)
         now = self.expected
         self.expected = dataclasses.replace(

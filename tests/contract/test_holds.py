@@ -1,4 +1,4 @@
-"""Who has a connection, from which line, and whether for too long: the same for every pool."""
+"""Who holds a connection, from which line, and whether it is overdue: for every kind of pool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
-# Each asks for a connection in a method of its own.
+# Each of these classes acquires in a method of its own.
 ASKS = {"SyncEngine": "SyncEngine._connect", "BarePool": "SyncEngine._connect"}
 
 
@@ -31,7 +31,7 @@ def watch(pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry) ->
 
 
 def asks(pool: PoolUnderTest) -> str:
-    """Return the function that asks a pool for a connection."""
+    """Return the function in which the pool under test acquires a connection."""
     for cls in type(pool).__mro__:
         if "acquire" in vars(cls):
             return ASKS.get(cls.__name__, f"{cls.__name__}.acquire")
@@ -67,7 +67,7 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
 
 
 def leaks(watch: Watch) -> tuple[int, int, int]:
-    """Return overdue now, ever, and how many of those came back."""
+    """Return how many holds are overdue, have ever been, and were returned after that."""
     now = watch.snapshot()
     return now.overdue, now.leaks_overdue, now.leaks_recovered
 

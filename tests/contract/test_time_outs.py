@@ -1,4 +1,4 @@
-"""A caller that gives up leaves a line in the log that says who has the connections."""
+"""A caller that times out leaves a line in the log that says who holds the connections."""
 
 from __future__ import annotations
 

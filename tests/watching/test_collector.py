@@ -1,4 +1,4 @@
-"""From readings to the text that Prometheus gets."""
+"""The collector: from readings to the text that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPECTED = Path(__file__).parent / "expected"
 
 
 class Fixed(PoolCollector[WatchedPool]):
-    """Collects reports that are given."""
+    """A collector of given reports."""
 
     def __init__(self, *reports: Report) -> None:
         super().__init__(Groups())
@@ -42,7 +42,7 @@ class Fixed(PoolCollector[WatchedPool]):
 
 @pytest.fixture
 def text(clock: FakeClock) -> str:
-    """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
+    """The exposition of a busy aiohttp pool, which has almost all families, and of a closed one."""
     ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
     function = Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay")
     who = Borrower(function, 7, "borrower_key", "Task-1")

@@ -1,4 +1,4 @@
-"""Who has held a connection for longest comes first, in whichever order they came."""
+"""Holders are ordered by age, the longest hold first, whatever the order of acquiring."""
 
 from __future__ import annotations
 

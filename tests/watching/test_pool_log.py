@@ -1,4 +1,4 @@
-"""What the log says when a caller gives up."""
+"""The lines that are logged about time-outs and leaks."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_two_time_outs_at_the_same_time_are_logged_once(
     pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
 
     class Overtaken:
-        """A lock that another gets, and gives back, just before."""
+        """A lock that another thread acquires and releases just before this one."""
 
         def __init__(self, lock: Any) -> None:
             self.acquire, self.release = lock.acquire, lock.release
@@ -161,6 +161,6 @@ def test_the_readme_shows_the_line_as_it_is(
 
 
 def line_of(text: str) -> int:
-    """Return in which line of the demo's service that is."""
+    """Return the number of the first line of the demo's service that contains the text."""
     lines = Path(service.__file__).read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if text in line)

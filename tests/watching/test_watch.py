@@ -75,7 +75,7 @@ def value(registry: CollectorRegistry, sample: str, **labels: str) -> float | No
 
 
 class TestEnds:
-    # What a pool has open that is dropped is left to the garbage collector, which says so.
+    # The connections of a dropped pool are left to the garbage collector, which warns about them.
     @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
     def test_a_watch_does_not_keep_a_pool_alive(self, watches: Watches, collect: None) -> None:
         registry = CollectorRegistry()
@@ -116,7 +116,7 @@ class TestEnds:
         assert gone() is None
         assert 0 == watch.snapshot().instances
 
-    # What a pool has open that is dropped is left to the garbage collector, which says so.
+    # The connections of a dropped pool are left to the garbage collector, which warns about them.
     @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
     def test_counters_never_fall_when_pools_come_and_go(
         self, watches: Watches, collect: None
@@ -132,7 +132,7 @@ class TestEnds:
             del engine, watch
             gc.collect()
             totals.append(value(registry, "connpool_acquires_total", outcome="ok"))
-        # After `unwatch` of the last one there are no series, but what they counted is kept.
+        # After `unwatch` of the last one there are no series, but the counters are kept.
         assert [1, None, 3, None, 5] == totals
 
     def test_unwatch_leaves_nothing_behind(
@@ -146,10 +146,10 @@ class TestEnds:
             assert b"connpool_waiting{" in generate_latest(registry)
         assert before == self.shape(engine)
         assert b"connpool" not in generate_latest(registry)
-        # The listeners are every pool's, and go with the last watch there is.
+        # The listeners are shared by all pools, and are removed with the last watch.
         assert bool(hooks_by_pool) == bool(engine.pool.dispatch.close)
         assert bool(hooks_by_pool) == bool(engine.pool.dispatch.invalidate)
-        watch.unwatch()  # again, which does nothing
+        watch.unwatch()  # a second call does nothing
         engine.dispose()
         assert before == self.shape(engine)
 
@@ -187,7 +187,7 @@ def test_a_forked_child_starts_at_zero_and_does_not_change_its_parent(
 
 def test_the_process_has_one_set_of_watches(sqlite: Any) -> None:
     engine = sqlite()
-    others = {now.name for now in poolscope.snapshots()}  # that other tests have left there
+    others = {now.name for now in poolscope.snapshots()}  # left by other tests
     with poolscope.watch(engine, "of the process", registry=CollectorRegistry()) as watch:
         names = {now.name for now in poolscope.snapshots()}
         assert {watch.snapshot().name} == names - others

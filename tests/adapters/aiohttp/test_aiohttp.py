@@ -1,4 +1,4 @@
-"""aiohttp: reuse, hosts, names, failures, and connections that are never given back properly."""
+"""aiohttp: reuse, hosts, names, failures, and connections that are never returned properly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.waiting import eventually
 
 
 class Server:
-    """A web server on a free port of loopback, which answers when it is told to."""
+    """A web server on a free port of the loopback interface, which answers when told to."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
@@ -64,7 +64,7 @@ class Server:
         return len(self.runner.server.connections)
 
     def hang_up(self) -> None:
-        """Close all connections, as a server does whose keep-alive time is over."""
+        """Close all connections, as a server does when their keep-alive time is over."""
         assert self.runner.server is not None
         for protocol in self.runner.server.connections:
             protocol.force_close()
@@ -80,7 +80,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def compare(watch: Watch, session: aiohttp.ClientSession) -> tuple[int, int, int]:
-    """Return in use, idle and opened, after comparing with what the connector has."""
+    """Return in use, idle and opened, after comparing them with the connector itself."""
     connector: Any = session.connector
     snapshot = watch.snapshot()
     idle = [protocol for kept in connector._conns.values() for protocol, _ in kept]
@@ -269,7 +269,7 @@ class TestFailures:
 
 
 class Names(AbstractResolver):
-    """Resolves one name to loopback, and fails for any other."""
+    """Resolves one name to the loopback address, and fails for any other."""
 
     closed = False
 

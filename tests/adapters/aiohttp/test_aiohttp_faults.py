@@ -1,4 +1,4 @@
-"""aiohttp: what goes wrong in a counter that goes up and down, one test for each way."""
+"""aiohttp: one test for each way in which counting up and down would go wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.web import Server, ends, kept, opened, state
 
 
 class Names(AbstractResolver):
-    """Resolves any name to loopback, when it may."""
+    """Resolves any name to the loopback address, once the test allows it."""
 
     def __init__(self) -> None:
         self.may = asyncio.Event()
@@ -41,7 +41,7 @@ class Names(AbstractResolver):
 
 
 class Pausing:
-    """Tracers of a session's own, one of which takes its time when it is told `signal`."""
+    """Tracers of a session's own, one of which pauses when it gets `signal`."""
 
     def __init__(self, signal: str) -> None:
         self.reached = asyncio.Event()
@@ -62,7 +62,7 @@ async def cancel(task: asyncio.Task[Any]) -> None:
 
 @pytest.fixture
 async def quiet() -> AsyncIterator[None]:
-    """The garbage collector may complain of what was left open."""
+    """Ignore what is logged about connections that were left open."""
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -100,7 +100,7 @@ class TestWaiting:
         holding = await session.get(f"{server.url}/stream/held")
         waiting = asyncio.create_task(session.get(f"{server.url}/now/x"))
         await eventually((1, 0, 0, 1), lambda: state(watch))
-        # Of those that ask now, one may be faster than the one to whom the slot is given.
+        # A request that asks now may be faster than the waiter that was woken.
         others = [asyncio.create_task(session.get(f"{server.url}/now/x")) for _ in range(3)]
         holding.close()
         for request in (waiting, *others):
@@ -289,7 +289,7 @@ class TestBodies:
         assert b"begun " == await response.content.readany()
         assert (1, 0, 0, 0) == state(watch)
         server.tell("held")
-        # Nobody reads: what is left fits into the buffer, and the connection is free.
+        # Nobody reads: the rest of the body fits into the buffer, and the connection is free.
         await eventually((0, 1, 0, 0), lambda: state(watch))
         clock.advance(3.0)
         assert b"ended" == await response.read()

@@ -1,4 +1,4 @@
-"""aiohttp: what becomes of a response that nobody has any more."""
+"""aiohttp: what happens to a response that was dropped."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from support.web import Server, ends, kept, opened, state
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that it has signed itself, with its key in the same file."""
+    """A self-signed certificate for 127.0.0.1, with its key in the same file."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         (
@@ -60,9 +60,9 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 class Proxy:
     """
-    Passes bytes on: of a CONNECT to where it says, of anything else to `behind`.
+    A proxy: passes a CONNECT on to the host that it names, anything else to `behind`.
 
-    gate: opened when it may begin to; refuses: answers a CONNECT with 403.
+    gate: set when the proxy may begin; refuses: whether it answers a CONNECT with 403.
     """
 
     def __init__(self, behind: Server) -> None:
@@ -104,7 +104,7 @@ class Proxy:
 
     async def stop(self) -> None:
         self.listening.close()
-        # Those that pass on end with their clients; the others wait at the gate.
+        # Handlers that pass bytes on end with their clients; the others wait at the gate.
         self.gate.set()
         await asyncio.gather(*self.clients, return_exceptions=True)
 

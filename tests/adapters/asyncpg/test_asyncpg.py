@@ -1,4 +1,4 @@
-"""asyncpg: opening, set-up, cancellation, and servers that hang up."""
+"""asyncpg: opening, set-up, cancellation, and servers that close connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Failing:
-    """A callback of a pool that fails, or never ends, when it is told to."""
+    """A callback of a pool that fails, or never ends, when the test tells it to."""
 
     def __init__(self) -> None:
         self.does: str = "nothing"
@@ -35,7 +35,7 @@ class Failing:
 
 
 def compare(watch: Watch, pool: Any) -> tuple[int, int]:
-    """Return in use and idle, after comparing them with what the pool itself has."""
+    """Return in use and idle, after comparing them with the pool itself."""
     snapshot = watch.snapshot()
     assert pool.get_size() == snapshot.in_use + snapshot.idle == snapshot.opened - snapshot.closed
     assert pool.get_idle_size() == snapshot.idle
@@ -43,13 +43,13 @@ def compare(watch: Watch, pool: Any) -> tuple[int, int]:
 
 
 def attempts(watch: Watch) -> tuple[int, int, int, int]:
-    """Return how many attempts ended ok, by a time-out, cancelled, and with an error."""
+    """Return how many attempts succeeded, timed out, were cancelled, and failed."""
     snapshot = watch.snapshot()
     return snapshot.acquired, snapshot.timed_out, snapshot.cancelled, snapshot.failed
 
 
 async def terminate_backend(postgres: EmbeddedPostgres, pid: int) -> None:
-    """Let the server hang up on one connection."""
+    """Make the server terminate a connection."""
     control = await asyncpg.connect(postgres.dsn)
     await control.execute("SELECT pg_terminate_backend($1, 10000)", pid)
     await control.close()
@@ -195,7 +195,7 @@ class TestSetUpAndReset:
     ) -> None:
         pool = await pools(setup=callback)
         watch = watches.watch(pool, registry=None)
-        # asyncpg counts it as idle then, but nobody else can have it.
+        # asyncpg counts the connection as idle then, but no other caller can get it.
         await self.cancel_in(callback, pool, (1, 0, 0), watch)
         assert (0, 1, 1) == (
             watch.snapshot().open_failed, watch.snapshot().opened, watch.snapshot().closed,

@@ -1,4 +1,4 @@
-"""asyncpg: what goes wrong in a counter that goes up and down, one test for each way."""
+"""asyncpg: one test for each way in which counting up and down would go wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ keeps_floor = pytest.mark.skipif(VERSION < (0, 32), reason="asyncpg keeps a floo
 
 
 class Gate:
-    """A callback of a pool that is stopped in, until it is opened."""
+    """A callback of a pool that blocks until the gate is opened."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -44,7 +44,7 @@ def state(watch: Watch) -> tuple[int, int, int, int]:
 
 
 async def hang_up(postgres: EmbeddedPostgres, connection: Any) -> None:
-    """Let the server end a connection, and wait until the client knows."""
+    """Make the server terminate a connection, and wait until the client knows."""
     control = await asyncpg.connect(postgres.dsn)
     await control.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
     await control.close()
@@ -139,7 +139,7 @@ class TestSlotsAndReferences:
         await pool
         watched = await pool.acquire()
         other = await (await pools()).acquire()
-        # Whether the application still has one is told from this number.
+        # This count tells whether the application still holds a reference.
         assert sys.getrefcount(other) == sys.getrefcount(watched)
         assert (1, 0, 0, 0) == state(watch)
 
@@ -163,7 +163,7 @@ class TestGoneBeforeTheCallerHasIt:
             await hang_up(postgres, gate.connection)
         assert (0, 0, 0, 0) == state(watch)
         gate.opened.set()
-        # The library gives it to the caller all the same.
+        # asyncpg gives the connection to the caller nevertheless.
         assert (await caller).is_closed()
         assert (0, 0, 0, 0) == state(watch)
         assert (1, 1, 1) == (
@@ -181,7 +181,7 @@ class TestGoneBeforeTheCallerHasIt:
         assert (0, 0, 1, 0) == state(watch)
         await hang_up(postgres, gate.connection)
         gate.opened.set()
-        # Before 0.32 the caller gets it all the same.
+        # Before 0.32 the caller gets the connection nevertheless.
         await asyncio.wait([caller])
         assert (VERSION >= (0, 32)) == (caller.exception() is not None)
         assert (0, 0, 0, 0) == state(watch)

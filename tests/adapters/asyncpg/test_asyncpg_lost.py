@@ -1,4 +1,4 @@
-"""asyncpg: what refers to a connection that is out, and what that tells."""
+"""asyncpg: which references to a connection in use show that it can still be returned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.waiting import eventually
 
 
 def lost(watch: Watch) -> tuple[int, int]:
-    """Return how many are in use, and how many of them are abandoned."""
+    """Return how many connections are in use, and how many of them are abandoned."""
     gc.collect()
     now = watch.snapshot()
     return now.in_use, now.abandoned
