@@ -146,9 +146,9 @@ async def test_without_call_sites_nothing_has_a_line(
     await pool.release(held.pop())
     held.append(await waiter)
     assert [None, None] == [hold.site for hold in watch.holders()]
-    found = watch.findings()
-    assert pool.nests == ("nested-acquire" in {finding.rule for finding in found})
-    assert {()} == {finding.sites for finding in found}
+    findings = watch.findings()
+    assert pool.nests == ("nested-acquire" in {finding.rule for finding in findings})
+    assert {()} == {finding.sites for finding in findings}
     (record,) = [record for record in caplog.records if record.name == "poolscope"]
     facts: Any = vars(record)["poolscope"]
     assert [(None, 2)] == [(holder["site"], holder["count"]) for holder in facts["holders"]]

@@ -64,9 +64,9 @@ class AiohttpMachine(PoolMachine):
     @initialize(
         fast=st.booleans(),
         drawn=options,
-        found=st.lists(st.sampled_from(("now", "stream", "socket")), max_size=3),
+        existing=st.lists(st.sampled_from(("now", "stream", "socket")), max_size=3),
     )
-    def begin(self, fast: bool, drawn: Options, found: list[str]) -> None:
+    def begin(self, fast: bool, drawn: Options, existing: list[str]) -> None:
         # Only the operations that drop something collect garbage, and then let the loop settle.
         gc.disable()
         freeze()
@@ -82,7 +82,7 @@ class AiohttpMachine(PoolMachine):
         self.server = self.loop.run_until_complete(Server.started())
         self.past: list[tuple[Any, Reading]] = []
         self._open(drawn)
-        for what in found:
+        for what in existing:
             if not self.connector.full(QUICK[0]):
                 self._begin(what, QUICK[0])
         self._watch()
@@ -111,8 +111,8 @@ class AiohttpMachine(PoolMachine):
 
     def _watch(self) -> None:
         target = self.sessions[0] if self.options.watch_session else self.connector
-        self.found_out = self.connector.out()
-        self.adopted = self.found_out + self.connector.idle().total()
+        self.out_before = self.connector.out()
+        self.adopted = self.out_before + self.connector.idle().total()
         self.connector.asked = self.connector.served = 0
         self.names.answered = self.names.failed = 0
         self.ends: Counter[str] = Counter()
@@ -167,7 +167,7 @@ class AiohttpMachine(PoolMachine):
 
     def holds(self) -> int:
         """Return how many holds that began with an attempt have not ended."""
-        return self.connector.out() - self.found_out
+        return self.connector.out() - self.out_before
 
     def out(self) -> int:
         return self.connector.out()

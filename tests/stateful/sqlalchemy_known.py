@@ -246,8 +246,8 @@ class Known(PoolMachine):
         ours -= self.killed | {0}  # 0: the driver knows that it is broken
 
         def agreed() -> bool:
-            found = self._on_server()
-            return ours == found or (ours <= found and found - ours <= self.orphans)
+            on_server = self._on_server()
+            return ours == on_server or (ours <= on_server and on_server - ours <= self.orphans)
 
         until(agreed, self.side.step, lambda: (ours, self._on_server()))
 

@@ -39,19 +39,19 @@ def test_holders_are_grouped_by_line_the_most_connections_first() -> None:
 
 def test_of_lines_with_equal_counts_the_oldest_hold_is_first() -> None:
     holders = [Holder(who(name), age, False) for name, age in (("a", 1.0), ("b", 3.0), ("c", 2.0))]
-    assert [3.0, 2.0, 1.0] == [found["oldest_seconds"] for found in by_site(holders)]
+    assert [3.0, 2.0, 1.0] == [row["oldest_seconds"] for row in by_site(holders)]
 
 
 def test_time_outs_are_logged_once_a_minute(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
-    said = []
+    counts = []
     for seconds in (0.0, 59.5, 0.5, 59.5, 0.5):
         clock.advance(seconds)
         pool_log.log_timeout([ledger], clock())
-        said.append(len(caplog.records))
-    assert [1, 1, 2, 2, 3] == said
+        counts.append(len(caplog.records))
+    assert [1, 1, 2, 2, 3] == counts
 
 
 def test_the_line_names_a_few_sites_and_the_record_all(

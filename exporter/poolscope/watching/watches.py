@@ -103,28 +103,14 @@ class Watches:
         adapter.check_open(target)
         existing = adapter.find(target)
         if existing is not None:
-            if name is None or existing.name == name:
-                watch: Watch = existing.handle
-                return watch
-            raise ValueError(
-                f"this pool is already watched as {existing.name!r}, and cannot be watched as "
-                f"{name!r} too; unwatch it first"
-            )
+            return _watch_of(existing, name)
         self._follow_forks()
         groups = self._groups_of(registry)
         pool_name = adapter.default_name(target) if name is None else name
-        if self._folder is None:
-            self._folder = Folder.of_environment()
+        folder = self._folder = self._folder or Folder.of_environment()
         service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
         watched = WatchedPool(
-            pool_name,
-            adapter.KIND,
-            groups,
-            self._clock,
-            leak_after,
-            call_sites,
-            self._folder,
-            service,
+            pool_name, adapter.KIND, groups, self._clock, leak_after, call_sites, folder, service
         )
         groups.add(watched)
         try:
@@ -181,6 +167,17 @@ class Watches:
     def _forked(self) -> None:
         for groups in list(self._all):
             groups.follow_fork()
+
+
+def _watch_of(existing: WatchedPool, name: str | None) -> Watch:
+    """Return the watch of a watched pool; raise ValueError if it has another name."""
+    if name is not None and existing.name != name:
+        raise ValueError(
+            f"this pool is already watched as {existing.name!r}, and cannot be watched as "
+            f"{name!r} too; unwatch it first"
+        )
+    watch: Watch = existing.handle
+    return watch
 
 
 def _adapter_for(target: object) -> Adapter:

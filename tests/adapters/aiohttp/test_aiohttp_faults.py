@@ -33,8 +33,8 @@ class Names(AbstractResolver):
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> Any:
         self.asked.set()
         await self.may.wait()
-        found = {"hostname": host, "host": "127.0.0.1", "port": port}
-        return [{**found, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+        address = {"hostname": host, "host": "127.0.0.1", "port": port}
+        return [{**address, "family": socket.AF_INET, "proto": 0, "flags": 0}]
 
     async def close(self) -> None:
         pass
