@@ -1,5 +1,5 @@
 """
-Run a state machine until it has done a given number of operations, and say which it did.
+Run a state machine for a given number of operations, and print how often it did each.
 
     soak.py [--operations N] [--seed N] [ADAPTER ...]
 
@@ -26,20 +26,20 @@ from stateful.machine import PoolMachine
 from stateful.machines import ADAPTERS, machine_of, running
 
 STEPS = 100
-"""Operations on one pool, before the next one is made."""
+"""Operations on one pool before the next pool is made."""
 
 EXAMPLES = 50
-"""Pools between two looks at how many operations there were."""
+"""Pools that are made before the operations are counted again."""
 
 
 def soak(machine: type[PoolMachine], operations: int, first_seed: int) -> int:
-    """Run the machine and return how many operations it did, of any kind."""
+    """Run the machine; return how many operations it did."""
     machine.done = Counter()
     number = first_seed
     while machine.done.total() < operations:
-        left = operations - machine.done.total()
-        how = settings(
-            max_examples=max(1, min(EXAMPLES, left // STEPS + 1)),
+        remaining = operations - machine.done.total()
+        options = settings(
+            max_examples=max(1, min(EXAMPLES, remaining // STEPS + 1)),
             stateful_step_count=STEPS,
             database=None,
             deadline=None,
@@ -48,13 +48,13 @@ def soak(machine: type[PoolMachine], operations: int, first_seed: int) -> int:
             print_blob=True,
         )
         try:
-            run_state_machine_as_test(seed(number)(machine), settings=how)
+            run_state_machine_as_test(seed(number)(machine), settings=options)
         except FlakyStrategyDefinition:
-            # Threads and servers take their time, and the same steps did not lead to the same
-            # choices; that alone is no difference between a reading and the pool.
+            # The timing of threads and servers varies, so the same steps led to other choices.
+            # That alone is no difference between a reading and the pool.
             if machine.differences:
                 raise
-            print(f"  seed {number}: left, as its timing did not repeat", flush=True)
+            print(f"  seed {number}: stopped, because its timing could not be repeated", flush=True)
         print(f"  seed {number}: {machine.done.total()} operations so far", flush=True)
         number += 1
     return machine.done.total()
@@ -70,7 +70,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := ", ".join(set(options.adapters).difference(ADAPTERS)):
         parser.error(f"no such adapter: {unknown}; there are {', '.join(ADAPTERS)}")
-    # Of time-outs it would say a line a minute, and the machines' minutes are short.
+    # Time-outs are logged once a minute, and the minutes of the machines' clocks are short.
     logging.getLogger("poolscope").setLevel(logging.ERROR)
     with running():
         for adapter in options.adapters:
@@ -78,7 +78,7 @@ def main() -> int:
             began = time.monotonic()
             total = soak(machine_of(adapter), options.operations, options.seed)
             print(
-                f"{adapter}: {total} operations and no difference, "
+                f"{adapter}: {total} operations without a difference, "
                 f"in {time.monotonic() - began:.0f} s"
             )
             for name, count in machine_of(adapter).done.most_common():

@@ -31,7 +31,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A real PostgreSQL server, for the whole run."""
+    """A real PostgreSQL server, the same for all tests."""
     from poolscope.demo.postgres import embedded_postgres
 
     with embedded_postgres() as server:
@@ -45,13 +45,13 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def watches(clock: FakeClock) -> Watches:
-    """A set of watches of the test's own, whose time the test moves."""
+    """A set of watches of the test's own, whose clock the test advances."""
     return Watches(clock)
 
 
 @pytest.fixture(autouse=True)
 def no_internal_errors(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test does, no hook of ours may have failed, unless the test makes one fail."""
+    """Fail the test if a hook of poolscope failed, unless the test makes one fail."""
     before = internal_errors.count
     yield
     if "makes_hooks_fail" not in request.keywords:
@@ -60,7 +60,7 @@ def no_internal_errors(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def collect() -> Iterator[None]:
-    """Collect garbage before and after, for tests that depend on what is gone."""
+    """Collect garbage before and after, for tests that depend on what was collected."""
     gc.collect()
     yield
     gc.collect()
@@ -68,7 +68,7 @@ def collect() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    """The path of promtool. A test that needs it is skipped without, but not in CI."""
+    """The path of promtool. Without it the test is skipped, and fails in CI."""
     return required("promtool", "prometheus")
 
 
@@ -80,7 +80,7 @@ def amtool() -> str:
 
 @pytest.fixture(scope="session")
 def openssl_program() -> str:
-    """The path of openssl, as above."""
+    """The path of openssl. Without it the test is skipped, and fails in CI."""
     return required("openssl", "openssl")
 
 
@@ -105,7 +105,7 @@ def sqlite() -> Iterator[Callable[..., sqlalchemy.Engine]]:
     made = []
 
     def make(**options: Any) -> sqlalchemy.Engine:
-        # Also connections that another thread has opened have to be closed here.
+        # This thread has to close connections that another thread has opened.
         shared = {"connect_args": {"check_same_thread": False}}
         options = {"poolclass": sqlalchemy.QueuePool, **shared, **options}
         made.append(sqlalchemy.create_engine("sqlite://", **options))
@@ -130,14 +130,14 @@ async def pools(postgres: EmbeddedPostgres) -> AsyncIterator[Any]:
         if pool._initialized:
             pool.terminate()
         for holder in pool._holders:
-            # Before 0.32 one that a closed pool has given out stays.
+            # Before 0.32 a closed pool does not close a connection in use.
             holder.terminate()
     await asyncio.sleep(0)
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A web server whose answers end when they are told to."""
+    """A web server whose responses end when the test ends them."""
     server = Server()
     await server.start()
     yield server
@@ -162,13 +162,13 @@ async def sessions() -> AsyncIterator[Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where processes put their pools, for others to see."""
+    """The folder that processes share (POOLSCOPE_DIR)."""
     return tmp_path / "pools"
 
 
 @pytest.fixture
 def workers(folder: Path) -> Iterator[Callable[..., Worker]]:
-    """Makes processes whose pools are in the folder, and ends them."""
+    """Starts processes whose pools are in the folder, and kills them afterwards."""
     made: list[Worker] = []
 
     def make(name: str = "orders", within: Sequence[str] = ()) -> Worker:

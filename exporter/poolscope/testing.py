@@ -55,7 +55,7 @@ def assert_no_connections_out(*watches: Watch) -> None:
     ]
     lines += [
         f"{hold.pool} ({hold.kind}): held for {hold.held_seconds:.3g} s by "
-        f"{hold.owner or 'an unknown task or thread'}, from {hold.site or 'an unknown line'}"
+        f"{hold.owner or 'an unknown caller'}, from {hold.site or 'an unknown line'}"
         for hold in (holds if watches else poolscope.holders())
     ]
     if lines:

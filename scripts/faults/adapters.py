@@ -1,11 +1,11 @@
-"""Faults in the adapter of patches.py, for `mutate.py`."""
+"""Faults in what the adapters share, for `mutate.py`."""
 
 FAULTS = (
     (
-        "a method of the application's own is not there again",
+        "a method that the application had replaced before the watch is not restored",
         "adapters/patches.py",
         "        and method.__func__ is getattr(type(target), name, None)\n",
         "",
-        ("tests/watching/test_watch.py",),
+        ("tests/adapters/test_patches.py",),
     ),
 )

@@ -2,7 +2,7 @@
 
 FAULTS = (
     (
-        "who adds a pool waits for a scrape to end",
+        "adding a pool has to wait until a scrape ends",
         "watching/groups.py",
         (
             "        pacer.yield_gil()\n        for member in list(group.members):\n"
@@ -12,28 +12,28 @@ FAULTS = (
         ("tests/test_pacing.py",),
     ),
     (
-        "each time-out is logged, however many there are",
+        "every time-out is logged",
         "watching/pool_log.py",
         "                self._next = now + MIN_INTERVAL\n",
         "                pass\n",
         ("tests/contract",),
     ),
     (
-        "a pool that is dropped with open connections was closed",
+        "a pool that is dropped with open connections counts as closed",
         "watching/watched_pool.py",
         "        if ledger.unclosed:\n",
         "        if False:\n",
         ("tests/readings/test_findings.py",),
     ),
     (
-        "connection-seconds of a function go with its pool",
+        "the connection-seconds of a function are lost when its pool ends",
         "watching/groups.py",
         "        group.sites.add_ended(ledger.sites())\n",
         "",
         ("tests/readings/test_holders.py",),
     ),
     (
-        "counters of a pool that is gone are forgotten",
+        "the counters of a pool that was collected are lost",
         "watching/groups.py",
         "        group.ended = sum_readings([group.ended, counters])\n",
         "",

@@ -1,4 +1,4 @@
-"""What a pool says that it is, and what a child of a fork does not take over from its parent."""
+"""The info of a pool, and what a forked child does not inherit from its parent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poolscope.watching.watches import Watches
 
 
 class TestInfo:
-    def test_of_engines_and_their_pools(self, watches: Watches) -> None:
+    def test_info_of_engines_and_their_pools(self, watches: Watches) -> None:
         url = "postgresql+{}://u@db/d"
         targets: list[Any] = [
             sqlalchemy.create_engine(url.format("psycopg")),
@@ -33,17 +33,17 @@ class TestInfo:
             Info("QueuePool", "", version),
         ] == [watches.watch(target, registry=None)._pool.info for target in targets]
 
-    async def test_of_an_asyncpg_pool(self, pools: Any, watches: Watches) -> None:
+    async def test_info_of_an_asyncpg_pool(self, pools: Any, watches: Watches) -> None:
         watch = watches.watch(pools(), registry=None)
         assert Info("Pool", "asyncpg", asyncpg.__version__) == watch._pool.info
 
-    async def test_of_a_session(self, sessions: Any, watches: Watches) -> None:
+    async def test_info_of_a_session(self, sessions: Any, watches: Watches) -> None:
         watch = watches.watch(sessions(), registry=None)
         assert Info("TCPConnector", "aiohttp", aiohttp.__version__) == watch._pool.info
 
 
 def passes_in_a_child(check: Callable[[], bool]) -> bool:
-    """Return what a child of a fork finds."""
+    """Run a check in a forked child, and return whether it passes."""
     child = os.fork()
     if child == 0:
         try:
@@ -75,12 +75,14 @@ class TestAFork:
     def watch(
         self, engine: sqlalchemy.Engine, watches: Watches, registry: CollectorRegistry
     ) -> Watch:
-        """A pool whose holder has asked for more, in vain, and of which the log has told."""
+        """A pool whose holder has timed out asking for another connection, which was logged."""
         watch = watches.watch(engine, "orders", registry=registry)
         time_out(engine)
         return watch
 
-    def test_has_made_each_pool_once(self, watch: Watch, registry: CollectorRegistry) -> None:
+    def test_a_child_has_created_each_pool_once(
+        self, watch: Watch, registry: CollectorRegistry
+    ) -> None:
         labels = {"pool": "orders", "kind": "sqlalchemy"}
 
         def made() -> float | None:
@@ -89,14 +91,14 @@ class TestAFork:
         assert passes_in_a_child(lambda: made() == 1.0)
         assert 1.0 == made()
 
-    def test_has_made_no_mistake_yet(self, watch: Watch) -> None:
+    def test_a_child_has_no_findings_yet(self, watch: Watch) -> None:
         def mistakes() -> set[str]:
             return {finding.rule for finding in watch.findings()}
 
         assert passes_in_a_child(lambda: "nested-acquire" not in mistakes())
         assert "nested-acquire" in mistakes()
 
-    def test_has_not_said_anything_yet(
+    def test_a_child_has_not_logged_anything_yet(
         self, watch: Watch, engine: sqlalchemy.Engine, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.clear()
@@ -112,6 +114,6 @@ class TestAFork:
 
 
 def time_out(engine: sqlalchemy.Engine) -> None:
-    """Ask for a second connection, of a pool that has one."""
+    """Ask for a second connection of a pool whose only one is in use."""
     with engine.connect(), pytest.raises(sqlalchemy.exc.TimeoutError):
         engine.connect()

@@ -1,8 +1,8 @@
 """
-asyncpg pools and aiohttp sessions do the same when they are watched.
+Watched asyncpg pools and aiohttp sessions behave as unwatched ones.
 
-As for SQLAlchemy, each scenario is run without a watch and with one, and writes down everything
-that a program can see.
+As for SQLAlchemy, each scenario runs without a watch and with one, and writes down everything that
+a program can see.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Program:
-    """What uses a pool, and writes down what it sees."""
+    """A program that uses a pool and writes down what it sees."""
 
     def __init__(self, address: str, watched: bool) -> None:
         self.address = address
@@ -46,11 +46,11 @@ class Program:
         return self.names.setdefault(identity, len(self.names) + 1)
 
     async def attempt(self, awaitable: Awaitable[Any]) -> Any:
-        """Await, and write down what comes of it."""
+        """Await, and write down the result or the error."""
         try:
             result = await awaitable
         except (Exception, asyncio.CancelledError) as error:
-            # Addresses of objects and of ports differ from run to run.
+            # Addresses of objects and numbers of ports differ from run to run.
             words = str(error).split(" object at ")[0].replace(self.address, "")
             self.write("raised", type(error), words)
             return None
@@ -211,7 +211,7 @@ ASYNCPG = (
 
 
 @pytest.mark.parametrize("scenario", ASYNCPG, ids=lambda scenario: scenario.__name__)
-async def test_an_asyncpg_pool_does_the_same_when_it_is_watched(
+async def test_a_watched_asyncpg_pool_behaves_the_same(
     scenario: Callable[[Program], Awaitable[None]], postgres: EmbeddedPostgres
 ) -> None:
     await compare(scenario, postgres.dsn)
@@ -226,7 +226,7 @@ async def compare(scenario: Callable[[Program], Awaitable[None]], address: str) 
 
 
 def session(program: Program, **options: Any) -> aiohttp.ClientSession:
-    """Return a session whose own tracer writes down what it is told."""
+    """Return a session whose own tracer writes down all signals."""
     config = aiohttp.TraceConfig()
     for name in (
         "request_start", "request_end", "request_exception", "connection_queued_start",
@@ -307,7 +307,7 @@ AIOHTTP = (kept_alive, closed_by_force, queued, limits_of_time, refused, closed)
 
 
 @pytest.mark.parametrize("scenario", AIOHTTP, ids=lambda scenario: scenario.__name__)
-async def test_an_aiohttp_session_does_the_same_when_it_is_watched(
+async def test_a_watched_aiohttp_session_behaves_the_same(
     scenario: Callable[[Program], Awaitable[None]],
 ) -> None:
     async def now(request: web.Request) -> web.Response:

@@ -1,9 +1,8 @@
 """
-A SQLAlchemy pool does the same when it is watched.
+A watched SQLAlchemy pool behaves as an unwatched one.
 
-Each scenario is run without a watch and with one, and writes down everything that a program can
-see: which connection it got, what was raised, in which words, and which events came in which
-order.
+Each scenario runs without a watch and with one, and writes down everything that a program can see:
+the connections that it got, the errors and their texts, and the order of events.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ EVENTS = (
 
 
 class Connection:
-    """A DBAPI connection that connects nothing; `alive` is what a ping finds."""
+    """A DBAPI connection without a server; `alive` is the result of a ping."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -43,14 +42,14 @@ class Connection:
 
 
 class Dialect(DefaultDialect):
-    """Pings by asking the connection."""
+    """A dialect whose ping asks the connection."""
 
     def do_ping(self, dbapi_connection: Any) -> bool:
         return bool(dbapi_connection.alive)
 
 
 class Program:
-    """What uses a pool, and writes down what it sees."""
+    """A program that uses a pool and writes down what it sees."""
 
     def __init__(self, watched: bool) -> None:
         self.watched = watched
@@ -83,7 +82,7 @@ class Program:
         self.seen.append(what)
 
     def attempt(self, call: Callable[[], Any]) -> Any:
-        """Call, and write down what comes of it."""
+        """Call, and write down the result or the error."""
         try:
             result = call()
         except Exception as error:
@@ -115,7 +114,7 @@ def timeout(program: Program) -> None:
 def negative_timeout(program: Program) -> None:
     queue = program.pool(pool_size=1, max_overflow=0, timeout=-1)
     program.attempt(queue.connect).close()
-    # Now that it is full it refuses any wait, even if there is nothing to wait for.
+    # Once the pool is full it refuses a negative timeout, also when a connection is free.
     program.attempt(queue.connect)
     program.write(queue.status())
 
@@ -283,7 +282,7 @@ SCENARIOS = (
 
 @pytest.mark.filterwarnings("ignore:Double checkin:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_the_same_happens_when_it_is_watched(scenario: Callable[[Program], None]) -> None:
+def test_a_watched_sqlalchemy_pool_behaves_the_same(scenario: Callable[[Program], None]) -> None:
     plain, watched = Program(watched=False), Program(watched=True)
     scenario(plain)
     scenario(watched)

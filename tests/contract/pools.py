@@ -1,8 +1,8 @@
 """
-The pools that the contract suite runs over: each adapter's, behind one way to use them.
+The pools that the contract suite runs over: those of each adapter, behind one interface.
 
-A pool under test allows two connections at once and opens them when they are asked for. It tells
-what it knows of itself from its own structures, and what the server sees of it.
+A pool under test allows two connections at once, and opens them on demand. It reports its state
+from the pool's own structures, and what the server sees of the pool.
 """
 
 from __future__ import annotations
@@ -44,52 +44,52 @@ class PoolUnderTest(ABC):
     cancels: ClassVar[bool] = True
     """Whether a caller that waits can be cancelled."""
     ends: ClassVar[bool] = True
-    """Whether closing ends the pool for good."""
+    """Whether closing ends the pool for ever."""
     idle_limit: ClassVar[float] = 2
     nests: ClassVar[bool] = True
-    """Whether a task that acquires twice is one that asks twice, and not two jobs of threads."""
+    """Whether a task that acquires twice is one borrower, and not two jobs in threads."""
     timeout: ClassVar[type[Exception]] = TimeoutError
     keeps: ClassVar[bool] = True
-    """Whether a connection that its holder has dropped is out for ever."""
+    """Whether a connection that its holder has dropped stays in use for ever."""
 
     @abstractmethod
     async def open(self, postgres: EmbeddedPostgres) -> None:
-        """Make the pool, and what it connects to; it has no connection yet."""
+        """Make the server and the pool, without a connection."""
 
     @property
     @abstractmethod
     def target(self) -> Any:
-        """What is watched."""
+        """The object that is watched."""
 
     @abstractmethod
     async def acquire(self) -> Any:
-        """Take a connection; wait for one for as long as it takes."""
+        """Take a connection; wait until there is one."""
 
     @abstractmethod
     async def acquire_soon(self) -> Any:
-        """Take a connection; raise `self.timeout` if there is none within a moment."""
+        """Take a connection; raise `self.timeout` if none is free at once."""
 
     @abstractmethod
     async def release(self, connection: Any) -> None: ...
 
     @abstractmethod
     def state(self) -> State:
-        """What the pool itself knows."""
+        """The state according to the pool itself."""
 
     @abstractmethod
     def seen_by_server(self) -> int:
-        """How many connections the server has from this pool."""
+        """Return how many connections of this pool the server has."""
 
     @abstractmethod
     async def close(self) -> None: ...
 
     @abstractmethod
     async def clean_up(self) -> None:
-        """End the pool, whatever is out of it, and everything else that `open` has begun."""
+        """End the pool, also with connections in use, and everything else that `open` has begun."""
 
 
 class PostgresPool(PoolUnderTest):
-    """Tells its connections apart by `application_name`."""
+    """A pool whose connections the server knows by their `application_name`."""
 
     async def open(self, postgres: EmbeddedPostgres) -> None:
         self.name = f"contract-{next(_numbers)}"
@@ -138,7 +138,7 @@ class SyncEngine(PostgresPool):
         return self.engine.pool
 
     async def acquire(self) -> Any:
-        # As asyncio.to_thread and web frameworks do: what a job sets in its context ends with it.
+        # As in asyncio.to_thread and web frameworks: each job has a copy of the context.
         job = functools.partial(contextvars.copy_context().run, self._connect)
         return await asyncio.get_running_loop().run_in_executor(self.threads, job)
 
@@ -297,7 +297,7 @@ class Session(PoolUnderTest):
     async def serve(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        # More than a client takes in that does not read.
+        # More than a client buffers that does not read.
         await response.write(bytes(2**20))
         await self.bodies.setdefault(request.match_info["number"], asyncio.Event()).wait()
         await response.write_eof()

@@ -1,4 +1,4 @@
-"""What holds for every kind of pool: its numbers are the pool's own, and the server's."""
+"""The contract of every adapter: the numbers are those of the pool itself and of the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def watch(pool: PoolUnderTest, watches: Watches) -> Watch:
 
 
 class Script:
-    """A sequence of steps, after each of which everything is compared."""
+    """A sequence of steps; after each of them all numbers are compared."""
 
     def __init__(self, pool: PoolUnderTest, watch: Watch, clock: FakeClock) -> None:
         self.pool = pool
@@ -34,17 +34,17 @@ class Script:
         )
 
     async def expect(self, **changes: Any) -> None:
-        """After a step: what has changed, everything else being as it was."""
+        """Compare all numbers after a step: these have changed, and no others."""
         self.expected = dataclasses.replace(self.expected, **changes)
         assert self.expected == self.watch.snapshot()
         expected = self.expected
         assert State(expected.in_use, expected.idle, expected.waiting) == self.pool.state()
         assert expected.opened - expected.closed == expected.in_use + expected.idle
-        # A server learns that a connection was closed only after the client knows.
+        # The server learns that a connection was closed later than the client.
         await eventually(expected.in_use + expected.idle, self.pool.seen_by_server)
 
     def a_second_passes(self) -> None:
-        """One second, in which everything stays as it is."""
+        """Advance the clock by one second, in which nothing changes."""
         self.clock.advance(1.0)
         now = self.expected
         self.expected = dataclasses.replace(
@@ -163,7 +163,7 @@ async def test_a_scripted_life_of_a_pool(
     await script.expect(**gone)
 
 
-async def test_connections_that_were_open_and_out_before_the_watch_are_counted(
+async def test_connections_that_were_open_or_in_use_before_the_watch_are_counted(
     pool: PoolUnderTest, watches: Watches
 ) -> None:
     out, idle = await pool.acquire(), await pool.acquire()
@@ -187,7 +187,7 @@ async def test_connections_that_were_open_and_out_before_the_watch_are_counted(
     assert dataclasses.replace(expected, in_use=0, idle=2) == watch.snapshot()
 
 
-async def test_a_pool_that_is_not_watched_any_more_is_as_it_was(
+async def test_an_unwatched_pool_is_as_it_was_before_the_watch(
     pool: PoolUnderTest, watches: Watches
 ) -> None:
     def traces() -> list[object]:
@@ -207,7 +207,7 @@ async def test_a_pool_that_is_not_watched_any_more_is_as_it_was(
     await pool.release(other)
 
 
-async def test_what_a_watched_pool_refuses_it_refuses_in_its_own_words(
+async def test_a_watched_pool_refuses_with_the_errors_of_its_library(
     pool: PoolUnderTest, watch: Watch
 ) -> None:
     held = [await pool.acquire(), await pool.acquire()]
@@ -256,7 +256,7 @@ async def test_hooks_that_fail_are_counted_and_logged_once_and_the_pool_works(
     assert all("a mistake of ours" in str(record.exc_info) for record in logged)
 
 
-async def test_waiters_are_served_in_the_order_in_which_they_came(
+async def test_waiters_are_served_in_the_order_in_which_they_asked(
     pool: PoolUnderTest, watch: Watch
 ) -> None:
     held = [await pool.acquire(), await pool.acquire()]

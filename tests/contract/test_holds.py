@@ -1,4 +1,4 @@
-"""Who has a connection, from which line, and whether for too long: the same for every pool."""
+"""Who holds a connection, from which line, and whether it is overdue: for every kind of pool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.waiting import eventually
 
-# Each asks for a connection in a method of its own.
+# Each of these classes acquires in a method of its own.
 ASKS = {"SyncEngine": "SyncEngine._connect", "BarePool": "SyncEngine._connect"}
 
 
@@ -31,7 +31,7 @@ def watch(pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry) ->
 
 
 def asks(pool: PoolUnderTest) -> str:
-    """Return the function that asks a pool for a connection."""
+    """Return the function in which the pool under test acquires a connection."""
     for cls in type(pool).__mro__:
         if "acquire" in vars(cls):
             return ASKS.get(cls.__name__, f"{cls.__name__}.acquire")
@@ -67,7 +67,7 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
 
 
 def leaks(watch: Watch) -> tuple[int, int, int]:
-    """Return overdue now, ever, and how many of those came back."""
+    """Return how many holds are overdue, have ever been, and were returned after that."""
     now = watch.snapshot()
     return now.overdue, now.leaks_overdue, now.leaks_recovered
 
@@ -86,7 +86,7 @@ async def test_a_hold_is_overdue_until_it_comes_back(
     assert (0, 1, 1) == leaks(watch)
 
 
-async def test_without_a_limit_nothing_is_overdue(
+async def test_without_leak_after_nothing_is_overdue(
     pool: PoolUnderTest, watches: Watches, clock: FakeClock
 ) -> None:
     watch = watches.watch(pool.target, leak_after=None, registry=None)
@@ -117,7 +117,7 @@ async def test_the_metrics_name_the_function(
     assert 6.0 == value("connpool_site_in_use_seconds_total")
 
 
-async def test_call_sites_can_be_off(
+async def test_call_sites_can_be_turned_off(
     pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry
 ) -> None:
     watch = watches.watch(pool.target, "pool", call_sites=False, registry=registry)
@@ -134,7 +134,7 @@ async def test_call_sites_can_be_off(
     await pool.release(held)
 
 
-async def test_with_call_sites_off_nothing_has_a_line(
+async def test_without_call_sites_nothing_has_a_line(
     pool: PoolUnderTest, watches: Watches, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = watches.watch(pool.target, "pool", call_sites=False, registry=None)
@@ -146,9 +146,9 @@ async def test_with_call_sites_off_nothing_has_a_line(
     await pool.release(held.pop())
     held.append(await waiter)
     assert [None, None] == [hold.site for hold in watch.holders()]
-    found = watch.findings()
-    assert pool.nests == ("nested-acquire" in {finding.rule for finding in found})
-    assert {()} == {finding.sites for finding in found}
+    findings = watch.findings()
+    assert pool.nests == ("nested-acquire" in {finding.rule for finding in findings})
+    assert {()} == {finding.sites for finding in findings}
     (record,) = [record for record in caplog.records if record.name == "poolscope"]
     facts: Any = vars(record)["poolscope"]
     assert [(None, 2)] == [(holder["site"], holder["count"]) for holder in facts["holders"]]
@@ -156,7 +156,7 @@ async def test_with_call_sites_off_nothing_has_a_line(
         await pool.release(connection)
 
 
-async def test_of_what_was_out_before_the_watch_nobody_knows_who_has_it(
+async def test_the_borrower_of_a_connection_that_was_in_use_before_the_watch_is_unknown(
     pool: PoolUnderTest, watches: Watches, clock: FakeClock
 ) -> None:
     held = await pool.acquire()
@@ -168,7 +168,7 @@ async def test_of_what_was_out_before_the_watch_nobody_knows_who_has_it(
     assert (0, 1, 1) == leaks(watch)
 
 
-async def test_the_sums_of_a_function_stay_when_a_pool_is_closed(
+async def test_the_seconds_of_a_function_stay_when_its_pool_is_closed(
     pool: PoolUnderTest, watch: Watch, registry: CollectorRegistry, clock: FakeClock
 ) -> None:
     held = await pool.acquire()

@@ -1,4 +1,4 @@
-"""Every pool of an event loop: a loop that is closed too early, two loops at once, and a fork."""
+"""Pools and event loops: a loop that is closed too early, two loops at once, and a fork."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def numbers(watch: Watch) -> tuple[int, int, int, int, int]:
 
 
 async def use(pool: PoolUnderTest, postgres: EmbeddedPostgres, watches: Watches) -> Any:
-    """Have one connection idle and one out; return the watch and the latter."""
+    """Open two connections and return one; return the watch and the one in use."""
     await pool.open(postgres)
     watch = watches.watch(pool.target, registry=None)
     idle, out = [await pool.acquire() for _ in range(2)]
@@ -40,7 +40,7 @@ async def use(pool: PoolUnderTest, postgres: EmbeddedPostgres, watches: Watches)
     return watch, out
 
 
-# What is closed with its loop, or collected without it, nobody has closed well.
+# Connections that are closed with their loop, or collected after it, cause warnings.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore:.*garbage collector:sqlalchemy.exc.SAWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -52,12 +52,12 @@ def test_a_loop_is_closed_with_a_pool_open(
     watches: Watches,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # A log of SQLAlchemy's errors would have the frames, and they the pool.
+    # A log of SQLAlchemy's errors would keep the frames, which keep the pool.
     caplog.set_level(logging.CRITICAL + 1, "sqlalchemy.pool")
     loop, pool = asyncio.new_event_loop(), cls()
     watch, out = loop.run_until_complete(use(pool, postgres, watches))
     loop.close()
-    # The server still has them, for as long as somebody has the pool.
+    # The server has the connections for as long as the pool is referenced.
     assert (1, 1, 2, 0, 2) == numbers(watch)
     del pool, out, loop
     gc.collect()

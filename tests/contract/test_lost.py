@@ -1,4 +1,4 @@
-"""Connections that nobody can return any more are named; those that somebody can are not."""
+"""Connections that no code can return any more are abandoned; others are not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAIRS: Final = int(os.environ.get("POOLSCOPE_PAIRS", "300"))
 """Connections of each kind of pool that are acquired and returned as they should be."""
 
 pytestmark = pytest.mark.filterwarnings(
-    # What SQLAlchemy and aiohttp say of a connection that was dropped.
+    # Warnings of SQLAlchemy and aiohttp about a connection that was dropped.
     "ignore:The garbage collector is trying:sqlalchemy.exc.SAWarning",
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
@@ -42,12 +42,12 @@ def lost(watch: Watch) -> tuple[int, int]:
     return now.abandoned, now.leaks_abandoned
 
 
-def said(caplog: pytest.LogCaptureFixture, event: str) -> list[Any]:
+def records_of(caplog: pytest.LogCaptureFixture, event: str) -> list[Any]:
     records: list[Any] = [record for record in caplog.records if record.name == "poolscope"]
     return [record for record in records if record.poolscope["event"] == event]
 
 
-async def test_what_is_dropped_is_abandoned(
+async def test_a_dropped_connection_is_abandoned(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = [await pool.acquire()]
@@ -58,13 +58,13 @@ async def test_what_is_dropped_is_abandoned(
     held.clear()
     await eventually((int(pool.keeps), 1), lambda: lost(watch))
     assert (pool.keeps, 0) == (watch.snapshot().in_use, watch.snapshot().leaks_recovered)
-    assert lost(watch) == (int(pool.keeps), 1), "and it is so only once"
+    assert lost(watch) == (int(pool.keeps), 1), "it is counted once"
 
-    (record,) = said(caplog, "abandoned")
+    (record,) = records_of(caplog, "abandoned")
     assert "WARNING" == record.levelname
     assert (
-        f"pool 'orders' ({pool.kind}): a connection was abandoned, after 2.0 s nobody is left who "
-        f"could return it; taken by {hold.owner}, from {hold.site}"
+        f"pool 'orders' ({pool.kind}): a connection was abandoned after 2.0 s: no code can "
+        f"return it any more; held by {hold.owner}, acquired at {hold.site}"
     ) == record.getMessage()
     assert {
         "event": "abandoned",
@@ -77,33 +77,33 @@ async def test_what_is_dropped_is_abandoned(
     } == record.poolscope
 
 
-async def test_what_is_overdue_is_said_once_and_once_more_when_it_is_back(
+async def test_an_overdue_connection_is_logged_once_and_again_when_it_is_returned(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = await pool.acquire()
     (hold,) = watch.holders()
     clock.advance(61.0)
-    # Nobody looks but those who ask for connections.
+    # Only callers that ask for connections check for overdue ones.
     for _ in range(2):
         await pool.release(await pool.acquire())
     for _ in range(2):
         assert 1 == watch.snapshot().overdue
-    (record,) = said(caplog, "overdue")
+    (record,) = records_of(caplog, "overdue")
     assert (
-        f"pool 'orders' ({pool.kind}): a connection has been out for too long, 61.0 s until now; "
-        f"taken by {hold.owner}, from {hold.site}"
+        f"pool 'orders' ({pool.kind}): a connection has been held for 61.0 s, longer than "
+        f"leak_after; held by {hold.owner}, acquired at {hold.site}"
     ) == record.getMessage()
     clock.advance(1.0)
     await pool.release(held)
     for _ in range(2):
         await pool.release(await pool.acquire())
-    (record,) = said(caplog, "recovered")
+    (record,) = records_of(caplog, "recovered")
     assert "INFO" == record.levelname
     assert (
-        f"pool 'orders' ({pool.kind}): a connection that was out for too long is back, after "
-        f"62.0 s; taken by {hold.owner}, from {hold.site}"
+        f"pool 'orders' ({pool.kind}): a connection was returned after 62.0 s, longer than "
+        f"leak_after; held by {hold.owner}, acquired at {hold.site}"
     ) == record.getMessage()
-    assert 1 == len(said(caplog, "overdue"))
+    assert 1 == len(records_of(caplog, "overdue"))
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "poolscope")
 
 
-async def test_what_the_error_of_an_ended_task_remembers_is_lost(
+async def test_a_connection_that_only_the_error_of_an_ended_task_refers_to_is_lost(
     pool: PoolUnderTest, watch: Watch
 ) -> None:
     async def fail() -> None:
@@ -127,7 +127,7 @@ async def test_what_the_error_of_an_ended_task_remembers_is_lost(
     await eventually((int(pool.keeps), 1), lambda: lost(watch))
 
 
-async def test_what_an_ended_task_has_given_to_another_is_not_lost(
+async def test_a_connection_that_an_ended_task_has_handed_over_is_not_lost(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock
 ) -> None:
     given: asyncio.Queue[Any] = asyncio.Queue()
@@ -156,14 +156,14 @@ async def test_what_an_ended_task_has_given_to_another_is_not_lost(
 
 
 class Life:
-    """Correct use of a pool: many tasks that take connections, hand them over, and give up."""
+    """Correct use of a pool: many tasks that acquire connections, hand them over, and give up."""
 
     def __init__(self, pool: PoolUnderTest, look: Callable[[], object], seed: int) -> None:
         self.pool = pool
         self.look = look
         self.random = random.Random(seed)  # noqa: S311 - of no importance
         self.returned = 0
-        # aiohttp 3.9 may forget who waits when another who waits is cancelled.
+        # aiohttp 3.9 may forget a waiter when another waiter is cancelled.
         self.forgets = pool.kind == "aiohttp" and aiohttp.__version__ < "3.9.9"
         self.given: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -182,7 +182,7 @@ class Life:
         returning.cancel()
 
     async def one(self) -> None:
-        """Take a connection, and return it or give it to another; whatever happens."""
+        """Acquire a connection, and return it or hand it over, also when cancelled."""
         connection = await self.pool.acquire()
         try:
             await self.wait()
@@ -203,7 +203,7 @@ class Life:
 
     async def give_back(self, connection: Any) -> None:
         self.returned += 1
-        # A caller that is cancelled while it returns a connection must return it all the same.
+        # A caller that is cancelled while it returns a connection must still return it.
         await asyncio.shield(self.pool.release(connection))
 
     async def wait(self) -> None:
@@ -211,9 +211,7 @@ class Life:
             await asyncio.sleep(0)
 
 
-async def test_nothing_is_lost_that_is_returned_as_it_should_be(
-    pool: PoolUnderTest, watch: Watch
-) -> None:
+async def test_correct_use_never_counts_as_lost(pool: PoolUnderTest, watch: Watch) -> None:
     def look() -> None:
         now = watch.snapshot()
         assert (0, 0) == (now.abandoned, now.leaks_abandoned)

@@ -1,4 +1,4 @@
-"""Who holds a connection and asks the same pool for another may wait for itself."""
+"""A caller that holds a connection and asks the same pool for another may deadlock."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ def watch(pool: PoolUnderTest, watches: Watches) -> Watch:
     return watches.watch(pool.target, registry=None)
 
 
-async def test_who_holds_one_and_asks_for_another_nests(pool: PoolUnderTest, watch: Watch) -> None:
-    """Of one task; but jobs of a thread are each for themselves."""
+async def test_a_caller_that_holds_a_connection_and_asks_for_another_nests(
+    pool: PoolUnderTest, watch: Watch
+) -> None:
+    """A task that acquires twice nests; two jobs of a thread do not."""
     for connection in await asyncio.gather(pool.acquire(), pool.acquire()):
         await pool.release(connection)
     held: list[Any] = []
@@ -32,10 +34,10 @@ async def test_who_holds_one_and_asks_for_another_nests(pool: PoolUnderTest, wat
 
     asking = asyncio.create_task(ask_for_three())
     await eventually(1, lambda: watch.snapshot().waiting)
-    # It waits for itself; and is counted though it may never end.
+    # It waits for itself, and is counted although it may never end.
     assert (2, 2 * pool.nests) == (watch.snapshot().in_use, watch.snapshot().nested)
     with pytest.raises(pool.timeout):
-        await pool.acquire_soon()  # another task, which has nothing
+        await pool.acquire_soon()  # another task, which holds no connection
     assert 2 * pool.nests == watch.snapshot().nested
 
     await pool.release(held[0])
@@ -65,7 +67,9 @@ def test_a_thread_nests(engines: Any, watches: Watches) -> None:
     assert (6, 2) == (watch.snapshot().acquired, watch.snapshot().nested)
 
 
-async def test_who_is_woken_in_vain_has_not_asked_again(engines: Any, watches: Watches) -> None:
+async def test_a_caller_that_is_woken_and_waits_again_has_asked_once(
+    engines: Any, watches: Watches
+) -> None:
     engine = engines(pool_size=1, max_overflow=0)
     watch = watches.watch(engine, registry=None)
     held: list[Any] = []
@@ -96,12 +100,14 @@ async def test_who_is_woken_in_vain_has_not_asked_again(engines: Any, watches: W
     )  # fmt: skip
 
 
-def test_what_a_thread_brings_along_is_not_its_own(engines: Any, watches: Watches) -> None:
+def test_a_connection_in_a_context_that_a_thread_copies_is_not_its_own(
+    engines: Any, watches: Watches
+) -> None:
     engine = engines()
     watch = watches.watch(engine, registry=None)
 
     async def main() -> None:
-        # Each job has a copy of the task's context, and that one of this thread's.
+        # Each job runs in a copy of the task's context, which is a copy of this thread's.
         first = await asyncio.to_thread(engine.connect)
         second = await asyncio.to_thread(engine.connect)
         for connection in (first, second):

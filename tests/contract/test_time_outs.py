@@ -1,4 +1,4 @@
-"""A caller that gives up leaves a line in the log that says who has the connections."""
+"""A caller that times out leaves a line in the log that says who holds the connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[Any]:
     return [record for record in caplog.records if record.name == "poolscope"]
 
 
-async def test_the_first_time_out_in_a_minute_says_who_has_the_connections(
+async def test_the_first_time_out_in_a_minute_logs_who_holds_the_connections(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = [await pool.acquire() for _ in range(2)]
@@ -56,7 +56,7 @@ async def test_the_first_time_out_in_a_minute_says_who_has_the_connections(
         await pool.release(connection)
 
 
-async def test_a_log_that_fails_is_not_the_callers_trouble(
+async def test_a_log_that_fails_does_not_affect_the_caller(
     pool: PoolUnderTest, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **options: object) -> None:

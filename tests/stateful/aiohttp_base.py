@@ -1,4 +1,4 @@
-"""A connector of aiohttp, what is known of it, and when everything around it is at rest."""
+"""The aiohttp connector of the machine, what the machine knows of it, and when it is at rest."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from support.waiting import PATIENCE
 
 STILL: Final = 3
-"""Turns of the loop in which nothing happens, before everything is at rest: a transport that is
-closed tells its protocol a turn later."""
+"""Turns of the event loop without a change, after which everything is at rest: a transport that
+is closed tells its protocol one turn later."""
 
 
 @functools.cache
 def freeze() -> None:
-    """Leave what there is out of all collections, once, so that they are quick."""
+    """Exclude all objects of now from garbage collection, once, so that it is quick."""
     gc.collect()
     gc.freeze()
 
 
 @dataclass(eq=False)
 class Request:
-    """`answer`: the response or websocket that the caller has, once `task` is done."""
+    """`answer`: the response or websocket of the caller, once `task` is done."""
 
     number: int
     host: str
@@ -55,19 +55,19 @@ class Request:
 
 class AiohttpMachine(PoolMachine):
     """
-    requests: those that are not done.
-    held: responses whose body goes on.
-    ended: responses whose body has ended, and that nobody has read.
-    dropped: numbers of responses whose body goes on, and that nobody has any more.
+    requests: requests that have not ended.
+    held: responses whose body has not ended.
+    ended: responses whose body has ended, but was not read.
+    dropped: numbers of responses whose body has not ended, and that no caller holds any more.
     """
 
     @initialize(
         fast=st.booleans(),
         drawn=options,
-        found=st.lists(st.sampled_from(("now", "stream", "socket")), max_size=3),
+        existing=st.lists(st.sampled_from(("now", "stream", "socket")), max_size=3),
     )
-    def begin(self, fast: bool, drawn: Options, found: list[str]) -> None:
-        # Only the operations that drop something collect it, and then let it settle.
+    def begin(self, fast: bool, drawn: Options, existing: list[str]) -> None:
+        # Only the operations that drop something collect garbage, and then let the loop settle.
         gc.disable()
         freeze()
         self.loop = uvloop.new_event_loop() if fast else asyncio.new_event_loop()
@@ -82,7 +82,7 @@ class AiohttpMachine(PoolMachine):
         self.server = self.loop.run_until_complete(Server.started())
         self.past: list[tuple[Any, Reading]] = []
         self._open(drawn)
-        for what in found:
+        for what in existing:
             if not self.connector.full(QUICK[0]):
                 self._begin(what, QUICK[0])
         self._watch()
@@ -111,8 +111,8 @@ class AiohttpMachine(PoolMachine):
 
     def _watch(self) -> None:
         target = self.sessions[0] if self.options.watch_session else self.connector
-        self.found_out = self.connector.out()
-        self.adopted = self.found_out + self.connector.idle().total()
+        self.out_before = self.connector.out()
+        self.adopted = self.out_before + self.connector.idle().total()
         self.connector.asked = self.connector.served = 0
         self.names.answered = self.names.failed = 0
         self.ends: Counter[str] = Counter()
@@ -123,7 +123,7 @@ class AiohttpMachine(PoolMachine):
         gc.enable()
         if not hasattr(self, "loop"):
             return
-        # The machine is torn down after a failure, and after hypothesis has stopped it half-way.
+        # This also runs after a failure, and after hypothesis has stopped the machine half-way.
         passed = sys.exception() is None
         try:
             if passed:
@@ -138,7 +138,7 @@ class AiohttpMachine(PoolMachine):
                 assert reading == watch._pool._groups.read(watch._pool)
 
     async def _stop(self) -> set[Any]:
-        """Leave nothing behind; return the tasks that are left nevertheless."""
+        """End everything; return the tasks that have not ended."""
         await self._close_sessions()
         for request in self.requests:
             request.task.cancel()
@@ -166,8 +166,8 @@ class AiohttpMachine(PoolMachine):
         return self.connector.connecting.total()
 
     def holds(self) -> int:
-        """Return the holds that began with an attempt, of those that have not ended."""
-        return self.connector.out() - self.found_out
+        """Return how many holds that began with an attempt have not ended."""
+        return self.connector.out() - self.out_before
 
     def out(self) -> int:
         return self.connector.out()
@@ -177,8 +177,8 @@ class AiohttpMachine(PoolMachine):
             self._do(lambda: None, lambda: connections == self.server.connections())
 
     def _counters_obey_their_laws(self, reading: Reading) -> None:
-        # Redirects, and what aiohttp tries again by itself, are attempts as well: the connector
-        # itself counts how often it is asked.
+        # Redirects and aiohttp's own retries are attempts as well, so the connector counts how
+        # often it is asked.
         self.begun = self.connector.asked
         super()._counters_obey_their_laws(reading)
         assert self.connector.served == reading.acquired
@@ -224,7 +224,7 @@ class AiohttpMachine(PoolMachine):
         self.requests = [request for request in self.requests if not request.task.done()]
 
     async def _still(self, condition: Callable[[], bool]) -> None:
-        """Let the loop run until the condition is true, and nothing happens any more."""
+        """Run the event loop until the condition is true and everything is at rest."""
         still = 0
         deadline = time.monotonic() + PATIENCE
         while still < STILL:
@@ -233,7 +233,7 @@ class AiohttpMachine(PoolMachine):
             assert time.monotonic() < deadline, f"never at rest: {self._unrest()}"
 
     def _at_rest(self) -> bool:
-        """Whether each request waits for something that only the machine can bring about."""
+        """Whether each request waits for something that only the machine can do."""
         connector = self.connector
         undone = [request for request in self.requests if not request.task.done()]
         if undone:
@@ -304,7 +304,7 @@ class AiohttpMachine(PoolMachine):
         return [request for request in self.requests if request.number in numbers]
 
     def waiting(self) -> list[Request]:
-        """Return the requests that wait for a slot; to the slow and the stuck host, may be."""
+        """Return the requests that wait for a slot, with or without the slow and the stuck host."""
         hosts = {host for host, _ in self.connector.waiters()}
         return [request for request in self._unserved() if request.host in hosts]
 
@@ -329,14 +329,14 @@ class AiohttpMachine(PoolMachine):
         self._do(cancel)
 
     def _end_look_ups(self) -> None:
-        # They go on in tasks of their own, which know the connector.
+        # Look-ups run in tasks of their own, which refer to the connector.
         self._do(
             lambda: self.names.end(well=False),
             lambda: not any(map(_looks_up, asyncio.all_tasks())),
         )
 
     def close(self) -> None:
-        """Close the session with whatever is in flight, and end all of it."""
+        """Close the session with all requests in flight, and wait until these have ended."""
         self._do(self._close_sessions)
         self.the_reading_is_true()
         self.names.end(well=False)
@@ -358,8 +358,10 @@ def _end(error: BaseException) -> str:
 
 def _is_expected(problem: str) -> bool:
     """
-    Whether a loop may be told of it: what is left unclosed on purpose, and from Python 3.14 on
-    a look-up that fails when who asked for it was cancelled; aiohttp shields it from that.
+    Whether the machine expects this error of the event loop.
+
+    Connections are left unclosed on purpose. Since Python 3.14 the loop also reports a look-up
+    that fails after its caller was cancelled, because aiohttp shields the look-up.
     """
     unasked = "exception in shielded future" in problem and "_resolve_host" in problem
     return unasked or "Unclosed" in problem

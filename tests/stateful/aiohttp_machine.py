@@ -1,4 +1,4 @@
-"""Whatever can happen between a connector of aiohttp and its server, in random order."""
+"""Everything that can happen between an aiohttp connector and its server, in random order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from stateful.machine import operation
 T = TypeVar("T")
 
 MOMENT: Final = 0.001
-"""Seconds: a time limit that passes while nothing else happens."""
+"""Seconds: a time limit that passes while the machine only waits."""
 
-# Which one, of however many there are; always drawn alike, so that a replay draws the same.
+# The index of an item, modulo their number; drawn the same way always, for a replay.
 which = st.integers(0, 11)
 hosts = st.sampled_from(QUICK)
 any_host = st.sampled_from((*QUICK, SLOW, STUCK))
@@ -35,10 +35,9 @@ limits = st.sampled_from(("total", "connect"))
 
 def needs(name: str, otherwise: str, **arguments: Any) -> Callable[[Any], Any]:
     """
-    Decorate an operation that needs one of the machine's `name`; `otherwise` is done instead.
+    Decorate an operation that needs an item of the machine's `name`; else do `otherwise`.
 
-    It is not a precondition, because what is drawn then would depend on races that end so now
-    and so then, and hypothesis could not repeat them.
+    With a precondition, what hypothesis draws would depend on races, which it cannot repeat.
     """
 
     def decorate(apply: Callable[..., None]) -> Any:
@@ -62,7 +61,7 @@ def one_of(choices: Sequence[T], which: int) -> T:
 
 
 class Machine(AiohttpMachine):
-    """Every operation leaves everything at rest: no request is on its way."""
+    """After every operation everything is at rest: each request waits for the machine."""
 
     # Requests
 
@@ -169,7 +168,7 @@ class Machine(AiohttpMachine):
     @operation(which=which)
     @needs("held", "a_request_is_begun", session=0)
     def a_response_is_dropped(self, which: int) -> None:
-        # aiohttp itself keeps it until its body ends, or its connection does.
+        # aiohttp itself refers to the response until its body or its connection ends.
         self.dropped.append(one_of(self.held, which).number)
         self._drop(self.held, which)
 
@@ -252,7 +251,7 @@ class Machine(AiohttpMachine):
 
     @operation(limit=st.sampled_from(("total", "connect", "sock_connect")))
     def a_connection_times_out(self, limit: str) -> None:
-        # `sock_connect` is not for the time in the queue, and not for that of a look-up.
+        # `sock_connect` limits neither the time in the queue nor that of a look-up.
         waits = self.connector.full(STUCK)
         self._time_out(STUCK, "connect" if waits and limit == "sock_connect" else limit)
 
@@ -313,8 +312,8 @@ class Machine(AiohttpMachine):
     @operation()
     def a_session_that_shares_the_connector_is_closed(self) -> None:
         async def replace() -> None:
-            # With the session gone, aiohttp 3.14 fails when one of these gets a connection, and
-            # leaves it to the garbage collector.
+            # After its session was closed, aiohttp 3.14 fails when one of these requests gets a
+            # connection, and leaves the connection to the garbage collector.
             tasks = [request.task for request in self.requests if request.session == 1]
             for task in tasks:
                 task.cancel()
@@ -360,7 +359,7 @@ class Machine(AiohttpMachine):
         self._do(end, *until)
 
     def _give_up(self, held: bool = True) -> None:
-        """Leave nothing in flight, and nothing that is held but idle connections if told so."""
+        """Cancel all requests, and return or drop what is held; idle connections may stay."""
         self._cancel(*self.requests)
         self._end_look_ups()
         if not held:
@@ -388,7 +387,7 @@ class Machine(AiohttpMachine):
         self.dropped_out += 1
 
         with warnings.catch_warnings():
-            # It is what the garbage collector says of connections that nobody has closed.
+            # The warning of the garbage collector about connections that were not closed.
             warnings.simplefilter("ignore", ResourceWarning)
             self._do(drop)
 

@@ -1,4 +1,4 @@
-"""What the aiohttp machine needs around the pool: a server, names, and a connector that counts."""
+"""What the aiohttp machine needs: a server, a resolver, and a connector that counts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ REFUSED: Final = "refused.example"
 
 class Server:
     """
-    A real web server on a free port of loopback; paths are `/WHAT/NUMBER`.
+    A real web server on a free port of the loopback interface; paths are `/WHAT/NUMBER`.
 
-    go_on: set, for a number, when the body of that response ends or the answer is given.
-    out: connections on which a request is being served, with the request's number.
+    go_on: by number, the event that ends the body of that response, or lets it be answered.
+    out: the connections on which a request is being served, with the request's number.
     """
 
     port: int
@@ -42,7 +42,7 @@ class Server:
         self.out: dict[Any, int] = {}
         self.sockets: dict[int, web.WebSocketResponse] = {}
         self.server = web.Server(self.serve, access_log=None)
-        # Handlers of responses that nobody reads any more wait until they are told to end.
+        # Handlers of responses that no client reads any more wait until they are told to end.
         self.runner = web.ServerRunner(self.server, shutdown_timeout=0.01)
 
     @classmethod
@@ -52,7 +52,7 @@ class Server:
         await web.TCPSite(self.runner, "127.0.0.1", 0).start()
         self.port = self.runner.addresses[0][1]
         loop = asyncio.get_running_loop()
-        # Accepts, and never shakes hands.
+        # Accepts connections, and never answers the TLS handshake.
         self.stuck = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
         self.stuck_port = self.stuck.sockets[0].getsockname()[1]
         return self
@@ -123,26 +123,26 @@ class Server:
         return upgraded
 
     def answer(self, number: int) -> None:
-        """End the body of a response, or give the answer that a request waits for."""
+        """End the body of a response, or send the answer for which a request waits."""
         self.later_ones.discard(number)
         self.go_on.pop(number, asyncio.Event()).set()
 
     def connections(self) -> int:
-        # One that is lost stays in the list until the handler of its request has ended.
+        # A lost connection stays in the list until the handler of its request has ended.
         return sum(protocol.transport is not None for protocol in self.server.connections)
 
     def unanswered(self) -> set[int]:
-        """Return the numbers of requests that have come, and get no answer yet."""
+        """Return the numbers of requests that have arrived and were not answered yet."""
         return self.later_ones.intersection(self.serving())
 
     def hang_up_idle(self) -> None:
-        """Close all connections that serve nothing, as when their keep-alive time is over."""
+        """Close all idle connections, as a server does when their keep-alive time is over."""
         for protocol in self.server.connections:
             if protocol not in self.out:
                 protocol.force_close()
 
     def serving(self) -> dict[int, Any]:
-        """Return the transports on which requests are served, by number."""
+        """Return by number the transports on which requests are being served."""
         return {
             number: protocol.transport
             for protocol, number in self.out.items()
@@ -150,13 +150,13 @@ class Server:
         }
 
     def drop(self, number: int, reset: bool) -> None:
-        """Lose the connection on which a request is served, with or without a goodbye."""
+        """Close or abort the connection on which a request is being served."""
         transport = self.serving()[number]
         transport.abort() if reset else transport.close()
 
 
 class Names(AbstractResolver):
-    """Resolves every name to loopback: the slow one when it is told to, the unknown one never."""
+    """Resolves every name to loopback: the slow one when told to, the unknown one never."""
 
     def __init__(self) -> None:
         self.pending: list[asyncio.Future[None]] = []
@@ -188,7 +188,7 @@ class Names(AbstractResolver):
         return [address]
 
     def end(self, well: bool) -> None:
-        """End the look-ups that hang."""
+        """Let the look-ups that hang end."""
         for turn in self.pending:
             if not turn.done():
                 turn.set_result(None) if well else turn.set_exception(OSError(-3, "try again"))
@@ -199,10 +199,10 @@ class Names(AbstractResolver):
 
 class ClosingResponse(aiohttp.ClientResponse):
     """
-    A response that closes its connection when it is closed, as all but those of aiohttp 3.9.0.
+    A response whose `close` closes its connection, as in all versions but aiohttp 3.9.0.
 
-    There a request that is cancelled leaves its connection to the next one, which then gets
-    the answer to the other's question.
+    In 3.9.0 a cancelled request leaves its connection to the next request, which then gets the
+    answer to the cancelled one.
     """
 
     def close(self) -> None:
@@ -213,11 +213,11 @@ class ClosingResponse(aiohttp.ClientResponse):
 
 class CountingConnector(aiohttp.TCPConnector):
     """
-    A connector that knows, whether it is watched or not, what it is asked for.
+    A connector that counts its attempts itself, whether it is watched or not.
 
-    asked, served: attempts to get a connection that began, and that ended well.
-    connecting: attempts that have not ended, by host.
-    given_up: the tasks whose attempt did not end well.
+    asked, served: how many attempts to get a connection have begun, and have succeeded.
+    connecting: how many attempts have not ended, by host.
+    given_up: the tasks whose attempt has failed or was cancelled.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -241,7 +241,7 @@ class CountingConnector(aiohttp.TCPConnector):
         return connection
 
     def _close(self, **options: Any) -> Any:
-        # aiohttp 3.9 forgets those that wait, who then wait until they are cancelled.
+        # aiohttp 3.9 forgets its waiters, which then wait until they are cancelled.
         self._left = self.waiters()
         return super()._close(**options)
 
@@ -250,21 +250,21 @@ class CountingConnector(aiohttp.TCPConnector):
 
     def out(self) -> int:
         """
-        Return how many open connections are out.
+        Return how many open connections are in use.
 
-        One that was lost is out until its response is given up, but is not open any more.
+        A lost connection is in use until its response is given up, but is not open any more.
         """
         handlers = [key for key in self._acquired if isinstance(key, ResponseHandler)]
         return sum(handler.is_connected() for handler in handlers)
 
     def opening(self) -> int:
-        """Return how many connections are being opened; a closed connector keeps no count."""
+        """Return how many connections are being opened; a closed connector does not know."""
         if self.closed:
             return sum(self.connecting.values()) - len(self.waiters())
         return sum(not isinstance(key, ResponseHandler) for key in self._acquired)
 
     def idle(self) -> Counter[str]:
-        """Return the connections that are kept, by host; those that the server closed are not."""
+        """Return the idle connections by host, without those that the server has closed."""
         return Counter(
             key.host
             for key, kept in self._conns.items()
@@ -273,7 +273,7 @@ class CountingConnector(aiohttp.TCPConnector):
         )
 
     def waiters(self) -> list[tuple[str, Any]]:
-        """Return host and future of those that wait for a slot."""
+        """Return the host and the future of each attempt that waits for a slot."""
         waiters = [(key.host, waiter) for key, queue in self._waiters.items() for waiter in queue]
         return [(host, waiter) for host, waiter in waiters + self._left if not waiter.done()]
 
@@ -283,7 +283,7 @@ class CountingConnector(aiohttp.TCPConnector):
         return self._available_connections(key) <= 0
 
     def expire(self) -> None:
-        """Do what its timer does when all idle connections have been kept long enough."""
+        """Do what the connector's timer does when all idle connections have expired."""
         self._keepalive_timeout, kept = -1.0, self._keepalive_timeout
         self._cleanup()
         self._keepalive_timeout = kept
@@ -291,7 +291,7 @@ class CountingConnector(aiohttp.TCPConnector):
 
 @dataclass(frozen=True)
 class Options:
-    """Of a connector; `expired`: what is idle is too old to be used when it is looked at."""
+    """Options of a connector; `expired`: every idle connection is too old to be used."""
 
     limit: int
     limit_per_host: int

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from stateful.asyncpg_pool import PARAMETERS, PLANS, Plan, PoolOfAsyncpg
+from stateful.asyncpg_plans import PARAMETERS, PLANS, Plan
+from stateful.asyncpg_pool import PoolOfAsyncpg
 from stateful.machine import operation
 from support.waiting import eventually
 
@@ -22,9 +23,9 @@ Operation = Callable[..., None]
 
 def when(condition: Callable[[Machine], Any]) -> Callable[[Operation], Operation]:
     """
-    Decorate an operation that is only possible then; else another one is done and counted.
+    Decorate an operation that needs a condition; if it is false, another one is done instead.
 
-    A precondition would make what hypothesis draws depend on which of two tasks was faster.
+    With a precondition, what hypothesis draws would depend on which of two tasks was faster.
     """
 
     def decorate(apply: Operation) -> Operation:
@@ -47,12 +48,12 @@ def when(condition: Callable[[Machine], Any]) -> Callable[[Operation], Operation
 
 
 class Machine(PoolOfAsyncpg):
-    """All operations. Each lets the loop settle before it ends."""
+    """All operations. Each lets the event loop settle before it ends."""
 
     # Callers
 
     def _ask(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let a caller ask for a connection; when a closed pool refuses, make another."""
+        """Start a caller that asks for a connection; make a new pool if this one is closed."""
         self._run(self._start(self.attempts, work))
         if self.pool._closed:
             self._end()
@@ -85,7 +86,7 @@ class Machine(PoolOfAsyncpg):
     @when(lambda self: self.open and not self.full and self.plan.callbacks - {"reset"})
     def time_out_in_a_callback(self, pick: int) -> None:
         name = self._pick(sorted(self.plan.callbacks - {"reset"}), pick)
-        # Whether it gets as far as that in time must not matter for what comes next.
+        # What comes next must not depend on how far the attempt got in time.
         self._pass_callbacks()
         self.callbacks[name].next = "hangs"
         self._run(self._acquire(0.005))
@@ -160,7 +161,7 @@ class Machine(PoolOfAsyncpg):
         self._run(self._query_in_vain(self._pick(self.held, pick), released))
 
     async def _query_in_vain(self, proxy: Any, released: bool) -> None:
-        # The cancellation may reach the server before the query, which then takes its time.
+        # The cancellation may reach the server before the query, which is then not cancelled.
         querying = asyncio.create_task(proxy.execute("SELECT pg_sleep(0.1)"))
         await asyncio.sleep(0)
         querying.cancel()
@@ -169,7 +170,7 @@ class Machine(PoolOfAsyncpg):
         if released and "init_size" in PARAMETERS:
             await self._start(self.others, self._release(proxy))
         else:
-            # Before 0.32 one that is closed during a cancellation stays open, in nobody's hands.
+            # Before 0.32 a connection that is closed during a cancellation stays open.
             await proxy.execute("SELECT 1")
 
     @operation(pick=PICK, gently=st.booleans())
@@ -186,7 +187,7 @@ class Machine(PoolOfAsyncpg):
     # The server, and the callbacks
 
     async def _release(self, proxy: Any) -> None:
-        # It may fail for many reasons, which are the library's business.
+        # asyncpg may refuse the release for many reasons, none of which matters here.
         with contextlib.suppress(Exception, asyncio.CancelledError):
             await self.pool.release(proxy)
 
@@ -195,12 +196,12 @@ class Machine(PoolOfAsyncpg):
             await self.pool.close()
 
     async def _kill(self, connection: Any) -> None:
-        """Let the server hang up."""
+        """Make the server terminate the connection."""
         self._ask_server("SELECT pg_terminate_backend(%s)", connection.get_server_pid())
         await eventually(True, connection.is_closed)
 
     def in_callbacks(self) -> list[Any]:
-        """Return the connections that are being set up for a caller, and are alive."""
+        """Return the open connections that are being set up for a caller."""
         inside = [*self.callbacks["init"].inside.values(), *self.callbacks["setup"].inside.values()]
         return [connection for connection in inside if not connection.is_closed()]
 
@@ -234,7 +235,7 @@ class Machine(PoolOfAsyncpg):
         self._call_back(self._pick(sorted(self.plan.callbacks), pick), does)
 
     def _call_back(self, name: str, does: str) -> None:
-        """Let a callback raise or hang, and let somebody come to it if possible."""
+        """Make a callback raise or hang, and bring an attempt into it if possible."""
         self.callbacks[name].next = does
         if name == "reset" and self.held:
             self._run(self._start(self.others, self._release(self.held[0])))
@@ -246,7 +247,7 @@ class Machine(PoolOfAsyncpg):
                 self._run(self._start(self.attempts, self._acquire()))
 
     def bring_into(self, *names: str) -> bool:
-        """Bring an attempt into these callbacks, unless one hangs there; whether any does."""
+        """Bring an attempt into one of these callbacks; return whether one hangs there."""
         for name in sorted(self.plan.callbacks.intersection(names)):
             if not self.inside(*names):
                 self._call_back(name, "hangs")
@@ -256,7 +257,7 @@ class Machine(PoolOfAsyncpg):
     @operation()
     @when(lambda self: any(callback.inside for callback in self.callbacks.values()))
     def let_go_of_callbacks(self) -> None:
-        self._run(self._let_go())
+        self._run(self._release_callbacks())
 
     # The pool
 

@@ -1,8 +1,8 @@
 """
-asyncpg, on the real library and a real server.
+The asyncpg pool of the machine, on a real server, and what the machine knows of it.
 
-What can block runs in tasks. An operation is over when every task has ended, or is blocked by
-something that only a further operation ends.
+Whatever can block runs in tasks. An operation is over when every task has ended, or is blocked
+until a later operation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import dataclasses
 import functools
-import inspect
 import itertools
 import logging
 import math
@@ -20,7 +19,6 @@ import os
 import time
 import traceback
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,32 +29,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 
 from poolscope.readings.reading import Reading
+from stateful.asyncpg_plans import PARAMETERS, PLANS, Callback, Plan, RefusedError
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from support.ports import closed_port
 from support.waiting import PATIENCE
 
-# It warns of each connection that it fails to re-open, which is what is done to it here.
+# asyncpg warns of each connection that it fails to re-open, and the machine makes it fail.
 logging.getLogger("asyncpg").addHandler(logging.NullHandler())
 
 TURNS: Final = 5
-"""Turns of the loop without any work, after which everything that was scheduled has run."""
+"""Turns of the event loop without work, after which everything that was scheduled has run."""
 
 BLOCKED: Final = frozenset(
     {
         "Queue.get",  # a caller that waits
-        "Event.wait",  # in a callback that hangs
-        "sleep",  # the library, until it tries again to re-open connections
-        "Pool.release",  # for a task of its own
-        "Pool.close",  # as above, and for
+        "Event.wait",  # a callback that hangs
+        "sleep",  # asyncpg, until it tries again to re-open connections
+        "Pool.release",  # waits for a task of asyncpg
+        "Pool.close",  # waits for tasks of asyncpg, and for
         "PoolConnectionHolder.wait_until_released",
     }
 )
-"""Where a task may rest: the names of coroutines."""
-
-PARAMETERS: Final = frozenset(inspect.signature(asyncpg.create_pool).parameters)
-"""`connect` and `reset` came with 0.30, `init_size` with 0.32."""
-
-CALLBACKS: Final = PARAMETERS & {"connect", "init", "setup", "reset"}
+"""The names of coroutines in which a task may be blocked."""
 
 COUNT: Final = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = %s"
 NOBODY: Final = f"postgres://u@127.0.0.1:{closed_port()}/d"
@@ -65,85 +59,16 @@ OUTCOMES: Final = ("acquired", "timed_out", "cancelled", "failed")
 _names: Final = (f"machine-{os.getpid()}-{number}" for number in itertools.count(1))
 
 
-class RefusedError(Exception):
-    """What a callback raises that is told to."""
-
-
-class Callback:
-    """
-    A callback of the pool that passes, but for the next call raises or hangs, if it is told to.
-
-    inside: by task, the connections of the calls that hang.
-    """
-
-    def __init__(self) -> None:
-        self.next = "passes"
-        self.inside: dict[asyncio.Task[Any] | None, Any] = {}
-        self._gate = asyncio.Event()
-
-    async def __call__(self, connection: Any) -> None:
-        does, self.next = self.next, "passes"
-        if does == "raises":
-            raise RefusedError
-        if does == "hangs":
-            task = asyncio.current_task()
-            self.inside[task] = connection
-            try:
-                await self._gate.wait()
-            finally:
-                del self.inside[task]
-
-    async def connect(self, *args: Any, **options: Any) -> Any:
-        await self(None)
-        return await asyncpg.connect(*args, **options)
-
-    def let_go(self) -> None:
-        self._gate.set()
-        self._gate = asyncio.Event()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    How a pool is made.
-
-    warm: how many more connections than `min_size` are opened at first.
-    watched: before it is opened, after, or late, with connections `out`.
-    """
-
-    max_size: int
-    min_size: int
-    warm: int
-    max_queries: int
-    callbacks: frozenset[str]
-    first_open: str
-    watched: str
-    out: int
-
-
-PLANS: Final = st.builds(
-    Plan,
-    max_size=st.integers(1, 3),
-    min_size=st.integers(0, 3),
-    warm=st.integers(0, 3),
-    max_queries=st.sampled_from([50_000, 50_000, 1, 4]),
-    callbacks=(st.just(CALLBACKS) | st.frozensets(st.sampled_from(sorted(CALLBACKS)))),
-    first_open=st.sampled_from(["works", "works", "works", "fails", "is refused"]),
-    watched=st.sampled_from(["before", "after", "late"]),
-    out=st.integers(1, 3),
-)
-
-
 @functools.cache
 def control(dsn: str) -> psycopg.Connection[Any]:
-    """Return the one connection by which the server is asked, and told to hang up."""
+    """Return the connection that queries the server and makes it terminate others."""
     connection = psycopg.connect(dsn, autocommit=True)
     atexit.register(connection.close)
     return connection
 
 
 def innermost(task: asyncio.Task[Any]) -> str:
-    """Return the name of the coroutine in which a task rests."""
+    """Return the name of the innermost coroutine that a task awaits."""
     coroutine: Any = task.get_coro()
     while isinstance(inner := getattr(coroutine, "cr_await", None), Coroutine):
         coroutine = inner
@@ -151,7 +76,7 @@ def innermost(task: asyncio.Task[Any]) -> str:
 
 
 def _is_asyncpgs(task: object) -> bool:
-    """Whether it runs a coroutine of the library's own, which is none of a watched pool."""
+    """Whether the task runs a coroutine of asyncpg itself, not one of a watched pool."""
     if not isinstance(task, asyncio.Task):
         return False
     coroutine: Any = task.get_coro()
@@ -165,7 +90,7 @@ def outcome(error: BaseException) -> str:
 
 
 def while_acquiring(error: BaseException) -> bool:
-    """Whether it was raised while a pool was getting a connection."""
+    """Whether the error was raised while a pool was acquiring a connection."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code.co_name == "_acquire" for frame, _ in frames)
 
@@ -174,10 +99,10 @@ class PoolOfAsyncpg(PoolMachine):
     """
     One pool after another, on one event loop.
 
-    attempts: tasks that acquire, or acquire, use and release; others: those that release or close.
-    proxies: what callers were given; released: those that they gave back, or lost.
-    dead: how many connections were gone before the caller got them.
-    out_before: connections that were out when the watch began.
+    attempts: tasks that acquire, or acquire, use and release; others: tasks that release or close.
+    proxies: the proxies that callers hold; released: the last ones that were returned or lost.
+    dead: how many connections were closed before the caller got them.
+    out_before: how many connections were in use when the watch began.
     """
 
     pool: Any
@@ -198,8 +123,8 @@ class PoolOfAsyncpg(PoolMachine):
         assert [] == self.complaints, self.complaints
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # The library leaves errors of its own behind: when one is released twice at once, or when
-        # it closes one for which there was no more time.
+        # asyncpg itself leaves errors unhandled: when a connection is released twice at once, and
+        # when it closes a connection after a time-out.
         raised = type(context.get("exception")).__module__
         if not (raised.startswith("asyncpg") or _is_asyncpgs(context.get("future"))):
             self.complaints.append(context)
@@ -230,12 +155,12 @@ class PoolOfAsyncpg(PoolMachine):
         self.callbacks["init"].next = "raises" if plan.first_open == "fails" else "passes"
         with contextlib.suppress(RefusedError, OSError):
             await self.pool.__aenter__()
-        # Those that were begun together with one that failed.
+        # The connections that were begun together with one that failed.
         await self._settle()
         self.callbacks["init"].next = "passes"
         self._accept(True)
         if self.pool._closed and plan.watched != "before":
-            # From 0.32 on after it failed to open, and then it cannot be watched any more.
+            # Since 0.32 a pool that fails to open is closed, and cannot be watched any more.
             await self._open(dataclasses.replace(plan, first_open="well"))
         elif plan.watched != "before":
             if plan.watched == "late":
@@ -266,26 +191,26 @@ class PoolOfAsyncpg(PoolMachine):
         self.the_reading_is_true()
         assert Gauges(0, 0, 0, 0) == self.gauges()
 
-    async def _let_go(self) -> None:
+    async def _release_callbacks(self) -> None:
         for callback in self.callbacks.values():
-            callback.let_go()
+            callback.release_all()
 
     async def _give_up(self) -> None:
-        await self._let_go()
+        await self._release_callbacks()
         for task in self.attempts + self.others:
             task.cancel()
 
     async def _hang_up(self) -> None:
         self.pool.terminate()
         await self._settle()
-        # Before 0.32 a closed pool still connects for those who waited.
+        # Before 0.32 a closed pool still connects for callers that waited.
         for holder in self.connected:
             holder._con.terminate()
 
     # Running
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Do something, and let the loop settle."""
+        """Run a coroutine, and let the event loop settle."""
         self.loop.run_until_complete(coroutine)
         self.loop.run_until_complete(self._settle())
         for task in [task for task in self.attempts + self.others if task.done()]:
@@ -326,7 +251,7 @@ class PoolOfAsyncpg(PoolMachine):
             if while_acquiring(error):
                 self.outcomes[outcome(error)] += 1
                 return
-            # It failed to release what could not even be used.
+            # The connection could not be used, and releasing it failed.
             self.dead += isinstance(error.__context__, asyncpg.InterfaceError)
         self.outcomes["acquired"] += 1
 
@@ -343,7 +268,7 @@ class PoolOfAsyncpg(PoolMachine):
 
     @property
     def held(self) -> list[Any]:
-        """What callers can still use."""
+        """The proxies that callers can still use."""
         self.released += [proxy for proxy in self.proxies if proxy._con is None]
         del self.released[:-3]
         self.proxies = [proxy for proxy in self.proxies if proxy._con is not None]
@@ -358,7 +283,7 @@ class PoolOfAsyncpg(PoolMachine):
         return bool(self.pool._queue.empty())
 
     def at(self, coroutine: str) -> list[asyncio.Task[None]]:
-        """Return the tasks that rest there."""
+        """Return the tasks that are blocked in that coroutine."""
         return [task for task in self.attempts + self.others if innermost(task) == coroutine]
 
     def inside(self, *names: str) -> list[asyncio.Task[None]]:
@@ -373,7 +298,7 @@ class PoolOfAsyncpg(PoolMachine):
         return len(self.callbacks["connect"].inside) + len(self.callbacks["init"].inside)
 
     def _used(self) -> int:
-        """Return how many attempts have their connection, and are not done with it."""
+        """Return how many attempts have acquired their connection, and not yet released it."""
         return sum(innermost(task) == "Pool.release" for task in self.attempts)
 
     def in_flight(self) -> int:
@@ -385,13 +310,13 @@ class PoolOfAsyncpg(PoolMachine):
         return Gauges(connected - idle, idle, self.opening(), waiting)
 
     def holds(self) -> int:
-        # One that is in setup is in use, but nobody has it yet. One that was out when the watch
-        # began is held, but was not acquired. One that was dead when the caller got it was
-        # acquired, and is not held.
+        # A connection in `setup` is in use, but no caller holds it yet. One that was in use when
+        # the watch began is held, but was not acquired. One that was closed before the caller got
+        # it was acquired, and is not held.
         return self.out() - self.out_before + self.dead
 
     def most_lost(self) -> float:
-        # Before 0.32 what is acquired while the pool is closed can be returned by nobody.
+        # Before 0.32 a connection that was acquired while the pool closed cannot be returned.
         return math.inf if "init_size" not in PARAMETERS and self.pool._closed else 0
 
     def out(self) -> int:
@@ -401,9 +326,9 @@ class PoolOfAsyncpg(PoolMachine):
         in_init = self.callbacks["init"].inside.values()
         expected = connections + sum(not connection.is_closed() for connection in in_init)
         deadline = time.monotonic() + PATIENCE
-        # The loop does not run meanwhile, so that the pool stays as it was read.
-        while (seen := self._ask_server(COUNT, self.name)[0]) != expected:
-            assert time.monotonic() < deadline, (expected, seen)
+        # The event loop does not run meanwhile, so the pool stays as it was read.
+        while (actual := self._ask_server(COUNT, self.name)[0]) != expected:
+            assert time.monotonic() < deadline, (expected, actual)
 
     def _ask_server(self, query: str, value: Any) -> Any:
         return control(self.postgres.dsn).execute(query, (value,), prepare=True).fetchone()

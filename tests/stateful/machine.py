@@ -1,9 +1,9 @@
 """
-What every state machine shares: operations that are counted, and laws that hold after each.
+The base of the state machines: counts operations, and checks invariants after each.
 
 A machine does to a pool whatever a program or a server can do, in random order. After each
-operation the reading equals what the pool's own structures say, what the server sees, and what
-the machine knows that it has begun.
+operation the reading must equal the pool's own structures, what the server sees, and what the
+machine has done.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COUNTERS: Final = (
 
 
 LEAK_AFTER: Final = 1.5
-"""Seconds; of those that a machine lets pass, two make a hold overdue."""
+"""Seconds; a hold is overdue after two of the seconds by which a machine advances the clock."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Gauges:
 
 
 def operation(**strategies: Any) -> Callable[[Callable[..., None]], Any]:
-    """Decorate a rule, so that the machine counts how often it is applied."""
+    """Decorate a rule: the machine counts how often it was applied."""
 
     def decorate(apply: Callable[..., None]) -> Any:
         @functools.wraps(apply)
@@ -57,7 +57,7 @@ def operation(**strategies: Any) -> Callable[[Callable[..., None]], Any]:
             with self.noting_differences(apply.__name__):
                 apply(self, **drawn)
 
-        applied: Any = rule(**strategies)  # which has no types
+        applied: Any = rule(**strategies)  # hypothesis has no types for it
         return applied(counted)
 
     return decorate
@@ -65,12 +65,12 @@ def operation(**strategies: Any) -> Callable[[Callable[..., None]], Any]:
 
 class PoolMachine(RuleBasedStateMachine):
     """
-    A pool that is watched, and everything that is known of it.
+    A watched pool, and everything that the machine knows of it.
 
-    begun: attempts to get a connection that the machine has begun.
-    in_flight: those that have not ended.
-    adopted: connections that were open when the watch began.
-    dropped_out: connections that callers had and let go of, without returning them.
+    begun: how many attempts to get a connection have begun.
+    in_flight: how many of them have not ended.
+    adopted: how many connections were open when the watch began.
+    dropped_out: how many connections callers have dropped without returning them.
     """
 
     done: ClassVar[Counter[str]] = Counter()
@@ -93,19 +93,19 @@ class PoolMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def gauges(self) -> Gauges:
-        """Return what the pool's own structures say."""
+        """Return the gauges according to the pool's own structures."""
         raise NotImplementedError
 
     def holds(self) -> int:
-        """Return how many callers have a connection."""
+        """Return how many callers hold a connection."""
         raise NotImplementedError
 
     def out(self) -> int:
-        """Return how many connections callers have, those included that the watch has found."""
+        """Return how many connections are in use, with those that were before the watch."""
         raise NotImplementedError
 
     def compare_with_server(self, connections: int) -> None:
-        """Assert that the server has this many connections from the pool, soon."""
+        """Wait until the server has this many connections from the pool; fail if it never has."""
         raise NotImplementedError
 
     def reading(self) -> Reading:
@@ -113,7 +113,7 @@ class PoolMachine(RuleBasedStateMachine):
         return self.watch._pool._groups.read(self.watch._pool)
 
     def most_lost(self) -> float:
-        """Return how many connections there can be at most that nobody could return."""
+        """Return how many connections can be abandoned at most."""
         return self.dropped_out
 
     @operation()
@@ -134,7 +134,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @contextmanager
     def noting_differences(self, where: str) -> Iterator[None]:
-        """Note what differs, as hypothesis may report its own trouble with timing instead."""
+        """Note an error of a check, because hypothesis may report varying timing instead of it."""
         try:
             yield
         except AssertionError as error:

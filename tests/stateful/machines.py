@@ -20,7 +20,7 @@ def machine_of(adapter: str) -> type[PoolMachine]:
 
 @contextmanager
 def running(postgres: EmbeddedPostgres | None = None) -> Iterator[Mapping[str, type[PoolMachine]]]:
-    """Start what the machines need, or use the server that is given, and yield them by name."""
+    """Start the server that the machines need, or use the given one; yield them by name."""
     if postgres is None:
         with embedded_postgres() as own, running(own) as machines:
             yield machines

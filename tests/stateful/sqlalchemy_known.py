@@ -1,4 +1,4 @@
-"""What is known of an engine: from what was done, from its pools' structures, from the server."""
+"""What the machine knows of an engine: its own actions, the pools' structures, the server."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from stateful.sqlalchemy_sides import SIDES, AtGates, Background, Held, Side, until
 
 MOST: Final = 5
-"""Callers that there are at once, with a connection or without."""
+"""How many callers there are at once, with a connection or without."""
 
 A_DAY: Final = 86_400
 
 IGNORED: Final = (ResourceWarning, exc.SAWarning)
 
 SOON: Final = 0.001
-"""Seconds after which callers give up; with none at all they would not wait."""
-"""Warnings of connections that are collected, or given back twice: what the machine is about."""
+"""Seconds after which callers give up; with 0 they would not wait at all."""
+"""Warnings about connections that are collected or returned twice, which the machine causes."""
 
 _names = (f"machine-{number}" for number in itertools.count())
 _controls: dict[str, psycopg.Connection[Any]] = {}
 
 
 def control_of(dsn: str) -> psycopg.Connection[Any]:
-    """Return the connection that asks the server, one for as long as the server runs."""
+    """Return the connection that queries the server; there is one while the server runs."""
     if dsn not in _controls:
         _controls[dsn] = psycopg.connect(dsn, autocommit=True, prepare_threshold=0)
     return _controls[dsn]
@@ -47,13 +47,13 @@ def control_of(dsn: str) -> psycopg.Connection[Any]:
 
 class Known(PoolMachine):
     """
-    An engine that is watched, and what is known of it.
+    A watched engine, and what the machine knows of it.
 
-    held: what callers have; `background`: callers that wait or are connecting.
-    detached: connections that have left the pool, and are open.
-    killed, orphans: backends that the server has ended, or that a driver may leave running.
-    events: what the counters are to say.
-    lost: slots of the pool that SQLAlchemy has lost, as it does if certain listeners raise.
+    held: the connections that callers hold; background: callers that wait or are connecting.
+    detached: open connections that have left the pool.
+    killed, orphans: backends that the server has ended, and those a driver may leave running.
+    events: the expected values of the counters.
+    lost: slots of the pool that SQLAlchemy has lost, as it does when certain listeners raise.
     """
 
     side: Side
@@ -109,7 +109,7 @@ class Known(PoolMachine):
         self.watch = self.watches.watch(self.side.target, leak_after=LEAK_AFTER, registry=None)
 
     def _set_up(self) -> None:
-        """Have garbage collected when the machine says so, and only what it has made itself."""
+        """Let garbage be collected by the machine only, and only of objects made from now on."""
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         for category in IGNORED:
@@ -122,7 +122,7 @@ class Known(PoolMachine):
         gc.freeze()
 
     def _find(self, out: int, idle: int, invalid: bool) -> None:
-        """Have connections before the watch begins."""
+        """Open connections before the watch begins."""
         for _ in range(max(out, idle)):
             self.held.append(Held(self.side.run(self.engine.connect), self.clock()))
         for held in self.held[: -out or None]:
@@ -180,7 +180,7 @@ class Known(PoolMachine):
             self._leave()
 
     def _leave(self) -> None:
-        """Leave nothing behind, also after a failure."""
+        """End everything, also after a failure."""
         try:
             self.control.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -209,7 +209,7 @@ class Known(PoolMachine):
         return len(self.background)
 
     def holds(self) -> int:
-        # Those that were out when the watch began were not acquired, as far as it knows.
+        # Connections that were in use when the watch began were not acquired for it.
         return len(self._out()) - self.adopted_out
 
     def out(self) -> int:
@@ -241,13 +241,13 @@ class Known(PoolMachine):
         records = [held.record() for held in self._out()] + self._idle()
         assert len(records) == connections
         ours = {self.side.pid(record.dbapi_connection) for record in records}
-        # Those who left a pool and are the caller's own now.
+        # Detached connections belong to their callers.
         ours |= {self.side.pid(proxied.dbapi_connection) for proxied in self.detached}
         ours -= self.killed | {0}  # 0: the driver knows that it is broken
 
         def agreed() -> bool:
-            found = self._on_server()
-            return ours == found or (ours <= found and found - ours <= self.orphans)
+            on_server = self._on_server()
+            return ours == on_server or (ours <= on_server and on_server - ours <= self.orphans)
 
         until(agreed, self.side.step, lambda: (ours, self._on_server()))
 
@@ -274,7 +274,7 @@ class Known(PoolMachine):
     # How it is done
 
     def _attempt(self, call: Callable[[], Any]) -> Any:
-        """Ask for a connection, and know how that ends."""
+        """Ask for a connection, and note the outcome."""
         self.begun += 1
         if self._full():
             self.events.append("waited")
@@ -296,7 +296,7 @@ class Known(PoolMachine):
 
     def _has(self, held: Held) -> None:
         self.events.append("acquired")
-        # It lasts as long as the connection to the server.
+        # `info` lasts as long as the connection to the server.
         info = held.proxied().info
         if info.setdefault("seen", False):
             self.events.append("reused")
@@ -304,7 +304,7 @@ class Known(PoolMachine):
         self.held.append(held)
 
     def _settle(self) -> None:
-        """Let all callers in the background come to where they stay, or to their end."""
+        """Wait until every background caller has ended or is blocked."""
 
         def settled() -> bool:
             undone = sum(not who.caller.done() for who in self.background)
@@ -319,7 +319,7 @@ class Known(PoolMachine):
             self._outcome(who.caller.result)
 
     def _pools(self) -> list[Any]:
-        """Return the engine's pool and those it has replaced, the oldest first."""
+        """Return the engine's pool and those that it has replaced, the oldest first."""
         if self.pools[-1]() is not self.engine.pool:
             self.pools.append(weakref.ref(self.engine.pool))
         return [pool for reference in self.pools if (pool := reference()) is not None]
@@ -342,14 +342,14 @@ class Known(PoolMachine):
         self.held.remove(held)
 
     def _may_orphan(self) -> None:
-        """Connections may be dropped without being closed, which only some drivers make good."""
+        """Note that connections may be dropped unclosed, which only some drivers then close."""
         if not self.side.finishes:
             records = [held.record() for held in self._out()] + self._idle()
             self.orphans |= {self.side.pid(record.dbapi_connection) for record in records}
 
     @contextlib.contextmanager
     def _failing(self, name: str, error: Exception, times: int = 1) -> Iterator[None]:
-        """Let a listener raise, as often as said; what is thereby lost is lost."""
+        """Make a listener raise the given number of times; note the slots that this loses."""
         errors = iter([error] * times)
 
         def fail(*args: Any) -> None:
@@ -366,5 +366,5 @@ class Known(PoolMachine):
             event.remove(self.engine, name, fail)
             error.__traceback__ = error.__context__ = None
             self.may_lose = True
-            # What was not returned for that goes when the garbage collector comes.
+            # Connections that were not returned because of it are collected as garbage.
             self.dropped_out += len(self.held)

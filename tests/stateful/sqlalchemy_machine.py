@@ -1,4 +1,4 @@
-"""SQLAlchemy, beside the pools' own structures and a real server."""
+"""What callers, listeners and a server can do to an engine, in random order."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ALWAYS_HELD: Final = getattr(base, "_strong_ref_connection_records", {})
 even those that a pool has dropped since."""
 
 WHICH: Final = st.integers(0, 11)
-"""Which one of those that there are, modulo how many there are."""
+"""The index of an item, modulo the number of items."""
 
 
 class Machine(Known):
-    """Everything that callers, listeners and a server can do to an engine."""
+    """All operations."""
 
     @precondition(lambda self: self.held or self.background)
     @operation()
     def a_second_passes(self) -> None:
-        # The law of the base for each pool by itself: what is still out of a pool that was
-        # replaced takes no slot of the pool that has replaced it.
+        # The invariant of the base class holds for each pool by itself: connections in use of a
+        # replaced pool take no slots of the pool that replaces it.
         before = [ledger.read() for ledger in self.watch._pool.ledgers]
         self.clock.advance(1.0)
         after = [ledger.read() for ledger in self.watch._pool.ledgers]

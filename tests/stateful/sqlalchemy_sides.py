@@ -25,7 +25,7 @@ def until(
     step: Callable[[], None],
     state: Callable[[], object] = lambda: "",
 ) -> None:
-    """Take steps until the condition is true; fail, with the state, if it never is."""
+    """Take steps until the condition is true; fail with the state if it never is."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, state()
@@ -33,13 +33,13 @@ def until(
 
 
 class Gate(Protocol):
-    """Where a caller that is connecting stays until it is let through."""
+    """Blocks a caller that is connecting until the gate is set."""
 
     def set(self) -> None: ...
 
 
 class Caller(Protocol):
-    """Someone in the background who asks for a connection."""
+    """A background caller that asks for a connection."""
 
     def done(self) -> bool: ...
 
@@ -52,9 +52,9 @@ class Caller(Protocol):
 @dataclass(eq=False)
 class Held:
     """
-    What a caller has.
+    A connection that a caller holds.
 
-    stuck: it was given back, in vain.
+    stuck: returning it has failed.
     """
 
     connection: Any
@@ -74,7 +74,7 @@ class Held:
 
 @dataclass(eq=False)
 class Background:
-    """A caller who waits in the queue, or is connecting and stays at a gate."""
+    """A background caller that waits in the queue, or at a gate while it connects."""
 
     caller: Caller
     pool: weakref.ref[Any]
@@ -84,7 +84,7 @@ class Background:
 
 @dataclass
 class AtGates:
-    """Callers that are to stay, and those that are there; `refused`: those let through in vain."""
+    """The gates of callers, and the callers that wait there; `refused`: their connect fails."""
 
     next: Gate | None = None
     here: list[Gate] = field(default_factory=list)
@@ -95,10 +95,10 @@ class Side(Protocol):
     cancels: ClassVar[bool]
     """Whether a caller can be cancelled."""
     finishes: ClassVar[bool]
-    """Whether the server sees that a connection was collected."""
+    """Whether a connection that is collected is closed on the server."""
 
     target: Any
-    """What is watched."""
+    """The object that is watched."""
     engine: sqlalchemy.Engine
 
     def run(self, call: Callable[[], Any]) -> Any: ...
@@ -111,13 +111,13 @@ class Side(Protocol):
         """Block the caller, in its own thread or greenlet."""
 
     def step(self) -> None:
-        """Let others run."""
+        """Let other callers run."""
 
     def blocked(self, pool: Any) -> int:
         """Return how many callers are in the queue of a pool."""
 
     def records(self, pool: Any) -> list[Any]:
-        """Return what is in the queue of a pool."""
+        """Return the records in the queue of a pool."""
 
     def pid(self, connection: Any) -> int:
         """Return the process id of a DBAPI connection's backend."""
@@ -126,7 +126,7 @@ class Side(Protocol):
 
 
 class ThreadCaller:
-    """A thread of its own: when it is done, nothing of it is left that has the connection."""
+    """A caller in its own thread; once done, nothing of it refers to the connection."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call: Callable[[], Any] | None = call
@@ -140,7 +140,7 @@ class ThreadCaller:
         try:
             self._result = self._call()
         except Exception as error:
-            # Not the error: its traceback has the frames, and they the connection.
+            # Not the error itself, whose traceback would keep the connection.
             self._error = type(error)
         self._call = None
 
@@ -197,14 +197,14 @@ class Threads:
         return int(connection.info.backend_pid)
 
     def close(self) -> None:
-        """Nothing is left: the threads have ended."""
+        """Do nothing: the threads have ended."""
 
 
 class Tasks:
     """
     An `AsyncEngine`, with asyncpg.
 
-    It runs what the `Engine` inside it does in a greenlet, and so does the machine.
+    It runs the calls of its `Engine` in a greenlet, and so does the machine.
     """
 
     cancels: ClassVar = True
@@ -246,7 +246,7 @@ class Tasks:
 
     def close(self) -> None:
         """Wait until the loop knows that all connections are closed, and close it."""
-        # The selector has the loop's own pipe and nothing else.
+        # Only the pipe of the event loop itself is left in the selector.
         selector = self._loop._selector  # type: ignore[attr-defined]
         until(lambda: len(selector.get_map()) == 1, self.step)
         self.step()  # in which the sockets are closed

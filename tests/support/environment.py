@@ -1,4 +1,4 @@
-"""Variables of whoever runs the tests, which are not to change what they find."""
+"""Removes environment variables that would change the results of tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 
 def leave_out() -> None:
-    """Take them out of the environment; servers of the tests are not reached through a proxy."""
+    """Remove the variables, and let no proxy be used for the servers of the tests."""
     for name in list(os.environ):
         if name in OURS | TERMINAL or name.startswith("PG"):  # libpq's
             del os.environ[name]

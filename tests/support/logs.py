@@ -1,4 +1,4 @@
-"""A process whose log is followed while it is written."""
+"""A process whose output is read while it runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from support.waiting import PATIENCE
 
 class LoggingProcess:
     """
-    Runs a command, and knows what it has said.
-
-    Ended with `kill`; what it says until then is kept, its errors included.
+    Runs a command, and keeps everything that it writes, errors included, until `kill`.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -23,7 +21,7 @@ class LoggingProcess:
         )
         self._lines: list[str] = []
         self._ended = False
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._follower = threading.Thread(target=self._follow, daemon=True)
         self._follower.start()
 
@@ -31,32 +29,32 @@ class LoggingProcess:
         output = self._process.stdout
         assert output is not None
         for line in output:
-            with self._news:
+            with self._changed:
                 self._lines.append(line)
-                self._news.notify_all()
-        with self._news:
+                self._changed.notify_all()
+        with self._changed:
             self._ended = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     @property
     def log(self) -> str:
-        with self._news:
+        with self._changed:
             return "".join(self._lines)
 
     def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Return the first match in its log, as soon as there is one; fail if it ends without."""
+        """Wait for a match in its output and return it; fail if the process ends without one."""
 
-        def said() -> re.Match[str] | None:
+        def match() -> re.Match[str] | None:
             return pattern.search("".join(self._lines))
 
-        with self._news:
-            self._news.wait_for(lambda: said() or self._ended, PATIENCE)
-            found = said()
-        assert found is not None, self.log
-        return found
+        with self._changed:
+            self._changed.wait_for(lambda: match() or self._ended, PATIENCE)
+            matched = match()
+        assert matched is not None, self.log
+        return matched
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill the process, if it has not ended."""
         self._process.kill()
         self._process.wait()
         self._follower.join()

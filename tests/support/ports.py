@@ -1,4 +1,4 @@
-"""Ports that no other process gets, though nobody listens there."""
+"""Ports of localhost that are reserved, though no process listens on them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import random
 import socket
 from typing import Final
 
-# Below those that a system gives to whoever wants any.
+# Below the range from which the system picks a free port.
 NUMBERS: Final = range(20000, 30000)
 
 
 @functools.cache
 def closed_port() -> int:
-    """Return a port of localhost that refuses: this process has it, and does not listen."""
+    """Return a port that refuses connections: this process binds it, and does not listen."""
     both = socket.has_dualstack_ipv6()
     taken = socket.socket(socket.AF_INET6 if both else socket.AF_INET)
     if both:
@@ -27,10 +27,10 @@ def closed_port() -> int:
 
 class ReservedPort:
     """
-    A port for a process that has to be told a number, also one that is started again.
+    A port for a process that takes a port number, and that may be restarted.
 
-    Who reserves it has the UDP port of that number until it is given back; others of these look
-    there first.
+    The reservation is the UDP port of the same number, which is bound until `give_back`. Other
+    test processes try to bind it too, and then take another number.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class ReservedPort:
             mark = socket.socket(type=socket.SOCK_DGRAM)
             try:
                 mark.bind(("127.0.0.1", number))
-                with socket.socket() as tried:
-                    tried.bind(("127.0.0.1", number))
+                with socket.socket() as trial:
+                    trial.bind(("127.0.0.1", number))
             except OSError:
                 mark.close()
                 continue

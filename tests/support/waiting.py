@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 PATIENCE = 60.0
 """
-Seconds after which a condition is not expected to come true any more, however busy the machine is.
+Seconds after which a test gives up waiting, however busy the machine is.
 
-The one bound of all waiting: a test that passes never takes that long.
+All tests wait with this limit; a test that passes never takes that long.
 """
 
 
 async def eventually(expected: T, actual: Callable[[], T]) -> None:
-    """Let others run until `actual()` equals `expected`; fail with both if it never does."""
+    """Let other tasks run until `actual()` equals `expected`; fail with both if it never does."""
     deadline = time.monotonic() + PATIENCE
     while actual() != expected and time.monotonic() < deadline:  # noqa: ASYNC110 - any condition
         await asyncio.sleep(0)
@@ -26,7 +26,7 @@ async def eventually(expected: T, actual: Callable[[], T]) -> None:
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    """Ask again and again; fail if it does not come true."""
+    """Wait until the condition is true; fail, and name `what`, if it never is."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"

@@ -1,4 +1,4 @@
-"""A web server whose answers end when they are told to, and short ways to look at a watch."""
+"""A web server whose responses a test ends, and short forms of a snapshot."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from poolscope import Watch
 
 class Server:
     """
-    A web server on a free port of loopback. Paths are `/WHAT/WORD`.
+    A web server on a free port of the loopback interface. Paths are `/WHAT/WORD`.
 
-    `stream` sends its headers and ends when the word is told to; `later` sends nothing before;
-    `much` sends more than a client takes in that does not read.
+    `stream` sends headers, and ends when the test calls `tell(WORD)`; `later` sends nothing
+    before that; `much` sends more than a client buffers that does not read.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -58,7 +58,7 @@ class Server:
         self.told[word].set()
 
     def connections(self) -> int:
-        # One that is lost stays in the list until the handler of its request has ended.
+        # A lost connection stays in the list until the handler of its request has ended.
         return sum(protocol.transport is not None for protocol in self.server.connections)
 
     def hang_up(self) -> None:
@@ -78,19 +78,19 @@ def state(watch: Watch) -> tuple[int, int, int, int]:
 
 
 def opened(watch: Watch) -> tuple[int, int, int]:
-    """Return opened, failed to open, and closed."""
+    """Return how many connections were opened, failed to open, and were closed."""
     now = watch.snapshot()
     return now.opened, now.open_failed, now.closed
 
 
 def ends(watch: Watch) -> tuple[int, int, int, int]:
-    """Return how many attempts ended well, in time, in cancellation and in an error."""
+    """Return how many attempts succeeded, timed out, were cancelled, and failed."""
     now = watch.snapshot()
     return now.acquired, now.timed_out, now.cancelled, now.failed
 
 
 def kept(session: aiohttp.ClientSession) -> int:
-    """Return how many connections the connector keeps; aiohttp 3.9 and 3.14 differ in which."""
+    """Return how many open connections the connector keeps; aiohttp 3.9 keeps closed ones too."""
     connector: Any = session.connector
     kept = [protocol for queue in connector._conns.values() for protocol, _ in queue]
     return sum(protocol.is_connected() for protocol in kept)

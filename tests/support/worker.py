@@ -1,18 +1,18 @@
 """
-A process with a pool that does what it is told, one word on each line, and answers with a line.
+A process with a pool. It reads a command from each line of its input, and answers with a line.
 
     take        take a connection, and keep it
-    wait        have a thread ask for a connection, which is not free
-    give        return the one that was taken last
-    lose        drop one without returning it
+    wait        start a thread that waits for a connection
+    give        return the connection that was taken last
+    lose        drop a connection without returning it
     use N       take and return a connection N times
-    fork        have a child with the same pool, which from now on does what is told
-    block       answer, and never do anything again
-    load PATH   answer, and then take and return connections for as long as its parent
-                lives; PATH is a file of two cells,
-                which say how many it has begun to take, and how many it has taken
+    fork        fork; the child, which has the same pool, runs all further commands
+    block       answer, and then do nothing any more
+    load PATH   answer, and then take and return connections until the parent ends; PATH is a
+                file of two float64 cells: how many it has begun to take, and how many it has
+                taken
 
-Run with the name of the pool; POOLSCOPE_DIR says where it can be seen.
+The argument is the name of the pool; POOLSCOPE_DIR is the folder that it shares.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def take(pool: sqlalchemy.Pool) -> Any:
 
 
 def wait(pool: sqlalchemy.Pool) -> None:
-    """Take a connection, however often that times out, and return it."""
+    """Try to take a connection until there is one, and return it."""
     while True:
         with contextlib.suppress(sqlalchemy.exc.TimeoutError):
             take(pool).close()

@@ -1,4 +1,4 @@
-"""Processes with a pool that do what they are told; see `worker`."""
+"""Starts processes with a pool, and sends them commands; see `worker`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORKER = Path(__file__).parent / "worker.py"
 
 
 class Worker:
-    """One process, whose pool can be seen in `folder`; `within` is what runs it."""
+    """One process, which shares its pool in `folder`; `within` is a command that runs it."""
 
     def __init__(self, folder: Path, name: str = "orders", within: Sequence[str] = ()) -> None:
         started = subprocess.Popen(
@@ -23,7 +23,7 @@ class Worker:
             env={**os.environ, "POOLSCOPE_DIR": str(folder)},
             text=True,
         )
-        self.process: Any = started  # whose pipes are there
+        self.process: Any = started  # Any: the types of its pipes are optional
         self._answer()
 
     def _answer(self) -> str:
@@ -37,7 +37,7 @@ class Worker:
         return pid
 
     def tell(self, *words: str) -> int:
-        """Let it do these things, and return the id of the process that has done them."""
+        """Run these commands in it; return the id of the process that has run the last one."""
         for word in words:
             self.process.stdin.write(f"{word}\n")
             self.process.stdin.flush()
@@ -45,7 +45,7 @@ class Worker:
         return pid
 
     def end(self) -> None:
-        """Let it come to its end by itself."""
+        """Close its input, and wait until it has ended by itself."""
         self.process.communicate()
 
     def kill(self) -> None:

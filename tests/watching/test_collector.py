@@ -1,4 +1,4 @@
-"""From readings to the text that Prometheus gets."""
+"""The collector: from readings to the text that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPECTED = Path(__file__).parent / "expected"
 
 
 class Fixed(PoolCollector[WatchedPool]):
-    """Collects reports that are given."""
+    """A collector of given reports."""
 
     def __init__(self, *reports: Report) -> None:
         super().__init__(Groups())
@@ -42,7 +42,7 @@ class Fixed(PoolCollector[WatchedPool]):
 
 @pytest.fixture
 def text(clock: FakeClock) -> str:
-    """The exposition of a busy aiohttp pool, which has all families but one, and a closed one."""
+    """The exposition of a busy aiohttp pool, which has almost all families, and of a closed one."""
     ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
     function = Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay")
     who = Borrower(function, 7, "borrower_key", "Task-1")
@@ -91,7 +91,7 @@ def test_the_whole_exposition(text: str) -> None:
     assert (EXPECTED / "exposition.txt").read_text() == text
 
 
-def test_promtool_finds_nothing_to_say(text: str, promtool: str) -> None:
+def test_promtool_finds_no_problem(text: str, promtool: str) -> None:
     result = subprocess.run(
         [promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False
     )
@@ -129,7 +129,7 @@ class TestHosts:
     def test_the_same_host_of_several_pools_is_added_up(self) -> None:
         assert (host("a", 3), host("b", 5)) == busiest([host("a", 1), host("b", 5), host("a", 2)])
 
-    def test_they_are_those_that_were_asked_for_most(self) -> None:
+    def test_the_busiest_are_those_that_were_asked_for_most(self) -> None:
         busy = BusyHosts()
         for number in range(SHOWN_HOSTS + 5):
             for _ in range(number + 1):

@@ -1,4 +1,4 @@
-"""Who has held a connection for longest comes first, in whichever order they came."""
+"""Holders are ordered by age, the longest hold first, whatever the order of acquiring."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_of_all_pools(watches: Watches, clock: FakeClock) -> None:
         connection.close()
 
 
-def test_a_watch_says_what_it_is_of(watches: Watches) -> None:
+def test_the_repr_of_a_watch_names_its_pool(watches: Watches) -> None:
     engine = sqlite()
     watch = watches.watch(engine, "orders", registry=None)
     assert "<poolscope.Watch 'orders' (sqlalchemy)>" == repr(watch)
 
 
-def test_leak_events_that_nobody_logs_are_kept_up_to_a_number_the_last_ones(
+def test_the_last_leak_events_are_kept_when_nobody_logs_them(
     clock: FakeClock,
 ) -> None:
     ledger = Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=0.5)
@@ -79,7 +79,7 @@ def test_leak_events_that_nobody_logs_are_kept_up_to_a_number_the_last_ones(
 
 
 @pytest.mark.parametrize("waiting", [1, 3])
-def test_the_peak_of_callers_who_wait_is_exact(clock: FakeClock, waiting: int) -> None:
+def test_the_peak_of_waiting_callers_is_exact(clock: FakeClock, waiting: int) -> None:
     ledger = Ledger(Limits(1, 1, 0), clock)
     for number in range(waiting):
         ledger.waiting(number, clock())

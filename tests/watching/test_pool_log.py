@@ -1,4 +1,4 @@
-"""What the log says when a caller gives up."""
+"""The lines that are logged about time-outs and leaks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def who(name: str) -> Borrower:
     return Borrower(function, 7, "borrower_key", "Task-1")
 
 
-def test_holders_are_grouped_by_line_those_with_most_first() -> None:
+def test_holders_are_grouped_by_line_the_most_connections_first() -> None:
     holders = [
         Holder(None, 9.0, False),
         Holder(who("pay"), 4.0, False),
@@ -37,22 +37,24 @@ def test_holders_are_grouped_by_line_those_with_most_first() -> None:
     ] == by_site(holders)
 
 
-def test_of_lines_with_as_many_the_one_that_has_them_longest_is_first() -> None:
+def test_of_lines_with_equal_counts_the_oldest_hold_is_first() -> None:
     holders = [Holder(who(name), age, False) for name, age in (("a", 1.0), ("b", 3.0), ("c", 2.0))]
-    assert [3.0, 2.0, 1.0] == [found["oldest_seconds"] for found in by_site(holders)]
+    assert [3.0, 2.0, 1.0] == [row["oldest_seconds"] for row in by_site(holders)]
 
 
-def test_it_is_quiet_for_a_minute(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_time_outs_are_logged_once_a_minute(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
     pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
-    said = []
+    counts = []
     for seconds in (0.0, 59.5, 0.5, 59.5, 0.5):
         clock.advance(seconds)
         pool_log.log_timeout([ledger], clock())
-        said.append(len(caplog.records))
-    assert [1, 1, 2, 2, 3] == said
+        counts.append(len(caplog.records))
+    assert [1, 1, 2, 2, 3] == counts
 
 
-def test_the_line_names_a_few_and_the_record_all(
+def test_the_line_names_a_few_sites_and_the_record_all(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = Ledger(Limits(math.inf, 1, 0), clock)
@@ -68,9 +70,7 @@ def test_the_line_names_a_few_and_the_record_all(
     assert SHOWN + 3 == len(record.poolscope["holders"])  # type: ignore[attr-defined]  # an extra
 
 
-def test_what_is_without_limit_is_none_in_the_record(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_infinity_is_none_in_the_record(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=None)
     ledger.served("a", clock(), clock(), who("pay"))
     ledger.abandoned("a", clock())
@@ -101,14 +101,14 @@ def test_what_is_without_limit_is_none_in_the_record(
     ] == [record.poolscope for record in records]
 
 
-def test_where_nobody_holds_anything_it_says_so(
+def test_the_line_says_when_nobody_holds_a_connection(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     PoolLog("orders", "asyncpg").log_timeout([Ledger(Limits(1, 1, 0), clock)], clock())
     assert caplog.records[0].getMessage().endswith("0 waiting; held by nobody")
 
 
-def test_who_comes_while_another_logs_goes_on(
+def test_a_caller_does_not_wait_while_another_logs(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
@@ -119,13 +119,13 @@ def test_who_comes_while_another_logs_goes_on(
     assert 1 == len(caplog.records)
 
 
-def test_two_that_come_at_the_same_time_are_one_line(
+def test_two_time_outs_at_the_same_time_are_logged_once(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
 
     class Overtaken:
-        """A lock that another gets, and gives back, just before."""
+        """A lock that another thread acquires and releases just before this one."""
 
         def __init__(self, lock: Any) -> None:
             self.acquire, self.release = lock.acquire, lock.release
@@ -144,7 +144,7 @@ def test_two_that_come_at_the_same_time_are_one_line(
     assert not pool_log._free.locked()
 
 
-def test_the_line_in_the_readme_is_what_it_looks_like(
+def test_the_readme_shows_the_line_as_it_is(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
@@ -161,6 +161,6 @@ def test_the_line_in_the_readme_is_what_it_looks_like(
 
 
 def line_of(text: str) -> int:
-    """Return in which line of the demo's service that is."""
+    """Return the number of the first line of the demo's service that contains the text."""
     lines = Path(service.__file__).read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if text in line)

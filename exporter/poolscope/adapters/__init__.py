@@ -1,1 +1,1 @@
-"""One package for each library, with the same modules in each, and what they share."""
+"""One package for each pool library, all with the same modules, and what the packages share."""

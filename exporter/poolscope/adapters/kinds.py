@@ -1,4 +1,4 @@
-"""Which libraries have an adapter. Importing this imports none of them."""
+"""The libraries that have an adapter. Importing this imports none of them."""
 
 from __future__ import annotations
 
@@ -9,4 +9,8 @@ TARGETS: Final = {
     "asyncpg": "an asyncpg.Pool",
     "aiohttp": "an aiohttp ClientSession or connector",
 }
-"""By the package of `poolscope.adapters`, which is the library's: what of it can be watched."""
+"""
+Which objects of a library can be watched.
+
+A key is the library's package, and that of its adapter in `poolscope.adapters`.
+"""

@@ -1,4 +1,4 @@
-"""How many references there are to an object: what tells whether anybody still has it."""
+"""Reference counts: an object that has only known references can be reached by nobody else."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import Final
 
 COUNTS_ARE_EXACT: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
-"""Whether the number is exact at any moment; not where threads run without a common lock."""
+"""Whether a reference count is exact at any moment; it is not in a Python without the GIL."""
 
 
 def references(get: Callable[[], object]) -> int:
-    """Return how many references there are to what `get` returns, this look not counted."""
-    found = get()
-    return sys.getrefcount(found) - _ours
+    """Return how many references there are to what `get` returns, without those of this call."""
+    referent = get()
+    return sys.getrefcount(referent) - _own_references
 
 
-_one: Final = [object()]
-_ours = 0
-# By measure: what a look adds is not the same in all versions of Python.
-_ours = references(lambda: _one[0]) - 1
+_sole_reference: Final = [object()]
+_own_references = 0
+# Measured, because the references that this call adds differ between versions of Python.
+_own_references = references(lambda: _sole_reference[0]) - 1

@@ -9,7 +9,7 @@ def require(library: str, installed: str, oldest: str) -> None:
     """
     Raise RuntimeError if `installed` is older than `oldest`.
 
-    Both are compared by their leading numbers; what does not begin with a number passes.
+    Only the leading numbers of both are compared; a version that begins with none is accepted.
     """
     if _numbers(installed) and _numbers(installed) < _numbers(oldest):
         raise RuntimeError(
@@ -18,5 +18,5 @@ def require(library: str, installed: str, oldest: str) -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
+    leading = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in leading.group().split(".")) if leading else ()

@@ -28,6 +28,11 @@ class Borrower(NamedTuple):
         return site_of((self.function, self.at))
 
     @property
+    def site_text(self) -> str | None:
+        """`path/file.py:LINE in function` of the site, or None if it is not known."""
+        return str(self.site) if self.function is not None else None
+
+    @property
     def label(self) -> str | None:
         return self.function.label if self.function is not None else None
 

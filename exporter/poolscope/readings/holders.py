@@ -44,7 +44,7 @@ class Hold:
 def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
     """Yield a public `Hold` for each holder in a pool of this process."""
     for who, held_seconds, overdue, abandoned in holders:
-        site = str(who.site) if who is not None and who.site is not None else None
+        site = who.site_text if who is not None else None
         owner = who.owner if who is not None else None
         yield Hold(pool, kind, site, held_seconds, owner, overdue, abandoned, pid)
 

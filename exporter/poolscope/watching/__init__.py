@@ -1,1 +1,1 @@
-"""`poolscope.watch`, the set of what is watched, and what a watch asks of an adapter."""
+"""`poolscope.watch`, the set of all watches, and what a watch needs of an adapter."""

@@ -1,4 +1,4 @@
-"""Readings -> Prometheus families."""
+"""The Prometheus collector of watched pools."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from poolscope.watching.groups import Groups, M
 
 
 class PoolCollector(Collector, Generic[M]):
-    """What a registry asks at each scrape: one reading of each pool, all families from it."""
+    """Called by a registry at each scrape: reads each pool once, and makes all families of that."""
 
     def __init__(self, groups: Groups[M]) -> None:
         self.groups = groups
 
     def describe(self) -> Iterable[Metric]:
-        """Name the families, so that registering does not collect and duplicates are refused."""
+        """Return the families without samples, so that a registry need not collect to name them."""
         return [metric_of(family) for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
@@ -30,7 +30,8 @@ class PoolCollector(Collector, Generic[M]):
             return
         for family in FAMILIES:
             yield collected(family, *pieces)
-        # Nobody else has them by now, as the last family, that of our own errors, is of no pool.
+        # The last family, that of internal errors, is not about pools, so nothing else refers to
+        # the pieces by now. Freeing many takes time, so other threads may run in between.
         pacer = Pacer()
         while pieces:
             pieces.pop()

@@ -1,8 +1,7 @@
 """
-Pools by name: those that share a name and a kind are added up.
+Groups of pools: the numbers of pools that share a name and a kind are added up.
 
-A pool that is gone leaves its counters with its name, so that no counter falls when pools come
-and go.
+A pool that ends leaves its counters to its group, so that no counter falls when pools come and go.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from poolscope.watching.pool_log import PoolLog
 
 
 class Member(Protocol):
-    """What a group needs of a pool that is watched."""
+    """What a group needs to know of a watched pool."""
 
     config: PoolConfig
     ledgers: list[Ledger]
@@ -37,7 +36,7 @@ class Member(Protocol):
     evidence: Evidence
     first_of_name: bool
 
-    # Variables that only its own class sets.
+    # Read-only for the group.
     @property
     def name(self) -> str: ...
     @property
@@ -58,9 +57,9 @@ class PoolGroup(Generic[M]):
     """
     All pools of one name and kind.
 
-    ended: the counters of those that are gone.
-    created: how many pool objects there ever were.
-    shown: False after the last member was ended with `unwatch`, until there is a new one.
+    ended: the sum of the counters of pools that have ended.
+    created: how many pool objects there have been.
+    shown: False after `unwatch` has ended the last member, until there is a new one.
     """
 
     __slots__ = (
@@ -90,22 +89,22 @@ class PoolGroup(Generic[M]):
         self._last_config = DEFAULT_CONFIG
         self._monotonic = Monotonic()
 
-    def take(self, member: M) -> None:
-        """Have a further member."""
+    def add(self, member: M) -> None:
+        """Add a watched pool to the group."""
         member.pool_log, member.evidence = self.pool_log, self.evidence
         member.first_of_name = self.created == 0
         self.evidence.add(WATCHED, member.site)
         self.members.append(member)
         self.shown = True
 
-    def leave(self, member: M) -> None:
-        """Have a member no more, whose pools are gone."""
+    def remove(self, member: M) -> None:
+        """Remove a watched pool whose pool objects have all ended."""
         if member in self.members:
             self.members.remove(member)
             self._last_config = member.config
 
-    def take_pool(self, member: M, ledger: Ledger) -> None:
-        """Have a further pool object of one of the watches."""
+    def add_pool(self, member: M, ledger: Ledger) -> None:
+        """Add a pool object of a member."""
         member.ledgers.append(ledger)
         ledger.evidence = self.evidence
         for rule, site in self.evidence:
@@ -126,10 +125,10 @@ class PoolGroup(Generic[M]):
                 ledger.add_evidence(rule, site)
 
     def findings(self, reading: Reading) -> tuple[Finding, ...]:
-        # Of pools that come and go there may be none just now.
+        # Between two pools that share the name there may be no member for a while.
         configs = {member.config for member in self.members} or {self._last_config}
-        seen = self.evidence.read()
-        cases = [PoolEvidence(config, reading, self.created, seen) for config in configs]
+        evidence = self.evidence.read()
+        cases = [PoolEvidence(config, reading, self.created, evidence) for config in configs]
         return findings_of(self.name, self.kind, cases)
 
     def report(self) -> Report:
@@ -165,51 +164,51 @@ class Groups(Generic[M]):
             group = self._groups.setdefault(
                 (member.name, member.kind), PoolGroup(member.name, member.kind)
             )
-            group.take(member)
+            group.add(member)
 
     def add_pool(self, member: M, ledger: Ledger) -> None:
-        """A member has a further pool object: its first, or one that replaces it."""
+        """Add a pool object of a member: its first, or one that replaces another."""
         with self._lock:
             self._fold_gone()
-            self._groups[member.name, member.kind].take_pool(member, ledger)
+            self._groups[member.name, member.kind].add_pool(member, ledger)
 
     def pool_gone(self, member: M, ledger: Ledger) -> None:
         """
         A pool object was collected.
 
-        Takes no lock, as the garbage collector calls it, whatever else is on the stack.
+        The garbage collector calls this at any point of any thread, so it takes no lock.
         """
         self._gone.append((member, ledger))
 
     def remove(self, member: M) -> None:
-        """End a member: its counters stay with the name, but with the last one nothing is shown."""
+        """End a member: its group keeps the counters, and is not shown without a member."""
         with self._lock:
             self._fold_gone()
             for ledger in list(member.ledgers):
                 self._end(member, ledger)
             group = self._groups[member.name, member.kind]
-            group.leave(member)
+            group.remove(member)
             group.shown = bool(group.members)
 
     def empty(self) -> bool:
-        """Whether nothing is shown."""
+        """Whether no group is shown."""
         with self._lock:
             return not any(group.shown for group in self._groups.values())
 
     def read(self, member: M) -> Reading:
-        """Return the sum of one member's pools, those that are gone included."""
+        """Return the sum of one member's pool objects, with those that have ended."""
         with self._lock:
             self._fold_gone()
             return sum_readings([*(ledger.read() for ledger in member.ledgers), member.ended])
 
     def holders(self, member: M) -> list[Holder]:
-        """Return who has what is out of one member's pools."""
+        """Return the holders of all connections in use of one member."""
         with self._lock:
             self._fold_gone()
             return [holder for ledger in member.ledgers for holder in ledger.holders()]
 
     def findings(self, member: M) -> tuple[Finding, ...]:
-        """Return what is found in the pools that have the name of the member."""
+        """Return the findings of the group of the member."""
         with self._lock:
             self._fold_gone()
             group = self._groups[member.name, member.kind]
@@ -221,7 +220,7 @@ class Groups(Generic[M]):
             return [member for group in self._groups.values() for member in group.members]
 
     def reports(self) -> list[Report]:
-        """Return a report for each name and kind, in the order in which they came."""
+        """Return a report of each group, in the order in which the groups were made."""
         with self._lock:
             self._fold_gone()
             groups = list(self._groups.values())
@@ -229,7 +228,7 @@ class Groups(Generic[M]):
         return [report for group in groups for report in self._reports(group, pacer)]
 
     def _reports(self, group: PoolGroup[M], pacer: Pacer) -> list[Report]:
-        """Return the report of a group, if it is shown; who adds a pool waits for no more."""
+        """Return the report of a group if it is shown; holds the lock for this group only."""
         pacer.yield_gil()
         for member in list(group.members):
             member.check_leaks()
@@ -239,9 +238,9 @@ class Groups(Generic[M]):
 
     def follow_fork(self) -> None:
         """
-        In the child of a fork, let all numbers start anew: those of the parent are the parent's.
+        In the child of a fork, reset all numbers: until the fork they are the parent's.
 
-        Whatever else the application does after a fork may come first, and come here again.
+        Other after-fork hooks may run first and call this; calling it again does nothing.
         """
         if self._process == os.getpid():
             return
@@ -258,11 +257,11 @@ class Groups(Generic[M]):
             members, group.members = group.members, []
             for member in members:
                 member.ended = EMPTY_READING
-                group.take(member)
+                group.add(member)
                 ledgers, member.ledgers = member.ledgers, []
                 for ledger in ledgers:
                     ledger.forked()
-                    group.take_pool(member, ledger)
+                    group.add_pool(member, ledger)
 
     def _fold_gone(self) -> None:
         while self._gone:
@@ -278,4 +277,4 @@ class Groups(Generic[M]):
         group.ended = sum_readings([group.ended, counters])
         group.sites.add_ended(ledger.sites())
         if not member.ledgers:
-            group.leave(member)
+            group.remove(member)

@@ -1,4 +1,4 @@
-"""What an adapter has put into a pool."""
+"""The base class of the hooks that an adapter puts into a pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poolscope.readings.report import Info
 
 
 class Hooks(ABC):
-    """What an adapter has put into one pool, to be taken out again."""
+    """The hooks of one pool."""
 
     __slots__ = ()
 
@@ -20,12 +20,12 @@ class Hooks(ABC):
 
     @abstractmethod
     def unhook(self) -> None:
-        """Leave the pool as it was found."""
+        """Remove the hooks: the pool is then as it was before the watch."""
 
     def hosts(self) -> Sequence[HostReading]:
-        """Return the connections by host, busiest first; empty where there are no hosts."""
+        """Return the connections by host, busiest first; empty for a pool of a single host."""
         return ()
 
     def find_abandoned(self) -> None:
-        """Tell the ledger what is out and can be returned by nobody, where no event does."""
+        """Find connections that nobody can return, where no event reports that; tell the ledger."""
         return

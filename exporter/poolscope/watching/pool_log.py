@@ -1,4 +1,4 @@
-"""What the log says: who has the connections when a caller gives up, and which are lost."""
+"""Log lines: who holds the connections when an attempt times out, and which are leaked."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
 from poolscope.readings.reading import sum_readings
 
-UNKNOWN: Final = "a line that is not known"
+UNKNOWN_LINE: Final = "an unknown line"
 
 _EVENTS: Final = {
-    "overdue": "pool %r (%s): a connection has been out for too long, %.1f s until now; "
-    "taken by %s, from %s",
-    "abandoned": "pool %r (%s): a connection was abandoned, after %.1f s nobody is left who could "
-    "return it; taken by %s, from %s",
-    "recovered": "pool %r (%s): a connection that was out for too long is back, after %.1f s; "
-    "taken by %s, from %s",
+    "overdue": "pool %r (%s): a connection has been held for %.1f s, longer than leak_after; "
+    "held by %s, acquired at %s",
+    "abandoned": "pool %r (%s): a connection was abandoned after %.1f s: no code can return it any "
+    "more; held by %s, acquired at %s",
+    "recovered": "pool %r (%s): a connection was returned after %.1f s, longer than leak_after; "
+    "held by %s, acquired at %s",
 }
 
 MIN_INTERVAL: Final = 60.0
-"""Seconds for which nothing more is said of pools of that name."""
+"""Seconds between two lines about time-outs of the pools of one name."""
 
 SHOWN: Final = 5
-"""Sites that the line names, those that hold most; `record.poolscope` has all."""
+"""How many call sites the line names, most connections first; `record.poolscope` has all."""
 
 
 class PoolLog:
-    """Logs time-outs of the pools of one name, at most one a minute, and what becomes of holds."""
+    """Logs the time-outs (at most one a minute) and the leaks of the pools of one name."""
 
     __slots__ = ("_free", "_kind", "_next", "_pool")
 
@@ -44,53 +44,50 @@ class PoolLog:
 
     def log_timeout(self, ledgers: Sequence[Ledger], now: float) -> None:
         """
-        An attempt to get a connection has timed out; the ledgers are those of the pool.
+        Log that an attempt to get a connection has timed out; the ledgers are those of the pool.
 
-        Whoever comes while another is at it goes on at once.
+        A caller that finds another one logging returns at once.
         """
         if now < self._next or not self._free.acquire(False):
             return
         try:
-            if now >= self._next:  # still, now that nobody else can change it
+            if now >= self._next:  # again: another may have logged before the lock was taken
                 self._next = now + MIN_INTERVAL
-                self._log(ledgers)
+                self._log_holders(ledgers)
         finally:
             self._free.release()
 
     def log_events(self, ledger: Ledger) -> None:
-        """Say what there is to be said of the holds of one of the pools; each thing once."""
+        """Log each leak event of one of the pools, and remove it from the ledger."""
         while ledger.leak_events:
             try:
-                leak_events = ledger.leak_events.pop(0)
-            except IndexError:  # somebody else has just said it
+                leak_event = ledger.leak_events.pop(0)
+            except IndexError:  # another thread has just logged it
                 return
-            self._tell(leak_events, ledger.leak_after)
+            self._log_event(leak_event, ledger.leak_after)
 
-    def _tell(self, leak_events: LeakEvent, leak_after: float) -> None:
-        site = (
-            str(leak_events.who.site)
-            if leak_events.who is not None and leak_events.who.site is not None
-            else None
-        )
-        owner = leak_events.who.owner if leak_events.who is not None else None
+    def _log_event(self, leak_event: LeakEvent, leak_after: float) -> None:
+        site = leak_event.who.site_text if leak_event.who is not None else None
+        owner = leak_event.who.owner if leak_event.who is not None else None
         facts = {
-            "event": leak_events.event,
+            "event": leak_event.event,
             "pool": self._pool,
             "kind": self._kind,
             "site": site,
             "owner": owner,
-            "held_seconds": leak_events.held_seconds,
-            "leak_after": _or_none(leak_after),
+            "held_seconds": leak_event.held_seconds,
+            "leak_after": _finite_or_none(leak_after),
         }
         log = logger()
-        say = log.info if leak_events.event == "recovered" else log.warning
-        say(
-            _EVENTS[leak_events.event],
-            self._pool, self._kind, leak_events.held_seconds, owner or "somebody", site or UNKNOWN,
+        write = log.info if leak_event.event == "recovered" else log.warning
+        write(
+            _EVENTS[leak_event.event],
+            self._pool, self._kind, leak_event.held_seconds, owner or "an unknown caller",
+            site or UNKNOWN_LINE,
             extra={"poolscope": facts},
         )  # fmt: skip
 
-    def _log(self, ledgers: Sequence[Ledger]) -> None:
+    def _log_holders(self, ledgers: Sequence[Ledger]) -> None:
         reading = sum_readings([ledger.read() for ledger in ledgers])
         sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
         facts = {
@@ -100,7 +97,7 @@ class PoolLog:
             "in_use": int(reading.in_use),
             "opening": int(reading.opening),
             "waiting": int(reading.waiting),
-            "limit": _or_none(reading.limit),
+            "limit": _finite_or_none(reading.limit),
             "holders": sites,
         }
         logger().warning(
@@ -112,26 +109,26 @@ class PoolLog:
         )  # fmt: skip
 
 
-def _or_none(number: float) -> float | None:
-    """Return None for what has no end: JSON, which many logs are, has no infinity."""
+def _finite_or_none(number: float) -> float | None:
+    """Return None for infinity, which JSON does not have: many logs are written as JSON."""
     return number if number < math.inf else None
 
 
 def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
-    """Return site, count and oldest_seconds of those that hold connections, most first."""
+    """Return site, count and oldest_seconds of the holders by site, most connections first."""
     sites: dict[str | None, dict[str, Any]] = {}
     for who, held_seconds, *_ in holders:
-        site = str(who.site) if who is not None and who.site is not None else None
-        found = sites.setdefault(site, {"site": site, "count": 0, "oldest_seconds": 0.0})
-        found["count"] += 1
-        found["oldest_seconds"] = max(found["oldest_seconds"], held_seconds)
-    return sorted(sites.values(), key=lambda found: (-found["count"], -found["oldest_seconds"]))
+        site = who.site_text if who is not None else None
+        row = sites.setdefault(site, {"site": site, "count": 0, "oldest_seconds": 0.0})
+        row["count"] += 1
+        row["oldest_seconds"] = max(row["oldest_seconds"], held_seconds)
+    return sorted(sites.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
 
 
 def _in_words(sites: Sequence[dict[str, Any]]) -> str:
     words = [
-        f"{found['count']} x {found['site'] or UNKNOWN} (oldest {found['oldest_seconds']:.1f} s)"
-        for found in sites[:SHOWN]
+        f"{row['count']} x {row['site'] or UNKNOWN_LINE} (oldest {row['oldest_seconds']:.1f} s)"
+        for row in sites[:SHOWN]
     ]
-    more = sum(found["count"] for found in sites[SHOWN:])
+    more = sum(row["count"] for row in sites[SHOWN:])
     return ", ".join([*words, *([f"{more} more"] if more else [])]) or "nobody"

@@ -16,8 +16,8 @@ class Watch:
     """
     A pool that is watched, as returned by `poolscope.watch`.
 
-    It does not keep the pool alive, and can be asked for a snapshot after the pool is gone. Used
-    as a context manager it ends with the block.
+    It does not keep the pool alive, and returns a snapshot also after the pool was collected. As a
+    context manager it calls `unwatch` at the end of the block.
     """
 
     __slots__ = ("__weakref__", "_pool")
@@ -47,14 +47,14 @@ class Watch:
 
     @property
     def kind(self) -> str:
-        """The value of the label `kind`: `sqlalchemy`, `asyncpg` or `aiohttp`."""
+        """The value of the label `kind`: the package of the pool's library, such as `asyncpg`."""
         return self._pool.kind
 
     def snapshot(self) -> Snapshot:
         """
         Return one consistent reading of the pool.
 
-        After the pool was closed its gauges are 0 and its counters are as they ended.
+        After the pool was closed its gauges are 0 and its counters keep their last values.
         """
         return snapshot_of(self.name, self.kind, self._pool.read())
 
@@ -64,17 +64,17 @@ class Watch:
 
     def findings(self) -> list[Finding]:
         """
-        Return the known mistakes that pools of this name show, the worst first.
+        Return the known mistakes that pools of this name show, the most severe first.
 
-        Each has a page in docs/findings.
+        Each is explained in a page of docs/findings.
         """
         return list(self._pool.findings())
 
     def unwatch(self) -> None:
         """
-        Take all hooks out of the pool, and its series out of the registry.
+        Remove all hooks from the pool, and its series from the registry.
 
-        Calling it again does nothing. If other pools share the name, the counters stay, as a
-        counter must not fall.
+        Calling it again does nothing. If other pools share the name, the series keep what this one
+        has counted, because a counter must not fall.
         """
         self._pool.unwatch()

@@ -1,8 +1,8 @@
 """
-What `poolscope.watch` takes, for type checkers.
+The types of pools that `poolscope.watch` accepts, for type checkers.
 
-Shapes instead of the libraries' own classes: a type checker that does not find a library would
-take its classes for `Any`, and then accept anything.
+They are protocols instead of the libraries' classes: a type checker that does not find a library
+treats its classes as `Any`, and would then accept anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a pool that is watched: what its adapter, its group and its `Watch` share."""
+"""A watched pool: what its adapter, its group and its `Watch` share."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from poolscope.watching.pool_log import PoolLog
 
 class WatchedPool:
     """
-    One pool that is watched, and the pool objects that have replaced it since.
+    One watched pool, and the pool objects that have replaced it since.
 
     It holds no reference to the pool.
 
-    site: the line of the application that watches the pool, if call sites are wanted.
-    handle: the `Watch` that users have; watching the pool again returns the same one.
+    site: the line of the application that called `watch`; None without call sites.
+    handle: the `Watch` that the user has; watching the pool again returns the same one.
     ledgers: one for each pool object that is alive.
-    ended: the counters of those that are gone.
+    ended: the sum of the counters of pool objects that have ended.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class WatchedPool:
         folder: Folder | None = None,
         service: str | None = None,
     ) -> None:
-        """The first line of the application on the stack is the one that watches the pool."""
+        """The innermost line of the application on the stack becomes the `site`."""
         self.name: Final = name
         self.kind: Final = kind
         self.clock: Final = clock
@@ -85,7 +85,7 @@ class WatchedPool:
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
 
-    # For its group
+    # Called by its group
 
     @property
     def info(self) -> Info | None:
@@ -96,7 +96,7 @@ class WatchedPool:
 
     @harmless
     def check_leaks(self) -> None:
-        """Look for connections that are overdue or lost, and let the log say what is new."""
+        """Find connections that have become overdue or abandoned, and log them."""
         if self.hooks is not None:
             self.hooks.find_abandoned()
         for ledger in list(self.ledgers):
@@ -104,10 +104,10 @@ class WatchedPool:
             if self.pool_log is not None:
                 self.pool_log.log_events(ledger)
 
-    # For its `Watch`
+    # Called by its `Watch`
 
     def read(self) -> Reading:
-        """Return the sum of all pool objects, those that are gone included."""
+        """Return the sum of all pool objects, with those that have ended."""
         self.check_leaks()
         return self._groups.read(self)
 
@@ -116,7 +116,7 @@ class WatchedPool:
         return self._groups.holders(self)
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what is found in the pools that have the same name and kind."""
+        """Return the findings of all pools that have the same name and kind."""
         self.check_leaks()
         return self._groups.findings(self)
 
@@ -126,10 +126,10 @@ class WatchedPool:
             hooks.unhook()
             self._groups.remove(self)
 
-    # For its adapter
+    # Called by its adapter
 
     def new_ledger(self, limits: Limits, info: Info, config: PoolConfig) -> Ledger:
-        """Return a ledger for a pool object, where other processes see it if they may."""
+        """Return a ledger for a pool object: in the shared folder, if there is one."""
         facts: dict[str, object] = {}
         if self._folder.shares:
             facts = {
@@ -147,24 +147,24 @@ class WatchedPool:
         self.evidence.add("not-shared", self.site)
 
     def application_name(self) -> str | None:
-        """Return what this process calls the connections on the server, if it ought to."""
+        """Return the application_name of the pool's connections; None if no service is set."""
         if not self._service:
             return None
         return application_names.application_name(self._service, self.name)
 
     def add_pool(self, ledger: Ledger) -> None:
-        """There is a pool object, whose events go to `ledger`."""
+        """Add a pool object, whose events are recorded in `ledger`."""
         self._groups.add_pool(self, ledger)
 
     def pool_gone(self, ledger: Ledger) -> None:
-        """That pool object was collected; safe to be called by the garbage collector."""
+        """The pool object of the ledger was collected. The garbage collector may call this."""
         if ledger.unclosed:
             self.evidence.add("never-closed", self.site)
         ledger.emptied(self.clock())
         self._groups.pool_gone(self, ledger)
 
     def log_timeout(self, now: float) -> None:
-        """An attempt has timed out, at the clock's `now`; the log may say who has what is out."""
+        """Log that an attempt timed out at the clock's `now`, unless one was logged lately."""
         if self.pool_log is not None:
             self.pool_log.log_timeout(list(self.ledgers), now)
 

@@ -1,4 +1,4 @@
-"""The set of what is watched: a process has one, and a test one of its own."""
+"""The set of all watches: a process has one, and a test can have one of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Adapter(Protocol):
         """Raise ValueError if the pool is closed."""
 
     def find(self, target: Any) -> WatchedPool | None:
-        """Return what is known of the pool, if it is watched."""
+        """Return the watched pool, or None if the pool is not watched."""
 
     def default_name(self, target: Any) -> str:
         """Return a name for the pool, without any credential."""
@@ -49,14 +49,14 @@ class Adapter(Protocol):
 
 
 class Watches:
-    """A set of watches that share a clock; the process's own is behind `poolscope.watch`."""
+    """A set of watches that share a clock; `poolscope.watch` uses that of the process."""
 
     def __init__(self, clock: Clock = time.monotonic, folder: Folder | None = None) -> None:
-        """`folder` is that of POOLSCOPE_DIR, as it is at the first watch, if it is not given."""
+        """Without `folder` the first watch takes the folder from POOLSCOPE_DIR."""
         self._clock = clock
         self._folder = folder
         self._unregistered = Groups[WatchedPool]()
-        # Kept by their watches, and by their registry; a watch may outlive its registry.
+        # Watches and registries keep the groups alive; a watch may outlive its registry.
         self._all = weakref.WeakSet({self._unregistered})
         self._collectors: weakref.WeakKeyDictionary[
             CollectorRegistry, PoolCollector[WatchedPool]
@@ -79,43 +79,38 @@ class Watches:
         target: a SQLAlchemy `Engine`, `AsyncEngine` or `Pool`, an `asyncpg.Pool` (opened or not
             yet), or an aiohttp `ClientSession` or connector.
         name: the value of the label `pool`. The default is made from what the pool connects to,
-            and never holds a credential. Pools of one kind may share a name; they are added up.
-        leak_after: seconds after which a connection that is out counts as overdue; None: never.
-        call_sites: whether to know which line of the application holds each connection.
-        registry: where the metrics appear; None: nowhere, only `snapshot()` has them.
-        application_name: the service; connections to PostgreSQL that are opened from now on are
-            called `service:pool:pid` there, unless they have a name. The default is that of
-            POOLSCOPE_APPLICATION_NAME, or none.
+            and never contains a credential. The numbers of pools of one kind that share a name
+            are added up.
+        leak_after: seconds for which a connection may be held before it is overdue; None: for any
+            time.
+        call_sites: whether to find out which line of the application holds each connection.
+        registry: the registry that gets the metrics; None: none, only `snapshot()` returns them.
+        application_name: the name of the service. Connections to PostgreSQL that are opened from
+            now on get the application_name `service:pool:pid`, unless they have one. The default
+            is POOLSCOPE_APPLICATION_NAME; without either they get none.
 
-        Watching a pool again under the same name returns the watch that there is.
+        Watching a pool again under the same name returns the same watch.
 
-        Raises TypeError if `target` is no such pool, `name` is not a string or `leak_after` is
-        not a number, ValueError if the pool is closed, is watched under another name, `name` is
-        empty or `leak_after` is not above 0, and RuntimeError if the installed version of the
-        pool's library is not supported.
+        Raises TypeError if `target` is not such a pool, `name` is not a string or `leak_after` is
+        not a number; ValueError if the pool is closed or watched under another name, `name` is
+        empty or `leak_after` is not above 0; RuntimeError if the installed version of the pool's
+        library is not supported.
         """
         adapter = _adapter_for(target)
         _check_name(name)
         _check_leak_after(leak_after)
         adapter.check_version()
         adapter.check_open(target)
-        found = adapter.find(target)
-        if found is not None:
-            if name is None or found.name == name:
-                watch: Watch = found.handle
-                return watch
-            raise ValueError(
-                f"this pool is watched as {found.name!r} already, and cannot be watched as "
-                f"{name!r} too; unwatch it first"
-            )
+        existing = adapter.find(target)
+        if existing is not None:
+            return _watch_of(existing, name)
         self._follow_forks()
         groups = self._groups_of(registry)
-        chosen = adapter.default_name(target) if name is None else name
-        if self._folder is None:
-            self._folder = Folder.of_environment()
+        pool_name = adapter.default_name(target) if name is None else name
+        folder = self._folder = self._folder or Folder.of_environment()
         service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
         watched = WatchedPool(
-            chosen, adapter.KIND, groups, self._clock, leak_after, call_sites, self._folder, service
+            pool_name, adapter.KIND, groups, self._clock, leak_after, call_sites, folder, service
         )
         groups.add(watched)
         try:
@@ -127,17 +122,19 @@ class Watches:
         return Watch(watched)
 
     def snapshots(self) -> list[Snapshot]:
-        """Return a snapshot of each watch whose pool is alive."""
+        """Return a snapshot of each watch whose pool was not collected."""
         return [watch.snapshot() for watch in self._watches()]
 
     def holders(self) -> list[Hold]:
-        """Return who has a connection of any pool that is watched; the longest hold first."""
+        """Return the holders of all pools that are watched; the longest hold comes first."""
         return longest_first(hold for watch in self._watches() for hold in watch.holders())
 
     def findings(self) -> list[Finding]:
-        """Return the known mistakes of all pools that are watched, each once, the worst first."""
-        found = dict.fromkeys(finding for watch in self._watches() for finding in watch.findings())
-        return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+        """Return the known mistakes of all watched pools, each once, the most severe first."""
+        findings = (finding for watch in self._watches() for finding in watch.findings())
+        return sorted(
+            dict.fromkeys(findings), key=lambda finding: SEVERITIES.index(finding.severity)
+        )
 
     def _watches(self) -> list[Watch]:
         return [watched.handle for groups in list(self._all) for watched in groups.members()]
@@ -157,10 +154,11 @@ class Watches:
         if self._follows_forks or not hasattr(os, "register_at_fork"):
             return
         self._follows_forks = True
-        found = weakref.WeakMethod(self._forked)
+        # The weak reference lets these watches be collected: the hook cannot be unregistered.
+        reference = weakref.WeakMethod(self._forked)
 
         def forked() -> None:
-            method = found()
+            method = reference()
             if method is not None:
                 method()
 
@@ -171,9 +169,20 @@ class Watches:
             groups.follow_fork()
 
 
+def _watch_of(existing: WatchedPool, name: str | None) -> Watch:
+    """Return the watch of a watched pool; raise ValueError if it has another name."""
+    if name is not None and existing.name != name:
+        raise ValueError(
+            f"this pool is already watched as {existing.name!r}, and cannot be watched as "
+            f"{name!r} too; unwatch it first"
+        )
+    watch: Watch = existing.handle
+    return watch
+
+
 def _adapter_for(target: object) -> Adapter:
     """Return the adapter of the library that `target`'s type comes from."""
-    # By name, as adapters stand above this module, and import their libraries.
+    # Imported by name: an adapter imports its library, and is in a layer above this module.
     targets: dict[str, str] = importlib.import_module("poolscope.adapters.kinds").TARGETS
     for cls in type(target).__mro__:
         library = cls.__module__.partition(".")[0]
@@ -183,7 +192,7 @@ def _adapter_for(target: object) -> Adapter:
                 return adapter
     *first, last = targets.values()
     supported = f"{', '.join(first)}, or {last}"
-    raise TypeError(f"cannot watch {_type_name(target)}; what can be watched is {supported}")
+    raise TypeError(f"cannot watch {_type_name(target)}; supported are {supported}")
 
 
 def _type_name(target: object) -> str:

@@ -1,4 +1,4 @@
-"""aiohttp: reuse, hosts, names, failures, and connections that are never given back properly."""
+"""aiohttp: reuse, hosts, names, failures, and connections that are never returned properly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.waiting import eventually
 
 
 class Server:
-    """A web server on a free port of loopback, which answers when it is told to."""
+    """A web server on a free port of the loopback interface, which answers when told to."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
@@ -64,7 +64,7 @@ class Server:
         return len(self.runner.server.connections)
 
     def hang_up(self) -> None:
-        """Close all connections, as a server does whose keep-alive time is over."""
+        """Close all connections, as a server does when their keep-alive time is over."""
         assert self.runner.server is not None
         for protocol in self.runner.server.connections:
             protocol.force_close()
@@ -80,7 +80,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def compare(watch: Watch, session: aiohttp.ClientSession) -> tuple[int, int, int]:
-    """Return in use, idle and opened, after comparing with what the connector has."""
+    """Return in use, idle and opened, after comparing them with the connector itself."""
     connector: Any = session.connector
     snapshot = watch.snapshot()
     idle = [protocol for kept in connector._conns.values() for protocol, _ in kept]
@@ -103,7 +103,7 @@ class TestConnections:
             assert (turn + 1, turn) == (watch.snapshot().acquired, watch.snapshot().reused)
         assert 1 == server.connections()
 
-    async def test_with_force_close_nothing_is_kept(
+    async def test_with_force_close_no_connection_is_kept(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(force_close=True)
@@ -118,7 +118,7 @@ class TestConnections:
         watch = watches.watch(sessions(limit=0), registry=None)
         assert float("inf") == watch.snapshot().limit
 
-    async def test_what_the_server_closes_is_not_idle(
+    async def test_a_connection_that_the_server_closes_is_not_idle(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(keepalive_timeout=3600)
@@ -129,7 +129,7 @@ class TestConnections:
         await eventually(0, lambda: watch.snapshot().idle)
         assert (0, 0, 1) == compare(watch, session)
 
-    async def test_a_response_that_nobody_reads_gives_its_connection_back_when_its_body_is_there(
+    async def test_an_unread_response_returns_its_connection_when_its_body_has_arrived(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(limit=1)
@@ -269,7 +269,7 @@ class TestFailures:
 
 
 class Names(AbstractResolver):
-    """Resolves one name to loopback, and fails for any other."""
+    """Resolves one name to the loopback address, and fails for any other."""
 
     closed = False
 
@@ -318,7 +318,7 @@ class TestNamesAndHosts:
         assert {"hit": 2.0, "miss": 1.0, "error": 2.0} == results
         assert (3.0, 1.5) == (value("seconds_count"), value("seconds_sum"))
 
-    async def test_the_resolver_is_given_back_and_closed_as_before(
+    async def test_the_resolver_is_restored_and_closed_as_before(
         self, sessions: Any, watches: Watches
     ) -> None:
         resolver = Names()
@@ -330,7 +330,7 @@ class TestNamesAndHosts:
         watch.unwatch()
         assert session.connector._resolver is resolver
 
-    async def test_connections_are_told_apart_by_host(
+    async def test_connections_are_counted_by_host(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(resolver=Names(), limit_per_host=1)
@@ -359,7 +359,7 @@ class TestNamesAndHosts:
 
 
 class TestTraceConfig:
-    async def test_it_watches_a_session_from_its_first_request_on(self, server: Server) -> None:
+    async def test_a_session_is_watched_from_its_first_request_on(self, server: Server) -> None:
         registry = CollectorRegistry()
         config = poolscope.trace_config("payments", registry=registry)
         async with aiohttp.ClientSession(trace_configs=[config]) as session:
@@ -373,7 +373,7 @@ class TestTraceConfig:
             assert 1.0 == registry.get_sample_value("connpool_instances", labels)
             assert REGISTRY.get_sample_value("connpool_instances", labels) is None
 
-    async def test_the_sessions_own_tracers_are_told_what_they_were_told(
+    async def test_the_sessions_own_tracers_get_the_same_signals_as_before(
         self, server: Server, watches: Watches
     ) -> None:
         async def signals(watched: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""aiohttp: what goes wrong in a counter that goes up and down, one test for each way."""
+"""aiohttp: one test for each way in which counting up and down would go wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.web import Server, ends, kept, opened, state
 
 
 class Names(AbstractResolver):
-    """Resolves any name to loopback, when it may."""
+    """Resolves any name to the loopback address, once the test allows it."""
 
     def __init__(self) -> None:
         self.may = asyncio.Event()
@@ -33,15 +33,15 @@ class Names(AbstractResolver):
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> Any:
         self.asked.set()
         await self.may.wait()
-        found = {"hostname": host, "host": "127.0.0.1", "port": port}
-        return [{**found, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+        address = {"hostname": host, "host": "127.0.0.1", "port": port}
+        return [{**address, "family": socket.AF_INET, "proto": 0, "flags": 0}]
 
     async def close(self) -> None:
         pass
 
 
 class Pausing:
-    """Tracers of a session's own, one of which takes its time when it is told `signal`."""
+    """Tracers of a session's own, one of which pauses when it gets `signal`."""
 
     def __init__(self, signal: str) -> None:
         self.reached = asyncio.Event()
@@ -62,7 +62,7 @@ async def cancel(task: asyncio.Task[Any]) -> None:
 
 @pytest.fixture
 async def quiet() -> AsyncIterator[None]:
-    """The garbage collector may complain of what was left open."""
+    """Ignore what is logged about connections that were left open."""
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -72,7 +72,7 @@ async def quiet() -> AsyncIterator[None]:
 
 class TestWaiting:
     @pytest.mark.parametrize("ends_by", ["cancellation", "time"])
-    async def test_a_waiter_that_gives_up_waits_no_more(
+    async def test_a_waiter_that_gives_up_is_not_counted_as_waiting(
         self, server: Server, sessions: Any, watches: Watches, ends_by: str
     ) -> None:
         session = sessions(limit=1)
@@ -100,7 +100,7 @@ class TestWaiting:
         holding = await session.get(f"{server.url}/stream/held")
         waiting = asyncio.create_task(session.get(f"{server.url}/now/x"))
         await eventually((1, 0, 0, 1), lambda: state(watch))
-        # Of those that ask now, one may be faster than the one to whom the slot is given.
+        # A request that asks now may be faster than the waiter that was woken.
         others = [asyncio.create_task(session.get(f"{server.url}/now/x")) for _ in range(3)]
         holding.close()
         for request in (waiting, *others):
@@ -112,7 +112,7 @@ class TestWaiting:
         assert now.waited == count_of(watch._pool._groups.read(watch._pool).queue_seconds)
         assert now.waited in (3, 4)
 
-    async def test_a_slot_that_comes_as_its_waiter_is_cancelled(
+    async def test_a_waiter_is_cancelled_as_it_gets_a_slot(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(limit=1)
@@ -230,7 +230,7 @@ class TestOpening:
 
 
 class TestIdle:
-    async def test_what_the_server_has_closed_stays_with_the_connector_but_is_not_idle(
+    async def test_a_closed_connection_is_not_idle_though_the_connector_keeps_it(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -243,7 +243,7 @@ class TestIdle:
         session.connector._cleanup()
         assert (1, 0, 1) == opened(watch)
 
-    async def test_what_was_idle_for_too_long_is_closed_when_it_is_looked_at(
+    async def test_an_expired_connection_is_closed_at_the_next_request(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(keepalive_timeout=-1.0)
@@ -254,7 +254,7 @@ class TestIdle:
             assert (0, 1, 0, 0) == state(watch)
             assert (turn, 0, turn - 1) == opened(watch)
 
-    async def test_connections_that_were_idle_before_are_known_by_host(
+    async def test_the_host_of_a_connection_that_was_idle_before_the_watch_is_known(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -263,7 +263,7 @@ class TestIdle:
         watch = watches.watch(session, registry=None)
         assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
 
-    async def test_a_connection_that_was_out_before_is_known_by_host_when_it_is_back(
+    async def test_the_host_of_a_connection_in_use_before_is_known_when_it_is_returned(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -279,7 +279,7 @@ class TestIdle:
 
 
 class TestBodies:
-    async def test_a_connection_is_out_until_its_body_ends(
+    async def test_a_connection_is_in_use_until_its_body_ends(
         self, server: Server, sessions: Any, watches: Watches, clock: FakeClock
     ) -> None:
         session = sessions()
@@ -289,7 +289,7 @@ class TestBodies:
         assert b"begun " == await response.content.readany()
         assert (1, 0, 0, 0) == state(watch)
         server.tell("held")
-        # Nobody reads: what is left fits into the buffer, and the connection is free.
+        # Nobody reads: the rest of the body fits into the buffer, and the connection is free.
         await eventually((0, 1, 0, 0), lambda: state(watch))
         clock.advance(3.0)
         assert b"ended" == await response.read()
@@ -297,7 +297,7 @@ class TestBodies:
         assert 3.0 == watch.snapshot().in_use_seconds
 
     @pytest.mark.parametrize("give_up", ["release", "close"])
-    async def test_a_response_that_is_given_up_unread_is_not_out(
+    async def test_the_connection_of_a_response_that_is_closed_unread_is_not_in_use(
         self, server: Server, sessions: Any, watches: Watches, give_up: str
     ) -> None:
         session = sessions()
@@ -307,7 +307,7 @@ class TestBodies:
         assert (0, kept(session), 0, 0) == state(watch)
         assert (1, 0, 1 - kept(session)) == opened(watch)
 
-    async def test_a_body_that_nobody_reads_is_out_until_it_ends(
+    async def test_a_connection_is_in_use_until_its_unread_body_ends(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -331,7 +331,7 @@ class TestBodies:
             await response.read()
         assert (1, 0, 1) == opened(watch)
 
-    async def test_one_that_was_lost_before_the_watch_is_not_open(
+    async def test_a_connection_that_was_lost_before_the_watch_is_not_open(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -357,7 +357,7 @@ class TestBodies:
         assert (0, 0, 0, 0) == state(watch)
         await eventually(0, server.connections)
 
-    async def test_a_request_that_is_tried_again_is_two_attempts(
+    async def test_a_request_that_aiohttp_retries_is_two_attempts(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -374,7 +374,7 @@ class TestBodies:
         assert now.opened - now.closed == now.idle
 
 
-async def test_who_is_woken_in_vain_and_waits_again_has_waited_for_both(
+async def test_a_caller_that_is_woken_and_waits_again_has_waited_for_both(
     sessions: Any, watches: Watches, clock: FakeClock
 ) -> None:
     watch = watches.watch(sessions(), registry=None)

@@ -1,4 +1,4 @@
-"""aiohttp: what becomes of a response that nobody has any more."""
+"""aiohttp: what happens to a response that was dropped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def until_it_is_full(session: aiohttp.ClientSession) -> None:
     await eventually(True, lambda: protocol_of(session)._reading_paused)
 
 
-async def test_one_whose_body_may_end_by_itself_is_not_lost(
+async def test_a_response_whose_body_may_end_by_itself_is_not_lost(
     server: Server, session: aiohttp.ClientSession, watch: Watch
 ) -> None:
     await session.get(f"{server.url}/stream/small")
@@ -54,7 +54,7 @@ async def test_one_whose_body_may_end_by_itself_is_not_lost(
     await eventually((0, 0, 0), lambda: lost(watch))
 
 
-async def test_one_whose_body_nobody_reads_is_lost(
+async def test_a_response_whose_body_nobody_reads_is_lost(
     server: Server, session: aiohttp.ClientSession, watch: Watch
 ) -> None:
     await session.get(f"{server.url}/much/lost")
@@ -64,7 +64,7 @@ async def test_one_whose_body_nobody_reads_is_lost(
     assert (0, 0, 1) == lost(watch)
 
 
-async def test_one_whose_stream_somebody_has_is_not_lost(
+async def test_a_response_whose_stream_is_still_referenced_is_not_lost(
     server: Server, session: aiohttp.ClientSession, watch: Watch
 ) -> None:
     content = (await session.get(f"{server.url}/much/read")).content
@@ -75,7 +75,7 @@ async def test_one_whose_stream_somebody_has_is_not_lost(
     assert (0, 0, 0) == lost(watch)
 
 
-async def test_one_that_is_waited_for_is_not_lost(
+async def test_a_response_that_a_task_awaits_is_not_lost(
     server: Server, session: aiohttp.ClientSession, watch: Watch
 ) -> None:
     async def read() -> None:
@@ -101,7 +101,7 @@ async def test_a_websocket_that_is_dropped_is_lost(
     assert (0, 0, 1) == lost(watch)
 
 
-async def test_what_is_closed_or_read_is_not_lost(
+async def test_a_response_that_was_closed_or_read_is_not_lost(
     server: Server, session: aiohttp.ClientSession, watch: Watch
 ) -> None:
     closed = await session.get(f"{server.url}/stream/closed")

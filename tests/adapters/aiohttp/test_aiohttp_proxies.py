@@ -26,7 +26,7 @@ from support.web import Server, ends, kept, opened, state
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that it has signed itself, with its key in the same file."""
+    """A self-signed certificate for 127.0.0.1, with its key in the same file."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         (
@@ -60,9 +60,9 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 class Proxy:
     """
-    Passes bytes on: of a CONNECT to where it says, of anything else to `behind`.
+    A proxy: passes a CONNECT on to the host that it names, anything else to `behind`.
 
-    gate: opened when it may begin to; refuses: answers a CONNECT with 403.
+    gate: set when the proxy may begin; refuses: whether it answers a CONNECT with 403.
     """
 
     def __init__(self, behind: Server) -> None:
@@ -104,7 +104,7 @@ class Proxy:
 
     async def stop(self) -> None:
         self.listening.close()
-        # Those that pass on end with their clients; the others wait at the gate.
+        # Handlers that pass bytes on end with their clients; the others wait at the gate.
         self.gate.set()
         await asyncio.gather(*self.clients, return_exceptions=True)
 
@@ -165,7 +165,7 @@ class TestTls:
         assert (0, 0, 1, 0) == ends(watch)
         mute.close()
 
-    async def test_who_is_not_trusted_is_an_error(
+    async def test_an_untrusted_certificate_is_an_error(
         self, safe_server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -186,7 +186,7 @@ class TestProxies:
         yield proxy
         await proxy.stop()
 
-    async def test_connections_through_a_proxy_are_of_the_host_behind(
+    async def test_connections_through_a_proxy_count_for_the_host_behind_it(
         self, server: Server, proxy: Proxy, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -252,7 +252,7 @@ class TestProxies:
         now = watch.snapshot()
         assert (1, 0) == (now.open_failed, now.opened - now.closed)
 
-    async def test_a_proxy_that_is_not_there(
+    async def test_a_proxy_that_does_not_listen(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions()
@@ -264,7 +264,7 @@ class TestProxies:
 
 
 class TestSessions:
-    async def test_a_session_that_borrows_a_connector_may_go(
+    async def test_a_session_that_borrows_a_connector_may_be_dropped(
         self, server: Server, sessions: Any, watches: Watches
     ) -> None:
         session = sessions(limit=2)

@@ -1,4 +1,4 @@
-"""asyncpg: opening, set-up, cancellation, and servers that hang up."""
+"""asyncpg: opening, set-up, cancellation, and servers that close connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Failing:
-    """A callback of a pool that fails, or never ends, when it is told to."""
+    """A callback of a pool that fails, or never ends, when the test tells it to."""
 
     def __init__(self) -> None:
         self.does: str = "nothing"
@@ -35,7 +35,7 @@ class Failing:
 
 
 def compare(watch: Watch, pool: Any) -> tuple[int, int]:
-    """Return in use and idle, after comparing them with what the pool itself has."""
+    """Return in use and idle, after comparing them with the pool itself."""
     snapshot = watch.snapshot()
     assert pool.get_size() == snapshot.in_use + snapshot.idle == snapshot.opened - snapshot.closed
     assert pool.get_idle_size() == snapshot.idle
@@ -43,13 +43,13 @@ def compare(watch: Watch, pool: Any) -> tuple[int, int]:
 
 
 def attempts(watch: Watch) -> tuple[int, int, int, int]:
-    """Return how many attempts ended ok, by a time-out, cancelled, and with an error."""
+    """Return how many attempts succeeded, timed out, were cancelled, and failed."""
     snapshot = watch.snapshot()
     return snapshot.acquired, snapshot.timed_out, snapshot.cancelled, snapshot.failed
 
 
 async def terminate_backend(postgres: EmbeddedPostgres, pid: int) -> None:
-    """Let the server hang up on one connection."""
+    """Make the server terminate a connection."""
     control = await asyncpg.connect(postgres.dsn)
     await control.execute("SELECT pg_terminate_backend($1, 10000)", pid)
     await control.close()
@@ -57,7 +57,7 @@ async def terminate_backend(postgres: EmbeddedPostgres, pid: int) -> None:
 
 class TestOpening:
     @pytest.mark.parametrize("before", [True, False])
-    async def test_connections_of_the_start_are_counted(
+    async def test_connections_that_the_pool_opens_first_are_counted(
         self, pools: Any, watches: Watches, before: bool
     ) -> None:
         pool = pools(min_size=3, max_size=5)
@@ -72,7 +72,9 @@ class TestOpening:
         assert (5.0, 5.0, 3) == (snapshot.limit, snapshot.idle_limit, snapshot.idle_floor)
         assert (3, 0, 0) == (snapshot.opened, snapshot.acquired, snapshot.in_use_peak)
 
-    async def test_a_pool_that_cannot_open_has_failed_to(self, watches: Watches) -> None:
+    async def test_a_pool_that_cannot_open_has_failed_attempts_to_open(
+        self, watches: Watches
+    ) -> None:
         pool = asyncpg.create_pool(
             f"postgres://u@127.0.0.1:{closed_port()}/d", min_size=1, max_size=2
         )
@@ -93,7 +95,9 @@ class TestOpening:
             await pool.acquire()
         assert (0, 0, 0, 1) == attempts(watch)
 
-    async def test_a_pool_looks_as_it_did(self, pools: Any, watches: Watches) -> None:
+    async def test_a_watched_pool_has_the_same_names_and_attributes(
+        self, pools: Any, watches: Watches
+    ) -> None:
         pool = pools()
         before = type(pool).__name__, type(pool).__module__, repr(pool).split(" at ")[0]
         watch = watches.watch(pool, registry=None)
@@ -191,7 +195,7 @@ class TestSetUpAndReset:
     ) -> None:
         pool = await pools(setup=callback)
         watch = watches.watch(pool, registry=None)
-        # asyncpg counts it as idle then, but nobody else can have it.
+        # asyncpg counts the connection as idle then, but no other caller can get it.
         await self.cancel_in(callback, pool, (1, 0, 0), watch)
         assert (0, 1, 1) == (
             watch.snapshot().open_failed, watch.snapshot().opened, watch.snapshot().closed,
@@ -258,7 +262,7 @@ class TestSetUpAndReset:
 
 
 class TestConnectionsThatGo:
-    async def test_the_server_hangs_up_on_one_that_is_out(
+    async def test_the_server_closes_a_connection_in_use(
         self, pools: Any, watches: Watches, postgres: EmbeddedPostgres
     ) -> None:
         pool = await pools(max_size=1)
@@ -275,7 +279,7 @@ class TestConnectionsThatGo:
         await pool.release(other)
         assert (0, 1) == compare(watch, pool)
 
-    async def test_the_server_hangs_up_on_one_that_is_idle(
+    async def test_the_server_closes_an_idle_connection(
         self, pools: Any, watches: Watches, postgres: EmbeddedPostgres
     ) -> None:
         pool = await pools()
@@ -335,7 +339,7 @@ class TestConnectionsThatGo:
 
 
 class TestTheEnd:
-    async def test_closing_waits_for_what_is_out(self, pools: Any, watches: Watches) -> None:
+    async def test_closing_waits_for_connections_in_use(self, pools: Any, watches: Watches) -> None:
         pool = await pools()
         watch = watches.watch(pool, registry=None)
         connection = await pool.acquire()
@@ -351,7 +355,7 @@ class TestTheEnd:
         assert (1, 0, 0, 1) == attempts(watch)
         assert (0, 0.0) == (watch.snapshot().instances, watch.snapshot().limit)
 
-    async def test_terminating_with_connections_out(
+    async def test_terminating_with_connections_in_use(
         self, pools: Any, watches: Watches, clock: FakeClock
     ) -> None:
         pool = await pools()
@@ -369,7 +373,7 @@ class TestTheEnd:
         assert snapshot == watch.snapshot()
 
     @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-    async def test_a_pool_that_is_dropped_with_connections_takes_them_along(
+    async def test_the_connections_of_a_dropped_pool_are_closed(
         self, postgres: EmbeddedPostgres, watches: Watches
     ) -> None:
         # With the default lifetime a timer of the event loop keeps the pool for that long.

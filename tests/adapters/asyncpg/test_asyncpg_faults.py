@@ -1,4 +1,4 @@
-"""asyncpg: what goes wrong in a counter that goes up and down, one test for each way."""
+"""asyncpg: one test for each way in which counting up and down would go wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ keeps_floor = pytest.mark.skipif(VERSION < (0, 32), reason="asyncpg keeps a floo
 
 
 class Gate:
-    """A callback of a pool that is stopped in, until it is opened."""
+    """A callback of a pool that blocks until the gate is opened."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -44,7 +44,7 @@ def state(watch: Watch) -> tuple[int, int, int, int]:
 
 
 async def hang_up(postgres: EmbeddedPostgres, connection: Any) -> None:
-    """Let the server end a connection, and wait until the client knows."""
+    """Make the server terminate a connection, and wait until the client knows."""
     control = await asyncpg.connect(postgres.dsn)
     await control.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
     await control.close()
@@ -52,7 +52,7 @@ async def hang_up(postgres: EmbeddedPostgres, connection: Any) -> None:
 
 
 class TestWhatAsyncpgDoesNotSay:
-    async def test_callers_that_wait(self, pools: Any, watches: Watches) -> None:
+    async def test_waiting_callers_are_counted(self, pools: Any, watches: Watches) -> None:
         pool = await pools(max_size=1)
         watch = watches.watch(pool, registry=None)
         out = await pool.acquire()
@@ -66,7 +66,9 @@ class TestWhatAsyncpgDoesNotSay:
         assert (0, 1, 0, 0) == state(watch)
         assert (4, 3) == (watch.snapshot().acquired, watch.snapshot().waited)
 
-    async def test_one_that_is_cancelled_while_it_waits(self, pools: Any, watches: Watches) -> None:
+    async def test_a_caller_that_is_cancelled_while_it_waits(
+        self, pools: Any, watches: Watches
+    ) -> None:
         pool = await pools(max_size=1)
         watch = watches.watch(pool, registry=None)
         async with pool.acquire():
@@ -76,7 +78,7 @@ class TestWhatAsyncpgDoesNotSay:
             await eventually((1, 0, 0, 0), lambda: state(watch))
         assert (1, 1) == (watch.snapshot().acquired, watch.snapshot().cancelled)
 
-    async def test_one_that_is_cancelled_when_its_turn_has_come(
+    async def test_a_caller_that_is_cancelled_when_it_is_served(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = await pools(max_size=1)
@@ -94,7 +96,7 @@ class TestWhatAsyncpgDoesNotSay:
         await pool.release(proxy)
         assert (0, 1, 0, 0) == state(watch)
 
-    async def test_one_that_is_cut_off_while_it_connects(
+    async def test_a_connection_that_fails_while_it_is_opened(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = await pools()
@@ -121,9 +123,7 @@ class TestSlotsAndReferences:
         with pytest.raises(TypeError):
             weakref.ref(pool)
 
-    async def test_one_that_was_dropped_is_in_use_for_ever(
-        self, pools: Any, watches: Watches
-    ) -> None:
+    async def test_a_dropped_connection_stays_in_use(self, pools: Any, watches: Watches) -> None:
         pool = await pools()
         watch = watches.watch(pool, registry=None)
         await pool.acquire()
@@ -131,7 +131,7 @@ class TestSlotsAndReferences:
         assert (1, 0, 0, 0) == state(watch)
         assert 1 == watch.snapshot().abandoned
 
-    async def test_a_watch_holds_on_to_nothing_that_is_out(
+    async def test_a_watch_holds_no_reference_to_a_connection_in_use(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = pools()
@@ -139,14 +139,14 @@ class TestSlotsAndReferences:
         await pool
         watched = await pool.acquire()
         other = await (await pools()).acquire()
-        # Whether the application still has one is told from this number.
+        # This count tells whether the application still holds a reference.
         assert sys.getrefcount(other) == sys.getrefcount(watched)
         assert (1, 0, 0, 0) == state(watch)
 
 
 class TestGoneBeforeTheCallerHasIt:
     @pytest.mark.parametrize("how", ["close", "terminate", "hang up"])
-    async def test_in_setup(
+    async def test_a_connection_is_lost_in_setup(
         self, pools: Any, watches: Watches, postgres: EmbeddedPostgres, how: str
     ) -> None:
         gate = Gate()
@@ -163,14 +163,16 @@ class TestGoneBeforeTheCallerHasIt:
             await hang_up(postgres, gate.connection)
         assert (0, 0, 0, 0) == state(watch)
         gate.opened.set()
-        # The library gives it to the caller all the same.
+        # asyncpg gives the connection to the caller nevertheless.
         assert (await caller).is_closed()
         assert (0, 0, 0, 0) == state(watch)
         assert (1, 1, 1) == (
             watch.snapshot().acquired, watch.snapshot().opened, watch.snapshot().closed,
         )  # fmt: skip
 
-    async def test_in_init(self, pools: Any, watches: Watches, postgres: EmbeddedPostgres) -> None:
+    async def test_a_connection_is_lost_in_init(
+        self, pools: Any, watches: Watches, postgres: EmbeddedPostgres
+    ) -> None:
         gate = Gate()
         pool = await pools(init=gate)
         watch = watches.watch(pool, registry=None)
@@ -179,13 +181,13 @@ class TestGoneBeforeTheCallerHasIt:
         assert (0, 0, 1, 0) == state(watch)
         await hang_up(postgres, gate.connection)
         gate.opened.set()
-        # Before 0.32 the caller gets it all the same.
+        # Before 0.32 the caller gets the connection nevertheless.
         await asyncio.wait([caller])
         assert (VERSION >= (0, 32)) == (caller.exception() is not None)
         assert (0, 0, 0, 0) == state(watch)
         assert watch.snapshot().opened == watch.snapshot().closed
 
-    async def test_a_closed_pool_that_still_connects(self, pools: Any, watches: Watches) -> None:
+    async def test_a_closed_pool_still_connects(self, pools: Any, watches: Watches) -> None:
         gate = Gate()
         pool = await pools(init=gate)
         watch = watches.watch(pool, registry=None)
@@ -201,7 +203,9 @@ class TestGoneBeforeTheCallerHasIt:
 
 
 class TestWatchedInTheMidst:
-    async def test_of_connecting(self, pools: Any, watches: Watches) -> None:
+    async def test_a_watch_begins_while_the_pool_connects(
+        self, pools: Any, watches: Watches
+    ) -> None:
         gate = Gate()
         pool = await pools(init=gate)
         caller = asyncio.create_task(pool._acquire(None))
@@ -218,7 +222,7 @@ class TestWatchedInTheMidst:
 
 @keeps_floor
 class TestTheFloor:
-    async def test_more_are_opened_at_first_than_are_kept(
+    async def test_more_connections_are_opened_first_than_are_kept(
         self, pools: Any, watches: Watches
     ) -> None:
         pool = pools(min_size=1, init_size=2)
@@ -227,7 +231,7 @@ class TestTheFloor:
         assert (0, 2, 0, 0) == state(watch)
         assert (1, 2) == (watch.snapshot().idle_floor, watch.snapshot().opened)
 
-    async def test_what_is_lost_is_opened_again(
+    async def test_a_lost_connection_is_opened_again(
         self, pools: Any, watches: Watches, postgres: EmbeddedPostgres
     ) -> None:
         pool = await pools(min_size=1)

@@ -1,4 +1,4 @@
-"""asyncpg: what refers to a connection that is out, and what that tells."""
+"""asyncpg: which references to a connection in use show that it can still be returned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.waiting import eventually
 
 
 def lost(watch: Watch) -> tuple[int, int]:
-    """Return how many are in use, and how many of them are abandoned."""
+    """Return how many connections are in use, and how many of them are abandoned."""
     gc.collect()
     now = watch.snapshot()
     return now.in_use, now.abandoned
@@ -31,7 +31,7 @@ def watch(pool: Any, watches: Watches) -> Watch:
     return watches.watch(pool, registry=None)
 
 
-async def test_one_that_listens_is_given_to_its_callback(pool: Any, watch: Watch) -> None:
+async def test_a_connection_with_a_listener_is_not_lost(pool: Any, watch: Watch) -> None:
     heard = asyncio.get_running_loop().create_future()
 
     async def listen() -> None:
@@ -48,7 +48,7 @@ async def test_one_that_listens_is_given_to_its_callback(pool: Any, watch: Watch
     assert (0, 0) == lost(watch)
 
 
-async def test_one_with_a_query_in_flight_is_not_lost(pool: Any, watch: Watch) -> None:
+async def test_a_connection_with_a_query_in_flight_is_not_lost(pool: Any, watch: Watch) -> None:
     async def query() -> None:
         async with pool.acquire() as connection:
             await connection.execute("SELECT pg_sleep(60)")
@@ -62,7 +62,7 @@ async def test_one_with_a_query_in_flight_is_not_lost(pool: Any, watch: Watch) -
     await eventually((0, 0), lambda: lost(watch))
 
 
-async def test_one_that_is_being_returned_is_not_lost_though_its_caller_is_gone(
+async def test_a_connection_that_is_being_returned_is_not_lost_though_its_caller_has_ended(
     pools: Any, watches: Watches
 ) -> None:
     reached, opened = asyncio.Event(), asyncio.Event()
@@ -90,7 +90,7 @@ async def test_one_that_is_being_returned_is_not_lost_though_its_caller_is_gone(
     await eventually((0, 0), lambda: lost(watch))
 
 
-async def test_before_it_is_looked_at_nothing_is_known(pool: Any, watch: Watch) -> None:
+async def test_a_lost_connection_is_found_only_when_it_is_checked(pool: Any, watch: Watch) -> None:
     await pool.acquire()
     assert [False] == [holder.abandoned for holder in watch._pool.ledgers[0].holders()]
     assert [True] == [hold.abandoned for hold in watch.holders()]

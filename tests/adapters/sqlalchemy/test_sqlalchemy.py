@@ -35,7 +35,7 @@ class TestWhatHappensToAConnection:
     def watch(self, engine: sqlalchemy.Engine, watches: Watches) -> Watch:
         return watches.watch(engine, registry=None)
 
-    def test_overflow_is_closed_when_it_comes_back(
+    def test_an_overflow_connection_is_closed_when_it_is_returned(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         held = [engine.connect() for _ in range(3)]
@@ -87,7 +87,7 @@ class TestWhatHappensToAConnection:
         }
         assert {"hard": 0.0, "soft": 1.0} == modes
 
-    def test_a_reconnect_that_fails_returns_what_was_never_out(
+    def test_a_reconnect_that_fails_returns_a_connection_that_was_never_in_use(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         engine.connect().close()
@@ -126,7 +126,7 @@ class TestWhatHappensToAConnection:
         assert (0, 1) == counted(watch)[:2]
 
     @pytest.mark.filterwarnings("ignore:.* was deleted while still open:ResourceWarning")
-    def test_a_connection_that_was_opened_for_an_attempt_that_fails_is_gone_at_once(
+    def test_a_connection_that_was_opened_for_an_attempt_that_fails_is_closed_at_once(
         self, engine: sqlalchemy.Engine, watch: Watch, collect: None
     ) -> None:
         @event.listens_for(engine, "connect")
@@ -169,7 +169,7 @@ class TestWhatHappensToAConnection:
         assert 0 == watch.snapshot().reused
 
     @pytest.mark.filterwarnings("ignore:.* was deleted while still open:ResourceWarning")
-    def test_disposing_while_a_connection_is_out(
+    def test_disposing_while_a_connection_is_in_use(
         self, engine: sqlalchemy.Engine, watch: Watch, collect: None
     ) -> None:
         out, other = engine.connect(), engine.connect()
@@ -197,7 +197,7 @@ class TestWhatHappensToAConnection:
         assert len(watch._pool.ledgers) == 1
         assert not [key for key, (record, _) in tracked.items() if record() is None]
 
-    def test_a_connection_that_is_collected_comes_back(
+    def test_a_connection_that_is_collected_is_returned(
         self, engine: sqlalchemy.Engine, watch: Watch, collect: None
     ) -> None:
         for _ in range(3):
@@ -274,7 +274,7 @@ class TestAsync:
             assert 1 == await connection.scalar(sqlalchemy.text("SELECT 1"))
         await engine.dispose()
 
-    async def test_a_connection_that_is_collected_is_where_sqlalchemy_leaves_it(
+    async def test_a_connection_that_is_collected_is_counted_where_sqlalchemy_leaves_it(
         self, engine: Any, watch: Watch, collect: None
     ) -> None:
         async with engine.connect():
@@ -291,7 +291,7 @@ class TestAsync:
         assert (0, kept, 1) == counted(watch)
         await engine.dispose()
 
-    async def test_the_first_connection_is_in_use_while_the_dialect_looks_around(
+    async def test_the_first_connection_is_in_use_while_the_dialect_is_initialized(
         self, engine: Any, watch: Watch
     ) -> None:
         seen = []

@@ -1,4 +1,4 @@
-"""SQLAlchemy: what goes wrong, each with the number that counting events would get wrong."""
+"""SQLAlchemy: one test for each fault that would make counting events go wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.waiting import PATIENCE
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
 
-# Here connections are collected that nobody has closed, and all before the test ends.
+# Connections that were not closed are collected here, all before the test ends.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* was deleted while still open:ResourceWarning"),
     pytest.mark.usefixtures("collect"),
@@ -56,7 +56,7 @@ def fail(*args: Any) -> None:
 
 @contextmanager
 def collecting() -> Iterator[None]:
-    """Collect at almost any allocation, those of the recorder too, on whichever thread."""
+    """Collect garbage at almost every allocation of every thread, also in the recorder."""
     thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.freeze()  # so that a collection is quick
     gc.set_threshold(5, 2, 2)
@@ -70,7 +70,7 @@ def collecting() -> Iterator[None]:
 
 
 class TestListenersThatFail:
-    def test_a_close_that_is_prevented_is_not_a_close(
+    def test_a_close_that_a_listener_prevents_is_not_counted(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         connection = engine.connect()
@@ -78,14 +78,14 @@ class TestListenersThatFail:
         with pytest.raises(ZeroDivisionError):
             connection.invalidate()
         event.remove(engine, "close", fail)
-        # SQLAlchemy 2.1 takes it back, to replace it at its next use; 2.0 leaves it out.
+        # SQLAlchemy 2.1 takes the record back, to reconnect at its next use; 2.0 leaves it in use.
         in_use, idle, opened, closed = counted(watch)
         assert (1, 1, 0) == (in_use + idle, opened, closed)
 
-    def test_what_another_caller_has_opened_meanwhile_is_not_closed(
+    def test_a_connection_that_another_caller_has_opened_meanwhile_is_not_closed(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
-        engine.connect().invalidate()  # what is left is a record without a connection
+        engine.connect().invalidate()  # leaves a record without a connection
         give_back, others = engine.pool._do_return_conn, []
 
         def overtaken(record: Any) -> None:
@@ -105,7 +105,7 @@ class TestListenersThatFail:
         gc.collect()
         assert (0, 1, 3, 2) == counted(watch)
 
-    def test_a_check_in_that_fails_leaves_the_connection_out_until_it_is_collected(
+    def test_a_check_in_that_fails_leaves_the_connection_in_use_until_it_is_collected(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         proxied = engine.raw_connection()
@@ -129,7 +129,7 @@ class TestListenersThatFail:
         event.remove(engine, "close", fail)
         watch.unwatch()
         del error
-        gc.collect()  # no hook is told of the record that goes
+        gc.collect()  # no hook is called for the record that is collected
         assert (0, 0) == counted(watch)[:2]
         assert kept is not engine.pool.connect
 
@@ -162,7 +162,7 @@ class TestListenersThatFail:
 
 
 class TestPoolsThatAreReplaced:
-    def test_a_pool_that_is_let_go_takes_its_idle_connections_along(
+    def test_the_idle_connections_of_a_dropped_pool_are_closed(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         engine.connect().close()
@@ -170,7 +170,7 @@ class TestPoolsThatAreReplaced:
         gc.collect()
         assert (0, 0, 1, 1) == counted(watch)
 
-    def test_a_waiter_of_a_pool_that_is_replaced_waits_on(
+    def test_a_waiter_of_a_replaced_pool_still_waits(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         pool: Any = engine.pool
@@ -196,7 +196,7 @@ class TestPoolsThatAreReplaced:
 
 
 class TestWatchedLate:
-    def test_a_record_without_a_connection_is_no_connection(
+    def test_a_record_without_a_connection_is_not_counted(
         self, engine: sqlalchemy.Engine, watches: Watches
     ) -> None:
         out, idle, invalid = (engine.connect() for _ in range(3))
@@ -209,7 +209,9 @@ class TestWatchedLate:
 
 
 class TestTheGarbageCollector:
-    def test_what_it_returns_was_abandoned(self, engine: sqlalchemy.Engine, watch: Watch) -> None:
+    def test_a_connection_that_it_returns_was_abandoned(
+        self, engine: sqlalchemy.Engine, watch: Watch
+    ) -> None:
         engine.connect().close()
         opened = [engine.connect()]
         opened.clear()
@@ -222,7 +224,7 @@ class TestTheGarbageCollector:
         gc.collect()
         assert 1 == watch.snapshot().leaks_abandoned
 
-    def test_what_it_finds_dead_was_abandoned_too(
+    def test_a_closed_connection_that_it_returns_was_abandoned_too(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         opened = [engine.raw_connection()]
@@ -233,7 +235,7 @@ class TestTheGarbageCollector:
         now = watch.snapshot()
         assert (0, 1, 1) == (now.in_use, now.closed, now.leaks_abandoned)
 
-    def test_it_was_abandoned_even_if_it_was_out_before_the_watch(
+    def test_a_connection_that_was_in_use_before_the_watch_was_abandoned_too(
         self, engine: sqlalchemy.Engine, watches: Watches
     ) -> None:
         opened = [engine.connect()]
@@ -242,7 +244,7 @@ class TestTheGarbageCollector:
         gc.collect()
         assert 1 == watch.snapshot().leaks_abandoned
 
-    def test_a_finaliser_that_runs_inside_the_recorder_neither_blocks_nor_is_lost(
+    def test_a_finalizer_that_runs_inside_the_recorder_neither_blocks_nor_is_lost(
         self, engine: sqlalchemy.Engine, watch: Watch
     ) -> None:
         lost = [engine.connect()]
@@ -271,7 +273,7 @@ class TestTheGarbageCollector:
                 connection.close()
 
         def use(seed: int) -> tuple[int, int]:
-            """Return how often it has tried, and how many connections it has dropped."""
+            """Return how many attempts it has made, and how many connections it has dropped."""
             chance, attempts, had = random.Random(seed), 0, 0  # noqa: S311 - not for secrets
             dropped = 0
             while had < turns:
@@ -306,8 +308,8 @@ def test_nothing_is_logged_while_others_wait_for_the_queue(
     request: pytest.FixtureRequest, already: bool,
 ) -> None:  # fmt: skip
     """
-    Who has the log's lock may wait for the queue's: a finaliser that gives a connection back runs
-    anywhere, also while somebody writes to the log.
+    A thread that holds the log's lock may wait for the queue's: a finalizer that returns a
+    connection runs at any point, also while a thread writes to the log.
     """
     engine = engines(pool_size=1, max_overflow=0, pool_timeout=0.01)
     watches.watch(engine, registry=None, leak_after=60.0)
@@ -319,12 +321,12 @@ def test_nothing_is_logged_while_others_wait_for_the_queue(
         return True
 
     def get_late(*args: Any) -> Any:
-        clock.advance(61.0)  # only now is it overdue
+        clock.advance(61.0)  # the connection becomes overdue only now
         return get(*args)
 
     caplog.set_level("INFO")
     caplog.handler.addFilter(note)
-    request.addfinalizer(lambda: caplog.handler.removeFilter(note))  # later tests have it, too
+    request.addfinalizer(lambda: caplog.handler.removeFilter(note))  # used by later tests
     with engine.connect():
         if already:
             clock.advance(61.0)

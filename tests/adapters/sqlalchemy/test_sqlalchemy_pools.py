@@ -115,7 +115,7 @@ class TestClassesOfPools:
         assert (1, 1) == (watch.snapshot().acquired, watch.snapshot().failed)
 
     @pytest.mark.parametrize("cls", [pool.StaticPool, pool.SingletonThreadPool, pool.NullPool])
-    def test_what_was_open_before_is_found_in_every_class_of_pool(
+    def test_open_connections_are_found_in_every_class_of_pool(
         self, engines: Any, watches: Watches, cls: Any
     ) -> None:
         engine = engines(poolclass=cls)

@@ -1,11 +1,12 @@
 """
 aiohttp: a client session, or its connector.
 
-`connector.connect` is where an attempt begins and ends and `connector._release` is where a
-connection comes back, whichever session asked. In between, the tracing signals tell of queueing,
-of creation and of the DNS cache: each attempt gets a tracer of ours beside those of the session,
-which costs a request no signal outside of getting the connection. What no signal tells, the
-objects do: the protocol when a connection is lost, the resolver when a look-up fails.
+An attempt begins and ends in `connector.connect`, and a connection returns in
+`connector._release`, whichever session asked for it. In between, aiohttp's tracing signals report
+queueing, the opening of connections and the DNS cache: each attempt gets a tracer of ours beside
+those of the session. A request causes no further signals outside of getting its connection. Where
+there is no signal, an object is watched: the protocol for a connection that is lost, the resolver
+for a look-up that fails.
 
 A connection is identified by its protocol (`ResponseHandler`).
 """
@@ -19,10 +20,7 @@ from typing import Any, Final
 import aiohttp
 
 from poolscope.adapters import versions
-from poolscope.adapters.aiohttp.connectors import (
-    config_of,
-    connector_of,
-)
+from poolscope.adapters.aiohttp.connectors import config_of, connector_of
 from poolscope.adapters.aiohttp.hooks import ConnectorHooks, hooks_by_connector
 from poolscope.errors import harmless
 from poolscope.watching.watched_pool import WatchedPool

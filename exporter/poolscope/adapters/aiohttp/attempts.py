@@ -1,4 +1,4 @@
-"""One attempt of an aiohttp pool to get a connection."""
+"""One attempt to get a connection of an aiohttp connector."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from poolscope.callsites.borrower import Borrower
 
 class Attempt:
     """
-    What is known of one attempt to get a connection.
+    One attempt to get a connection.
 
-    who: who asks, once somebody wanted to know.
-    started, seconds: when it began; how long it took, once it has failed.
-    queued: seconds of waiting for a slot; None if it did not have to.
+    started, waiting_since, opening_since: the clock when it began, began to wait for a slot, and
+        began to open a connection.
+    seconds: how long it took, set when it has failed.
+    open_seconds: how long it took to open the connection.
+    queued: seconds that it has waited for a slot; None if it did not have to wait.
+    who: who asks, once it has been found out.
     """
 
     host: str
     started: float
 
-    # Most attempts end without any of these, so they are not set for each.
+    # Defaults in the class, because most attempts set none of these.
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
     who: Borrower | None = None
 
     @property
     def number(self) -> int:
-        """Return what tells it from all others while it lasts."""
+        """Return what identifies the attempt among all that are in flight."""
         return id(self)

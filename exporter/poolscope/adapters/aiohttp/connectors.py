@@ -1,4 +1,4 @@
-"""aiohttp's sessions and connectors: how they are set up, and what is in them."""
+"""aiohttp's sessions and connectors: their configuration and their open connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def connector_of(target: Any) -> Any:
 
 
 def config_of(target: Any) -> PoolConfig:
-    """Return how a connector is set up, and the session, if it is one."""
+    """Return the configuration of a connector, and of the session if `target` is one."""
     connector = connector_of(target)
     timeout = getattr(target, "timeout", aiohttp.ClientTimeout(total=1.0, connect=1.0))
     return PoolConfig(
@@ -33,13 +33,13 @@ def config_of(target: Any) -> PoolConfig:
 
 
 def host_of(key: Any) -> str:
-    """Return `host:port` of a connection key."""
+    """Return `host:port` of a connection key, an IPv6 address in brackets."""
     host = f"[{key.host}]" if ":" in key.host else key.host
     return host if key.port is None else f"{host}:{key.port}"
 
 
 def existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
-    """Yield host, protocol and whether it is out, of the connections that are open now."""
+    """Yield host, protocol and whether it is in use, of the connections that are open now."""
     for key, idle in list(connector._conns.items()):
         for protocol, *_ in list(idle):
             if protocol.is_connected():
@@ -50,7 +50,7 @@ def existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
         for protocol in protocols
     }
     for protocol in list(connector._acquired):
-        # The others are placeholders of connections that are being opened, and those that were
-        # lost while they were out.
+        # The others are placeholders for connections that are being opened, and protocols whose
+        # connection was lost while it was in use.
         if isinstance(protocol, ResponseHandler) and protocol.is_connected():
             yield hosts.get(id(protocol), OTHER_HOSTS), protocol, True

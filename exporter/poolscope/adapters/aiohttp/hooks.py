@@ -1,4 +1,4 @@
-"""What is put over the methods of an aiohttp connector, and taken off again."""
+"""Replaces the methods of an aiohttp connector, and restores them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from poolscope.watching.watched_pool import WatchedPool
 #     call _release(), the latter by Connection.release()
 WRAPPED_METHODS: Final = ("connect", "_release", "_close")
 
-_CONNECTION_DIES: Final = aiohttp.connector.Connection.__del__.__code__
-_CONNECTOR_DIES: Final = aiohttp.BaseConnector.__del__.__code__
-_RESPONSE_DIES: Final = aiohttp.ClientResponse.__del__.__code__
+_CONNECTION_DEL: Final = aiohttp.connector.Connection.__del__.__code__
+_CONNECTOR_DEL: Final = aiohttp.BaseConnector.__del__.__code__
+_RESPONSE_DEL: Final = aiohttp.ClientResponse.__del__.__code__
 
 hooks_by_connector: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHooks] = (
     weakref.WeakKeyDictionary()
@@ -37,7 +37,7 @@ hooks_by_connector: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHo
 
 
 class ConnectorHooks(ConnectorRecording, Hooks):
-    """One connector."""
+    """The hooks of one connector."""
 
     def __init__(
         self, connector: aiohttp.BaseConnector, watched: WatchedPool, config: PoolConfig
@@ -46,12 +46,12 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         watched.add_pool(self.ledger)
         hooks_by_connector[connector] = self
         for name in WRAPPED_METHODS:
-            wrap_method(connector, name, getattr(self, f"_wrap_{name.strip('_')}"))
+            wrap_method(connector, name, getattr(self, f"_wrap_{name.strip('_')}"), self)
         if isinstance(connector, aiohttp.TCPConnector):
             connector._resolver = WatchedResolver(connector._resolver, self)
-        for host, protocol, out in existing(connector):
-            self._found(protocol, host)
-            self.ledger.adopted(id(protocol), self.clock(), out)
+        for host, protocol, in_use in existing(connector):
+            self._add_existing(protocol, host)
+            self.ledger.adopted(id(protocol), self.clock(), in_use)
 
     def unhook(self) -> None:
         connector = self._connector()
@@ -64,7 +64,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             if isinstance(resolver, WatchedResolver) and resolver.hooks is self:
                 connector._resolver = resolver.covered
         for _, protocol, _ in existing(connector):
-            self._let_go(protocol)
+            self._restore_protocol(protocol)
         hooks_by_connector.pop(connector, None)
 
     def _wrap_connect(
@@ -72,7 +72,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
     ) -> Callable[..., Awaitable[Any]]:
         clock, ledger, hosts = self.clock, self.ledger, self._hosts
 
-        async def connect(req: Any, traces: Any, timeout: Any) -> Any:
+        async def connect(self: ConnectorHooks, req: Any, traces: Any, timeout: Any) -> Any:
             attempt = self.asked(req, clock())
             if attempt is None:
                 return await original(req, traces, timeout)
@@ -97,7 +97,9 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         return connect
 
     def _wrap_release(self, original: Callable[..., None]) -> Callable[..., None]:
-        def release(key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        def release(
+            self: ConnectorHooks, key: Any, protocol: Any, *, should_close: bool = False
+        ) -> None:
             if _is_collected(sys._getframe(1)):
                 self.dropped(protocol)
             try:
@@ -108,8 +110,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         return release
 
     def _wrap_close(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def close(*args: Any, **kwargs: Any) -> Any:
-            if sys._getframe(1).f_code is _CONNECTOR_DIES:
+        def close(self: ConnectorHooks, *args: Any, **kwargs: Any) -> Any:
+            if sys._getframe(1).f_code is _CONNECTOR_DEL:
                 self.watched.evidence.add("never-closed", self.watched.site)
             try:
                 return original(*args, **kwargs)
@@ -129,8 +131,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         return attempt
 
 
-def _is_collected(releasing: FrameType) -> bool:
-    """Whether a connection is released only because nobody has its response any more."""
-    code = releasing.f_code
-    caller = releasing.f_back.f_code if releasing.f_back is not None else None
-    return code is _CONNECTION_DIES or caller is _RESPONSE_DIES
+def _is_collected(frame: FrameType) -> bool:
+    """Whether the frame releases a connection because its response, or itself, was collected."""
+    caller = frame.f_back.f_code if frame.f_back is not None else None
+    return frame.f_code is _CONNECTION_DEL or caller is _RESPONSE_DEL

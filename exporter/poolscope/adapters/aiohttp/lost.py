@@ -1,10 +1,10 @@
 """
-Whether a connection of aiohttp that is out can still come back.
+Whether an aiohttp connection in use can still be returned.
 
 A response that the application has dropped is not collected while its body arrives: the body's
 stream keeps it, to return the connection at the end. But when nobody reads, aiohttp stops
-receiving once its buffer is full, and the end never comes. Then the number of references says
-whether anybody is left who could read.
+receiving once its buffer is full, and the end never comes. Then the reference counts show whether
+any code could still read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from aiohttp import ClientResponse, StreamReader
 from poolscope.adapters.references import COUNTS_ARE_EXACT, references
 
 # Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler._payload, ._reading_paused,
-#   StreamReader._eof_callbacks. The stream is known to its protocol, its parser and its response,
-#   and the response to the stream's callback.
+#   StreamReader._eof_callbacks. The protocol, its parser and the response refer to the stream,
+#   and the stream's callback refers to the response.
 
 
 def is_lost(protocol: Any) -> bool:
-    """Whether the connection waits for a reader whom there is not."""
+    """Whether the connection waits for a reader, and nobody can read it any more."""
     payload = protocol._payload
     if not (COUNTS_ARE_EXACT and protocol._reading_paused and isinstance(payload, StreamReader)):
         return False

@@ -1,4 +1,4 @@
-"""What happens to the connections of an aiohttp connector, recorded in its ledger."""
+"""Records in its ledger what happens to the connections of an aiohttp connector."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ REPLACED_PROTOCOL_METHODS: Final = ("close", "abort", "connection_lost")
 
 class ConnectorRecording:
     """
-    Records what happens to one connector, whose hooks and tracers call the methods.
+    Records what happens to one connector. The connector's hooks and tracers call the methods.
 
-    It holds no reference to the connector, so that it goes when the application lets go.
+    It holds no reference to the connector, so that the connector is collected when the application
+    drops it.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class ConnectorRecording:
         self.clock: Final = watched.clock
         self.info = Info(type(connector).__name__, "aiohttp", aiohttp.__version__)
         limit = connector.limit or math.inf
-        # It keeps idle whatever was opened: its limit is for those that are out.
+        # A connector keeps any number of idle connections: its limit is for those in use.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
         self.ledger: Final = watched.new_ledger(limits, self.info, config)
-        # Hosts of the connections, and of the attempts that are opening one or waiting.
+        # The host of each connection, and of each attempt that is opening one or waiting.
         self._hosts: dict[Hashable, str] = {}
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
@@ -56,19 +57,19 @@ class ConnectorRecording:
         self._connector = weakref.ref(connector, self._on_collected)
 
     def hosts(self) -> list[HostReading]:
-        """Return the connections by host, those that are asked for most first."""
+        """Return the connections by host; the host that is asked for most comes first."""
         hosts = dict(self._hosts)
         opened, held = self.ledger.connections()
-        out = Counter(hosts.get(key, OTHER_HOSTS) for key in held)
+        in_use = Counter(hosts.get(key, OTHER_HOSTS) for key in held)
         idle = Counter(hosts.get(key, OTHER_HOSTS) for key in opened - held)
         opening = Counter(list(self._opening.values()))
         waiting = Counter(list(self._waiting.values()))
         busy = self._busy.shown()
-        rest = {*out, *idle, *opening, *waiting}.difference(busy)
+        rest = {*in_use, *idle, *opening, *waiting}.difference(busy)
         return [
             HostReading(
                 host if host in busy else OTHER_HOSTS,
-                out[host],
+                in_use[host],
                 idle[host],
                 opening[host],
                 waiting[host],
@@ -84,7 +85,7 @@ class ConnectorRecording:
                 self.dropped(protocol)
 
     def who(self, attempt: Attempt) -> Borrower:
-        """Return who asks, which is found out only once."""
+        """Return who asks; the first call finds it out."""
         if attempt.who is None:
             attempt.who = self.ledger.ask()
         return attempt.who
@@ -100,7 +101,7 @@ class ConnectorRecording:
         who = self.who(attempt)
         self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
         if not protocol.is_connected():
-            # It was lost while a tracer of the session's own took its time.
+            # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
 
     @harmless
@@ -132,12 +133,12 @@ class ConnectorRecording:
 
     @harmless
     def opened(self, attempt: Attempt) -> None:
-        """It is open, but only when the attempt ends is it known which it is."""
+        """A connection is open; `served` learns which one when the attempt ends."""
         attempt.open_seconds = self.clock() - attempt.opening_since
 
     @harmless
     def gave_up(self, attempt: Attempt) -> None:
-        """The attempt has failed, wherever it was."""
+        """The attempt has failed, while it waited, opened a connection, or did neither."""
         self.who(attempt)
         self.stopped_waiting(attempt)
         now = self.clock()
@@ -151,7 +152,7 @@ class ConnectorRecording:
 
     @harmless
     def dropped(self, protocol: Any) -> None:
-        """Whoever had it has let go of the response, or the connection, before its end."""
+        """The caller has dropped the response, or the connection, before its end."""
         self.ledger.abandoned(id(protocol), self.clock())
 
     @harmless
@@ -160,14 +161,14 @@ class ConnectorRecording:
             self.lost(protocol)
             return
         if self._hosts.get(id(protocol), OTHER_HOSTS) is OTHER_HOSTS:
-            self._found(protocol, host_of(key))
+            self._add_existing(protocol, host_of(key))
         if not self.ledger.end(id(protocol), self.clock()):
             self.ledger.returned(id(protocol), self.clock())
 
     @harmless
     def lost(self, protocol: Any) -> None:
         self._hosts.pop(id(protocol), None)
-        self._let_go(protocol)
+        self._restore_protocol(protocol)
         self.ledger.closed(id(protocol), self.clock())
 
     @harmless
@@ -181,11 +182,11 @@ class ConnectorRecording:
     def _on_collected(self, _: object) -> None:
         self.watched.pool_gone(self.ledger)
 
-    def _found(self, protocol: Any, host: str) -> None:
+    def _add_existing(self, protocol: Any, host: str) -> None:
         """
-        Know a connection that nobody has asked for since the watch began.
+        Add a connection that was open when the watch began.
 
-        Of one that was out then, the host may be known only when it is returned.
+        The host of one that was in use then may be known only when it is returned.
         """
         if host is not OTHER_HOSTS:
             self._busy.ask(host)
@@ -195,18 +196,20 @@ class ConnectorRecording:
             self._keep(protocol, host)
 
     def _keep(self, protocol: Any, host: str) -> None:
-        """Know the connection's host, and when it is closed or lost, in use or idle."""
+        """Remember the host of a connection, and watch for its closing or loss."""
         self._hosts[id(protocol)] = host
         for name in REPLACED_PROTOCOL_METHODS:
             if hasattr(protocol, name):
-                replace_method(protocol, name, ConnectorRecording._end, self)
+                replace_method(protocol, name, ConnectorRecording._lose_after, self)
 
-    def _let_go(self, protocol: Any) -> None:
+    def _restore_protocol(self, protocol: Any) -> None:
         for name in REPLACED_PROTOCOL_METHODS:
             restore_method(protocol, name, self)
 
-    def _end(self, protocol: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _lose_after(
+        self, protocol: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
         try:
             return original(*args, **kwargs)
         finally:
-            self.lost(protocol)  # which takes this off, and ends the cycle
+            self.lost(protocol)  # which restores the method, and so breaks the reference cycle

@@ -1,4 +1,4 @@
-"""What follows an attempt of an aiohttp pool to get a connection, and how its host is resolved."""
+"""Follows an attempt to get a connection of an aiohttp connector, and its DNS look-ups."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from aiohttp.abc import AbstractResolver
 
 from poolscope.adapters.aiohttp.attempts import Attempt
 from poolscope.adapters.aiohttp.recording import ConnectorRecording
+from poolscope.adapters.outcomes import outcome_of
 from poolscope.ledger import cells
 
 
 class Tracer(Attempt):
     """
-    An attempt that is told of its steps: it stands in the place of an `aiohttp.tracing.Trace`,
-    and answers any signal.
+    An attempt that follows its own steps: it takes the place of an `aiohttp.tracing.Trace`, and
+    answers any signal.
     """
 
     _undecided = False
 
     def __init__(self, hooks: ConnectorRecording, host: str, started: float) -> None:
-        # Not by a constructor of `Attempt`: that would be one more call for each request.
+        # `Attempt` has no constructor, because that would be one more call for each request.
         self.hooks: Final = hooks
         self.host = host
         self.started = started
@@ -31,19 +32,15 @@ class Tracer(Attempt):
         """
         The attempt ended with `error`.
 
-        A session's own time limits cancel the attempt too, and become a TimeoutError only
-        further out. Its tracers are told of that, so ours joins them.
+        The time limits of a session cancel the attempt too, and become a TimeoutError only
+        further out, which is reported to the session's tracers; so this one joins them.
         """
         self.hooks.gave_up(self)
-        if isinstance(error, TimeoutError):
-            self.hooks.finished(cells.TIMEOUT, self)
-        elif isinstance(error, Exception):
-            self.hooks.finished(cells.ERROR, self)
-        elif isinstance(error, asyncio.CancelledError) and isinstance(traces, list):
+        if isinstance(error, asyncio.CancelledError) and isinstance(traces, list):
             self._undecided = True
             traces.append(self)
         else:
-            self.hooks.finished(cells.CANCELLED, self)
+            self.hooks.finished(outcome_of(error, TimeoutError), self)
 
     def _decide(self, outcome: int) -> None:
         if self._undecided:
@@ -71,23 +68,23 @@ class Tracer(Attempt):
         self.hooks.opened(self)
 
     async def send_connection_reuseconn(self) -> None:
-        """Answer the signal of most attempts."""
+        """Ignore this signal; defined because most attempts send it."""
 
     async def send_dns_cache_hit(self, host: str) -> None:
         self.hooks.looked_up(cells.DNS_HIT, None)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
         if name.startswith("send_"):
-            return _not_of_interest
+            return _ignore_signal
         raise AttributeError(name)
 
 
-async def _not_of_interest(*args: object, **kwargs: object) -> None:
-    """Answer a signal."""
+async def _ignore_signal(*args: object, **kwargs: object) -> None:
+    """Answer a signal that tells nothing of the pool."""
 
 
 class WatchedResolver(AbstractResolver):
-    """A connector's resolver, whose look-ups are timed; the signals do not tell of failures."""
+    """Times the look-ups of a connector's resolver; no signal reports a look-up that fails."""
 
     def __init__(self, covered: Any, hooks: ConnectorRecording) -> None:
         self.covered: Final = covered

@@ -1,11 +1,11 @@
 """
 asyncpg: a pool before or after it is opened.
 
-Pools and their connection holders have slots only, so nothing can be put over a method of one
-object. Instead the one object gets a subclass of its own class, without any further slot. Names,
-`isinstance` and attributes stay as they are.
+Pools and their connection holders have only slots, so a method of one object cannot be replaced.
+Instead the class of the object is changed to a subclass that adds no slot. Names, `isinstance` and
+attributes stay as they are.
 
-A connection is identified by the asyncpg `Connection`; the holder is the slot it lies in.
+A connection is identified by the asyncpg `Connection`; its holder is a slot of the pool.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import asyncpg.pool
 
 from poolscope.adapters import versions
 from poolscope.adapters.asyncpg.hooks import PoolHooks
-from poolscope.adapters.asyncpg.pools import (
-    name_of,
-)
+from poolscope.adapters.asyncpg.pools import default_name as default_name
 from poolscope.adapters.asyncpg.recording import hooks_by_pool_id
 from poolscope.watching.watched_pool import WatchedPool
 
@@ -42,10 +40,6 @@ def check_open(target: Any) -> None:
 def find(target: object) -> WatchedPool | None:
     hooks = hooks_by_pool_id.get(id(target))
     return hooks.watched if hooks is not None else None
-
-
-def default_name(target: Any) -> str:
-    return name_of(target)
 
 
 def hook(target: Any, watched: WatchedPool) -> PoolHooks:

@@ -1,4 +1,4 @@
-"""Attempts of asyncpg pools to get a connection that are followed step by step."""
+"""Attempts to get a connection of an asyncpg pool that are followed step by step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from poolscope.callsites.borrower import Borrower
 
 
-# By task.
+# By the id of the task that makes the attempt.
 pending_attempts: dict[int, PendingAttempt] = {}
 
 
@@ -16,8 +16,8 @@ class PendingAttempt:
     """
     An attempt that may wait, connect, or fail, and is followed step by step.
 
-    queued: seconds of waiting for a slot; None if it did not have to.
-    waiting_since: None if it does not wait.
+    queued: seconds that it has waited for a slot; None if it did not have to wait.
+    waiting_since: the clock when it began to wait; None if it is not waiting.
     """
 
     __slots__ = ("queued", "started", "waiting_since", "who")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 from poolscope.adapters.asyncpg.attempts import pending_attempts
@@ -12,23 +11,31 @@ from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
 
 
 class NullHooks:
-    """Stands for the hooks of a pool that has none any more."""
+    """
+    The hooks of a pool that is no longer watched: they ignore everything.
+
+    Each method is one of `PoolRecording`.
+    """
 
     def clock(self) -> float:
         return 0.0
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return _ignored
-
-
-def _ignored(*args: object) -> None:
-    """Do nothing with what happens to a pool that is not watched."""
+    def expect_holders(self, pool: Any) -> None: ...
+    def watch_holder(self, holder: Any) -> None: ...
+    def connecting(self, holder: Any, attempt: int, now: float) -> None: ...
+    def connected(self, holder: Any, attempt: int, started: float) -> None: ...
+    def not_connected(self, attempt: int, started: float) -> None: ...
+    def check_closed(self, holder: Any) -> None: ...
+    def lost(self, holder: Any) -> None: ...
+    def maybe_closed(self, pool: Any) -> None: ...
+    def collected(self) -> None: ...
 
 
 _null_hooks = NullHooks()
 
 
 def hooks_of(pool: object) -> PoolRecording | NullHooks:
+    """Return the hooks of a pool; a type checker sees that a method is one of both classes."""
     return hooks_by_pool_id.get(id(pool), _null_hooks)
 
 
@@ -36,7 +43,7 @@ _attempts = itertools.count()
 
 
 class HolderList(list[Any]):
-    """The holders of a pool that is being opened: each is watched before it connects."""
+    """The holders of a pool that is being opened; each is watched before it connects."""
 
     def __init__(self, hooks: PoolRecording) -> None:
         self._hooks = hooks
@@ -48,11 +55,11 @@ class HolderList(list[Any]):
 
 @functools.cache
 def watched_pool_class(base: Any) -> Any:
-    """Return a subclass of a pool's class that reports to the hooks of the pool, if it has any."""
+    """Return a subclass of a pool's class that calls the hooks of the pool, if it has any."""
 
     acquire: Any = base._acquire
 
-    class Pool(base):  # type: ignore[misc]  # any subclass that the application has
+    class Pool(base):  # type: ignore[misc]  # may be a subclass of the application
         __slots__ = ()
 
         def _acquire(self, timeout: float | None) -> Any:
@@ -93,15 +100,15 @@ def watched_pool_class(base: Any) -> Any:
 
 @functools.cache
 def watched_holder_class(base: Any) -> Any:
-    """Return a subclass of a holder's class that reports to the hooks of its pool, if any."""
+    """Return a subclass of a holder's class that calls the hooks of its pool, if it has any."""
 
-    acquire, give_back = base.acquire, base._release
+    acquire, release = base.acquire, base._release
 
     class Holder(base):  # type: ignore[misc]  # as above
         __slots__ = ()
 
         def acquire(self) -> Any:
-            # Of most attempts it is known already how they end.
+            # Most attempts were already recorded by the pool's fast path.
             hooks = hooks_by_pool_id.get(id(self._pool)) if pending_attempts else None
             return acquire(self) if hooks is None else hooks.serve(self, acquire)
 
@@ -120,21 +127,21 @@ def watched_holder_class(base: Any) -> Any:
             try:
                 await super().close()
             finally:
-                hooks_of(self._pool).checked(self)
+                hooks_of(self._pool).check_closed(self)
 
         def terminate(self) -> None:
             try:
                 super().terminate()
             finally:
-                hooks_of(self._pool).checked(self)
+                hooks_of(self._pool).check_closed(self)
 
         def _release(self) -> None:
-            # Before the pool has it: a caller may be waiting for it.
+            # Recorded before the pool has it back, because a waiting caller may take it at once.
             if self._in_use is not None:
                 hooks = hooks_by_pool_id.get(id(self._pool))
                 if hooks is not None:
                     hooks.released(self)
-            give_back(self)
+            release(self)
 
         def _release_on_close(self) -> None:
             hooks_of(self._pool).lost(self)
@@ -144,7 +151,7 @@ def watched_holder_class(base: Any) -> Any:
 
 
 def _disguised(cls: Any, base: Any) -> Any:
-    """Give a subclass the names of its base, so that logs and `repr` read as before."""
+    """Give a subclass the names of its base, so that logs and `repr` stay as they were."""
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(cls, name, getattr(base, name))
     return cls

@@ -1,4 +1,4 @@
-"""The classes that a watched asyncpg pool gets, and how it gets its own ones back."""
+"""Gives a watched asyncpg pool and its holders their classes, and takes them away again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poolscope.watching.watched_pool import WatchedPool
 
 
 class PoolHooks(PoolRecording):
-    """One pool."""
+    """The hooks of one pool."""
 
     def __init__(self, pool: Any, watched: WatchedPool) -> None:
         super().__init__(pool, watched)
@@ -26,9 +26,10 @@ class PoolHooks(PoolRecording):
 
     def unhook(self) -> None:
         hooks_by_pool_id.pop(self._pool_id, None)
+        # A pool takes no weak reference, so it is searched for by its id.
         for pool in gc.get_objects():
             if id(pool) == self._pool_id:
-                self._take_off(pool)
+                self._restore_classes(pool)
                 break
 
     @harmless
@@ -39,7 +40,7 @@ class PoolHooks(PoolRecording):
     def watch_holder(self, holder: Any) -> None:
         holder.__class__ = watched_holder_class(holder.__class__)
 
-    def _take_off(self, pool: Any) -> None:
+    def _restore_classes(self, pool: Any) -> None:
         pool.__class__ = type(pool).__base__
         pool._holders = list(pool._holders)
         for holder in pool._holders:

@@ -1,9 +1,10 @@
 """
-Whether a connection of asyncpg that is out can still be returned.
+Whether an asyncpg connection in use can still be returned.
 
-What the caller has is a proxy. Pool and connection refer to it for as long as it is out, so Python
-never collects it; but when they alone do, nobody is left who could return it. The number of
-references says so at any moment, as whoever uses the proxy, waits with it or keeps it has one.
+A caller gets a proxy. The pool and the connection refer to it while the connection is in use, so
+Python never collects it; when they hold the only references, nobody can return the connection any
+more. The reference count shows that at any moment, because code that uses the proxy, awaits with
+it or stores it holds a reference of its own.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ _RELEASE: Final = asyncpg.pool.PoolConnectionHolder.release.__code__
 
 
 def holder_of(connection: Any) -> Any:
-    """Return the holder of a connection that is out."""
+    """Return the holder of a connection in use, or None."""
     return getattr(connection._proxy, "_holder", None)
 
 
 def is_lost(connection: Any, who: Borrower | None) -> bool:
-    """Whether nobody can return the connection; False if it is not out."""
+    """Whether nobody can return the connection; False if it is not in use."""
     if not COUNTS_ARE_EXACT or connection._proxy is None:
         return False
     if connection._listeners or connection._log_listeners:
-        return False  # they are given the proxy when something arrives
+        return False  # asyncpg passes the proxy to a listener when something arrives
     others = references(lambda: connection._proxy) - 2
-    return others == 0 or (others > 0 and others == _remembered(connection, who))
+    return others == 0 or (others > 0 and others == _references_of_failed_task(connection, who))
 
 
 def is_being_released(holder: Any) -> bool:
     """
-    Whether the pool is taking the holder back, for a caller who was cancelled meanwhile.
+    Whether a task of asyncpg is returning the holder's connection.
 
-    It does that in a task of its own, whose coroutine is the holder's `release`.
+    The task runs the holder's `release`, and goes on when the caller is cancelled meanwhile.
     """
     for task in asyncio.all_tasks(holder._pool._loop):
         frame = getattr(task.get_coro(), "cr_frame", None)
@@ -54,17 +55,17 @@ def is_being_released(holder: Any) -> bool:
     return False
 
 
-def _remembered(connection: Any, who: Borrower | None) -> int:
+def _references_of_failed_task(connection: Any, who: Borrower | None) -> int:
     """
-    Return how many references the frames of the task have that took the connection.
+    Return how many references to the proxy the frames of a failed task hold; 0 for other tasks.
 
-    It has ended with an error, and somebody keeps that; but nothing runs in those frames any more.
+    The task's exception keeps the frames, but no code runs in them any more.
     """
     task: Any = who.borrower_key() if who is not None and callable(who.borrower_key) else None
     if task is None or not task.done() or task.cancelled():
         return 0
-    # Not `exception()`, after which asyncio does not complain that nobody has seen it.
-    frames = {id(frame): frame for frame in _frames(task._exception, set())}
+    # Not `exception()`: asyncio would then not log that the exception was never retrieved.
+    frames = {id(frame): frame for frame in _frames_of(task._exception, set())}
     return sum(
         referent is connection._proxy
         for frame in frames.values()
@@ -72,16 +73,16 @@ def _remembered(connection: Any, who: Borrower | None) -> int:
     )
 
 
-def _frames(error: BaseException | None, seen: set[int]) -> Iterator[FrameType]:
-    if error is None or id(error) in seen:
+def _frames_of(error: BaseException | None, visited: set[int]) -> Iterator[FrameType]:
+    if error is None or id(error) in visited:
         return
-    seen.add(id(error))
+    visited.add(id(error))
     traceback = error.__traceback__
     while traceback is not None:
         yield traceback.tb_frame
         traceback = traceback.tb_next
-    yield from _frames(error.__cause__, seen)
-    yield from _frames(error.__context__, seen)
+    yield from _frames_of(error.__cause__, visited)
+    yield from _frames_of(error.__context__, visited)
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _frames(inner, seen)
+            yield from _frames_of(inner, visited)

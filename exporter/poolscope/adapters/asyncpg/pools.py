@@ -1,4 +1,4 @@
-"""asyncpg's pools: what they are called, how they are set up, and which connection comes next."""
+"""asyncpg's pools: their names, their configuration, and the connection that is used next."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from poolscope.readings.pool_config import PoolConfig
 #   PoolConnectionHolder._con, _setup, _generation
 
 
-def name_of(pool: Any) -> str:
-    """Return `DATABASE@HOST:PORT`, as far as the pool was told, or `asyncpg`."""
-    given = pool._connect_kwargs
+def default_name(pool: Any) -> str:
+    """Return `DATABASE@HOST:PORT`, as far as the pool's arguments say it, or `asyncpg`."""
+    options = pool._connect_kwargs
     try:
         parts = urlsplit(_dsn_of(pool))
-        host = given.get("host") or parts.hostname
-        port = given.get("port") or parts.port
+        host = options.get("host") or parts.hostname
+        port = options.get("port") or parts.port
     except ValueError:  # several hosts
         return "asyncpg"
-    database = given.get("database") or parts.path.strip("/")
+    database = options.get("database") or parts.path.strip("/")
     if not (isinstance(database, str) and database):
         return "asyncpg"
     if not (isinstance(host, str) and host) or host.startswith("/"):
@@ -45,7 +45,7 @@ def limits_of(pool: Any) -> Limits:
 
 
 def name_connections(pool: Any, name: str | None) -> None:
-    """Let what is opened next have the name on the server, unless it has one."""
+    """Set the application_name of connections that are opened from now on, unless it is set."""
     options = pool._connect_kwargs
     settings = options.get("server_settings") or {}
     if name and "application_name" not in settings and "application_name=" not in _dsn_of(pool):
@@ -55,9 +55,10 @@ def name_connections(pool: Any, name: str | None) -> None:
 
 def ready(pool: Any, holder: Any) -> Any:
     """
-    Return the connection that the next caller of the holder gets as it is, or None.
+    Return the connection that the next caller gets without waiting, or None.
 
-    Then nothing is awaited until the caller has it, so that nothing can come in between.
+    None if the holder has to connect or to call `setup` first. Otherwise nothing is awaited until
+    the caller has the connection, so nothing can happen in between.
     """
     connection = holder._con
     if (

@@ -1,4 +1,4 @@
-"""What happens to the connections of an asyncpg pool, recorded in its ledger."""
+"""Records in its ledger what happens to the connections of an asyncpg pool."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import asyncpg.pool
 from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
 from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
+from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
@@ -29,17 +30,17 @@ from poolscope.watching.watched_pool import WatchedPool
 #     _release(), _release_on_close()
 
 STOCK_ACQUIRE: Final = asyncpg.pool.Pool._acquire
-"""What is known of it holds for no other that an application may have."""
+"""asyncpg's own method: the fast path relies on it, and is not for one that overrides it."""
 
-# By id: a pool takes no weak reference. An entry goes when the pool is collected.
+# By id, because a pool takes no weak reference. The entry is removed when the pool is collected.
 hooks_by_pool_id: dict[int, PoolRecording] = {}
 
 
 class PoolRecording(Hooks):
     """
-    Records what happens to one pool, whose class and whose holders' class call the methods.
+    Records what happens to one pool. The classes of the pool and its holders call the methods.
 
-    It holds no reference to the pool, so that it goes when the application lets go.
+    It holds no reference to the pool, so that the pool is collected when the application drops it.
     """
 
     def __init__(self, pool: Any, watched: WatchedPool) -> None:
@@ -49,26 +50,26 @@ class PoolRecording(Hooks):
         self.config = config_of(pool)
         self.ledger: Final = watched.new_ledger(limits_of(pool), self.info, self.config)
         self._pool_id = id(pool)
-        # By holder: the connection that it has; whether a caller is being served by it, and
-        # whether it had to connect for that.
+        # By the id of a holder: the connection that it has; whether a caller is acquiring it, and
+        # whether it had to connect for that caller.
         self._connections: dict[int, int] = {}
         self._acquiring: set[int] = set()
         self._connected: set[int] = set()
-        # Connections that can be lost; not those of a holder that is busy with a caller.
+        # Connections that callers can lose.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @abstractmethod
     def expect_holders(self, pool: Any) -> None:
-        """The pool is about to make its holders."""
+        """The pool is about to make its holders: watch each of them."""
 
     @abstractmethod
     def watch_holder(self, holder: Any) -> None:
-        """Have the holder tell of what happens to it."""
+        """Change the class of the holder, so that it calls the hooks."""
 
     # Callers
 
     def acquire(self, pool: Any, timeout: float | None, acquire: Callable[..., Any]) -> Any:
-        """Return what the caller awaits, at once, to get a connection."""
+        """Return an awaitable of a connection; the caller awaits it at once."""
         started = self.clock()
         try:
             if (
@@ -81,7 +82,7 @@ class PoolRecording(Hooks):
             ):
                 who = self.ledger.begin(id(connection), started, ALWAYS_HELD, 3)
                 if who is None:
-                    # The caller has it without any wait, and without any error.
+                    # Nothing is awaited and nothing can fail until the caller has it.
                     if timeout is None:
                         self._no_timeout(self.ledger.holds.in_use[id(connection)][2])
                     return acquire(pool, timeout)
@@ -108,36 +109,36 @@ class PoolRecording(Hooks):
             self.failed(error, attempt)
             raise
         finally:
-            if pending_attempts.get(task) is attempt:  # it has got no holder
+            if pending_attempts.get(task) is attempt:  # no holder has served it
                 del pending_attempts[task]
 
     def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
-        """Return what is awaited, at once, until a holder's connection is the caller's."""
-        # It is the caller's own task, as asyncpg waits for a time limit without another one.
-        # What it does next, as in a callback of its own, is another attempt.
+        """Return an awaitable of a holder's connection; the pool awaits it at once."""
+        # This runs in the caller's own task: asyncpg makes no other one for the time limit. When
+        # the task acquires again in a callback of the pool, that is another attempt.
         attempt = pending_attempts.pop(_task(), None)
-        if attempt is None:  # it is certain, and somebody else's is not
+        if attempt is None:  # recorded by the fast path; the pending one is of another task
             return acquire(holder)
         try:
-            self._waits_no_more(attempt)
+            self._end_wait(attempt)
             connection = ready(holder._pool, holder)
             if connection is not None:
                 if attempt.queued is not None:
                     self.ledger.waited(attempt.queued)
                     attempt.queued = None
-                left = self.ledger.begin(
+                borrower = self.ledger.begin(
                     id(connection), attempt.started, ALWAYS_HELD, 2, attempt.who
                 )
-                if left is None:
+                if borrower is None:
                     return acquire(holder)
         except Exception:
             report("PoolHooks.serve")
-        return self._serve_with_care(holder, acquire(holder), attempt)
+        return self._follow_holder(holder, acquire(holder), attempt)
 
-    async def _serve_with_care(
+    async def _follow_holder(
         self, holder: Any, acquiring: Awaitable[Any], attempt: PendingAttempt
     ) -> Any:
-        """Follow a holder that may have to connect, or be set up."""
+        """Follow a holder that may have to connect or to call `setup`."""
         self.acquiring(holder)
         try:
             proxy = await acquiring
@@ -153,7 +154,7 @@ class PoolRecording(Hooks):
             attempt.waiting_since = self.clock()
             self.ledger.waiting(id(attempt), attempt.waiting_since)
 
-    def _waits_no_more(self, attempt: PendingAttempt) -> None:
+    def _end_wait(self, attempt: PendingAttempt) -> None:
         if attempt.waiting_since is not None:
             now = self.clock()
             attempt.queued, attempt.waiting_since = now - attempt.waiting_since, None
@@ -161,8 +162,8 @@ class PoolRecording(Hooks):
 
     @harmless
     def failed(self, error: BaseException, attempt: PendingAttempt) -> None:
-        self._waits_no_more(attempt)
-        now, outcome = self.clock(), _outcome(error)
+        self._end_wait(attempt)
+        now, outcome = self.clock(), outcome_of(error, TimeoutError)
         self.ledger.finished(outcome, now - attempt.started, attempt.queued)
         if outcome == cells.TIMEOUT:
             self.watched.log_timeout(now)
@@ -171,7 +172,7 @@ class PoolRecording(Hooks):
 
     @harmless
     def acquiring(self, holder: Any) -> None:
-        """A caller has the holder, which may have to connect, and to be set up."""
+        """A caller has got the holder, which may have to connect and to call `setup`."""
         self._acquiring.add(id(holder))
         self._connected.discard(id(holder))
         if holder.is_connected():
@@ -195,7 +196,7 @@ class PoolRecording(Hooks):
                 reused,
             )
         else:
-            # It was closed during `setup`: the caller has a proxy, but no connection.
+            # The connection was closed during `setup`: the caller gets a proxy without one.
             self._forget(holder, now)
             self.ledger.finished(cells.OK, now - attempt.started, attempt.queued)
 
@@ -206,7 +207,7 @@ class PoolRecording(Hooks):
 
     @harmless
     def connecting(self, holder: Any, attempt: int, now: float) -> None:
-        self._forget(holder, now)  # one that has expired, or was found dead
+        self._forget(holder, now)  # its connection has expired, or was found closed
         self.ledger.opening(attempt, now)
         name_connections(holder._pool, self.watched.application_name())
 
@@ -215,9 +216,10 @@ class PoolRecording(Hooks):
         now, connection = self.clock(), holder._con
         self._keep(holder)
         self._connected.add(id(holder))
-        out = id(holder) in self._acquiring
-        self.ledger.opened(attempt, id(connection), now, now - started, out)
-        self.checked(holder)  # before 0.32 one that was lost during `init` is kept
+        in_use = id(holder) in self._acquiring
+        self.ledger.opened(attempt, id(connection), now, now - started, in_use)
+        # Before 0.32 a holder keeps a connection that was lost during `init`.
+        self.check_closed(holder)
 
     @harmless
     def not_connected(self, attempt: int, started: float) -> None:
@@ -237,7 +239,7 @@ class PoolRecording(Hooks):
             self._forget(holder, self.clock())
             return
         if id(holder) not in self._connections:
-            # It was being opened when the watch began.
+            # The connection was being opened when the watch began.
             self._keep(holder)
         self.ledger.returned(id(holder._con), self.clock())
 
@@ -246,17 +248,17 @@ class PoolRecording(Hooks):
         self._forget(holder, self.clock())
 
     @harmless
-    def checked(self, holder: Any) -> None:
-        """The holder was told to close its connection."""
+    def check_closed(self, holder: Any) -> None:
+        """Forget the holder's connection if it is closed."""
         if not holder.is_connected():
             self._forget(holder, self.clock())
 
     @harmless
     def terminated(self, connection: Any) -> None:
         """
-        The connection was closed, by the server maybe.
+        A connection was closed, perhaps by the server.
 
-        Before 0.32 an idle one tells nobody else; one that is out has told its holder already.
+        Before 0.32 an idle connection calls only this; one in use has called its holder before.
         """
         self.ledger.closed(id(connection), self.clock())
 
@@ -274,7 +276,7 @@ class PoolRecording(Hooks):
     def maybe_closed(self, pool: Any) -> None:
         if pool._closed:
             for holder in pool._holders:
-                self.checked(holder)
+                self.check_closed(holder)
             self.ledger.retired(self.clock())
 
     @harmless
@@ -300,9 +302,3 @@ class PoolRecording(Hooks):
 
 def _task() -> int:
     return id(asyncio.current_task())
-
-
-def _outcome(error: BaseException) -> int:
-    if isinstance(error, TimeoutError):
-        return cells.TIMEOUT
-    return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED

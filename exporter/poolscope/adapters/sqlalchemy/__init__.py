@@ -1,10 +1,10 @@
 """
 SQLAlchemy: engines (sync and async) and bare pools.
 
-`Pool.connect` is where an attempt begins and ends, `_do_get` and `_do_return_conn` are where a
-connection record leaves and enters the pool, whatever class of pool it is and however the record
-comes back: closed, detached, invalidated, or collected. These are put over on the one pool object,
-as is what callers wait in (`queues`); events tell of closing and invalidation.
+An attempt begins and ends in `Pool.connect`. A connection record leaves the pool in `_do_get` and
+returns in `_do_return_conn`, in every class of pool, and whether the record was closed, detached,
+invalidated, or collected. These methods are replaced on the one pool object, and so is the one in
+which callers wait (`queues`); events report closing and invalidation.
 
 A connection is identified by its record, which is SQLAlchemy's slot: it outlives reconnects.
 """
@@ -18,11 +18,8 @@ from sqlalchemy.pool import Pool
 
 from poolscope.adapters import versions
 from poolscope.adapters.sqlalchemy.hooks import EngineHooks, hooks_by_pool
-from poolscope.adapters.sqlalchemy.pools import (
-    engine_of,
-    name_of,
-    pool_of,
-)
+from poolscope.adapters.sqlalchemy.pools import default_name as default_name
+from poolscope.adapters.sqlalchemy.pools import engine_of, pool_of
 from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "sqlalchemy"
@@ -37,16 +34,12 @@ def accepts(target: object) -> bool:
 
 
 def check_open(target: object) -> None:
-    """A SQLAlchemy pool cannot be closed: after `dispose` it goes on."""
+    """A SQLAlchemy pool cannot be closed: after `dispose` it opens new connections."""
 
 
 def find(target: object) -> WatchedPool | None:
     hooks = hooks_by_pool.get(pool_of(target))
     return hooks.watched if hooks is not None else None
-
-
-def default_name(target: object) -> str:
-    return name_of(target)
 
 
 def hook(target: object, watched: WatchedPool) -> EngineHooks:

@@ -1,4 +1,4 @@
-"""What is put over the methods of a SQLAlchemy pool, and taken off again."""
+"""Replaces the methods of a SQLAlchemy pool, and restores them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from sqlalchemy.pool import Pool
 from poolscope.adapters.patches import is_patched_by, replace_method, restore_method, wrap_method
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.names import namer_of
-from poolscope.adapters.sqlalchemy.pools import (
-    config_of,
-    existing_records,
-)
+from poolscope.adapters.sqlalchemy.pools import config_of, existing_records
 from poolscope.adapters.sqlalchemy.recording import PoolRecording
 from poolscope.errors import harmless, report
 from poolscope.ledger.holds import ALWAYS_HELD
@@ -29,7 +26,7 @@ from poolscope.watching.watched_pool import WatchedPool
 #   Pool.dispatch.checkout, with parent_listeners, Pool._pre_ping
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
-#   _ConnectionRecord.fairy_ref, a weak reference to what the caller has
+#   _ConnectionRecord.fairy_ref, a weak reference to the caller's proxy
 WRAPPED_METHODS: Final = ("connect", "_do_return_conn")
 REPLACED_METHODS: Final = ("recreate", "_invoke_creator", "_close_connection")
 
@@ -38,7 +35,7 @@ _attempts = itertools.count()
 
 
 class EngineHooks(Hooks):
-    """The pool of an engine, and the pools that replace it: `dispose` makes a new one."""
+    """The hooks of an engine's pool and of the pools that replace it: `dispose` makes a new one."""
 
     __slots__ = ("_namer", "_watched", "config", "info")
 
@@ -66,7 +63,7 @@ class EngineHooks(Hooks):
 
 
 class PoolHooks(PoolRecording):
-    """One pool object."""
+    """The hooks of one pool object."""
 
     __slots__ = ()
 
@@ -75,10 +72,10 @@ class PoolHooks(PoolRecording):
         watched.add_pool(self.ledger)
         hooks_by_pool[pool] = self
         for name in WRAPPED_METHODS:
-            wrap_method(pool, name, getattr(self, f"_wrap_{name.strip('_')}"))
+            wrap_method(pool, name, getattr(self, f"_wrap_{name.strip('_')}"), self)
         for name in REPLACED_METHODS:
             replace_method(pool, name, getattr(PoolHooks, f"_{name.strip('_')}"), self)
-        self._wait_tracker.wrap_method(pool)
+        self._wait_tracker.hook(pool)
         if pool._pre_ping or pool.dispatch.checkout:
             self.watch_checkout()
         self._adopt(existing_records(pool, scan=watched.first_of_name))
@@ -86,23 +83,23 @@ class PoolHooks(PoolRecording):
     def unhook(self, pool: Pool) -> None:
         for name in (*WRAPPED_METHODS, *REPLACED_METHODS, "_do_get"):
             restore_method(pool, name, self)
-        self._wait_tracker.restore_method(pool)
+        self._wait_tracker.unhook(pool)
         hooks_by_pool.pop(pool, None)
         self._closing.clear()
         records.forget(self)
 
-    # What is put over the pool's methods
+    # Wrappers of the pool's methods, for every use of a connection
 
-    def _wrap_connect(self, original: Callable[[], Any]) -> Callable[[], Any]:
+    def _wrap_connect(self, original: Callable[[], Any]) -> Callable[[PoolHooks], Any]:
         clock, ledger, waited = self.clock, self.ledger, self._wait_tracker.ended
         pool: Any = self._collected()
-        dispatch, silent = pool.dispatch, pool.dispatch.checkout
-        of_class = silent.parent_listeners
+        dispatch, known_listeners = pool.dispatch, pool.dispatch.checkout
+        of_class = known_listeners.parent_listeners
 
-        def connect() -> Any:
-            nonlocal silent, of_class
-            if dispatch.checkout is not silent or of_class:
-                silent, of_class = dispatch.checkout, ()
+        def connect(self: PoolHooks) -> Any:
+            nonlocal known_listeners, of_class
+            if dispatch.checkout is not known_listeners or of_class:
+                known_listeners, of_class = dispatch.checkout, ()
                 self.watch_checkout()
             started = clock()
             if started >= ledger.fast_until:
@@ -126,11 +123,13 @@ class PoolHooks(PoolRecording):
 
         return connect
 
-    def _wrap_do_return_conn(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _wrap_do_return_conn(
+        self, original: Callable[[Any], None]
+    ) -> Callable[[PoolHooks, Any], None]:
         clock, ledger = self.clock, self.ledger
 
-        def do_return_conn(record: Any) -> None:
-            # Before the pool has it: another thread may take it at once.
+        def do_return_conn(self: PoolHooks, record: Any) -> None:
+            # Recorded before the pool has it back, because another thread may take it at once.
             try:
                 if (
                     self._opened
@@ -144,7 +143,7 @@ class PoolHooks(PoolRecording):
 
         return do_return_conn
 
-    # What is called instead of methods that are seldom called
+    # Called instead of methods that are seldom called
 
     def _do_get(self, _: Pool, original: Callable[[], Any]) -> Any:
         record = original()
@@ -173,14 +172,14 @@ class PoolHooks(PoolRecording):
         self.replaced(pool)
         return pool
 
-    # What happens to the hooks themselves
+    # Changes of the hooks
 
     @harmless
     def watch_checkout(self) -> None:
         """
-        See when a connection is taken: where it is tested, or listeners get it, before the caller.
+        Watch `_do_get` too, for a pool that pings or whose `checkout` event has listeners.
 
-        Elsewhere the caller has it as soon as it is taken.
+        There a connection is in use before the caller gets it; elsewhere the two are the same.
         """
         pool = self._collected()
         if not is_patched_by(pool, "_do_get", self):
@@ -188,13 +187,13 @@ class PoolHooks(PoolRecording):
 
     @harmless
     def replaced(self, pool: Pool) -> None:
-        """The pool takes no new callers, the new one does; connections that are out come back."""
+        """A new pool serves all new callers; connections in use still return to this one."""
         self.watched.follow_fork()
         self.ledger.retired(self.clock())
         PoolHooks(pool, self.watched, self.info, self.config).ledger.replace(self.ledger)
 
-    def _adopt(self, found: Iterable[Any]) -> None:
-        for record in found:
+    def _adopt(self, existing: Iterable[Any]) -> None:
+        for record in existing:
             records.track(record, self)
             holder_ref = record.fairy_ref if record.in_use else ALWAYS_HELD
             self.ledger.adopted(id(record), self.clock(), record.in_use, holder_ref)

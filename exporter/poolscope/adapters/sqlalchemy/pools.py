@@ -1,4 +1,4 @@
-"""SQLAlchemy's classes of pools: what they are called, allow, and have in them."""
+"""SQLAlchemy's classes of pools: their names, limits, configuration and connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pool_of(target: Any) -> Pool:
     return engine.pool if engine is not None else target
 
 
-def name_of(target: object) -> str:
+def default_name(target: object) -> str:
     """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
     engine = engine_of(target)
     if engine is None:
@@ -54,10 +54,10 @@ def limits_of(pool: Pool) -> Limits:
     if isinstance(pool, NullPool):
         return Limits(math.inf, 0, 0)
     if isinstance(pool, SingletonThreadPool):
-        # One for each thread, however many; those beyond its size are closed sooner or later.
+        # One connection for each thread. Those beyond its size are closed at some later time.
         return Limits(math.inf, pool.size, 0)
     if isinstance(pool, StaticPool):
-        # One connection, which any number of callers may have at the same time.
+        # One connection, which any number of callers hold at the same time.
         return Limits(math.inf, 1, 0)
     if isinstance(pool, AssertionPool):
         return Limits(1, 1, 0)
@@ -79,10 +79,10 @@ def config_of(pool: Pool) -> PoolConfig:
 
 def existing_records(pool: Pool, scan: bool) -> list[Any]:
     """
-    Return the records whose connection is open before the pool is watched, idle or out.
+    Return the records of connections that were open before the watch, idle or in use.
 
-    No pool knows the records that are out, so unless the pool says that it has none, they are
-    looked for among all objects. A NullPool cannot say; it is searched only if `scan`.
+    No pool keeps a list of the records in use, so they are searched for among all objects, unless
+    the pool has certainly opened none. A NullPool cannot tell; it is searched only if `scan`.
     """
     if isinstance(pool, QueuePool):
         untouched = pool.checkedin() == 0 and pool.checkedout() == 0
@@ -97,10 +97,10 @@ def existing_records(pool: Pool, scan: bool) -> list[Any]:
     if untouched:
         return []
     return [
-        found
-        for found in gc.get_objects()
-        if type(found) is _ConnectionRecord
-        # Its pool, by the name that Python makes of the private attribute (2.0.0 to 2.1.9).
-        and getattr(found, "_ConnectionRecord__pool", None) is pool
-        and found.dbapi_connection is not None
+        record
+        for record in gc.get_objects()
+        if type(record) is _ConnectionRecord
+        # The mangled name of the private attribute `__pool` (2.0.0 to 2.1.9).
+        and getattr(record, "_ConnectionRecord__pool", None) is pool
+        and record.dbapi_connection is not None
     ]

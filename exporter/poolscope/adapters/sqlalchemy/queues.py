@@ -1,8 +1,8 @@
 """
-Where the callers of a SQLAlchemy pool wait for a slot, and for how long they have.
+Where callers of a SQLAlchemy pool wait for a slot, and how long each of them has waited.
 
-They wait in the pool's queue: threads in its condition, which only those get to for whom there is
-nothing in the queue, and the callers of an async engine in its `get`.
+Threads block in the condition variable of the pool's queue, which they reach only when the queue
+is empty; callers of an async engine wait in the queue's `get`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from poolscope.watching.watched_pool import WatchedPool
 try:
     from greenlet import getcurrent
 except ImportError:  # SQLAlchemy needs it for async engines only
-    caller = threading.get_ident
+    current_caller = threading.get_ident
 else:
 
-    def caller() -> int:
-        """Return what identifies the code that is asking: an async engine's greenlet, a thread."""
+    def current_caller() -> int:
+        """Return the id of the greenlet: each call of an async engine has one, and each thread."""
         return id(getcurrent())
 
 
@@ -41,7 +41,7 @@ else:
 
 
 class Waited(NamedTuple):
-    """An attempt that had to wait: for how many seconds, and who asks, if that is known."""
+    """The seconds that an attempt has waited for a slot, and who asks, if that is known."""
 
     seconds: float
     who: Borrower | None
@@ -52,9 +52,9 @@ NOT_WAITED: Final = Waited(0.0, None)
 
 class WaitTracker:
     """
-    Those who wait for a slot of one pool object.
+    Records the callers that wait for a slot of one pool object.
 
-    ended: by caller, of the attempt in flight, how long that has waited, and who asks.
+    ended: by caller, the wait of its attempt in flight.
     """
 
     __slots__ = ("_asked", "_ledger", "_watched", "ended")
@@ -65,62 +65,63 @@ class WaitTracker:
         self._watched: Final = watched
         self._ledger: Final = ledger
 
-    def wrap_method(self, pool: Pool) -> None:
-        target, name = _place_of(pool)
+    def hook(self, pool: Pool) -> None:
+        target, name = _waiting_method(pool)
         if name == "get":
-            wrap_method(target, name, functools.partial(self._wrap_async_get, target))
+            wrap_method(target, name, functools.partial(_wrap_async_get, target), self)
         elif name == "wait":
             replace_method(target, name, WaitTracker._block, self)
 
-    def restore_method(self, pool: Pool) -> None:
-        target, name = _place_of(pool)
+    def unhook(self, pool: Pool) -> None:
+        target, name = _waiting_method(pool)
         if name:
             restore_method(target, name, self)
 
     def _block(self, _: object, original: Callable[..., bool], timeout: float | None = None) -> Any:
-        self._blocking()
-        return self._wait(original, timeout)
+        self._check_event_loop()
+        return self.wait_in(original, timeout)
 
-    def _wrap_async_get(self, queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-        def get(block: bool = True, timeout: float | None = None) -> Any:
-            if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
-                return original(block, timeout)
-            return self._wait(original, True, timeout)
-
-        return get
-
-    def _wait(self, original: Callable[..., Any], *args: Any) -> Any:
+    def wait_in(self, original: Callable[..., Any], *args: Any) -> Any:
         started = self._watched.clock()
-        self._waiting(started)
+        self._begin_wait(started)
         try:
             return original(*args)
         finally:
-            self._stopped_waiting(started)
+            self._end_wait(started)
 
     @harmless
-    def _blocking(self) -> None:
-        """A thread is about to wait, and with it an event loop if one runs there."""
+    def _check_event_loop(self) -> None:
+        """A thread is about to block, and with it the event loop that runs in it, if any."""
         if asyncio._get_running_loop() is not None:
             place = place_of_caller(sys._getframe()) if self._watched.call_sites else NOWHERE
             self._watched.evidence.add_at("blocks-event-loop", place)
 
     @harmless
-    def _waiting(self, now: float) -> None:
-        key = caller()
-        # Woken in vain, it waits again, and has not asked again.
+    def _begin_wait(self, now: float) -> None:
+        key = current_caller()
+        # A caller that is woken and finds no connection waits again; it has asked only once.
         self._asked[key] = self.ended.get(key, NOT_WAITED).who or self._ledger.ask(pool_locked=True)
         self._ledger.waiting(key, now)
 
     @harmless
-    def _stopped_waiting(self, started: float) -> None:
-        now, key = self._watched.clock(), caller()
+    def _end_wait(self, started: float) -> None:
+        now, key = self._watched.clock(), current_caller()
         self._ledger.stopped_waiting(key, now)
         before = self.ended.get(key, NOT_WAITED).seconds
         self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))
 
 
-def _place_of(pool: Pool) -> tuple[Any, str]:
-    """Return what callers wait in, and the method that they wait in, or "" if they never wait."""
+def _wrap_async_get(queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    def get(tracker: WaitTracker, block: bool = True, timeout: float | None = None) -> Any:
+        if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
+            return original(block, timeout)
+        return tracker.wait_in(original, True, timeout)
+
+    return get
+
+
+def _waiting_method(pool: Pool) -> tuple[Any, str]:
+    """Return the object and the name of its method in which callers wait; "" if they never do."""
     queue = getattr(pool, "_pool", None)
     if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
         return queue, "get"

@@ -1,4 +1,4 @@
-"""What happens to the connections of a SQLAlchemy pool object, recorded in its ledger."""
+"""Records in its ledger what happens to the connections of a SQLAlchemy pool object."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, Final
 from sqlalchemy import exc
 from sqlalchemy.pool import Pool
 
+from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import records
-from poolscope.adapters.sqlalchemy.pools import (
-    limits_of,
-)
-from poolscope.adapters.sqlalchemy.queues import WaitTracker, caller
+from poolscope.adapters.sqlalchemy.pools import limits_of
+from poolscope.adapters.sqlalchemy.queues import WaitTracker, current_caller
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
@@ -23,9 +22,9 @@ from poolscope.watching.watched_pool import WatchedPool
 
 class PoolRecording:
     """
-    Records what happens to one pool object, whose hooks call the methods.
+    Records what happens to one pool object. The hooks of the pool call the methods.
 
-    It holds no reference to the pool, so that it goes when the application lets go.
+    It holds no reference to the pool, so that the pool is collected when the application drops it.
     """
 
     __slots__ = (
@@ -47,8 +46,8 @@ class PoolRecording:
         self.config: Final = config
         self.ledger: Final = watched.new_ledger(limits_of(pool), info, config)
         self._wait_tracker: Final = WaitTracker(watched, self.ledger)
-        # By caller: of the attempt in flight the record that had to be opened; and the record
-        # whose connection is closed next.
+        # By caller: the id of the record that its attempt in flight has opened; and the record
+        # whose connection it is about to close.
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
         self._collected = weakref.ref(pool, self._on_collected)
@@ -58,12 +57,12 @@ class PoolRecording:
         self.ledger.check_if_due(now)
 
     def served_after_wait(self, proxied: Any, started: float) -> None:
-        """An attempt has ended well, for which somebody waited or opened, maybe its own caller."""
-        waited, who, record = self._wait_tracker.ended.pop(caller(), None), None, None
+        """An attempt has succeeded. Its caller, or another, has waited or opened a connection."""
+        waited, who, record = self._wait_tracker.ended.pop(current_caller(), None), None, None
         if waited is not None:
             self.ledger.waited(waited.seconds)
             who = waited.who
-        if caller() not in self._opened:
+        if current_caller() not in self._opened:
             record = proxied._connection_record
         if record is None:
             who = who or self.ledger.ask()
@@ -78,9 +77,9 @@ class PoolRecording:
 
     @harmless
     def served(self, proxied: Any, started: float, who: Borrower) -> None:
-        now, opened = self.clock(), self._opened.pop(caller(), None)
+        now, opened = self.clock(), self._opened.pop(current_caller(), None)
         record = proxied._connection_record
-        if record is None:  # a listener has detached the connection already
+        if record is None:  # a listener has already detached the connection
             self.ledger.finished(cells.OK, now - started, None)
             return
         records.track(record, self)
@@ -90,15 +89,14 @@ class PoolRecording:
     @harmless
     def failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
-        waited, opened = (
-            self._wait_tracker.ended.pop(caller(), None), self._opened.pop(caller(), None),
-        )  # fmt: skip
+        waited = self._wait_tracker.ended.pop(current_caller(), None)
+        opened = self._opened.pop(current_caller(), None)
         if waited is None:
             self.ledger.ask()
         if opened is not None:
-            # Nobody has it: SQLAlchemy drops what it opened for an attempt that fails.
+            # SQLAlchemy drops a connection that it has opened for an attempt that fails.
             self.ledger.closed(opened, now)
-        outcome = _outcome(error)
+        outcome = outcome_of(error, exc.TimeoutError)
         queued = waited.seconds if waited is not None else None
         self.ledger.finished(outcome, now - started, queued)
         if outcome == cells.TIMEOUT:
@@ -112,9 +110,10 @@ class PoolRecording:
 
     @harmless
     def returned(self, record: Any) -> None:
-        # Others may have it before the attempt that has opened it, and gives it up, has ended.
-        if self._opened and self._opened.get(caller()) == id(record):
-            del self._opened[caller()]
+        # An attempt gives up the connection that it has opened: others may get it before the
+        # attempt has ended.
+        if self._opened and self._opened.get(current_caller()) == id(record):
+            del self._opened[current_caller()]
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
@@ -129,7 +128,7 @@ class PoolRecording:
     def opened(self, attempt: int, record: Any, started: float) -> None:
         now = self.clock()
         records.track(record, self)
-        self._opened[caller()] = id(record)
+        self._opened[current_caller()] = id(record)
         self.ledger.opened(attempt, id(record), now, now - started, True)
 
     @harmless
@@ -139,28 +138,22 @@ class PoolRecording:
 
     @harmless
     def collected(self, record: int) -> None:
-        """A record is gone, and its connection with it; and the pool may go with them."""
+        """A record was collected with its connection, and perhaps with its pool."""
         if self._collected() is None:
             self.watched.pool_gone(self.ledger)
         self.ledger.closed(record, self.clock())
 
     @harmless
     def closing(self, record: weakref.ref[Any]) -> None:
-        """Its connection is closed next, unless a listener of the application raises."""
-        self._closing[caller()] = record
+        """The record's connection is closed next, unless a listener of the application raises."""
+        self._closing[current_caller()] = record
 
     @harmless
     def closed(self, connection: object) -> None:
-        record = self._closing.pop(caller(), lambda: None)()
+        record = self._closing.pop(current_caller(), lambda: None)()
         if record is not None and record.dbapi_connection is connection:
             self.ledger.closed(id(record), self.clock())
 
     @harmless
     def _on_collected(self, _: object) -> None:
         self.watched.pool_gone(self.ledger)
-
-
-def _outcome(error: BaseException) -> int:
-    if isinstance(error, exc.TimeoutError):
-        return cells.TIMEOUT
-    return cells.ERROR if isinstance(error, Exception) else cells.CANCELLED

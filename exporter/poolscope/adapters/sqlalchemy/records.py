@@ -1,8 +1,8 @@
 """
-SQLAlchemy's connection records: whose they are, and the events that only they tell of.
+SQLAlchemy's connection records: which pool each belongs to, and the events of their connections.
 
-Listening at the class, once, costs a look-up at rare events of pools that are not watched.
-Listeners at a pool would be copied to every pool that replaces it, and add up.
+There is one listener for all pools, so a rare event of an unwatched pool costs one look-up.
+Listeners of a single pool would be copied to every pool that replaces it, and add up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from poolscope.ledger.ledger import Ledger
 
 
 class Recording(Protocol):
-    """What is told of a record."""
+    """What a pool's recording is told about its records."""
 
     @property
     def ledger(self) -> Ledger: ...
@@ -29,44 +29,45 @@ class Recording(Protocol):
 
 
 tracked: Final[dict[int, tuple[weakref.ref[Any], Recording]]] = {}
-"""By identity of the record."""
+"""The weak reference and the recording of each record, by the record's id."""
 
 
-def track(record: Any, hooks: Recording) -> None:
-    """Know whose record it is, and when it is collected with its connection."""
+def track(record: Any, recording: Recording) -> None:
+    """Remember whose record it is; tell the recording when the record is collected."""
     key = id(record)
     if key not in tracked:
-        tracked[key] = weakref.ref(record, functools.partial(_on_died, key)), hooks
+        tracked[key] = weakref.ref(record, functools.partial(_on_collected, key)), recording
 
 
-def forget(hooks: Recording) -> None:
-    """Know nothing more of the records of a pool."""
-    for key in [key for key, (_, whose) in list(tracked.items()) if whose is hooks]:
+def forget(recording: Recording) -> None:
+    """Forget all records of a pool."""
+    for key in [key for key, (_, owner) in list(tracked.items()) if owner is recording]:
         tracked.pop(key, None)
 
 
 @harmless
-def _on_died(key: int, _: object) -> None:
-    _, hooks = tracked.pop(key)
-    hooks.collected(key)
+def _on_collected(key: int, _: object) -> None:
+    _, recording = tracked.pop(key)
+    recording.collected(key)
 
 
 @harmless
 def _on_close(_: object, record: object) -> None:
-    if found := tracked.get(id(record)):
-        found[1].closing(found[0])
+    if entry := tracked.get(id(record)):
+        reference, recording = entry
+        recording.closing(reference)
 
 
 @harmless
 def _on_invalidate(_: object, record: object, exception: object) -> None:
-    if found := tracked.get(id(record)):
-        found[1].ledger.invalidated(False)
+    if entry := tracked.get(id(record)):
+        entry[1].ledger.invalidated(False)
 
 
 @harmless
 def _on_soft_invalidate(_: object, record: object, exception: object) -> None:
-    if found := tracked.get(id(record)):
-        found[1].ledger.invalidated(True)
+    if entry := tracked.get(id(record)):
+        entry[1].ledger.invalidated(True)
 
 
 _LISTENERS: Final = (
@@ -77,7 +78,7 @@ _LISTENERS: Final = (
 
 
 def listen() -> None:
-    """Listen to all pools, unless that is done already."""
+    """Listen to the events of all pools; calling it again does nothing."""
     for name, listener in _LISTENERS:
         if not event.contains(Pool, name, listener):
             event.listen(Pool, name, listener)
