@@ -129,14 +129,7 @@ async def test_a_scripted_life_of_a_pool(
     await script.expect(timed_out=1, waited=1, waiting_peak=2, nested=2 * pool.nests)
 
     if pool.cancels:
-        impatient = asyncio.create_task(pool.acquire())
-        await eventually(2, lambda: pool.state().waiting)
-        await script.expect(waiting=2)
-        script.a_second_passes()
-        impatient.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await impatient
-        await script.expect(waiting=1, cancelled=1, waited=2)
+        await a_second_waiter_is_cancelled(pool, script)
 
     script.a_second_passes()
     held = script.expected.oldest_hold_seconds
@@ -161,6 +154,17 @@ async def test_a_scripted_life_of_a_pool(
         gone |= dict.fromkeys(("limit", "idle_limit"), 0.0)
         gone |= dict.fromkeys(("instances", "in_use_peak", "waiting_peak"), 0)
     await script.expect(**gone)
+
+
+async def a_second_waiter_is_cancelled(pool: PoolUnderTest, script: Script) -> None:
+    waiter = asyncio.create_task(pool.acquire())
+    await eventually(2, lambda: pool.state().waiting)
+    await script.expect(waiting=2)
+    script.a_second_passes()
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    await script.expect(waiting=1, cancelled=1, waited=2)
 
 
 async def test_connections_that_were_open_or_in_use_before_the_watch_are_counted(

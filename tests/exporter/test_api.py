@@ -93,15 +93,8 @@ class TestTheDocument:
         }
         finding = Finding("orders", "aiohttp", "no-keepalive", "warning", "it is slow", (SITE,))
         infos = (Info("TCPConnector", "", "3.14.5"), Info("TCPConnector", "", "3.9.0"))
-        report = Report(
-            *ORDERS,
-            Reading(**gauges, **counters),
-            9,
-            infos,
-            (),
-            (),
-            (finding,),
-        )
+        reading = Reading(**gauges, **counters)
+        report = Report(*ORDERS, reading, 9, infos, (), (), (finding,))
         given: Any = Pool(7, Reading(in_use=1.0), held=(2.0, 90.0))
         view = FleetView((report,), (ProcessView(7, (given,)),), {ORDERS: 0.25}, 3, 4)
         holder = {"pid": 7, "site": SITE, "owner": "Task-1", "abandoned": False}

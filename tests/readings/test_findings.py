@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
 
-FINE = PoolEvidence(PoolConfig(), Reading(), 1, {})
+NO_MISTAKE = PoolEvidence(PoolConfig(), Reading(), 1, {})
 
 
 def case(config: PoolConfig | None = None, created: int = 1, **reading: Any) -> PoolEvidence:
@@ -76,24 +76,24 @@ BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
         case(PoolConfig(bounded=False, limit=math.inf)),
         case(PoolConfig(limit=math.inf)),
     ),
-    "no-total-timeout": (FINE, case(PoolConfig(total_timeout=math.inf))),
-    "no-connect-timeout": (FINE, case(PoolConfig(connect_timeout=math.inf))),
-    "no-keepalive": (FINE, case(PoolConfig(keeps_alive=False))),
-    "no-limit-per-host": (FINE, case(PoolConfig(limited_per_host=False))),
-    "no-dns-cache": (FINE, case(PoolConfig(caches_dns=False))),
-    "tls-not-verified": (FINE, case(PoolConfig(verifies_tls=False))),
+    "no-total-timeout": (NO_MISTAKE, case(PoolConfig(total_timeout=math.inf))),
+    "no-connect-timeout": (NO_MISTAKE, case(PoolConfig(connect_timeout=math.inf))),
+    "no-keepalive": (NO_MISTAKE, case(PoolConfig(keeps_alive=False))),
+    "no-limit-per-host": (NO_MISTAKE, case(PoolConfig(limited_per_host=False))),
+    "no-dns-cache": (NO_MISTAKE, case(PoolConfig(caches_dns=False))),
+    "tls-not-verified": (NO_MISTAKE, case(PoolConfig(verifies_tls=False))),
     "overcommitted": (
-        FINE._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
-        FINE._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
+        NO_MISTAKE._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
+        NO_MISTAKE._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
     ),
-    "null-pool": (FINE, case(PoolConfig(pooled=False))),
+    "null-pool": (NO_MISTAKE, case(PoolConfig(pooled=False))),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_finds_what_is_beyond_its_boundary_only(rule: str) -> None:
     recorded = PoolEvidence(PoolConfig(), Reading(), 1, {rule: ("shop.py:7 in pay",)})
-    fine, broken = BOUNDARIES.get(rule, (FINE, recorded))
+    fine, broken = BOUNDARIES.get(rule, (NO_MISTAKE, recorded))
     assert ([], [rule]) == (rules_found(fine), rules_found(broken))
 
 

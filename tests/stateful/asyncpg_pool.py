@@ -53,7 +53,7 @@ BLOCKED: Final = frozenset(
 """The names of coroutines in which a task may be blocked."""
 
 COUNT: Final = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = %s"
-NOBODY: Final = f"postgres://u@127.0.0.1:{closed_port()}/d"
+CLOSED_PORT_DSN: Final = f"postgres://u@127.0.0.1:{closed_port()}/d"
 OUTCOMES: Final = ("acquired", "timed_out", "cancelled", "failed")
 
 _names: Final = (f"machine-{os.getpid()}-{number}" for number in itertools.count(1))
@@ -180,7 +180,7 @@ class PoolOfAsyncpg(PoolMachine):
     def _accept(self, accepts: bool) -> None:
         """Let the server accept new connections from now on, or refuse them."""
         self.pool.set_connect_args(
-            self.postgres.dsn if accepts else NOBODY,
+            self.postgres.dsn if accepts else CLOSED_PORT_DSN,
             server_settings={"application_name": self.name},
         )
 

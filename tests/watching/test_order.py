@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
-import sqlalchemy
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER
 from poolscope.ledger.holds import MAX_LEAK_EVENTS
@@ -15,10 +15,6 @@ from poolscope.readings.holders import Hold
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
-
-
-def sqlite() -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
 
 
 def ages(holds: Iterable[Hold]) -> list[float]:
@@ -32,7 +28,7 @@ def test_of_one_pool(clock: FakeClock) -> None:
     assert [3.0, 2.0, 1.0] == [holder.held_seconds for holder in ledger.holders()]
 
 
-def test_of_pools_of_one_watch(watches: Watches, clock: FakeClock) -> None:
+def test_of_pools_of_one_watch(watches: Watches, clock: FakeClock, sqlite: Any) -> None:
     engine = sqlite()
     watch = watches.watch(engine, registry=None)
     before = engine.pool
@@ -43,9 +39,10 @@ def test_of_pools_of_one_watch(watches: Watches, clock: FakeClock) -> None:
         clock.advance(1.0)
         assert [3.0, 1.0] == ages(watch.holders())
         late.close()
+    before.dispose()
 
 
-def test_of_all_pools(watches: Watches, clock: FakeClock) -> None:
+def test_of_all_pools(watches: Watches, clock: FakeClock, sqlite: Any) -> None:
     engines = [sqlite() for _ in range(3)]
     for number, engine in enumerate(engines):
         watches.watch(engine, f"pool-{number}", registry=None)
@@ -60,7 +57,7 @@ def test_of_all_pools(watches: Watches, clock: FakeClock) -> None:
         connection.close()
 
 
-def test_the_repr_of_a_watch_names_its_pool(watches: Watches) -> None:
+def test_the_repr_of_a_watch_names_its_pool(watches: Watches, sqlite: Any) -> None:
     engine = sqlite()
     watch = watches.watch(engine, "orders", registry=None)
     assert "<poolscope.Watch 'orders' (sqlalchemy)>" == repr(watch)

@@ -8,6 +8,8 @@ and folded into the cells in batches. Readers include the holds that are in the 
 This takes no lock: each step is one operation that is atomic under the GIL, and between any two
 steps a reader finds the hold exactly once. Any other use is left to the events `served` and
 `returned`. The functions are closures, because their variables are the fastest to read.
+
+`callsites.owners.find_borrower` finds a borrower as `begin` does, in more steps, and says why.
 """
 
 from __future__ import annotations
@@ -36,37 +38,35 @@ if TYPE_CHECKING:
     from poolscope.ledger.holds import HolderRef
 
 Begin = Callable[..., "Borrower | None"]
+"""
+`begin(key, asked, holder_ref, depth=2, borrower=None)` records an ordinary hold as `served` does,
+and returns None. Any other hold it does not record, and returns the borrower, for `served`.
+
+depth: the innermost frame that may be the borrower's; 1 is the one that calls `begin`.
+borrower: the caller that asked, if it was found before; see `Ledger.ask`.
+"""
+
 End = Callable[[Hashable, float], bool]
+"""
+`end(key, now)` ends an ordinary hold as `returned` does, and returns True. Any other hold it leaves
+alone, and returns False.
+"""
 
 _current_job = current_job.get
 
 
 def make_begin(ledger: Events) -> Begin:
-    """
-    Return `begin(key, asked, holder_ref, depth=2, borrower=None)` of a ledger.
-
-    It records an ordinary hold as `served` does, and returns None. Any other hold it does not
-    record, and returns the borrower, for `served`.
-
-    depth: the innermost frame that may be the borrower's; 1 is the one that calls `begin`.
-    borrower: the caller that asked, if it was found before; see `Ledger.ask`.
-    """
+    """Return `begin` of a ledger."""
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
     cells, shared = segment.cells, segment.shared
     in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
 
     def begin(
-        key: Hashable,
-        asked: float,
-        holder_ref: HolderRef,
-        depth: int = 2,
-        borrower: Borrower | None = None,
+        key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
     ) -> Any:
-        borrower_key: Hashable
         now = ledger.clock()
         if borrower is not None:
-            caller: Any = borrower
-            borrower_key = caller[2]
+            caller, borrower_key = borrower, borrower[2]
         else:
             task, loop = None, _get_running_loop()
             if loop is None or (task := current_task(loop)) is None:
@@ -75,8 +75,6 @@ def make_begin(ledger: Events) -> Begin:
                     job = new_job()
                 borrower_key, owner = job, job.name
             else:
-                # Weak: a finished task keeps its exception, whose frames keep the connections that
-                # they never returned.
                 borrower_key, owner = ref(task), task.get_name()
             if ledger.call_sites:
                 frame: FrameType | None = _getframe(depth)
@@ -120,12 +118,7 @@ def make_begin(ledger: Events) -> Begin:
 
 
 def make_end(ledger: Events) -> End:
-    """
-    Return `end(key, now)` of a ledger.
-
-    It ends an ordinary hold as `returned` does, and returns True. Any other hold it leaves alone,
-    and returns False.
-    """
+    """Return `end` of a ledger."""
     cells, holds = ledger._segment.cells, ledger.holds
     in_use, holds_by_borrower = holds.in_use, holds.holds_by_borrower
     finished, pending = holds.finished, ledger.pending

@@ -23,6 +23,9 @@ from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watched_pool import WatchedPool
 
+ADAPTERS: Final = "poolscope.adapters"
+"""Imported by name: an adapter imports its library, and stands in a layer above this module."""
+
 
 class Adapter(Protocol):
     """A module that knows one library."""
@@ -182,12 +185,11 @@ def _watch_of(existing: WatchedPool, name: str | None) -> Watch:
 
 def _adapter_for(target: object) -> Adapter:
     """Return the adapter of the library that `target`'s type comes from."""
-    # Imported by name: an adapter imports its library, and is in a layer above this module.
-    targets: dict[str, str] = importlib.import_module("poolscope.adapters.kinds").TARGETS
+    targets: dict[str, str] = importlib.import_module(f"{ADAPTERS}.kinds").TARGETS
     for cls in type(target).__mro__:
         library = cls.__module__.partition(".")[0]
         if library in targets:
-            adapter = cast(Adapter, importlib.import_module(f"poolscope.adapters.{library}"))
+            adapter = cast(Adapter, importlib.import_module(f"{ADAPTERS}.{library}"))
             if adapter.accepts(target):
                 return adapter
     *first, last = targets.values()

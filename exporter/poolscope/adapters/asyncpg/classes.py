@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 from poolscope.adapters.asyncpg.attempts import pending_attempts
-from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
+from poolscope.adapters.asyncpg.recording import PoolRecording, find_hooks
 
 
 class NullHooks:
@@ -36,7 +36,7 @@ _null_hooks = NullHooks()
 
 def hooks_of(pool: object) -> PoolRecording | NullHooks:
     """Return the hooks of a pool; a type checker sees that a method is one of both classes."""
-    return hooks_by_pool_id.get(id(pool), _null_hooks)
+    return find_hooks(id(pool), _null_hooks)
 
 
 _attempts = itertools.count()
@@ -63,7 +63,7 @@ def watched_pool_class(base: Any) -> Any:
         __slots__ = ()
 
         def _acquire(self, timeout: float | None) -> Any:
-            hooks = hooks_by_pool_id.get(id(self))
+            hooks = find_hooks(id(self))
             if hooks is None:
                 return acquire(self, timeout)
             return hooks.acquire(self, timeout, acquire)
@@ -109,7 +109,7 @@ def watched_holder_class(base: Any) -> Any:
 
         def acquire(self) -> Any:
             # Most attempts were already recorded by the pool's fast path.
-            hooks = hooks_by_pool_id.get(id(self._pool)) if pending_attempts else None
+            hooks = find_hooks(id(self._pool)) if pending_attempts else None
             return acquire(self) if hooks is None else hooks.serve(self, acquire)
 
         async def connect(self) -> None:
@@ -138,7 +138,7 @@ def watched_holder_class(base: Any) -> Any:
         def _release(self) -> None:
             # Recorded before the pool has it back, because a waiting caller may take it at once.
             if self._in_use is not None:
-                hooks = hooks_by_pool_id.get(id(self._pool))
+                hooks = find_hooks(id(self._pool))
                 if hooks is not None:
                     hooks.released(self)
             release(self)

@@ -35,6 +35,8 @@ STOCK_ACQUIRE: Final = asyncpg.pool.Pool._acquire
 # By id, because a pool takes no weak reference. The entry is removed when the pool is collected.
 hooks_by_pool_id: dict[int, PoolRecording] = {}
 
+find_hooks: Final = hooks_by_pool_id.get
+
 
 class PoolRecording(Hooks):
     """
