@@ -38,7 +38,7 @@ MISTAKES = (
     "watch.snapshot().in_ues",
     "watch.ledgers",
     "watch.holders()[0].sight",
-    "poolscope.holders.Who",
+    "poolscope.holders.Borrower",
     "poolscope.sqlalchemy",
     "poolscope.findings().rule",
     "poolscope.trace_config(nmae='up')",

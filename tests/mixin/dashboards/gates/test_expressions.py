@@ -18,7 +18,7 @@ VALUES: Final[dict[str, Value]] = {
     "__rate_interval": "4s",
 }
 
-TEXTS: Final = [
+SUBSTITUTIONS: Final = [
     ('x{a="$one"}[$__rate_interval]', 'x{a="a.b"}[4s]'),
     ('x{a=~"$several"}', r'x{a=~"(a\\.b|c)"}'),
     ('x{a=~"${only}"}', r'x{a=~"a\\.b"}'),
@@ -104,7 +104,7 @@ UNKNOWN: Final = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), TEXTS)
+@pytest.mark.parametrize(("text", "expected"), SUBSTITUTIONS)
 def test_variables_are_interpolated_as_in_grafana(text: str, expected: str) -> None:
     assert expected == interpolate(text, VALUES)
 
