@@ -103,7 +103,7 @@ class Holds:
         "leak_events",
         "next_check_at",
         "site_cells",
-    )  # fmt: skip
+    )
 
     def __init__(self, leak_after: float) -> None:
         self.in_use: dict[Hashable, OpenHold] = {}

@@ -65,7 +65,7 @@ class State(Recorder):
         "holds",
         "leak_after",
         "limits",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

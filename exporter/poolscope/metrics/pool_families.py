@@ -56,60 +56,71 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         "connpool_connections",
         "Connections by state: in_use (a caller holds it), idle (open and in the pool), opening "
         "(being established for a caller).",
-        _each(in_use="in_use", idle="idle", opening="opening"), *POOL_LABELS,
+        _each(in_use="in_use", idle="idle", opening="opening"),
+        *POOL_LABELS,
         "state",
     ),
     gauge(
         "connpool_waiting",
         "Callers that are waiting for a free connection of the pool.",
-        _one("waiting"), *POOL_LABELS,
+        _one("waiting"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_limit",
         "Maximum number of connections that can be in use at once; +Inf if the pool has no limit.",
-        _one("limit"), *POOL_LABELS,
+        _one("limit"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_idle_limit",
         "Maximum number of idle connections that the pool keeps open.",
-        _one("idle_limit"), *POOL_LABELS,
+        _one("idle_limit"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_idle_floor",
         "Minimum number of connections that the pool keeps open.",
-        _one("idle_floor"), *POOL_LABELS,
+        _one("idle_floor"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_leaked",
         "Connections in use that look leaked: overdue (held for longer than leak_after) or "
         "abandoned (dropped without being returned, so that nothing can return them).",
-        _each(overdue="overdue", abandoned="abandoned"), *POOL_LABELS,
+        _each(overdue="overdue", abandoned="abandoned"),
+        *POOL_LABELS,
         "reason",
     ),
     gauge(
         "connpool_in_use_peak",
         "Maximum number of connections in use at once during the last 60 to 120 seconds.",
-        _one("in_use_peak"), *POOL_LABELS,
+        _one("in_use_peak"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_waiting_peak",
         "Maximum number of callers waiting at once during the last 60 to 120 seconds.",
-        _one("waiting_peak"), *POOL_LABELS,
+        _one("waiting_peak"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_oldest_hold_seconds",
         "Age of the oldest hold, in seconds; 0 when no connection is in use.",
-        _one("oldest_hold_seconds"), *POOL_LABELS,
+        _one("oldest_hold_seconds"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_oldest_wait_seconds",
         "Age of the oldest wait, in seconds; 0 when no caller is waiting.",
-        _one("oldest_wait_seconds"), *POOL_LABELS,
+        _one("oldest_wait_seconds"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_instances",
         "Number of pool objects with this name that exist now.",
-        _one("instances"), *POOL_LABELS,
+        _one("instances"),
+        *POOL_LABELS,
     ),
     gauge(
         "connpool_info",
@@ -167,11 +178,13 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         "Connections marked unusable, by mode: hard (closed at once) or soft (closed before the "
         "next use).",
         lambda report: (
-            (("hard",), report.reading.invalidated_hard),
-            (("soft",), report.reading.invalidated_soft),
-        )
-        if report.kind == "sqlalchemy"
-        else (),
+            (
+                (("hard",), report.reading.invalidated_hard),
+                (("soft",), report.reading.invalidated_soft),
+            )
+            if report.kind == "sqlalchemy"
+            else ()
+        ),
         "mode",
     ),
     _counter(
@@ -234,7 +247,8 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         "Connections in use, by the function that acquired them, as module:function. The first "
         "50 functions have their own label, the rest share the label other. Absent with "
         "call_sites=False.",
-        lambda report: tuple(((site.site,), site.in_use) for site in report.sites), *POOL_LABELS,
+        lambda report: tuple(((site.site,), site.in_use) for site in report.sites),
+        *POOL_LABELS,
         "site",
     ),
     _counter(
@@ -255,7 +269,8 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
                 ((site.site, "overdue"), site.overdue),
                 ((site.site, "abandoned"), site.abandoned),
             )
-        ), *POOL_LABELS,
+        ),
+        *POOL_LABELS,
         "site",
         "reason",
     ),
@@ -271,14 +286,16 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
                 ((host.host, "idle"), host.idle),
                 ((host.host, "opening"), host.opening),
             )
-        ), *POOL_LABELS,
+        ),
+        *POOL_LABELS,
         "host",
         "state",
     ),
     gauge(
         "connpool_host_waiting",
         "Callers that are waiting for a connection of an aiohttp pool, by host:port.",
-        lambda report: tuple(((host.host,), host.waiting) for host in report.hosts), *POOL_LABELS,
+        lambda report: tuple(((host.host,), host.waiting) for host in report.hosts),
+        *POOL_LABELS,
         "host",
     ),
     _counter(
@@ -298,4 +315,4 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         DNS_BUCKETS,
     ),
     INTERNAL_ERRORS,
-)  # fmt: skip
+)

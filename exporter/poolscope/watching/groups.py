@@ -74,7 +74,7 @@ class PoolGroup(Generic[M]):
         "pool_log",
         "shown",
         "sites",
-    )  # fmt: skip
+    )
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name

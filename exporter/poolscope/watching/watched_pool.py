@@ -53,7 +53,7 @@ class WatchedPool:
         "name",
         "pool_log",
         "site",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class PoolRecording:
         "info",
         "ledger",
         "watched",
-    )  # fmt: skip
+    )
 
     def __init__(self, pool: Pool, watched: WatchedPool, info: Info, config: PoolConfig) -> None:
         self.watched: Final = watched
