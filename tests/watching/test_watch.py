@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import weakref
@@ -72,6 +73,22 @@ def value(registry: CollectorRegistry, sample: str, **labels: str) -> float | No
     """Return the value of a sample of the pool `shards`."""
     labels = {"pool": "shards", "kind": "sqlalchemy", **labels}
     return registry.get_sample_value(sample, labels)
+
+
+def test_others_may_look_while_a_pool_is_being_hooked(
+    watches: Watches, sqlite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter: Any = importlib.import_module("poolscope.adapters.sqlalchemy")
+    hook = adapter.hook
+    seen: list[Any] = []
+
+    def look_first(target: Any, watched: Any) -> Any:
+        seen.append((len(watches.snapshots()), watches.holders(), watches.findings()))
+        return hook(target, watched)
+
+    monkeypatch.setattr(adapter, "hook", look_first)
+    watches.watch(sqlite(), "orders", registry=None)
+    assert [(1, [], [])] == seen
 
 
 class TestEnds:

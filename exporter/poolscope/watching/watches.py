@@ -115,6 +115,8 @@ class Watches:
         watched = WatchedPool(
             pool_name, adapter.KIND, groups, self._clock, leak_after, call_sites, folder, service
         )
+        # Before others can see the pool: `snapshots` returns those of its `Watch`.
+        watch = Watch(watched)
         groups.add(watched)
         try:
             watched.hooks = adapter.hook(target, watched)
@@ -122,7 +124,7 @@ class Watches:
         except BaseException:
             groups.remove(watched)
             raise
-        return Watch(watched)
+        return watch
 
     def snapshots(self) -> list[Snapshot]:
         """Return a snapshot of each watch whose pool was not collected."""
