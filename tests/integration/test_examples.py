@@ -78,4 +78,4 @@ def test_the_leaky_service_gets_a_finding_for_each_of_its_mistakes(
     for name, rest in findings:
         if name in RULES:
             assert rest.startswith(f"{RULES[name].severity} {name}: ")
-    assert "from leaky_service.py:" in result.stderr
+    assert "acquired at leaky_service.py:" in result.stderr
