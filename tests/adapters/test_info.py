@@ -58,14 +58,8 @@ def passes_in_a_child(check: Callable[[], bool]) -> bool:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 class TestAFork:
     @pytest.fixture
-    def engine(self) -> sqlalchemy.Engine:
-        return sqlalchemy.create_engine(
-            "sqlite://",
-            poolclass=sqlalchemy.QueuePool,
-            pool_size=1,
-            max_overflow=0,
-            pool_timeout=0.0,
-        )
+    def engine(self, sqlite: Callable[..., sqlalchemy.Engine]) -> sqlalchemy.Engine:
+        return sqlite(pool_size=1, max_overflow=0, pool_timeout=0.0)
 
     @pytest.fixture
     def registry(self) -> CollectorRegistry:
