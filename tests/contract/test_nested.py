@@ -84,7 +84,8 @@ async def test_a_caller_that_is_woken_and_waits_again_has_asked_once(
     wakings = engine.pool._pool.not_empty
 
     def waits_again(last: Any) -> bool:
-        return any(last is not waiter for waiter in wakings._waiters)  # each has a lock of its own
+        # Each has a lock of its own. A copy, as the other thread may change the queue meanwhile.
+        return any(last is not waiter for waiter in tuple(wakings._waiters))
 
     for _ in range(3):
         waiter = wakings._waiters[0]
