@@ -96,7 +96,6 @@ class Holds:
         "_holder_refs",
         "_leak_after",
         "_segment",
-        "_site_cell",
         "finished",
         "holds_by_borrower",
         "in_use",
@@ -110,7 +109,6 @@ class Holds:
         self.finished: list[FinishedHold] = []
         self.holds_by_borrower: dict[Hashable, int] = {}
         self.site_cells = SiteCells()
-        self._site_cell = self.site_cells.cell
         self.next_check_at = math.inf
         self.leak_events: list[LeakEvent] = []
         self._leak_after = leak_after
@@ -194,7 +192,7 @@ class Holds:
         held = max(0.0, now - since)
         self._observe_acquire(asked, since)
         c.HOLD_SECONDS.observe_count(self._cells, held)
-        self._cells[self._site_cell(borrower[0])] += held
+        self._cells[self.site_cells.cell(borrower[0])] += held
         if slot:
             self._free_slot(slot)
         else:
@@ -231,12 +229,12 @@ class Holds:
                 slow_acquires.append(bisect(ACQUIRE_BUCKETS, acquired_after))
             hold_buckets.append(bisect(HOLD_BUCKETS, held))
             if borrower[0] is not function:
-                sites.append((self._site_cell(function), function_seconds))
+                sites.append((self.site_cells.cell(function), function_seconds))
                 function, function_seconds = borrower[0], 0.0
             function_seconds += held
             if slot:
                 slots.append(slot)
-        sites.append((self._site_cell(function), function_seconds))
+        sites.append((self.site_cells.cell(function), function_seconds))
         # Copied only now: `_site_cell` may have added a cell.
         numbers = array("d", self._cells[c.JOURNALED_CELLS].tobytes())
         for cell, seconds in sites:
@@ -281,7 +279,7 @@ class Holds:
             return 0
         slot = segment.free.pop()
         if not segment.set_borrower(slot, borrower):
-            self._site_cell(borrower[0])
+            self.site_cells.cell(borrower[0])
             segment.register_borrower(Borrower(*borrower), self.site_cells.label(borrower[0]))
             segment.set_borrower(slot, borrower)
         return slot
@@ -298,7 +296,7 @@ class Holds:
         number, started = c.OVERFLOW_HOLDS, c.OVERFLOW_HOLDS_SINCE
         c.count_overflow(self._cells, number, started, change, since)
         if function is not None:
-            site = self._site_cell(function)
+            site = self.site_cells.cell(function)
             number, started = site + c.SITE_OVERFLOW, site + c.SITE_OVERFLOW_SINCE
             c.count_overflow(self._cells, number, started, change, since)
 
@@ -380,7 +378,7 @@ class Holds:
         sums: dict[str, list[float]] = {}
         for key, (since, _, borrower, _, _) in list(self.in_use.items()):
             if borrower[0] is not None:
-                self._site_cell(borrower[0])
+                self.site_cells.cell(borrower[0])
                 row = sums.setdefault(self.site_cells.label(borrower[0]), [0, 0.0, 0, 0])
                 row[0] += 1
                 row[1] += max(0.0, now - since)
