@@ -1,17 +1,21 @@
 """
 Errors of the instrumentation itself: counted, logged once for each place, and never raised.
 
-An application must behave the same whether it is watched or not, so an exception inside a hook of
-poolscope ends here.
+An application must behave the same whether it is watched or not. So an error of poolscope ends
+here, and an exception that is not one of ours goes on to the application: a signal handler and
+`PyThreadState_SetAsyncExc` (the time limits of Celery, RQ and others) may raise at any bytecode,
+and so in the middle of a hook.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from types import CodeType
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -54,20 +58,78 @@ class ErrorLog:
 internal_errors = ErrorLog()
 
 
-def report(place: str) -> None:
-    """Count the exception that is being handled; for hooks where `harmless` is too slow."""
+OUR_MODULES: Final = frozenset(
+    {*sys.stdlib_module_names, "poolscope", "sqlalchemy", "asyncpg", "aiohttp", "greenlet"}
+)
+"""The top-level modules whose exceptions the code of poolscope may cause."""
+
+NEVER_OURS: Final = (Exception, TimeoutError)
+"""
+Types that time limits are often written with, and that nothing in poolscope raises. `Exception` is
+only meant itself, not its subclasses.
+"""
+
+
+def is_ours(error: BaseException) -> bool:
+    """
+    Return whether poolscope has caused the exception that one of its hooks has raised.
+
+    An exception from outside is told by its type, or by the signal handler that has raised it.
+    """
+    kind = type(error)
+    if not isinstance(error, Exception) or kind in NEVER_OURS:
+        return False
+    if kind.__module__.partition(".")[0] not in OUR_MODULES:
+        return False
+    handlers = _signal_handlers()
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in handlers:
+            return False
+        traceback = traceback.tb_next
+    return True
+
+
+def _signal_handlers() -> set[CodeType]:
+    """Return the code of all signal handlers that are functions or methods."""
+    import signal  # here, because importing poolscope must stay fast
+
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    functions = (getattr(handler, "__func__", handler) for handler in handlers)
+    codes = (getattr(function, "__code__", None) for function in functions)
+    return {code for code in codes if code is not None}
+
+
+def count_error(place: str) -> None:
+    """Count an error of ours at a place."""
+    internal_errors.report(place)
+
+
+def report(place: str, error: BaseException) -> None:
+    """Count an error of a hook, for hooks where `harmless` is too slow; raise what is not ours."""
+    if not is_ours(error):
+        raise error
     internal_errors.report(place)
 
 
 def harmless(hook: Callable[P, R]) -> Callable[P, R | None]:
-    """Decorate a hook: an exception is reported and swallowed, and the hook returns None."""
+    """
+    Decorate a hook: an error of ours is reported and swallowed, and the hook returns None.
+
+    An exception from outside is raised, after the hook has been called once more: what it records
+    must not be lost. So what a hook records twice must count once.
+    """
 
     @functools.wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return hook(*args, **kwargs)
-        except Exception:
-            internal_errors.report(hook.__qualname__)
-            return None
+        except BaseException as error:
+            if is_ours(error):
+                internal_errors.report(hook.__qualname__)
+                return None
+            with suppress(Exception):
+                hook(*args, **kwargs)
+            raise
 
     return guarded

@@ -68,7 +68,7 @@ class TestRefusedFiles:
         self, path: Path, busy: Ledger, clock: FakeClock
     ) -> None:
         known = PoolFile(path, 42)
-        busy._cells[cells.OK] = float("nan")
+        busy._segment.cells[cells.OK] = float("nan")
         with pytest.raises(BadFileError):
             known.read(clock())
         os.truncate(path, 100)

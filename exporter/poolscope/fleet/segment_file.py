@@ -17,14 +17,15 @@ import json
 import mmap
 import os
 import struct
-from array import array
 from collections.abc import Mapping, Sequence
+from operator import setitem
 from pathlib import Path
 from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
+from poolscope.ledger.changes import perform
 from poolscope.ledger.segment import Segment
 
 MAGIC: Final = b"poolscop"
@@ -93,6 +94,21 @@ class FileSegment(Segment):
         self._texts = memory[texts:]
         return memory[start:owners].cast("d")
 
+    def take_slot(self, borrower: Sequence[Any]) -> int:
+        free, slot = self.free, 0
+        try:
+            slot = free.pop()
+            if self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
+                return slot
+        except IndexError:
+            return 0
+        except BaseException:
+            if slot:
+                free.append(slot)
+            raise
+        free.append(slot)
+        return 0
+
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
         function, at, _, owner = borrower
         numbers = self._lines.get((function, at))
@@ -111,14 +127,7 @@ class FileSegment(Segment):
         self._lines[borrower.function, borrower.at] = line, self._number(label)
 
     def add_site(self, site: int, label: str) -> None:
-        self.cells[site + c.SITE_LABEL] = self._number(label)
-
-    def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
-        cells, first_slot = self.cells, c.FIRST_JOURNAL + len(numbers)
-        cells[c.FIRST_JOURNAL : first_slot] = numbers
-        cells[first_slot : first_slot + len(slots)] = array("d", slots)
-        # Set last: from now on, readers carry out the fold.
-        cells[c.JOURNAL_LENGTH] = 1 + len(slots)
+        self.numbers[site + c.SITE_LABEL] = self._number(label)
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
@@ -138,10 +147,16 @@ class FileSegment(Segment):
             if end > TEXT_BYTES:
                 return 0
             self._texts[self._used : end] = LENGTH.pack(len(encoded)) + encoded
-            self._used = end
-            number = self._numbers[key] = len(self._numbers) + 1
-            # Set last, so that a reader finds complete texts only.
-            self.cells[c.TEXT_COUNT] = number
+            # Together, because an exception may interrupt this; the count comes after the text, so
+            # that a reader finds complete texts only.
+            number = len(self._numbers) + 1
+            perform(
+                (
+                    (setitem, self.cells, c.TEXT_COUNT, number),
+                    (setattr, self, "_used", end),
+                    (setitem, self._numbers, key, number),
+                )
+            )
         return number
 
 

@@ -118,6 +118,9 @@ number of its holds without a slot, and the sum of their start times.
 
 FIRST_WAIT: Final = FIRST_SITE + 4 * SITES
 
+PUBLISHED: Final = slice(OPENING, FIRST_WAIT)
+"""The cells that a ledger changes in private memory, and publishes together."""
+
 WAIT_SLOTS: Final = 64
 """Each slot is one cell: the clock when a wait began, or 0.0. Further waits are only counted."""
 

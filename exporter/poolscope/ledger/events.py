@@ -11,13 +11,17 @@ A checkout is recorded by `asked` and `served`, its end by `returned`; for an or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
+from operator import setitem
+from threading import get_ident
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
+from poolscope.ledger.changes import perform
 from poolscope.ledger.holds import ALWAYS_HELD, HolderRef
-from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import State
+from poolscope.ledger.recorder import OWNER, recorded, recorded_if_awake
+from poolscope.ledger.state import NO_LIMITS, State
 
 
 class Events(State):
@@ -51,11 +55,6 @@ class Events(State):
         if now >= self.holds.next_check_at:
             self._check_leaks()
 
-    def leave_fast_path(self, now: float) -> None:
-        """The hot path has begun a hold outside the bounds `fast_up_to` and `fast_until`."""
-        self.recount(now, 1)
-        self.check_if_due(now)
-
     # Connections
 
     @recorded
@@ -73,16 +72,22 @@ class Events(State):
     def opening(self, attempt: Hashable, now: float) -> None:
         """The pool begins to open a connection."""
         self._advance(now)
-        self._opening[attempt] = None
+        self.changes.put(self._opening, attempt, None)
         self._count(now)
 
     @recorded
     def opened(
         self, attempt: Hashable, key: Hashable, now: float, seconds: float, in_use: bool
     ) -> None:
-        """A connection was opened: `in_use` by the caller that it was opened for, or idle."""
+        """
+        A connection was opened: `in_use` by the caller that it was opened for, or idle.
+
+        One that is known, by an attempt that is not, has been recorded already.
+        """
+        if key in self._open and attempt not in self._opening:
+            return
         self._advance(now)
-        self._opening.pop(attempt, None)
+        self.changes.pop(self._opening, attempt)
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._add(key)
         if in_use and key not in self.holds.in_use:
@@ -95,7 +100,7 @@ class Events(State):
         if attempt not in self._opening:
             return
         self._advance(now)
-        self._opening.pop(attempt, None)
+        self.changes.pop(self._opening, attempt)
         self._cells[c.OPEN_FAILED] += 1
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._count(now)
@@ -110,7 +115,7 @@ class Events(State):
             return
         self._advance(now)
         self._end(key, now, lost_ref, returned=False)
-        self._open.pop(key, None)
+        self.changes.pop(self._open, key)
         self._cells[c.CLOSED] += 1
         self._count(now)
 
@@ -155,6 +160,8 @@ class Events(State):
         """
         An attempt that began at `asked` has succeeded, and the caller has the connection.
 
+        A second time, with the same `borrower`, it changes nothing.
+
         holder_ref: returns None once nobody can return the connection; see `holds.OpenHold`.
         queued: seconds that the caller waited for a slot; None if it did not have to wait.
         reused: whether the connection was open before the caller asked.
@@ -173,16 +180,16 @@ class Events(State):
         queued: float | None,
         reused: bool,
     ) -> None:
-        self._advance(now)
-        self._wait(queued)
-        self._cells[c.NEW] += not reused
-        self._add(key)
-        self.holds.begin(key, now, asked, borrower, holder_ref)
-        pending_ref = self._pending_refs.pop(key, None)
-        if pending_ref is not None and pending_ref is not holder_ref:
-            # The hold of a later caller is pending.
-            self._pending_refs.setdefault(key, pending_ref)
-        self._count(now)
+        if borrower is UNKNOWN_BORROWER or not self.holds.is_held_by(key, borrower):
+            self._advance(now)
+            self._wait(queued)
+            self._cells[c.NEW] += not reused
+            self._add(key)
+            self.holds.begin(key, now, asked, borrower, holder_ref)
+            self._count(now)
+        # If it is another one, the hold of a later caller is pending.
+        if self._pending_refs.get(key) is holder_ref:
+            self.changes.pop(self._pending_refs, key)
 
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and still open."""
@@ -275,22 +282,23 @@ class Events(State):
         self._advance(now)
         for key in list(self.holds.in_use):
             self.holds.end(key, now, returned=False)
-        self._cells[c.CLOSED] += len(self._open)
-        self._open.clear()
+        for key in list(self._open):
+            self.changes.pop(self._open, key)
+            self._cells[c.CLOSED] += 1
         self._count(now)
 
     def retired(self, now: float) -> None:
         """The pool was closed: it has no limits any more, only the connections left in it."""
         self._retired = True
         if self.dormant:
-            self._clear_limits()
+            self._set_limits(NO_LIMITS)
         else:
             self._retire(now)
 
     @recorded
     def _retire(self, now: float) -> None:
         self._advance(now)
-        self._clear_limits()
+        self._set_limits(NO_LIMITS)
         self._count(now)
 
     def replace(self, predecessor: Events) -> None:
@@ -298,12 +306,17 @@ class Events(State):
         if predecessor.dormant:
             return
         with predecessor.reading_lock():
-            cells = predecessor._cells
-            peaks = cells[c.PEAKS].tolist()
-            cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = len(predecessor.holds.in_use)
-            cells[c.WAITING_PEAK] = cells[c.WAITING_PEAK_BEFORE] = cells[c.WAITING]
-            predecessor._count(self.clock())
+            peaks = predecessor._copy().numbers[c.PEAKS].tolist()
+        predecessor.give_up_peaks(self.clock())
         self._take_over(peaks)
+
+    @recorded
+    def give_up_peaks(self, now: float) -> None:
+        """Another pool has taken over the peaks: count from what this one still has."""
+        cells, in_use, waiting = self._cells, len(self.holds.in_use), self._cells[c.WAITING]
+        cells[c.IN_USE_PEAK] = cells[c.IN_USE_PEAK_BEFORE] = in_use
+        cells[c.WAITING_PEAK] = cells[c.WAITING_PEAK_BEFORE] = waiting
+        self._count(now)
 
     @recorded
     def _take_over(self, peaks: Sequence[float]) -> None:
@@ -311,18 +324,95 @@ class Events(State):
             self._cells[cell] = max(value, self._cells[cell]) if cell != c.WINDOW else value
         self._count(self.clock())
 
-    @recorded
+    # Called by the hot path
+
     def recount(self, now: float, change: int) -> None:
-        """The hot path has changed the number in use by `change`: update what depends on it."""
+        """
+        The hot path has changed the number in use by `change`: update what depends on it.
+
+        A pool at its limit becomes full and not full at each use, so that is done without an event.
+        """
+        done, me = False, (get_ident(),)
+        try:
+            if (
+                not self._pending
+                and now < self.steady_until
+                and self._lock.setdefault(OWNER, me) is me
+            ):
+                done = self._become_full_or_not(now)
+        finally:
+            if self._lock.get(OWNER) is me:
+                del self._lock[OWNER]
+        if not done:
+            self._recount(now, change)
+        elif self._pending:
+            self._drain()
+
+    def _become_full_or_not(self, now: float) -> bool:
+        """Return False if more has changed than that. The caller has the lock."""
+        cells = self._cells
+        # As in `_count`.
+        self.fast_until = -math.inf
+        in_use, since = len(self.holds.in_use), cells[c.SATURATED_SINCE]
+        if in_use > cells[c.IN_USE_PEAK] or cells[c.WAITING] or self.changes.steps:
+            return False
+        if in_use >= self.full_at:
+            if not since:
+                cells[c.SATURATED_SINCE] = now
+                if self._segment.shared:
+                    self._segment.cells[c.SATURATED_SINCE] = now
+            return True
+        if since:
+            self._end_saturation(max(0.0, now - since))
+        self.fast_until = self.steady_until
+        return True
+
+    def _end_saturation(self, seconds: float) -> None:
+        """The pool is not full any more, after so many seconds. The caller has the lock."""
+        cells = self._cells
+        total = cells[c.SATURATED_SECONDS] + seconds
+        changes = (
+            (setitem, cells, c.SATURATED_SINCE, 0.0),
+            (setitem, cells, c.SATURATED_SECONDS, total),
+        )
+        if not self._segment.shared:
+            perform(changes)
+            return
+        published = self._segment.cells
+        sequence = published[c.SEQUENCE] // 2 * 2
+        perform(
+            [
+                (setitem, published, c.SEQUENCE, sequence + 1),
+                *changes,
+                (setitem, published, c.SATURATED_SINCE, 0.0),
+                (setitem, published, c.SATURATED_SECONDS, total),
+                (setitem, published, c.SEQUENCE, sequence + 2),
+            ]
+        )
+
+    @recorded
+    def _recount(self, now: float, change: int) -> None:
         self._advance(now, change)
         self._count(now)
 
+    def leave_fast_path(self, now: float) -> None:
+        """The hot path has begun a hold outside the bounds `fast_up_to` and `fast_until`."""
+        self.recount(now, 1)
+        self.check_if_due(now)
+
     def fold(self) -> None:
         """Fold the finished holds into the cells, unless another thread holds the lock."""
-        if self._lock.acquire(False):
-            try:
-                self.flush()
-            finally:
-                self._lock.release()
-            if self._pending:
-                self._drain()
+        self.catch_up()
+        if self._is_crowded():
+            self._make_room()
+
+    def repair(self, key: Hashable, borrower: Borrower, slot: int = 0) -> None:
+        """
+        An exception has interrupted the hot path while it began or ended a hold of `borrower`.
+
+        slot: what it had taken for the hold, if that has not begun.
+        """
+        if self.holds.complete(key, borrower, slot):
+            self._recount(self.clock(), -1)
+        else:
+            self._recount(self.clock(), 1)

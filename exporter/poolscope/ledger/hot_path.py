@@ -6,7 +6,8 @@ A hold is one tuple: it is added to a dictionary when it begins, appended to a l
 and folded into the cells in batches. Readers include the holds that are in the dictionary.
 
 This takes no lock: each step is one operation that is atomic under the GIL, and between any two
-steps a reader finds the hold exactly once. Any other use is left to the events `served` and
+steps a reader finds the hold exactly once. An exception of a signal handler may come between two
+steps; then `Events.repair` does the rest. Any other use is left to the events `served` and
 `returned`. The functions are closures, because their variables are the fastest to read.
 
 `callsites.owners.find_borrower` finds a borrower as `begin` does, in more steps, and says why.
@@ -97,21 +98,19 @@ def make_begin(ledger: Events) -> Begin:
         if pending or borrower_key in holds_by_borrower or key in in_use or key not in opened:
             return caller if borrower is not None else ledger.asked(caller, now)
         slot = 0
-        if shared:
-            try:
-                slot = segment.free.pop()
-            except IndexError:
+        try:
+            if shared and not (slot := segment.take_slot(caller)):
                 return caller
-            if segment.borrowers[slot] != caller and not segment.set_borrower(slot, caller):
-                segment.free.append(slot)
-                return caller
-        in_use[key] = now, asked, caller, holder_ref, slot
-        holds_by_borrower[borrower_key] = 1
-        if slot:
-            cells[slot + HOLD_ASKED] = asked
-            cells[slot] = now
-        if len(in_use) > ledger.fast_up_to or now >= ledger.fast_until:
-            ledger.leave_fast_path(now)
+            in_use[key] = now, asked, caller, holder_ref, slot
+            holds_by_borrower[borrower_key] = 1
+            if slot:
+                cells[slot + HOLD_ASKED] = asked
+                cells[slot] = now
+            if len(in_use) > ledger.fast_up_to or now >= ledger.fast_until:
+                ledger.leave_fast_path(now)
+        except BaseException:
+            ledger.repair(key, caller, slot)
+            raise
         return None
 
     return begin
@@ -131,17 +130,21 @@ def make_end(ledger: Events) -> End:
         held = now - since
         if held > ledger.leak_after or holder_ref() is None:
             return False
-        if slot:
-            cells[slot + HOLD_ENDED] = now
-        borrower_key = borrower[2]
-        finished.append((key, borrower, since - asked, held, slot))
-        in_use.pop(key, None)
-        if (before := holds_by_borrower.pop(borrower_key, 1)) != 1:
-            holds_by_borrower[borrower_key] = before - 1
-        if len(finished) >= MAX_FINISHED:
-            ledger.fold()
-        if now >= ledger.fast_until:
-            ledger.recount(now, -1)
+        try:
+            if slot:
+                cells[slot + HOLD_ENDED] = now
+            borrower_key = borrower[2]
+            finished.append((key, borrower, since - asked, held, slot))
+            in_use.pop(key, None)
+            if (before := holds_by_borrower.pop(borrower_key, 1)) != 1:
+                holds_by_borrower[borrower_key] = before - 1
+            if len(finished) >= MAX_FINISHED:
+                ledger.fold()
+            if now >= ledger.fast_until:
+                ledger.recount(now, -1)
+        except BaseException:
+            ledger.repair(key, borrower)
+            raise
         return True
 
     return end

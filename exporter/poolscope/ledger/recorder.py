@@ -1,83 +1,120 @@
 """
-Applies events one at a time, and never blocks the thread that records one.
+Applies events one at a time, and never blocks the thread that records one for long.
 
-Pools are used from many threads, and the garbage collector may run a finalizer that returns a
-connection at any allocation, even while this very code is on the stack. So recording only tries
-the lock: if it is held, the event goes into a queue, which the thread that holds the lock applies
-before and after its own event.
+Pools are used from many threads; the garbage collector may run a finalizer that returns a
+connection at any allocation, even while this very code is on the stack; and a signal handler may
+raise at any bytecode. So an event is first put into a queue, in one step, and then whoever gets the
+lock applies the queue in order. Why this holds:
+
+- No event is lost or counted twice. It leaves the queue in the same call of C code that makes its
+  changes final (`changes`). If it is interrupted before that, whoever comes next takes back what it
+  has changed, and applies it again.
+- Nothing is wedged. The lock is the entry of a dictionary, and its value is an object of the
+  caller. So it is taken inside of the `try` whose `finally` gives it back: the entry itself tells
+  whether it was taken. If a second exception interrupts that `finally`, nobody refers to the
+  owner's object any more, and the next one who waits removes it.
+- The queue is bounded, and no caller is stuck. Who finds the lock taken leaves its event to the
+  owner, and waits for room only if there are more than `MAX_PENDING`; never inside of the owner's
+  own thread. An owner that makes no progress for `MAX_NAPS` naps (a debugger has stopped its
+  thread) is waited for once. Beyond `MOST_PENDING` events, further ones are dropped, and counted as
+  internal errors.
+- A reader needs no lock: `copies` copies what is final in one call of C code.
+
+Without the GIL a call of C code is not one step for other threads. There the lock alone protects a
+reader, so a counter may fall for a moment if its owner does not run for `READER_NAPS` naps.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+from itertools import repeat
+from threading import get_ident
+from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
-from poolscope.errors import internal_errors
-
-if TYPE_CHECKING:
-    from poolscope.ledger.cells import Cells
+from poolscope.errors import count_error, report
+from poolscope.ledger.changes import Action, Changes
+from poolscope.references import COUNTS_ARE_EXACT, references
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorder")
 
-READER_TIMEOUT: Final = 0.1
+Lock: TypeAlias = dict[str, tuple[int]]
 """
-Seconds that a reader waits for the lock. Only a reader that has interrupted the holder of the lock
-on the same thread (a signal handler, a finalizer) waits that long; it then reads without the lock.
+The entry `OWNER` is there while the lock is taken: a tuple that only its owner has, with the
+identifier of the owner's thread.
 """
 
+OWNER: Final = "owner"
+REMOVER: Final = "remover"
+"""The entry of who removes an owner that is gone."""
 
-class DormantLock:
+MAX_PENDING: Final = 1000
+"""Who adds an event beyond this many waits until others are applied. An event takes 250 bytes."""
+
+MOST_PENDING: Final = 100 * MAX_PENDING
+"""Beyond this many, events are dropped; only a thread that has stopped for good lets it come."""
+
+MAX_APPLIED: Final = 10 * MAX_PENDING
+"""How many events a caller applies before it goes on, however many others add."""
+
+NAP: Final = 0.0005
+"""Seconds of one nap of a caller that waits."""
+
+MAX_NAPS: Final = 1000
+"""How often a caller naps until there is room in the queue."""
+
+READER_NAPS: Final = 200
+"""How often a reader naps until it gets the lock; then it reads what is final without the lock."""
+
+
+class DormantLock(dict[str, tuple[int]]):
     """
     Replaces the lock of a recorder in a forked child, until the first event is recorded there.
 
     wake: starts the recorder, if that has not been done, and returns its lock.
     """
 
-    def __init__(self, wake: Callable[[], threading.Lock]) -> None:
+    def __init__(self, wake: Callable[[], Lock]) -> None:
+        super().__init__()
         self._wake = wake
-        self._waking = threading.Lock()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        # If not: another thread is waking it, or this one is and was interrupted by a finalizer.
-        if not self._waking.acquire(False):
-            return False
+    def setdefault(self, key: str, me: tuple[int], /) -> tuple[int]:
+        """Wake the recorder, and try its lock. The caller then finds the lock in the recorder."""
         try:
-            lock = self._wake()
+            waking = super().setdefault(key, me)
+            # Else another thread is waking it, or this one is, and a finalizer has interrupted it.
+            return self._wake().setdefault(key, me) if waking is me else waking
         finally:
-            self._waking.release()
-        return lock.acquire(blocking, timeout)
-
-    def release(self) -> None:
-        """Do nothing: this lock is never held."""
-
-    def locked(self) -> bool:
-        return False
+            if self.get(key) is me:
+                del self[key]
 
 
 class Recorder(ABC):
     """
-    A lock that recording only tries, never waits for, and a queue of pending events.
+    A queue of events, and a lock that recording only tries and never waits for.
 
-    changing: the one cell that tells other processes that an event is being applied, by being
-        odd; None if no other process reads.
+    changes: those of the event that is being applied.
     """
 
-    __slots__ = ("_lock", "_pending", "changing")
+    __slots__ = ("_lock", "_pending", "_stopped_owner", "changes")
 
     def __init__(self) -> None:
-        self.changing: Cells | None = None
-        self._pending: Final[list[Callable[[], None]]] = []
+        self._pending: Final[deque[functools.partial[None]]] = deque()
+        self.changes: Final = Changes()
         self.reset()
 
     def reset(self) -> None:
         """Make a new lock and an empty queue; in a forked child the old lock may never be freed."""
-        self._lock: threading.Lock | DormantLock = threading.Lock()
+        self._lock: Lock = {}
+        # The `id` of the owner that was waited for in vain.
+        self._stopped_owner = 0
         self._pending.clear()
+        self.changes.clear()
 
     @property
     def pending(self) -> Collection[object]:
@@ -89,83 +126,157 @@ class Recorder(ABC):
         """Whether this process is a forked child that has not recorded anything."""
         return isinstance(self._lock, DormantLock)
 
-    @contextmanager
-    def reading_lock(self) -> Iterator[None]:
-        """Apply all events, and hold the lock while reading; see `READER_TIMEOUT`."""
-        if self.dormant:
-            yield
-            return
-        locked = self._lock.acquire(timeout=READER_TIMEOUT)
-        try:
-            if locked:
-                self._apply_pending()
-                self.flush()
-            yield
-        finally:
-            if locked:
-                self._lock.release()
-        if self._pending:
-            self._drain()
+    # What a subclass defines
 
     @abstractmethod
     def flush(self) -> None:
-        """Bring all numbers up to date before they are read. The caller holds the lock."""
+        """Bring all numbers up to date before they are read. The caller has the lock."""
 
-    def _apply_pending(self) -> None:
-        while self._pending:
-            changing = self._change()
-            try:
-                self._pending.pop(0)()
-            except Exception:
-                internal_errors.report("Ledger.pending")
-            finally:
-                self._changed(changing)
+    @abstractmethod
+    def _begin_change(self) -> None:
+        """Take back an interrupted change, and note the numbers. The caller has the lock."""
 
-    def _change(self) -> Cells | None:
-        changing = self.changing
-        if changing is not None:
-            # Odd, even if an earlier change was interrupted and never ended.
-            changing[0] = changing[0] // 2 * 2 + 1
-        return changing
+    @abstractmethod
+    def _commit(self, last: Iterable[Action] = ()) -> None:
+        """Make a change final, and do `last` in the same step. The caller has the lock."""
 
-    def _changed(self, changing: Cells | None) -> None:
-        if changing is not None:
-            changing[0] += 1
+    def _is_crowded(self) -> bool:
+        """Whether callers should wait before they add more."""
+        return len(self._pending) > MAX_PENDING
+
+    # Recording
+
+    def _record(self, event: functools.partial[None]) -> None:
+        if len(self._pending) >= MOST_PENDING:
+            count_error("Recorder.MOST_PENDING")
+            return
+        self._pending.append(event)
+        self._drain()
+        if self._is_crowded():
+            self._make_room()
 
     def _drain(self) -> None:
-        """Apply the pending events, unless another thread holds the lock: then that one will."""
-        while self._pending and self._lock.acquire(False):
+        """Apply the pending events, unless another caller has the lock: then that one will."""
+        me = (get_ident(),)
+        # Again if another caller has added an event after the last one was applied.
+        for _ in repeat(None, MAX_APPLIED):
+            if not self._pending:
+                return
             try:
+                if self._lock.setdefault(OWNER, me) is not me:
+                    return
                 self._apply_pending()
             finally:
-                self._lock.release()
+                if self._lock.get(OWNER) is me:
+                    del self._lock[OWNER]
+
+    def _apply_pending(self) -> None:
+        """Apply the pending events in order. The caller has the lock."""
+        pending = self._pending
+        applied = ((pending.popleft,),)
+        for _ in repeat(None, MAX_APPLIED):
+            if not pending:
+                return
+            self._begin_change()
+            try:
+                pending[0]()
+            except Exception as error:
+                report(pending[0].func.__qualname__, error)  # which raises it if it is not ours
+                self.changes.roll_back()
+                if isinstance(error, (RecursionError, MemoryError)):
+                    return  # the next caller may have more room
+                pending.popleft()
+            else:
+                self._commit(applied)
+
+    def catch_up(self) -> None:
+        """Apply the pending events and call `flush`, unless another caller has the lock."""
+        me = (get_ident(),)
+        try:
+            if self._lock.setdefault(OWNER, me) is me:
+                self._apply_pending()
+                self.flush()
+        finally:
+            if self._lock.get(OWNER) is me:
+                del self._lock[OWNER]
+        if self._pending:
+            self._drain()
+
+    # Waiting
+
+    def _make_room(self) -> None:
+        """Wait until others have applied most of the pending events, or apply them."""
+        for _ in range(MAX_NAPS):
+            self.catch_up()
+            if not self._is_crowded() or self._is_inside() or self._is_stopped():
+                return
+            self._remove_lost_owner()
+            time.sleep(NAP)
+        if OWNER in self._lock:
+            self._stopped_owner = id(self._lock.get(OWNER))
+
+    def _is_inside(self) -> bool:
+        """Whether this very thread has the lock: it has been interrupted, and cannot go on."""
+        return self._lock.get(OWNER, (0,))[0] == get_ident()
+
+    def _is_stopped(self) -> bool:
+        """Whether the owner of the lock was waited for in vain before."""
+        return id(self._lock.get(OWNER)) == self._stopped_owner
+
+    def _remove_lost_owner(self) -> None:
+        """Free the lock if its owner was interrupted so often that it could not."""
+        lock, me = self._lock, (get_ident(),)
+        try:
+            alone = COUNTS_ARE_EXACT and lock.setdefault(REMOVER, me) is me
+            if alone and OWNER in lock and references(lambda: lock.get(OWNER)) == 1:
+                del lock[OWNER]
+        finally:
+            if lock.get(REMOVER) is me:
+                del lock[REMOVER]
+
+    @contextmanager
+    def reading_lock(self) -> Iterator[bool]:
+        """
+        Apply all events, and have the lock while reading; yield whether that was possible.
+
+        If not, another thread that has the lock does not run, or this one was interrupted while it
+        had the lock.
+        """
+        if self.dormant:
+            yield False
+            return
+        me = (get_ident(),)
+        try:
+            locked = self._wait_for_lock(me)
+            if locked:
+                self._apply_pending()
+                self.flush()
+            yield locked
+        finally:
+            if self._lock.get(OWNER) is me:
+                del self._lock[OWNER]
+        if self._pending:
+            self._drain()
+
+    def _wait_for_lock(self, me: tuple[int]) -> bool:
+        """Take the lock for `me`; return False if its owner keeps it for too long."""
+        for _ in range(READER_NAPS):
+            if self._lock.setdefault(OWNER, me) is me:
+                return True
+            if self._is_inside():
+                return False
+            self._remove_lost_owner()
+            time.sleep(NAP)
+        return self._lock.setdefault(OWNER, me) is me
 
 
 def recorded(
     apply: Callable[Concatenate[R, P], None],
 ) -> Callable[Concatenate[R, P], None]:
-    """Decorate an event: apply it now if the lock is free, or queue it for the lock's holder."""
+    """Decorate an event: it is applied now if the lock is free, or else by the lock's owner."""
 
     def record(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if self._lock.acquire(False):
-            try:
-                if self._pending:
-                    self._apply_pending()
-                if self.changing is None:
-                    apply(self, *args, **kwargs)
-                else:
-                    changing = self._change()
-                    try:
-                        apply(self, *args, **kwargs)
-                    finally:
-                        self._changed(changing)
-            finally:
-                self._lock.release()
-        else:
-            self._pending.append(functools.partial(apply, self, *args, **kwargs))
-        # After an event of our own too: another may have been queued while we held the lock.
-        if self._pending:
-            self._drain()
+        self._record(functools.partial(apply, self, *args, **kwargs))
 
     functools.update_wrapper(record, apply)
     return record

@@ -26,12 +26,14 @@ class Segment:
     and the cell of a function is added when the function is.
 
     shared: whether other processes read the cells, so that `SEQUENCE` must say when they change.
+    numbers: the cells before `FIRST_WAIT` that the ledger works on. It publishes them in the cells
+        when a change is final; in private memory the two are the same.
     free: the first cells of the free hold slots.
     wait_slots: the cells for waits.
     borrowers: the borrower of each slot's last hold, by the first cell of the slot.
     """
 
-    __slots__ = ("borrowers", "cells", "free")
+    __slots__ = ("borrowers", "cells", "free", "numbers")
 
     shared = False
     wait_slots = range(0)
@@ -39,7 +41,13 @@ class Segment:
     def __init__(self, slots: int, cells: c.Cells | None = None) -> None:
         """`cells` has room for that many hold slots; private memory has none."""
         self.free, self.borrowers = _NO_SLOTS, _NO_BORROWERS
-        self.cells: c.Cells = array("d", bytes(8 * c.FIRST_SITE)) if cells is None else cells
+        size = c.FIRST_SITE if cells is None else c.FIRST_WAIT
+        self.numbers: Final = array("d", bytes(8 * size))
+        self.cells: c.Cells = self.numbers if cells is None else cells
+
+    def take_slot(self, borrower: Sequence[Any]) -> int:
+        """Return a free slot that names the borrower, or 0 if that takes more than this."""
+        return 0
 
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
         """Publish the borrower of a slot; return False if its line must be registered first."""
@@ -49,12 +57,8 @@ class Segment:
         """Write the borrower's line, and the label of its function, for `set_borrower`."""
 
     def add_site(self, site: int, label: str) -> None:
-        """Give the next function its cell, `site`, and publish its label."""
-        if isinstance(self.cells, array):
-            self.cells.append(0.0)
-
-    def journal_fold(self, numbers: array[float], slots: Sequence[int]) -> None:
-        """Write the journal, before `JOURNALED_CELLS` are set and the slots are freed."""
+        """Give the next function its cell, `site`, and note its label; calling it again is safe."""
+        self.numbers.extend([0.0] * (site + 1 - len(self.numbers)))
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         """Publish that a rule was broken at a line."""

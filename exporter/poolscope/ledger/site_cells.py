@@ -6,6 +6,7 @@ from typing import Final
 
 from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
+from poolscope.ledger.changes import Changes
 from poolscope.ledger.segment import Segment
 
 MAX_FUNCTION_CELLS: Final = 1000
@@ -22,9 +23,10 @@ class SiteCells:
     The caller of a method holds the ledger's lock.
     """
 
-    __slots__ = ("_segment", "by_function", "by_label")
+    __slots__ = ("_changes", "_segment", "by_function", "by_label")
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
         self.by_function: dict[Function, int] = {}
         self.by_label: dict[str, int] = {}
 
@@ -41,12 +43,14 @@ class SiteCells:
         cell = self.by_function.get(function)
         if cell is None:
             label = self.label(function)
-            if label not in self.by_label:
-                site = self.by_label[label] = c.FIRST_SITE + len(self.by_label)
-                self._segment.add_site(site, label)
+            cell = self.by_label.get(label)
+            if cell is None:
+                cell = c.FIRST_SITE + len(self.by_label)
+                self._segment.add_site(cell, label)
+                self._changes.put(self.by_label, label, cell)
             if len(self.by_function) > MAX_FUNCTION_CELLS:
                 self.by_function.clear()
-            cell = self.by_function[function] = self.by_label[label]
+            self._changes.put(self.by_function, function, cell)
         return cell
 
     def label(self, function: Function | None) -> str:

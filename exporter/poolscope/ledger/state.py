@@ -4,23 +4,30 @@ The state of one pool, and how it is read.
 The open connections and the open holds are dictionaries, by a key that identifies the connection;
 the cells hold numbers. `events` defines what changes them.
 
-A reading takes the lock, applies the pending events, and folds the finished holds into the cells.
-Then it copies the cells and the open holds, and `cells.reading_values` makes the values of both.
+A reading applies the pending events, if the lock is free, and then makes a `Copy` of what is final.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
-from threading import Lock
-from typing import Final, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from operator import setitem
+from typing import Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
-from poolscope.ledger.holds import MAX_FINISHED, HolderRef, Holds, LeakEvent, OpenHold
-from poolscope.ledger.recorder import DormantLock, Recorder, recorded_if_awake
+from poolscope.ledger.changes import Action
+from poolscope.ledger.copies import Copy
+from poolscope.ledger.holds import MAX_FINISHED, HolderRef, Holds, LeakEvent
+from poolscope.ledger.recorder import (
+    MAX_PENDING,
+    DormantLock,
+    Lock,
+    Recorder,
+    recorded_if_awake,
+)
 from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
 from poolscope.readings.evidence import Evidence
@@ -33,10 +40,8 @@ MAX_HOLD_SLOTS: Final = 128
 """Holds that get a slot; further ones are only counted."""
 
 
-T = TypeVar("T")
-
-MAX_READ_ATTEMPTS: Final = 10
-"""How often a reader retries because a hold has ended meanwhile; each takes a few microseconds."""
+NO_LIMITS: Final = Limits(math.nan, math.nan, math.nan)
+"""Of a pool that has been closed."""
 
 
 def ignore_leaks() -> None:
@@ -62,9 +67,11 @@ class State(Recorder):
         "evidence",
         "fast_until",
         "fast_up_to",
+        "full_at",
         "holds",
         "leak_after",
         "limits",
+        "steady_until",
     )
 
     def __init__(
@@ -95,8 +102,8 @@ class State(Recorder):
         self._opening: dict[Hashable, None] = {}
         # For each connection, the `holder_ref` of its last hold, until that event is applied.
         self._pending_refs: dict[Hashable, HolderRef] = {}
-        self.holds = Holds(self.leak_after)
         super().__init__()
+        self.holds = Holds(self.leak_after, self.changes)
         self._start(segments)
 
     def forked(self) -> None:
@@ -115,29 +122,27 @@ class State(Recorder):
             self._start(self._segments)
             for rule, site in self.evidence:
                 self._segment.add_evidence(rule, site)
-            self._lock = Lock()
+            self._lock = {}
         return self._lock
 
     def _start(self, segments: Segments) -> None:
         """Begin with empty sets and a new segment."""
         now = self.clock()
         self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MAX_FINISHED)
-        self._cells = self._segment.cells
-        self.changing = self._cells[: c.SEQUENCE + 1] if self._segment.shared else None
+        self._cells = self._segment.numbers
         self._open.clear()
         self._opening.clear()
         self._pending_refs.clear()
         self.holds.start(self._segment, now)
-        self._waits = Waits(self._segment)
+        self._waits = Waits(self._segment, self.changes)
         self._monotonic = Monotonic()
-        self._cells[c.LIMIT] = self.limits.limit
-        self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
-        self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
-        self._cells[c.LEAK_AFTER] = self.leak_after
-        self._cells[c.SINCE] = self._cells[c.WINDOW] = now
+        limits = self.limits
         if self._retired:
-            self._clear_limits()
+            limits = NO_LIMITS
+        self._set_limits(limits)
+        self._cells[c.SINCE] = self._cells[c.WINDOW] = now
         self._count(now)
+        self._publish()
 
     @recorded_if_awake
     def add_evidence(self, rule: str, site: Site | None) -> None:
@@ -146,10 +151,35 @@ class State(Recorder):
 
     # Changes: the caller holds the lock.
 
-    def _clear_limits(self) -> None:
-        """The pool has been closed, so it has no limits any more."""
-        for cell in (c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR):
-            self._cells[cell] = math.nan
+    def _begin_change(self) -> None:
+        if self.changes.steps:
+            self.changes.roll_back()
+        self.changes.note(self._cells, slice(c.OPENING, len(self._cells)))
+
+    def _commit(self, last: Iterable[Action] = (), journal: Iterable[Action] = ()) -> None:
+        """`journal` is done before the numbers are published."""
+        if not self._segment.shared:
+            self.changes.commit((), last)
+            return
+        cells, numbers = self._segment.cells, self._cells[c.PUBLISHED]
+        sequence = cells[c.SEQUENCE] // 2 * 2
+        first = [
+            (setitem, cells, c.SEQUENCE, sequence + 1),
+            *journal,
+            (setitem, cells, c.PUBLISHED, numbers),
+        ]
+        self.changes.commit(first, [(setitem, cells, c.SEQUENCE, sequence + 2), *last])
+
+    def _publish(self) -> None:
+        """Publish the numbers of a new segment."""
+        if self._segment.shared:
+            self._segment.cells[c.PUBLISHED] = self._cells[c.PUBLISHED]
+
+    def _set_limits(self, limits: Limits) -> None:
+        """Set the limits, in the published cells too: no other number depends on them."""
+        for cells in (self._cells, self._segment.cells):
+            cells[c.LIMIT], cells[c.IDLE_LIMIT], cells[c.IDLE_FLOOR] = limits
+            cells[c.LEAK_AFTER] = self.leak_after
 
     def _advance(self, now: float, change: int = 0) -> None:
         """
@@ -172,6 +202,8 @@ class State(Recorder):
 
     def _count(self, now: float) -> None:
         """After a change, update the peaks, saturation, and the bounds of the fast path."""
+        # Before anything is counted: who ends a hold from now on calls `recount`.
+        self.fast_until = -math.inf
         cells, in_use, opening = self._cells, len(self.holds.in_use), len(self._opening)
         cells[c.OPENING] = opening
         if in_use > cells[c.IN_USE_PEAK]:
@@ -187,15 +219,17 @@ class State(Recorder):
         # Within these bounds, `hot_path` need not call this method. While callers wait, a slot
         # that becomes free is taken at once, so the pool stays saturated.
         steady = not saturated or cells[c.WAITING] > 0.0
-        window_ends = cells[c.WINDOW] + c.PEAK_WINDOW
-        self.fast_until = min(window_ends, self.holds.next_check_at) if steady else -math.inf
         reserve = 0 if saturated and steady else 1
-        self.fast_up_to = min(cells[c.IN_USE_PEAK], cells[c.LIMIT] - opening - reserve)
+        self.full_at = cells[c.LIMIT] - opening
+        self.fast_up_to = min(cells[c.IN_USE_PEAK], self.full_at - reserve)
+        self.steady_until = min(cells[c.WINDOW] + c.PEAK_WINDOW, self.holds.next_check_at)
+        if steady:
+            self.fast_until = self.steady_until
 
     def _add(self, key: Hashable) -> None:
         """Add an open connection, unless it is known."""
         if key not in self._open:
-            self._open[key] = None
+            self.changes.put(self._open, key, None)
             self._cells[c.OPENED] += 1
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
@@ -224,24 +258,21 @@ class State(Recorder):
 
     def flush(self) -> None:
         """Fold the finished holds into the cells. The caller holds the lock."""
-        if self.holds.finished:
-            changing = self._change()
-            try:
-                self.holds.fold()
-            finally:
-                self._changed(changing)
+        for _ in range(0, len(self.holds.finished), MAX_FINISHED):
+            self._begin_change()
+            self._commit(*self.holds.fold())
+
+    def _is_crowded(self) -> bool:
+        return super()._is_crowded() or len(self.holds.finished) > MAX_PENDING
+
+    def _copy(self) -> Copy:
+        return Copy(self._cells, self.holds, self._waits, self.changes, self.leak_after)
 
     def read(self) -> Reading:
         """Return one consistent reading that includes all events before the call."""
         with self.reading_lock():
-            now = self.clock()
-            cells, held, open_holds = self._retry_while_holds_end(self._copy)
-            waits = self._waits.since()
-        holds = [hold[0] for hold in open_holds if hold[0] != c.TAKEN]
-        asked = [hold[1] for hold in open_holds if hold[0] != c.TAKEN]
-        taken = [hold[1] for hold in open_holds if hold[0] == c.TAKEN]
-        values = c.reading_values(now, cells, held, holds, asked, waits, (len(taken), sum(taken)))
-        return Reading.of(self._monotonic.clamp(values))
+            now, copy = self.clock(), self._copy()
+        return Reading.of(self._monotonic.clamp(copy.values(now)))
 
     def connections(self) -> tuple[frozenset[Hashable], frozenset[Hashable]]:
         """Return the keys of the open connections, and of those in use."""
@@ -251,34 +282,22 @@ class State(Recorder):
     def holders(self) -> list[Holder]:
         """Return the holders of the connections in use, the longest hold first."""
         with self.reading_lock():
-            return self.holds.holders(self.clock())
+            return self._copy().holders(self.clock())
 
     def sites(self) -> list[SiteReading]:
         """Return the open and finished holds of each function of the application."""
-        with self.reading_lock():
-            return self._retry_while_holds_end(lambda: self.holds.sites(self.clock()))
+        with self.reading_lock() as locked:
+            if locked:
+                self._add_sites()
+            return self._copy().sites(self.clock())
 
-    def _copy(self) -> tuple[Sequence[float], float, list[OpenHold]]:
-        """Return the cells, the seconds of finished holds, and the open holds."""
-        return (
-            self._cells[: c.FIRST_SITE].tolist(),
-            self.holds.seconds(),
-            list(self.holds.in_use.values()),
-        )
-
-    def _retry_while_holds_end(self, read: Callable[[], T]) -> T:
-        """
-        Return what `read` returns while no hold ends: such a hold might be missing from the result.
-
-        Ending a hold on the hot path takes no lock, so a reader cannot prevent it.
-        """
-        result = read()
-        for _ in range(MAX_READ_ATTEMPTS):
-            if not self.holds.finished:
-                break
-            self.flush()
-            result = read()
-        return result
+    def _add_sites(self) -> None:
+        """Give each function that holds a connection its cell. The caller has the lock."""
+        functions = {hold[2][0] for hold in self.holds.in_use.copy().values()}
+        self._begin_change()
+        for function in functions:
+            self.holds.site_cells.cell(function)
+        self._commit()
 
     def who(self, key: Hashable) -> Borrower | None:
         """Return the borrower of a connection in use, or None if it is not known."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from operator import setitem
 
 from poolscope.ledger import cells as c
+from poolscope.ledger.changes import Changes
 from poolscope.ledger.segment import Segment
 
 
@@ -14,51 +16,52 @@ class Waits:
 
     A wait gets a cell of the segment for its start time, as long as one is free; further waits are
     only counted there. The ledger's lock protects all methods.
+
+    current: when each wait began, and its cell or 0.
     """
 
-    __slots__ = ("_cells", "_free", "_shared", "_waits")
+    __slots__ = ("_cells", "_changes", "_free", "_numbers", "_shared", "current")
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, changes: Changes) -> None:
         self._cells = segment.cells
+        self._numbers = segment.numbers
+        self._changes = changes
         self._shared = segment.shared
         self._free = list(segment.wait_slots) or segment.free
-        self._waits: dict[Hashable, tuple[float, int]] = {}
+        self.current: dict[Hashable, tuple[float, int]] = {}
 
     def __contains__(self, key: object) -> bool:
-        return key in self._waits
+        return key in self.current
 
     def begin(self, key: Hashable, now: float) -> None:
         """A caller that was not waiting begins to wait."""
-        slot = self._free.pop() if self._free else 0
-        self._waits[key] = now, slot
+        slot = self._changes.take(self._free)
+        self._changes.put(self.current, key, (now, slot))
         if slot:
-            self._cells[slot] = now
+            self._changes.at_commit(setitem, self._cells, slot, now)
         else:
             self._count_overflow(1, now)
         self._count()
 
     def end(self, key: Hashable, now: float) -> None:
         """A waiting caller stops waiting."""
-        since, slot = self._waits.pop(key)
-        self._cells[c.WAITING_SECONDS] += max(0.0, now - since)
+        since, slot = self.current[key]
+        self._changes.pop(self.current, key)
+        self._numbers[c.WAITING_SECONDS] += max(0.0, now - since)
         if slot:
-            self._cells[slot] = 0.0
-            self._free.append(slot)
+            self._changes.at_commit(setitem, self._cells, slot, 0.0)
+            self._changes.at_commit(self._free.append, slot)
         else:
             self._count_overflow(-1, since)
         self._count()
 
-    def since(self) -> list[float]:
-        """Return the start time of each wait."""
-        return [since for since, _ in self._waits.values()]
-
     def _count_overflow(self, change: int, since: float) -> None:
         if self._shared:
             number, started = c.OVERFLOW_WAITS, c.OVERFLOW_WAITS_SINCE
-            c.count_overflow(self._cells, number, started, change, since)
+            c.count_overflow(self._numbers, number, started, change, since)
 
     def _count(self) -> None:
-        cells, waiting = self._cells, len(self._waits)
-        cells[c.WAITING] = waiting
-        if waiting > cells[c.WAITING_PEAK]:
-            cells[c.WAITING_PEAK] = waiting
+        numbers, waiting = self._numbers, len(self.current)
+        numbers[c.WAITING] = waiting
+        if waiting > numbers[c.WAITING_PEAK]:
+            numbers[c.WAITING_PEAK] = waiting

@@ -90,8 +90,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
                         self.served(protocol, attempt)
                 else:
                     self.served(protocol, attempt)
-            except Exception:
-                report("ConnectorHooks.served")
+            except Exception as error:
+                report("ConnectorHooks.served", error)
             return connection
 
         return connect

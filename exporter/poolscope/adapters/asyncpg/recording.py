@@ -92,8 +92,8 @@ class PoolRecording(Hooks):
                 who = self.ledger.ask(3)
             if timeout is None:
                 self._no_timeout(who)
-        except Exception:
-            report("PoolHooks.acquire")
+        except Exception as error:
+            report("PoolHooks.acquire", error)
             who = anonymous_borrower()
         return self._follow(pool, acquire(pool, timeout), PendingAttempt(started, who))
 
@@ -133,8 +133,8 @@ class PoolRecording(Hooks):
                 )
                 if borrower is None:
                     return acquire(holder)
-        except Exception:
-            report("PoolHooks.serve")
+        except Exception as error:
+            report("PoolHooks.serve", error)
         return self._follow_holder(holder, acquire(holder), attempt)
 
     async def _follow_holder(
@@ -233,8 +233,8 @@ class PoolRecording(Hooks):
             connection = holder._con
             if connection is None or not self.ledger.end(id(connection), self.clock()):
                 self._released(holder)
-        except Exception:
-            report("PoolHooks.released")
+        except Exception as error:
+            report("PoolHooks.released", error)
 
     def _released(self, holder: Any) -> None:
         if not holder.is_connected():

@@ -117,8 +117,8 @@ class PoolHooks(PoolRecording):
                     who = ledger.begin(id(record), started, record.fairy_ref)
                     if who is not None:
                         self.served(proxied, started, who)
-            except Exception:
-                self.begin_failed(proxied, started)
+            except Exception as error:
+                self.begin_failed(proxied, started, error)
             return proxied
 
         return connect
@@ -137,8 +137,8 @@ class PoolHooks(PoolRecording):
                     or not ledger.end(id(record), clock())
                 ):
                     self.returned(record)
-            except Exception:
-                report("PoolHooks.returned")
+            except Exception as error:
+                report("PoolHooks.returned", error)
             original(record)
 
         return do_return_conn

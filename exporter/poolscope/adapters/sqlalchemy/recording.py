@@ -71,8 +71,8 @@ class PoolRecording:
         if who is not None:
             self.served(proxied, started, who)
 
-    def begin_failed(self, proxied: Any, started: float) -> None:
-        report("PoolHooks.begin")
+    def begin_failed(self, proxied: Any, started: float, error: Exception) -> None:
+        report("PoolHooks.begin", error)
         self.served(proxied, started, anonymous_borrower())
 
     @harmless
