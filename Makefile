@@ -13,7 +13,7 @@ export WORKERS ?= 2
 # The tests of code that depends on the version of Python.
 CORE_TESTS := tests/ledger tests/fleet tests/callsites tests/watching tests/readings tests/adapters tests/contract tests/behaviour tests/stateful
 
-.PHONY: help demo test check format generate oldest matrix newest-python pythons soak mutate test-alerts-mutants bench clean
+.PHONY: help demo test check format generate oldest matrix newest-python pythons soak every-bytecode mutate test-alerts-mutants bench clean
 
 help:
 	@echo "make demo      run real pools under load on an embedded PostgreSQL, with live metrics"
@@ -21,6 +21,7 @@ help:
 	@echo "make check     run ruff (format and lint), import-linter, and mypy --strict"
 	@echo "make format    let ruff format the code and fix what it can"
 	@echo "make soak      do 200,000 random operations on every kind of pool (SOAK=...)"
+	@echo "make every-bytecode  interrupt and pause poolscope at each of its bytecodes in turn"
 	@echo "make mutate    show that the tests find deliberate faults"
 	@echo "make test-alerts-mutants  show that the promtool tests find changes of the rules"
 	@echo "make bench     measure what poolscope costs, beside alternatives (BENCH='--quick sqlalchemy')"
@@ -68,6 +69,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/exporter_scrape.py
 	$(BIN)/python benchmarks/strange_files.py
 	$(BIN)/python benchmarks/run.py $(BENCH)
+
+every-bytecode: $(READY)
+	BYTECODE_STEP=1 $(BIN)/python -m pytest -n $(WORKERS) -k bytecode $(or $(TESTS),tests/ledger tests/contract)
 
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py

@@ -130,6 +130,17 @@ def test_sqlalchemy_with_a_mapped_file(pool: sqlalchemy.Pool, tmp_path: Path) ->
     within_budget("sqlalchemy with a mapped file", counted(lambda: pool.connect().close()))
 
 
+def test_sqlalchemy_at_its_limit(watches: Watches) -> None:
+    """Each use makes the pool full, and no longer full."""
+    engine = sqlalchemy.create_engine(
+        "sqlite://", poolclass=sqlalchemy.QueuePool, pool_size=1, max_overflow=0
+    )
+    watches.watch(engine, registry=None)
+    count = counted(lambda: engine.pool.connect().close())
+    engine.dispose()
+    within_budget("sqlalchemy at its limit", count)
+
+
 async def test_an_async_engine_of_sqlalchemy(postgres: EmbeddedPostgres, watches: Watches) -> None:
     engine = create_async_engine(postgres.sqlalchemy_url("asyncpg"))
 
@@ -143,8 +154,9 @@ async def test_an_async_engine_of_sqlalchemy(postgres: EmbeddedPostgres, watches
     within_budget("sqlalchemy async engine", count)
 
 
-async def test_asyncpg(postgres: EmbeddedPostgres, watches: Watches) -> None:
-    async with asyncpg.create_pool(postgres.dsn, min_size=2, max_size=2) as pool:
+@pytest.mark.parametrize(("name", "size"), [("asyncpg", 2), ("asyncpg at its limit", 1)])
+async def test_asyncpg(postgres: EmbeddedPostgres, watches: Watches, name: str, size: int) -> None:
+    async with asyncpg.create_pool(postgres.dsn, min_size=size, max_size=size) as pool:
 
         async def cycle() -> None:
             async with pool.acquire(timeout=PATIENCE):
@@ -152,13 +164,14 @@ async def test_asyncpg(postgres: EmbeddedPostgres, watches: Watches) -> None:
 
         watches.watch(pool, registry=None)
         count = await counted_async(cycle)
-    within_budget("asyncpg", count)
+    within_budget(name, count)
 
 
-async def test_aiohttp(watches: Watches) -> None:
+@pytest.mark.parametrize(("name", "limit"), [("aiohttp", 100), ("aiohttp at its limit", 1)])
+async def test_aiohttp(watches: Watches, name: str, limit: int) -> None:
     server = Server()
     await server.start()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limit)) as session:
 
         async def cycle() -> None:
             async with session.get(f"{server.url}/now/x") as response:
@@ -167,7 +180,12 @@ async def test_aiohttp(watches: Watches) -> None:
         watches.watch(session, registry=None)
         count = await counted_async(cycle)
     await server.stop()
-    within_budget("aiohttp", count)
+    within_budget(name, count)
+
+
+@pytest.mark.parametrize("kind", ["sqlalchemy", "asyncpg", "aiohttp"])
+def test_a_use_of_a_pool_at_its_limit_costs_at_most_half_as_much_again(kind: str) -> None:
+    assert BUDGET[f"{kind} at its limit"] <= 1.5 * BUDGET[kind]
 
 
 def test_a_count_above_or_far_below_its_budget_fails() -> None:

@@ -11,16 +11,12 @@ A checkout is recorded by `asked` and `served`, its end by `returned`; for an or
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
-from operator import setitem
-from threading import get_ident
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
-from poolscope.ledger.changes import perform
 from poolscope.ledger.holds import ALWAYS_HELD, HolderRef
-from poolscope.ledger.recorder import OWNER, recorded, recorded_if_awake
+from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import NO_LIMITS, State
 
 
@@ -326,77 +322,14 @@ class Events(State):
 
     # Called by the hot path
 
-    def recount(self, now: float, change: int) -> None:
-        """
-        The hot path has changed the number in use by `change`: update what depends on it.
-
-        A pool at its limit becomes full and not full at each use, so that is done without an event.
-        """
-        done, me = False, (get_ident(),)
-        try:
-            if (
-                not self._pending
-                and now < self.steady_until
-                and self._lock.setdefault(OWNER, me) is me
-            ):
-                done = self._become_full_or_not(now)
-        finally:
-            if self._lock.get(OWNER) is me:
-                del self._lock[OWNER]
-        if not done:
-            self._recount(now, change)
-        elif self._pending:
-            self._drain()
-
-    def _become_full_or_not(self, now: float) -> bool:
-        """Return False if more has changed than that. The caller has the lock."""
-        cells = self._cells
-        # As in `_count`.
-        self.fast_until = -math.inf
-        in_use, since = len(self.holds.in_use), cells[c.SATURATED_SINCE]
-        if in_use > cells[c.IN_USE_PEAK] or cells[c.WAITING] or self.changes.steps:
-            return False
-        if in_use >= self.full_at:
-            if not since:
-                cells[c.SATURATED_SINCE] = now
-                if self._segment.shared:
-                    self._segment.cells[c.SATURATED_SINCE] = now
-            return True
-        if since:
-            self._end_saturation(max(0.0, now - since))
-        self.fast_until = self.steady_until
-        return True
-
-    def _end_saturation(self, seconds: float) -> None:
-        """The pool is not full any more, after so many seconds. The caller has the lock."""
-        cells = self._cells
-        total = cells[c.SATURATED_SECONDS] + seconds
-        changes = (
-            (setitem, cells, c.SATURATED_SINCE, 0.0),
-            (setitem, cells, c.SATURATED_SECONDS, total),
-        )
-        if not self._segment.shared:
-            perform(changes)
-            return
-        published = self._segment.cells
-        sequence = published[c.SEQUENCE] // 2 * 2
-        perform(
-            [
-                (setitem, published, c.SEQUENCE, sequence + 1),
-                *changes,
-                (setitem, published, c.SATURATED_SINCE, 0.0),
-                (setitem, published, c.SATURATED_SECONDS, total),
-                (setitem, published, c.SEQUENCE, sequence + 2),
-            ]
-        )
-
     @recorded
-    def _recount(self, now: float, change: int) -> None:
+    def recount(self, now: float, change: int) -> None:
+        """The hot path has changed the number in use by `change`: update what depends on it."""
         self._advance(now, change)
         self._count(now)
 
-    def leave_fast_path(self, now: float) -> None:
-        """The hot path has begun a hold outside the bounds `fast_up_to` and `fast_until`."""
+    def recount_begun(self, now: float) -> None:
+        """The hot path has begun a hold, and the log may have something to report."""
         self.recount(now, 1)
         self.check_if_due(now)
 
@@ -412,7 +345,5 @@ class Events(State):
 
         slot: what it had taken for the hold, if that has not begun.
         """
-        if self.holds.complete(key, borrower, slot):
-            self._recount(self.clock(), -1)
-        else:
-            self._recount(self.clock(), 1)
+        change = -1 if self.holds.complete(key, borrower, slot) else 1
+        self.recount(self.clock(), change)

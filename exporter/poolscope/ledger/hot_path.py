@@ -30,6 +30,7 @@ from poolscope.callsites.frames import (
     remember_function,
 )
 from poolscope.callsites.owners import current_job, new_job, outermost_frame
+from poolscope.ledger.at_limit import make_after_begin, make_after_end
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
 
@@ -61,6 +62,7 @@ def make_begin(ledger: Events) -> Begin:
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
     cells, shared = segment.cells, segment.shared
     in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
+    after_begin = make_after_begin(ledger)
 
     def begin(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
@@ -107,7 +109,7 @@ def make_begin(ledger: Events) -> Begin:
                 cells[slot + HOLD_ASKED] = asked
                 cells[slot] = now
             if len(in_use) > ledger.fast_up_to or now >= ledger.fast_until:
-                ledger.leave_fast_path(now)
+                after_begin(now)
         except BaseException:
             ledger.repair(key, caller, slot)
             raise
@@ -120,7 +122,7 @@ def make_end(ledger: Events) -> End:
     """Return `end` of a ledger."""
     cells, holds = ledger._segment.cells, ledger.holds
     in_use, holds_by_borrower = holds.in_use, holds.holds_by_borrower
-    finished, pending = holds.finished, ledger.pending
+    finished, pending, after_end = holds.finished, ledger.pending, make_after_end(ledger)
 
     def end(key: Hashable, now: float) -> bool:
         hold = in_use.get(key)
@@ -141,7 +143,7 @@ def make_end(ledger: Events) -> End:
             if len(finished) >= MAX_FINISHED:
                 ledger.fold()
             if now >= ledger.fast_until:
-                ledger.recount(now, -1)
+                after_end(now)
         except BaseException:
             ledger.repair(key, borrower)
             raise

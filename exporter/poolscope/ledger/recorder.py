@@ -10,8 +10,8 @@ lock applies the queue in order. Why this holds:
   changes final (`changes`). If it is interrupted before that, whoever comes next takes back what it
   has changed, and applies it again.
 - Nothing is wedged. The lock is the entry of a dictionary, and its value is an object of the
-  caller. So it is taken inside of the `try` whose `finally` gives it back: the entry itself tells
-  whether it was taken. If a second exception interrupts that `finally`, nobody refers to the
+  caller. So it is taken inside of the `try` whose `except` gives it back: the entry itself tells
+  whether it was taken. If a second exception interrupts that `except`, nobody refers to the
   owner's object any more, and the next one who waits removes it.
 - The queue is bounded, and no caller is stuck. Who finds the lock taken leaves its event to the
   owner, and waits for room only if there are more than `MAX_PENDING`; never inside of the owner's
@@ -43,10 +43,10 @@ from poolscope.references import COUNTS_ARE_EXACT, references
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorder")
 
-Lock: TypeAlias = dict[str, tuple[int]]
+Lock: TypeAlias = dict[str, tuple[float]]
 """
 The entry `OWNER` is there while the lock is taken: a tuple that only its owner has, with the
-identifier of the owner's thread.
+identifier of the owner's thread where that can be interrupted for long.
 """
 
 OWNER: Final = "owner"
@@ -72,7 +72,7 @@ READER_NAPS: Final = 200
 """How often a reader naps until it gets the lock; then it reads what is final without the lock."""
 
 
-class DormantLock(dict[str, tuple[int]]):
+class DormantLock(dict[str, tuple[float]]):
     """
     Replaces the lock of a recorder in a forked child, until the first event is recorded there.
 
@@ -83,15 +83,20 @@ class DormantLock(dict[str, tuple[int]]):
         super().__init__()
         self._wake = wake
 
-    def setdefault(self, key: str, me: tuple[int], /) -> tuple[int]:
+    def setdefault(self, key: str, me: tuple[float], /) -> tuple[float]:
         """Wake the recorder, and try its lock. The caller then finds the lock in the recorder."""
         try:
             waking = super().setdefault(key, me)
-            # Else another thread is waking it, or this one is, and a finalizer has interrupted it.
-            return self._wake().setdefault(key, me) if waking is me else waking
-        finally:
+            if waking is not me:
+                # Another thread is waking it, or this one is, and a finalizer has interrupted it.
+                return waking
+            lock = self._wake()
+            del self[key]
+        except BaseException:
             if self.get(key) is me:
                 del self[key]
+            raise
+        return lock.setdefault(key, me)
 
 
 class Recorder(ABC):
@@ -157,18 +162,39 @@ class Recorder(ABC):
 
     def _drain(self) -> None:
         """Apply the pending events, unless another caller has the lock: then that one will."""
-        me = (get_ident(),)
         # Again if another caller has added an event after the last one was applied.
         for _ in repeat(None, MAX_APPLIED):
-            if not self._pending:
+            if not (self._pending and self._with_lock(self._apply_pending)):
                 return
-            try:
-                if self._lock.setdefault(OWNER, me) is not me:
-                    return
-                self._apply_pending()
-            finally:
-                if self._lock.get(OWNER) is me:
-                    del self._lock[OWNER]
+
+    def catch_up(self) -> None:
+        """Apply the pending events and call `flush`, unless another caller has the lock."""
+        self._with_lock(self._catch_up)
+        self._drain()
+
+    def _with_lock(self, run: Callable[[], None]) -> bool:
+        """Call `run` with the lock, and return True; False if another caller has it."""
+        me = (get_ident(),)
+        try:
+            if self._lock.setdefault(OWNER, me) is not me:
+                return False
+            run()
+            del self._lock[OWNER]
+        except BaseException:
+            self._give_back(me)
+            raise
+        return True
+
+    def _give_back(self, me: tuple[float]) -> None:
+        """After an exception, take back what was not final, and free the lock if `me` has it."""
+        if self._lock.get(OWNER) is me:
+            if self.changes.steps:
+                self.changes.roll_back()
+            del self._lock[OWNER]
+
+    def _catch_up(self) -> None:
+        self._apply_pending()
+        self.flush()
 
     def _apply_pending(self) -> None:
         """Apply the pending events in order. The caller has the lock."""
@@ -188,19 +214,6 @@ class Recorder(ABC):
                 pending.popleft()
             else:
                 self._commit(applied)
-
-    def catch_up(self) -> None:
-        """Apply the pending events and call `flush`, unless another caller has the lock."""
-        me = (get_ident(),)
-        try:
-            if self._lock.setdefault(OWNER, me) is me:
-                self._apply_pending()
-                self.flush()
-        finally:
-            if self._lock.get(OWNER) is me:
-                del self._lock[OWNER]
-        if self._pending:
-            self._drain()
 
     # Waiting
 
@@ -227,12 +240,15 @@ class Recorder(ABC):
         """Free the lock if its owner was interrupted so often that it could not."""
         lock, me = self._lock, (get_ident(),)
         try:
-            alone = COUNTS_ARE_EXACT and lock.setdefault(REMOVER, me) is me
-            if alone and OWNER in lock and references(lambda: lock.get(OWNER)) == 1:
+            if not COUNTS_ARE_EXACT or lock.setdefault(REMOVER, me) is not me:
+                return
+            if OWNER in lock and references(lambda: lock.get(OWNER)) == 1:
                 del lock[OWNER]
-        finally:
+            del lock[REMOVER]
+        except BaseException:
             if lock.get(REMOVER) is me:
                 del lock[REMOVER]
+            raise
 
     @contextmanager
     def reading_lock(self) -> Iterator[bool]:
@@ -249,16 +265,16 @@ class Recorder(ABC):
         try:
             locked = self._wait_for_lock(me)
             if locked:
-                self._apply_pending()
-                self.flush()
+                self._catch_up()
             yield locked
-        finally:
-            if self._lock.get(OWNER) is me:
+            if locked:
                 del self._lock[OWNER]
-        if self._pending:
-            self._drain()
+        except BaseException:
+            self._give_back(me)
+            raise
+        self._drain()
 
-    def _wait_for_lock(self, me: tuple[int]) -> bool:
+    def _wait_for_lock(self, me: tuple[float]) -> bool:
         """Take the lock for `me`; return False if its owner keeps it for too long."""
         for _ in range(READER_NAPS):
             if self._lock.setdefault(OWNER, me) is me:

@@ -18,7 +18,7 @@ from typing import Final
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
-from poolscope.ledger.changes import Action
+from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
 from poolscope.ledger.holds import MAX_FINISHED, HolderRef, Holds, LeakEvent
 from poolscope.ledger.recorder import (
@@ -62,8 +62,10 @@ class State(Recorder):
         "_segment",
         "_segments",
         "_waits",
+        "at_limit_until",
         "call_sites",
         "clock",
+        "due_at",
         "evidence",
         "fast_until",
         "fast_up_to",
@@ -71,7 +73,6 @@ class State(Recorder):
         "holds",
         "leak_after",
         "limits",
-        "steady_until",
     )
 
     def __init__(
@@ -142,7 +143,7 @@ class State(Recorder):
         self._set_limits(limits)
         self._cells[c.SINCE] = self._cells[c.WINDOW] = now
         self._count(now)
-        self._publish()
+        self.publish()
 
     @recorded_if_awake
     def add_evidence(self, rule: str, site: Site | None) -> None:
@@ -170,10 +171,18 @@ class State(Recorder):
         ]
         self.changes.commit(first, [(setitem, cells, c.SEQUENCE, sequence + 2), *last])
 
-    def _publish(self) -> None:
-        """Publish the numbers of a new segment."""
+    def publish(self) -> None:
+        """Publish the numbers, if other processes read them. The caller has the lock."""
         if self._segment.shared:
-            self._segment.cells[c.PUBLISHED] = self._cells[c.PUBLISHED]
+            cells = self._segment.cells
+            sequence = cells[c.SEQUENCE] // 2 * 2
+            perform(
+                (
+                    (setitem, cells, c.SEQUENCE, sequence + 1),
+                    (setitem, cells, c.PUBLISHED, self._cells[c.PUBLISHED]),
+                    (setitem, cells, c.SEQUENCE, sequence + 2),
+                )
+            )
 
     def _set_limits(self, limits: Limits) -> None:
         """Set the limits, in the published cells too: no other number depends on them."""
@@ -202,7 +211,7 @@ class State(Recorder):
 
     def _count(self, now: float) -> None:
         """After a change, update the peaks, saturation, and the bounds of the fast path."""
-        # Before anything is counted: who ends a hold from now on calls `recount`.
+        # Before anything is counted: who ends a hold from now on calls `after_end`.
         self.fast_until = -math.inf
         cells, in_use, opening = self._cells, len(self.holds.in_use), len(self._opening)
         cells[c.OPENING] = opening
@@ -222,9 +231,13 @@ class State(Recorder):
         reserve = 0 if saturated and steady else 1
         self.full_at = cells[c.LIMIT] - opening
         self.fast_up_to = min(cells[c.IN_USE_PEAK], self.full_at - reserve)
-        self.steady_until = min(cells[c.WINDOW] + c.PEAK_WINDOW, self.holds.next_check_at)
+        self.due_at = self.holds.next_check_at
+        until = min(cells[c.WINDOW] + c.PEAK_WINDOW, self.due_at)
+        # Once it has been full in this window, only saturation changes at the limit.
+        known_peak = cells[c.IN_USE_PEAK] >= self.full_at and not cells[c.WAITING]
+        self.at_limit_until = until if known_peak else -math.inf
         if steady:
-            self.fast_until = self.steady_until
+            self.fast_until = until
 
     def _add(self, key: Hashable) -> None:
         """Add an open connection, unless it is known."""

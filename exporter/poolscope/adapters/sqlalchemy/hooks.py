@@ -102,7 +102,7 @@ class PoolHooks(PoolRecording):
                 known_listeners, of_class = dispatch.checkout, ()
                 self.watch_checkout()
             started = clock()
-            if started >= ledger.fast_until:
+            if started >= ledger.due_at:
                 self.check_if_due(started)
             try:
                 proxied = original()
