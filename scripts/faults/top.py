@@ -11,8 +11,22 @@ FAULTS = (
     (
         "a log that fails because the stack is exhausted raises in the caller",
         "errors.py",
-        "        with suppress(Exception):\n",
-        "        with suppress():\n",
+        "stack is exhausted.\n        with suppress(Exception):\n",
+        "stack is exhausted.\n        with suppress():\n",
+        ("tests/test_errors.py",),
+    ),
+    (
+        "a time limit of the application ends in a hook",
+        "errors.py",
+        '    if kind.__module__.partition(".")[0] not in OUR_MODULES:\n        return False\n',
+        "",
+        ("tests/test_errors.py",),
+    ),
+    (
+        "an exception of a signal handler ends in a hook",
+        "errors.py",
+        "        if traceback.tb_frame.f_code in handlers:\n            return False\n",
+        "",
         ("tests/test_errors.py",),
     ),
 )

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER
+from poolscope.errors import ErrorLog
+from poolscope.ledger import cells as c
+from poolscope.ledger import recorder
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
+from poolscope.references import COUNTS_ARE_EXACT
 from poolscope.testing import FakeClock
 from support.histograms import count_of
+from support.waiting import PATIENCE
 
 
 class Finalizer:
@@ -161,3 +167,102 @@ def test_events_of_several_threads_are_all_counted(clock: FakeClock) -> None:
     assert (0, 0) == (reading.in_use, reading.idle)
     assert (total, total, total) == (reading.acquired, reading.opened, reading.closed)
     assert total == count_of(reading.hold_seconds) == count_of(reading.acquire_seconds)
+
+
+@pytest.fixture
+def stopped(ledger: Ledger) -> Iterator[None]:
+    """Another thread has the lock of the ledger, and does not run."""
+    has_lock, may_go_on = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with ledger.reading_lock():
+            has_lock.set()
+            may_go_on.wait(PATIENCE)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert has_lock.wait(PATIENCE)
+    yield
+    may_go_on.set()
+    thread.join()
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The naps of callers, which take no time; with small bounds for the queue."""
+    naps: list[float] = []
+    monkeypatch.setattr(recorder, "MAX_PENDING", 10)
+    monkeypatch.setattr(recorder, "MOST_PENDING", 30)
+    monkeypatch.setattr(recorder, "MAX_NAPS", 5)
+    monkeypatch.setattr("time.sleep", naps.append)
+    return naps
+
+
+@pytest.mark.usefixtures("stopped")
+def test_callers_wait_once_for_a_thread_that_has_stopped_in_the_ledger(
+    ledger: Ledger, clock: FakeClock, naps: list[float]
+) -> None:
+    for number in range(10):
+        ledger.finished(c.ERROR, 1.0, None)
+        assert (number + 1, []) == (len(ledger.pending), naps)
+    ledger.finished(c.ERROR, 1.0, None)
+    assert [recorder.NAP] * 5 == naps
+    for _ in range(5):
+        ledger.finished(c.ERROR, 1.0, None)
+    assert ([recorder.NAP] * 5, 16) == (naps, len(ledger.pending))
+
+
+@pytest.mark.usefixtures("naps")
+def test_the_queue_is_bounded_and_what_it_has_no_room_for_is_counted_as_an_error(
+    ledger: Ledger, stopped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = ErrorLog()
+    monkeypatch.setattr("poolscope.errors.internal_errors", errors)
+    for _ in range(100):
+        ledger.finished(c.ERROR, 1.0, None)
+    assert (30, 70) == (len(ledger.pending), errors.count)
+
+
+def test_a_caller_that_waits_for_room_applies_the_events_once_the_lock_is_free(
+    ledger: Ledger, naps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = ledger._lock
+    lock[recorder.OWNER] = owner = (0.5,)
+
+    def free_the_lock(seconds: float) -> None:
+        naps.append(seconds)
+        lock.pop(recorder.OWNER, None)
+
+    monkeypatch.setattr("time.sleep", free_the_lock)
+    for _ in range(11):
+        ledger.finished(c.ERROR, 1.0, None)
+    assert ([recorder.NAP], 0) == (naps, len(ledger.pending))
+    assert (11.0, (0.5,)) == (ledger.read().failed, owner)
+
+
+def test_a_finalizer_does_not_wait_for_the_thread_that_it_has_interrupted(
+    ledger: Ledger, naps: list[float]
+) -> None:
+    with ledger.reading_lock():
+        for _ in range(20):
+            ledger.finished(c.ERROR, 1.0, None)
+    assert ([], 20.0) == (naps, ledger.read().failed)
+
+
+@pytest.mark.skipif(not COUNTS_ARE_EXACT, reason="without the GIL nobody can tell")
+@pytest.mark.usefixtures("naps")
+def test_a_lock_is_freed_whose_owner_was_interrupted_again_while_it_gave_it_back(
+    ledger: Ledger,
+) -> None:
+    ledger._lock[recorder.OWNER] = (threading.get_ident() + 0.5,)  # nobody else refers to it
+    ledger.finished(c.ERROR, 1.0, None)
+    assert (1, {}) == (ledger.read().failed, ledger._lock)
+
+
+@pytest.mark.usefixtures("stopped", "naps")
+def test_a_reader_reads_what_is_final_while_a_thread_has_stopped_in_the_ledger(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    ledger.served("a", clock(), clock())
+    assert (0, 1) == (ledger.read().acquired, len(ledger.pending))
+    assert ([], []) == (ledger.holders(), ledger.sites())
