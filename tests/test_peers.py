@@ -182,8 +182,8 @@ def test_a_run_is_recorded(tmp_path: Path) -> None:
 
 def test_a_report_without_tests_is_an_empty_run(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    path.write_text(json.dumps({"tests": {}, "pools": 3}))
-    assert Run({}, 3) == read_run(path)
+    path.write_text(json.dumps({"tests": {}, "pools": 3, "acquires": 5}))
+    assert Run({}, pools=3, acquires=5) == read_run(path)
 
 
 def parameters(function: Any) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import Final
 
 from scripts.peers.compare import (
     Difference,
+    Result,
     Review,
     Run,
     as_toml,
@@ -46,28 +47,33 @@ class Outcome:
     watched: Run
     review: Review
     unrepeated: tuple[Difference, ...]
-    messages: dict[str, str]
+    messages: dict[Difference, str]
 
 
-def repeated(suite: Suite, found: Sequence[Difference]) -> list[Difference]:
-    """Return the differences of the tests that differ also when each runs alone."""
-    confirmed = []
+def repeated(suite: Suite, found: Sequence[Difference], in_company: Run) -> dict[Difference, str]:
+    """
+    Return the differences of the tests that differ also when each runs alone, with its message.
+
+    in_company: the watched run in which they were found.
+    """
+    confirmed = {}
     for difference in found:
         if difference.test == BETWEEN_TESTS:
-            confirmed.append(difference)
-        else:
-            runs = (run(suite, watched, (difference.test,)) for watched in (False, True))
-            confirmed += differences(*runs)
+            confirmed[difference] = in_company.results[difference.test].message
+            continue
+        unwatched, watched = (run(suite, how, (difference.test,)) for how in (False, True))
+        for again in differences(unwatched, watched):
+            confirmed[again] = watched.results.get(again.test, Result()).message
     return confirmed
 
 
 def outcome_of(suite: Suite) -> Outcome:
     """Run a suite both ways, and review what differs."""
     unwatched, watched = run(suite, watched=False), run(suite, watched=True)
-    if not unwatched.results or not watched.pools:
-        raise RuntimeError(f"no test of {suite.name} ran, or none made a pool")
+    if not unwatched.results or not watched.acquires:
+        raise RuntimeError(f"no test of {suite.name} ran, or no acquire was counted")
     found = differences(unwatched, watched)
-    confirmed = repeated(suite, found)
+    confirmed = repeated(suite, found, watched)
     tests = {difference.test for difference in confirmed}
     return Outcome(
         suite,
@@ -75,7 +81,7 @@ def outcome_of(suite: Suite) -> Outcome:
         watched,
         review(confirmed, read_expected(EXPECTED, suite.name)),
         tuple(difference for difference in found if difference.test not in tests),
-        {test: watched.results[test].message for test in tests if test in watched.results},
+        confirmed,
     )
 
 
@@ -85,23 +91,20 @@ def passed(tests: Run) -> int:
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print the table of the suites, and each difference below."""
-    print(
-        f"{'suite':<12}{'tests':>7}{'passed unwatched':>19}{'watched':>9}{'pools':>7}"
-        f"{'differences':>13}"
-    )
+    columns = "{:<12}{:>7}{:>18}{:>17}{:>7}{:>10}{:>13}"
+    head = ("suite", "tests", "passed unwatched", "passed watched", "pools", "acquires")
+    print(columns.format(*head, "differences"))
     for outcome in outcomes:
-        count = len(outcome.review.explained) + len(outcome.review.unexplained)
-        print(
-            f"{outcome.suite.name:<12}{len(outcome.unwatched.results):>7}"
-            f"{passed(outcome.unwatched):>19}{passed(outcome.watched):>9}"
-            f"{outcome.watched.pools:>7}{count:>13}"
-        )
+        unwatched, watched = outcome.unwatched, outcome.watched
+        counts = (len(unwatched.results), passed(unwatched), passed(watched))
+        found = len(outcome.review.explained) + len(outcome.review.unexplained)
+        print(columns.format(outcome.suite.name, *counts, watched.pools, watched.acquires, found))
     for outcome in outcomes:
         for difference, reason in outcome.review.explained.items():
             print(f"\n{outcome.suite.name}: {difference.test}\n  {difference.change}: {reason}")
         for difference in outcome.review.unexplained:
             print(f"\n{outcome.suite.name}: {difference.test}\n  {difference.change}: UNEXPLAINED")
-            print("    " + outcome.messages.get(difference.test, "").replace("\n", "\n    "))
+            print("    " + outcome.messages[difference].replace("\n", "\n    "))
         for difference in outcome.review.gone:
             print(f"\n{outcome.suite.name}: {difference.test}\n  {difference.change}: GONE")
         for difference in outcome.unrepeated:

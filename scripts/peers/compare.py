@@ -29,10 +29,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """The results of one run of a suite by the id of the test, and how many pools were watched."""
+    """
+    The results of one run of a suite, by the id of the test.
+
+    pools: how many pools were watched.
+    acquires: how many successful acquires poolscope counted in them.
+    """
 
     results: Mapping[str, Result]
     pools: int = 0
+    acquires: int = 0
 
 
 class Difference(NamedTuple):
@@ -68,7 +74,7 @@ def read_run(path: Path) -> Run:
         test: Result(row["outcome"], tuple(row["internal_errors"]), row["message"])
         for test, row in document["tests"].items()
     }
-    return Run(results, document["pools"])
+    return Run(results, document["pools"], document["acquires"])
 
 
 def change_of(unwatched: Result, watched: Result) -> str | None:

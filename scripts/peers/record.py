@@ -17,6 +17,7 @@ MESSAGE_LENGTH: Final = 2000
 tests: dict[str, dict[str, Any]] = {}
 _current = BETWEEN_TESTS
 pools = 0
+acquires = 0
 
 
 def _row(test: str) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         row["message"] += report.longreprtext[-MESSAGE_LENGTH:]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    document = {"tests": tests, "pools": pools}
+    document = {"tests": tests, "pools": pools, "acquires": acquires}
     Path(os.environ["PEERS_REPORT"]).write_text(json.dumps(document, indent=1))

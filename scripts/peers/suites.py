@@ -150,4 +150,4 @@ def run(suite: Suite, watched: bool, tests: Sequence[str] = ()) -> Run:
             raise RuntimeError(f"pytest ended with {finished.returncode} for {suite.name}:\n{end}")
         recorded = read_run(report)
     results = {DATABASE.sub("", test): result for test, result in recorded.results.items()}
-    return Run(results, recorded.pools)
+    return Run(results, recorded.pools, recorded.acquires)

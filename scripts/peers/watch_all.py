@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Final
 
 import pytest
+from prometheus_client import CollectorRegistry
 from scripts.peers import record
 
 import poolscope
@@ -32,9 +33,12 @@ STARS: Final[dict[Any, str]] = {
 }
 
 
+_registry: Final = CollectorRegistry()
+
+
 def watch(target: Any) -> None:
     """Watch a pool, under a name that it shares with all others."""
-    poolscope.watch(target, name="peers", registry=None)
+    poolscope.watch(target, name="peers", registry=_registry)
     record.watched()
 
 
@@ -166,11 +170,22 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
-    """Read all pools, as a scrape does."""
-    poolscope.snapshots()
+    """Read all pools, as a scrape does; what that raises is an error of the test."""
+    _acquires()
+
+
+def _acquires() -> int:
+    """Return how often a connection was acquired, of whatever pool."""
+    return sum(
+        int(sample.value)
+        for family in _registry.collect()
+        for sample in family.samples
+        if sample.name == "connpool_acquires_total" and sample.labels["outcome"] == "ok"
+    )
 
 
 def pytest_sessionfinish() -> None:
+    record.acquires = _acquires()
     noted = sum(len(row["internal_errors"]) for row in record.tests.values())
     if noted != internal_errors.count:
         raise RuntimeError(f"{internal_errors.count} internal errors, of which {noted} are noted")
