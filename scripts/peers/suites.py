@@ -25,7 +25,7 @@ CACHE: Final = ROOT / ".peers"
 # SQLAlchemy adds the database, its driver and its version to the names of some classes.
 DATABASE: Final = re.compile(r"_sqlite\+pysqlite_[\d_]*\d")
 
-TIMEOUT_OF_A_TEST: Final = 120.0
+TIMEOUT_OF_A_TEST: Final = 60.0
 TIMEOUT_OF_A_RUN: Final = 900.0
 
 
@@ -97,9 +97,13 @@ def _made(folder: Path) -> Path:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for the temporary files of tests, in which nobody but root may be another user."""
+    """
+    A folder for the temporary files of tests, in which servers of another user may write, too.
+
+    Servers that are left in it are stopped at the end.
+    """
     # The path of a socket must be short, so it is not below the cache.
-    with tempfile.TemporaryDirectory(prefix="peers-") as name:
+    with tempfile.TemporaryDirectory(prefix="peers-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o1777)
         try:
@@ -134,20 +138,28 @@ def run(suite: Suite, watched: bool, tests: Sequence[str] = ()) -> Run:
             "PGINSTALLATION": str(servers.installation(folder)),
             "TMPDIR": str(folder),
         }
-        with log.open("w") as output:
-            finished = subprocess.run(  # noqa: S603 - our own command
+        code = _run_in(unpack(suite), command, environment, log)
+        # 0: all have passed; 1: some have not; whatever else proves nothing.
+        if code not in (0, 1) or not report.exists():
+            end = "\n".join(log.read_text().splitlines()[-20:])
+            raise RuntimeError(f"pytest ended with {code} for {suite.name}, {how}:\n{end}")
+        recorded = read_run(report)
+    results = {DATABASE.sub("", test): result for test, result in recorded.results.items()}
+    return Run(results, recorded.pools, recorded.acquires)
+
+
+def _run_in(folder: Path, command: list[str], environment: dict[str, str], log: Path) -> int | None:
+    """Run a command whose output goes to `log`; return its exit code, None if it took too long."""
+    with log.open("w") as output:
+        try:
+            return subprocess.run(  # noqa: S603 - our own command
                 command,
-                cwd=unpack(suite),
+                cwd=folder,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 timeout=TIMEOUT_OF_A_RUN,
                 check=False,
-            )
-        # 0: all have passed; 1: some have not; whatever else proves nothing.
-        if finished.returncode not in (0, 1) or not report.exists():
-            end = "\n".join(log.read_text().splitlines()[-20:])
-            raise RuntimeError(f"pytest ended with {finished.returncode} for {suite.name}:\n{end}")
-        recorded = read_run(report)
-    results = {DATABASE.sub("", test): result for test, result in recorded.results.items()}
-    return Run(results, recorded.pools, recorded.acquires)
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
