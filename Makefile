@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEWEST := .venv-newest
 NEWEST_READY := $(NEWEST)/.ready
+PEERS_VENV := .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
 # How many processes run tests in parallel; each runs whole files.
 export WORKERS ?= 2
 
 # The tests of code that depends on the version of Python.
 CORE_TESTS := tests/ledger tests/fleet tests/callsites tests/watching tests/readings tests/adapters tests/contract tests/behaviour tests/stateful
 
-.PHONY: help demo test check format generate oldest matrix newest-python pythons soak every-bytecode mutate test-alerts-mutants bench clean
+.PHONY: help demo test check format generate oldest matrix newest-python pythons peers soak \
+	every-bytecode mutate test-alerts-mutants bench clean
 
 help:
 	@echo "make demo      run real pools under load on an embedded PostgreSQL, with live metrics"
@@ -29,6 +32,7 @@ help:
 	@echo "make matrix    run the tests with every supported minor release of the libraries"
 	@echo "make newest-python  run the core tests with the newest Python that is available"
 	@echo "make pythons   run the core tests with each installed Python, from 3.11 on"
+	@echo "make peers     run the libraries' own tests unwatched and watched (PEERS='--list asyncpg')"
 	@echo "make generate  write the generated files: docs/metrics.md, dashboards and alerts"
 	@echo "make clean     remove .venv and the files of tools"
 	@echo
@@ -101,10 +105,21 @@ pythons: $(READY)
 	PATH="$$(scripts/newest-python.sh --folders)$$PATH" $(BIN)/nox --session pythons \
 		--no-error-on-missing-interpreters -- $(or $(TESTS),$(CORE_TESTS))
 
+$(PEERS_READY): pyproject.toml constraints.txt scripts/peers/requirements.txt
+	$(PYTHON) -m venv --clear $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		pip hatchling editables
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation --editable '.[sqlalchemy,asyncpg,aiohttp]' -r scripts/peers/requirements.txt
+	@touch $@
+
+peers: $(PEERS_READY)
+	$(PEERS_VENV)/bin/python -m scripts.peers $(PEERS)
+
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
 	$(BIN)/poolscope dashboards --out dashboards
 	$(BIN)/poolscope alerts --out alerts
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .python .nox .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) $(NEWEST) $(PEERS_VENV) .peers .python .nox .mypy_cache .pytest_cache .ruff_cache dist
