@@ -10,9 +10,9 @@ FAULTS = (
     ),
     (
         "a connection that the server closes is counted as idle",
-        "adapters/aiohttp/recording.py",
-        'REPLACED_PROTOCOL_METHODS: Final = ("close", "abort", "connection_lost")',
-        'REPLACED_PROTOCOL_METHODS: Final = ("close", "abort")',
+        "adapters/aiohttp/protocols.py",
+        'for name in ("close", "abort", "connection_lost")',
+        'for name in ("close", "abort")',
         ("tests/adapters/aiohttp/test_aiohttp.py",),
     ),
     (

@@ -11,8 +11,8 @@ FAULTS = (
     (
         "a connection that the server closes while it is in use is counted as in use",
         "adapters/asyncpg/classes.py",
-        "            hooks_of(self._pool).lost(self)\n",
-        "            pass\n",
+        "        hooks_of(self._pool).lost(self)\n",
+        "        pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
     ),
     (

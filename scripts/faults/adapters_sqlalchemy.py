@@ -17,9 +17,9 @@ FAULTS = (
     ),
     (
         "the pool that replaces a disposed one is not followed",
-        "adapters/sqlalchemy/hooks.py",
-        'REPLACED_METHODS: Final = ("recreate", ',
-        "REPLACED_METHODS: Final = (",
+        "adapters/sqlalchemy/classes.py",
+        '    "recreate": _recreate,\n',
+        "",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     (
@@ -52,9 +52,9 @@ FAULTS = (
     ),
     (
         "a caller that is about to wait does not log what is overdue",
-        "adapters/sqlalchemy/hooks.py",
-        "                self.check_if_due(started)\n",
-        "                pass\n",
+        "adapters/sqlalchemy/classes.py",
+        "            hooks.check_if_due(started)\n",
+        "            pass\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy_faults.py",),
     ),
     (
@@ -73,9 +73,9 @@ FAULTS = (
     ),
     (
         "a connection that a later listener is given is counted as idle",
-        "adapters/sqlalchemy/hooks.py",
-        "            if dispatch.checkout is not known_listeners or of_class:\n",
-        "            if False:\n",
+        "adapters/sqlalchemy/classes.py",
+        "if self.dispatch.checkout is not self._poolscope_listeners or hooks.of_all_pools:",
+        "if False:",
         ("tests/adapters/sqlalchemy/test_sqlalchemy.py",),
     ),
     (

@@ -213,7 +213,7 @@ def disposed(program: Program) -> None:
     queue.dispose()
     program.write(queue.status())
     other = queue.recreate()
-    program.write(type(other), other.size(), other._max_overflow, other._timeout)
+    program.write(other.__class__, other.size(), other._max_overflow, other._timeout)
     out.close()
     program.attempt(other.connect).close()
     program.write(queue.status(), other.status())

@@ -5,8 +5,8 @@ An attempt begins and ends in `connector.connect`, and a connection returns in
 `connector._release`, whichever session asked for it. In between, aiohttp's tracing signals report
 queueing, the opening of connections and the DNS cache: each attempt gets a tracer of ours beside
 those of the session. A request causes no further signals outside of getting its connection. Where
-there is no signal, an object is watched: the protocol for a connection that is lost, the resolver
-for a look-up that fails.
+there is no signal, an object is watched: the protocol for a connection that is lost. The resolver
+is timed when the connector itself asks it, as no signal reports a look-up that fails.
 
 A connection is identified by its protocol (`ResponseHandler`).
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, Final
 
 import aiohttp
@@ -14,7 +14,8 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.adapters.aiohttp.attempts import Attempt
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_lost
-from poolscope.adapters.patches import replace_method, restore_method
+from poolscope.adapters.aiohttp.protocols import watch_protocol
+from poolscope.adapters.classes import unwatch_object
 from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless
 from poolscope.ledger import cells
@@ -24,8 +25,6 @@ from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 from poolscope.watching.watched_pool import WatchedPool
-
-REPLACED_PROTOCOL_METHODS: Final = ("close", "abort", "connection_lost")
 
 
 class ConnectorRecording:
@@ -48,8 +47,9 @@ class ConnectorRecording:
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
         self.ledger: Final = watched.new_ledger(limits, self.info, config)
-        # The host of each connection, and of each attempt that is opening one or waiting.
-        self._hosts: dict[Hashable, str] = {}
+        # The host of each connection, by the id of its protocol; and of each attempt that is
+        # opening one or waiting.
+        self.hosts_by_protocol: dict[Hashable, str] = {}
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
         self._busy = BusyHosts()
@@ -58,7 +58,7 @@ class ConnectorRecording:
 
     def hosts(self) -> list[HostReading]:
         """Return the connections by host; the host that is asked for most comes first."""
-        hosts = dict(self._hosts)
+        hosts = dict(self.hosts_by_protocol)
         opened, held = self.ledger.connections()
         in_use = Counter(hosts.get(key, OTHER_HOSTS) for key in held)
         idle = Counter(hosts.get(key, OTHER_HOSTS) for key in opened - held)
@@ -93,7 +93,7 @@ class ConnectorRecording:
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:
         now, key = self.clock(), id(protocol)
-        reused = key in self._hosts
+        reused = key in self.hosts_by_protocol
         if not reused:
             self._keep(protocol, attempt.host)
             self._opening.pop(attempt.number, None)
@@ -160,21 +160,26 @@ class ConnectorRecording:
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
-        if self._hosts.get(id(protocol), OTHER_HOSTS) is OTHER_HOSTS:
+        if self.hosts_by_protocol.get(id(protocol), OTHER_HOSTS) is OTHER_HOSTS:
             self._add_existing(protocol, host_of(key))
         if not self.ledger.end(id(protocol), self.clock()):
             self.ledger.returned(id(protocol), self.clock())
 
     @harmless
     def lost(self, protocol: Any) -> None:
-        self._hosts.pop(id(protocol), None)
-        self._restore_protocol(protocol)
+        self.hosts_by_protocol.pop(id(protocol), None)
+        unwatch_object(protocol)
         self.ledger.closed(id(protocol), self.clock())
+
+    @harmless
+    def never_closed(self) -> None:
+        """The connector was collected with open connections."""
+        self.watched.evidence.add("never-closed", self.watched.site)
 
     @harmless
     def closed(self) -> None:
         self._closed = True
-        self._hosts.clear()
+        self.hosts_by_protocol.clear()
         self.ledger.emptied(self.clock())
         self.ledger.retired(self.clock())
 
@@ -190,26 +195,12 @@ class ConnectorRecording:
         """
         if host is not OTHER_HOSTS:
             self._busy.ask(host)
-        if id(protocol) in self._hosts:
-            self._hosts[id(protocol)] = host
+        if id(protocol) in self.hosts_by_protocol:
+            self.hosts_by_protocol[id(protocol)] = host
         else:
             self._keep(protocol, host)
 
     def _keep(self, protocol: Any, host: str) -> None:
         """Remember the host of a connection, and watch for its closing or loss."""
-        self._hosts[id(protocol)] = host
-        for name in REPLACED_PROTOCOL_METHODS:
-            if hasattr(protocol, name):
-                replace_method(protocol, name, ConnectorRecording._lose_after, self)
-
-    def _restore_protocol(self, protocol: Any) -> None:
-        for name in REPLACED_PROTOCOL_METHODS:
-            restore_method(protocol, name, self)
-
-    def _lose_after(
-        self, protocol: Any, original: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        try:
-            return original(*args, **kwargs)
-        finally:
-            self.lost(protocol)  # which restores the method, and so breaks the reference cycle
+        self.hosts_by_protocol[id(protocol)] = host
+        watch_protocol(protocol, self)

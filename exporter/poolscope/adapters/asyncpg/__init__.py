@@ -1,9 +1,8 @@
 """
 asyncpg: a pool before or after it is opened.
 
-Pools and their connection holders have only slots, so a method of one object cannot be replaced.
-Instead the class of the object is changed to a subclass that adds no slot. Names, `isinstance` and
-attributes stay as they are.
+Attempts begin in the pool and in its connection holders. Both have only slots, so hooks are found
+by the id of the pool.
 
 A connection is identified by the asyncpg `Connection`; its holder is a slot of the pool.
 """

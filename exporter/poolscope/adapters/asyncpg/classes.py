@@ -1,13 +1,18 @@
-"""The classes that asyncpg pools and their holders have while they are watched."""
+"""
+The methods that asyncpg pools and their holders have while they are watched.
+
+Neither has attributes of its own, so the hooks are found by the id of the pool.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
+from typing import Any, Final
 
 from poolscope.adapters.asyncpg.attempts import pending_attempts
 from poolscope.adapters.asyncpg.recording import PoolRecording, find_hooks
+from poolscope.adapters.classes import bound, stock_of
 
 
 class NullHooks:
@@ -53,105 +58,151 @@ class HolderList(list[Any]):
         super().append(holder)
 
 
-@functools.cache
-def watched_pool_class(base: Any) -> Any:
-    """Return a subclass of a pool's class that calls the hooks of the pool, if it has any."""
+def _pool_acquire(base: Any) -> Any:
+    stock = stock_of(base, "_acquire")
 
-    acquire: Any = base._acquire
+    def _acquire(self: Any, timeout: float | None) -> Any:
+        acquire = stock if base._acquire is stock else functools.partial(_call, base, "_acquire")
+        hooks = find_hooks(id(self))
+        if hooks is None:
+            return acquire(self, timeout)
+        return hooks.acquire(self, timeout, acquire)
 
-    class Pool(base):  # type: ignore[misc]  # may be a subclass of the application
-        __slots__ = ()
-
-        def _acquire(self, timeout: float | None) -> Any:
-            hooks = find_hooks(id(self))
-            if hooks is None:
-                return acquire(self, timeout)
-            return hooks.acquire(self, timeout, acquire)
-
-        async def _async__init__(self) -> Any:
-            try:
-                return await super()._async__init__()
-            finally:
-                hooks_of(self).maybe_closed(self)
-
-        async def _initialize(self) -> None:
-            hooks_of(self).expect_holders(self)
-            await super()._initialize()
-
-        async def close(self) -> None:
-            try:
-                await super().close()
-            finally:
-                hooks_of(self).maybe_closed(self)
-
-        def terminate(self) -> None:
-            try:
-                super().terminate()
-            finally:
-                hooks_of(self).maybe_closed(self)
-
-        def __del__(self) -> None:
-            hooks_of(self).collected()
-            if hasattr(base, "__del__"):
-                super().__del__()
-
-    return _disguised(Pool, base)
+    return _acquire
 
 
-@functools.cache
-def watched_holder_class(base: Any) -> Any:
-    """Return a subclass of a holder's class that calls the hooks of its pool, if it has any."""
+def _async_init(base: Any) -> Any:
+    async def _async__init__(self: Any) -> Any:
+        try:
+            return await bound(base, "_async__init__", self)()
+        finally:
+            hooks_of(self).maybe_closed(self)
 
-    acquire, release = base.acquire, base._release
-
-    class Holder(base):  # type: ignore[misc]  # as above
-        __slots__ = ()
-
-        def acquire(self) -> Any:
-            # Most attempts were already recorded by the pool's fast path.
-            hooks = find_hooks(id(self._pool)) if pending_attempts else None
-            return acquire(self) if hooks is None else hooks.serve(self, acquire)
-
-        async def connect(self) -> None:
-            hooks = hooks_of(self._pool)
-            attempt, started = next(_attempts), hooks.clock()
-            hooks.connecting(self, attempt, started)
-            try:
-                await super().connect()
-            except BaseException:
-                hooks.not_connected(attempt, started)
-                raise
-            hooks.connected(self, attempt, started)
-
-        async def close(self) -> None:
-            try:
-                await super().close()
-            finally:
-                hooks_of(self._pool).check_closed(self)
-
-        def terminate(self) -> None:
-            try:
-                super().terminate()
-            finally:
-                hooks_of(self._pool).check_closed(self)
-
-        def _release(self) -> None:
-            # Recorded before the pool has it back, because a waiting caller may take it at once.
-            if self._in_use is not None:
-                hooks = find_hooks(id(self._pool))
-                if hooks is not None:
-                    hooks.released(self)
-            release(self)
-
-        def _release_on_close(self) -> None:
-            hooks_of(self._pool).lost(self)
-            super()._release_on_close()
-
-    return _disguised(Holder, base)
+    return _async__init__
 
 
-def _disguised(cls: Any, base: Any) -> Any:
-    """Give a subclass the names of its base, so that logs and `repr` stay as they were."""
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(cls, name, getattr(base, name))
-    return cls
+def _initialize(base: Any) -> Any:
+    async def _initialize(self: Any) -> None:
+        hooks_of(self).expect_holders(self)
+        await bound(base, "_initialize", self)()
+
+    return _initialize
+
+
+def _pool_close(base: Any) -> Any:
+    async def close(self: Any) -> None:
+        try:
+            await bound(base, "close", self)()
+        finally:
+            hooks_of(self).maybe_closed(self)
+
+    return close
+
+
+def _pool_terminate(base: Any) -> Any:
+    def terminate(self: Any) -> None:
+        try:
+            bound(base, "terminate", self)()
+        finally:
+            hooks_of(self).maybe_closed(self)
+
+    return terminate
+
+
+def _pool_del(base: Any) -> Any:
+    def __del__(self: Any) -> None:  # noqa: N807  # a method of the class that is made
+        hooks_of(self).collected()
+        if hasattr(base, "__del__"):
+            base.__del__(self)
+
+    return __del__
+
+
+def _holder_acquire(base: Any) -> Any:
+    stock = stock_of(base, "acquire")
+
+    def acquire(self: Any) -> Any:
+        original = stock if base.acquire is stock else functools.partial(_call, base, "acquire")
+        # Most attempts were already recorded by the pool's fast path.
+        hooks = find_hooks(id(self._pool)) if pending_attempts else None
+        return original(self) if hooks is None else hooks.serve(self, original)
+
+    return acquire
+
+
+def _holder_connect(base: Any) -> Any:
+    async def connect(self: Any) -> None:
+        hooks = hooks_of(self._pool)
+        attempt, started = next(_attempts), hooks.clock()
+        hooks.connecting(self, attempt, started)
+        try:
+            await bound(base, "connect", self)()
+        except BaseException:
+            hooks.not_connected(attempt, started)
+            raise
+        hooks.connected(self, attempt, started)
+
+    return connect
+
+
+def _holder_close(base: Any) -> Any:
+    async def close(self: Any) -> None:
+        try:
+            await bound(base, "close", self)()
+        finally:
+            hooks_of(self._pool).check_closed(self)
+
+    return close
+
+
+def _holder_terminate(base: Any) -> Any:
+    def terminate(self: Any) -> None:
+        try:
+            bound(base, "terminate", self)()
+        finally:
+            hooks_of(self._pool).check_closed(self)
+
+    return terminate
+
+
+def _holder_release(base: Any) -> Any:
+    def _release(self: Any) -> None:
+        # Recorded before the pool has it back, because a waiting caller may take it at once.
+        if self._in_use is not None:
+            hooks = find_hooks(id(self._pool))
+            if hooks is not None:
+                hooks.released(self)
+        base._release(self)
+
+    return _release
+
+
+def _holder_release_on_close(base: Any) -> Any:
+    def _release_on_close(self: Any) -> None:
+        hooks_of(self._pool).lost(self)
+        base._release_on_close(self)
+
+    return _release_on_close
+
+
+POOL_METHODS: Final = {
+    "_acquire": _pool_acquire,
+    "_async__init__": _async_init,
+    "_initialize": _initialize,
+    "close": _pool_close,
+    "terminate": _pool_terminate,
+    "__del__": _pool_del,
+}
+HOLDER_METHODS: Final = {
+    "acquire": _holder_acquire,
+    "connect": _holder_connect,
+    "close": _holder_close,
+    "terminate": _holder_terminate,
+    "_release": _holder_release,
+    "_release_on_close": _holder_release_on_close,
+}
+
+
+async def _call(base: Any, name: str, target: Any, *args: Any) -> Any:
+    """Call what was patched over a method; it may raise at once, which is followed as the rest."""
+    return await bound(base, name, target)(*args)

@@ -3,8 +3,8 @@ SQLAlchemy: engines (sync and async) and bare pools.
 
 An attempt begins and ends in `Pool.connect`. A connection record leaves the pool in `_do_get` and
 returns in `_do_return_conn`, in every class of pool, and whether the record was closed, detached,
-invalidated, or collected. These methods are replaced on the one pool object, and so is the one in
-which callers wait (`queues`); events report closing and invalidation.
+invalidated, or collected. These methods call the hooks (`classes`), and so does the one in which
+callers wait (`queues`); events report closing and invalidation.
 
 A connection is identified by its record, which is SQLAlchemy's slot: it outlives reconnects.
 """

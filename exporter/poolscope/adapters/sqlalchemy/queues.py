@@ -8,7 +8,6 @@ is empty; callers of an async engine wait in the queue's `get`.
 from __future__ import annotations
 
 import asyncio
-import functools
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +16,14 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy.pool import Pool
 from sqlalchemy.util import queue as sqla_queue
 
-from poolscope.adapters.patches import replace_method, restore_method, wrap_method
+from poolscope.adapters.classes import (
+    Factory,
+    bound,
+    is_watched,
+    stock_of,
+    unwatch_object,
+    watch_object,
+)
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE
 from poolscope.callsites.owners import place_of_caller
@@ -54,7 +60,8 @@ class WaitTracker:
     """
     Records the callers that wait for a slot of one pool object.
 
-    ended: by caller, the wait of its attempt in flight.
+    ended: by caller, the wait of its attempt in flight; `NOT_WAITED` if it is here for another
+        reason.
     """
 
     __slots__ = ("_asked", "_ledger", "_watched", "ended")
@@ -66,18 +73,22 @@ class WaitTracker:
         self._ledger: Final = ledger
 
     def hook(self, pool: Pool) -> None:
-        target, name = _waiting_method(pool)
-        if name == "get":
-            wrap_method(target, name, functools.partial(_wrap_async_get, target), self)
-        elif name == "wait":
-            replace_method(target, name, WaitTracker._block, self)
+        target, methods = _waiting_in(pool)
+        if target is not None:
+            target._poolscope_hooks = self
+            watch_object(target, methods)
 
     def unhook(self, pool: Pool) -> None:
-        target, name = _waiting_method(pool)
-        if name:
-            restore_method(target, name, self)
+        target, _ = _waiting_in(pool)
+        if target is not None:
+            unwatch_object(target)
 
-    def _block(self, _: object, original: Callable[..., bool], timeout: float | None = None) -> Any:
+    def take(self) -> Waited | None:
+        """Remove and return how the attempt of this caller has waited; None if it has not."""
+        waited = self.ended.pop(current_caller(), NOT_WAITED)
+        return None if waited is NOT_WAITED else waited
+
+    def block(self, original: Callable[..., Any], timeout: float | None) -> Any:
         self._check_event_loop()
         return self.wait_in(original, timeout)
 
@@ -111,20 +122,43 @@ class WaitTracker:
         self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))
 
 
-def _wrap_async_get(queue: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-    def get(tracker: WaitTracker, block: bool = True, timeout: float | None = None) -> Any:
-        if not block or not queue.empty() or (timeout is not None and timeout <= 0.0):
-            return original(block, timeout)
-        return tracker.wait_in(original, True, timeout)
+def _wait(base: Any) -> Any:
+    """The `wait` of a condition variable."""
+
+    def wait(self: Any, timeout: float | None = None) -> Any:
+        original = bound(base, "wait", self)
+        if not is_watched(self):
+            return original(timeout)
+        return self._poolscope_hooks.block(original, timeout)
+
+    return wait
+
+
+def _get(base: Any) -> Any:
+    """The `get` of the queue of an async engine."""
+
+    stock = stock_of(base, "get")
+
+    def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
+        if block and self.empty() and (timeout is None or timeout > 0.0) and is_watched(self):
+            original = bound(base, "get", self)
+            return self._poolscope_hooks.wait_in(original, True, timeout)
+        if base.get is stock:
+            return stock(self, block, timeout)
+        return bound(base, "get", self)(block, timeout)
 
     return get
 
 
-def _waiting_method(pool: Pool) -> tuple[Any, str]:
-    """Return the object and the name of its method in which callers wait; "" if they never do."""
-    queue = getattr(pool, "_pool", None)
+_WAIT: Final[dict[str, Factory]] = {"wait": _wait}
+_GET: Final[dict[str, Factory]] = {"get": _get}
+
+
+def _waiting_in(pool: Pool) -> tuple[Any, dict[str, Factory]]:
+    """Return the object in which callers wait, and its method for that; None if they never do."""
+    queue: Any = getattr(pool, "_pool", None)
     if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
-        return queue, "get"
+        return queue, _GET
     if isinstance(queue, sqla_queue.Queue):
-        return queue.not_empty, "wait"
-    return None, ""
+        return queue.not_empty, _WAIT
+    return None, {}

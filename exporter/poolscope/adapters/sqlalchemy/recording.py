@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import exc
@@ -11,13 +13,15 @@ from sqlalchemy.pool import Pool
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.pools import limits_of
-from poolscope.adapters.sqlalchemy.queues import WaitTracker, current_caller
+from poolscope.adapters.sqlalchemy.queues import NOT_WAITED, WaitTracker, current_caller
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, report
 from poolscope.ledger import cells
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 from poolscope.watching.watched_pool import WatchedPool
+
+_attempts = itertools.count()
 
 
 class PoolRecording:
@@ -36,6 +40,8 @@ class PoolRecording:
         "config",
         "info",
         "ledger",
+        "of_all_pools",
+        "unusual",
         "watched",
     )
 
@@ -46,19 +52,23 @@ class PoolRecording:
         self.config: Final = config
         self.ledger: Final = watched.new_ledger(limits_of(pool), info, config)
         self._wait_tracker: Final = WaitTracker(watched, self.ledger)
+        # By caller: an attempt in flight that has waited, or opened a connection.
+        self.unusual: Final = self._wait_tracker.ended
         # By caller: the id of the record that its attempt in flight has opened; and the record
         # whose connection it is about to close.
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
+        # The listeners of all pools to `checkout`, until the hooks watch that event.
+        self.of_all_pools: Sequence[object] = pool.dispatch.checkout.parent_listeners
         self._collected = weakref.ref(pool, self._on_collected)
 
     @harmless
     def check_if_due(self, now: float) -> None:
         self.ledger.check_if_due(now)
 
-    def served_after_wait(self, proxied: Any, started: float) -> None:
+    def served_unusually(self, proxied: Any, started: float) -> None:
         """An attempt has succeeded. Its caller, or another, has waited or opened a connection."""
-        waited, who, record = self._wait_tracker.ended.pop(current_caller(), None), None, None
+        waited, who, record = self._wait_tracker.take(), None, None
         if waited is not None:
             self.ledger.waited(waited.seconds)
             who = waited.who
@@ -71,9 +81,14 @@ class PoolRecording:
         if who is not None:
             self.served(proxied, started, who)
 
-    def begin_failed(self, proxied: Any, started: float, error: Exception) -> None:
-        report("PoolHooks.begin", error)
-        self.served(proxied, started, anonymous_borrower())
+    @harmless
+    def not_begun(self, proxied: Any, started: float, error: Exception) -> None:
+        """The fast path has failed: a listener has detached the connection, or by our fault."""
+        if proxied._connection_record is None:
+            self.served_unusually(proxied, started)
+        else:
+            report("PoolHooks.begin", error)
+            self.served(proxied, started, anonymous_borrower())
 
     @harmless
     def served(self, proxied: Any, started: float, who: Borrower) -> None:
@@ -89,7 +104,7 @@ class PoolRecording:
     @harmless
     def failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
-        waited = self._wait_tracker.ended.pop(current_caller(), None)
+        waited = self._wait_tracker.take()
         opened = self._opened.pop(current_caller(), None)
         if waited is None:
             self.ledger.ask()
@@ -120,6 +135,18 @@ class PoolRecording:
             records.track(record, self)
             self.ledger.returned(id(record), self.clock())
 
+    def open(self, create: Callable[[Any], Any], record: Any) -> Any:
+        """Return what `create(record)` returns: the connection that it opens."""
+        attempt, started = next(_attempts), self.clock()
+        self.opening(attempt, started)
+        try:
+            connection = create(record)
+        except BaseException:
+            self.open_failed(attempt, started)
+            raise
+        self.opened(attempt, record, started)
+        return connection
+
     @harmless
     def opening(self, attempt: int, now: float) -> None:
         self.ledger.opening(attempt, now)
@@ -129,6 +156,7 @@ class PoolRecording:
         now = self.clock()
         records.track(record, self)
         self._opened[current_caller()] = id(record)
+        self.unusual.setdefault(current_caller(), NOT_WAITED)
         self.ledger.opened(attempt, id(record), now, now - started, True)
 
     @harmless

@@ -1,0 +1,130 @@
+"""The methods that aiohttp connectors have while they are watched."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any, Final
+
+import aiohttp
+
+from poolscope.adapters.aiohttp.tracer import WatchedResolver
+from poolscope.adapters.classes import HOOKS, bound, stock_of
+from poolscope.errors import report
+from poolscope.ledger.holds import ALWAYS_HELD
+
+# Checked with aiohttp 3.9.0, 3.10.11, 3.11.18, 3.12.15, 3.13.5 and 3.14.5:
+#   BaseConnector._release(key, protocol, should_close=), _close(), Connection.protocol,
+#     TCPConnector._resolver, which is an attribute of the connector,
+#     Connection.__del__() and ClientResponse.__del__(), which call _release(), the latter by
+#     Connection.release()
+
+_CONNECTION_DEL: Final = aiohttp.connector.Connection.__del__.__code__
+_CONNECTOR_DEL: Final = aiohttp.BaseConnector.__del__.__code__
+_RESPONSE_DEL: Final = aiohttp.ClientResponse.__del__.__code__
+
+
+def _connect(base: Any) -> Any:
+    stock = stock_of(base, "connect")
+
+    async def connect(self: Any, req: Any, traces: Any, timeout: Any) -> Any:
+        try:
+            hooks = self._poolscope_hooks
+        except AttributeError:  # no longer watched
+            return await bound(base, "connect", self)(req, traces=traces, timeout=timeout)
+        attempt = hooks.asked(req, hooks.clock())
+        if attempt is None:
+            return await bound(base, "connect", self)(req, traces=traces, timeout=timeout)
+        # These are passed by name, as aiohttp does, for what may be patched over the method.
+        tracers = [*traces, attempt] if traces else [attempt]
+        try:
+            if base.connect is stock:
+                connection = await stock(self, req, traces=tracers, timeout=timeout)
+            else:
+                connection = await bound(base, "connect", self)(
+                    req, traces=tracers, timeout=timeout
+                )
+        except BaseException as error:
+            attempt.failed(error, traces)
+            raise
+        try:
+            protocol = connection.protocol
+            key = id(protocol)
+            if (
+                key in hooks.hosts_by_protocol
+                and attempt.queued is None
+                and protocol.is_connected()
+            ):
+                attempt.who = hooks.ledger.begin(key, attempt.started, ALWAYS_HELD, 2, attempt.who)
+                if attempt.who is not None:
+                    hooks.served(protocol, attempt)
+            else:
+                hooks.served(protocol, attempt)
+        except Exception as error:
+            report("ConnectorHooks.served", error)
+        return connection
+
+    return connect
+
+
+def _release(base: Any) -> Any:
+    def _release(self: Any, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        try:
+            hooks = self._poolscope_hooks
+        except AttributeError:
+            base._release(self, key, protocol, should_close=should_close)
+            return
+        if _is_collected(sys._getframe(1)):
+            hooks.dropped(protocol)
+        try:
+            base._release(self, key, protocol, should_close=should_close)
+        finally:
+            hooks.released(key, protocol)
+
+    return _release
+
+
+def _close(base: Any) -> Any:
+    def _close(self: Any, *args: Any, **kwargs: Any) -> Any:
+        hooks = vars(self).get(HOOKS)
+        if hooks is not None and sys._getframe(1).f_code is _CONNECTOR_DEL:
+            hooks.never_closed()
+        try:
+            return bound(base, "_close", self)(*args, **kwargs)
+        finally:
+            if hooks is not None:
+                hooks.closed()
+
+    return _close
+
+
+def _resolver(_: Any) -> Any:
+    """The resolver; the connector itself gets it with a timer around it."""
+
+    def get(self: Any) -> Any:
+        resolver, hooks = vars(self)["_resolver"], vars(self).get(HOOKS)
+        if (
+            hooks is None
+            or sys._getframe(1).f_globals.get("__name__") != aiohttp.connector.__name__
+        ):
+            return resolver
+        return WatchedResolver(resolver, hooks)
+
+    def put(self: Any, resolver: Any) -> None:
+        vars(self)["_resolver"] = resolver
+
+    def delete(self: Any) -> None:
+        del vars(self)["_resolver"]
+
+    return property(get, put, delete)
+
+
+METHODS: Final = {"connect": _connect, "_release": _release, "_close": _close}
+PROPERTIES: Final = {"_resolver": _resolver}
+"""Of a connector that looks up names."""
+
+
+def _is_collected(frame: FrameType) -> bool:
+    """Whether the frame releases a connection because its response, or itself, was collected."""
+    caller = frame.f_back.f_code if frame.f_back is not None else None
+    return frame.f_code is _CONNECTION_DEL or caller is _RESPONSE_DEL

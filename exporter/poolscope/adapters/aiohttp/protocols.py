@@ -1,0 +1,48 @@
+"""The methods that the protocols of aiohttp connections have while they are watched."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from aiohttp.client_proto import ResponseHandler
+
+from poolscope.adapters.classes import HOOKS, Factory, bound, watch_object
+
+# Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler.close(), connection_lost(); abort() is
+#   newer than 3.9.0.
+
+
+class Recording(Protocol):
+    """What is told that a connection was lost."""
+
+    def lost(self, protocol: Any) -> object: ...
+
+
+def watch_protocol(protocol: Any, recording: Recording) -> None:
+    """Tell the recording when the connection of the protocol is closed or lost."""
+    protocol._poolscope_hooks = recording
+    watch_object(protocol, METHODS)
+
+
+def _losing(name: str) -> Factory:
+    """Return the factory of a method of a protocol, after which its connection is lost."""
+
+    def factory(base: Any) -> Any:
+        def lose(self: Any, *args: Any, **kwargs: Any) -> Any:
+            hooks = vars(self).get(HOOKS)
+            try:
+                return bound(base, name, self)(*args, **kwargs)
+            finally:
+                if hooks is not None:
+                    hooks.lost(self)
+
+        return lose
+
+    return factory
+
+
+METHODS: Final = {
+    name: _losing(name)
+    for name in ("close", "abort", "connection_lost")
+    if hasattr(ResponseHandler, name)
+}
