@@ -32,7 +32,7 @@ FAULTS = (
     (
         "connections that were open before the watch are not found",
         "adapters/sqlalchemy/hooks.py",
-        "self._adopt(existing_records(pool, scan=watched.first_of_name))",
+        "self._adopt(existing_records(pool))",
         "pass",
         ("tests/contract",),
     ),

@@ -34,7 +34,6 @@ class Member(Protocol):
     ended: Reading
     pool_log: PoolLog | None
     evidence: Evidence
-    first_of_name: bool
 
     # Read-only for the group.
     @property
@@ -92,7 +91,6 @@ class PoolGroup(Generic[M]):
     def add(self, member: M) -> None:
         """Add a watched pool to the group."""
         member.pool_log, member.evidence = self.pool_log, self.evidence
-        member.first_of_name = self.created == 0
         self.evidence.add(WATCHED, member.site)
         self.members.append(member)
         self.shown = True

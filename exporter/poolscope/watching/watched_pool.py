@@ -44,7 +44,6 @@ class WatchedPool:
         "config",
         "ended",
         "evidence",
-        "first_of_name",
         "handle",
         "hooks",
         "kind",
@@ -77,7 +76,6 @@ class WatchedPool:
         self.ledgers: list[Ledger] = []
         self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
-        self.first_of_name = False
         self.pool_log: PoolLog | None = None
         self.evidence = Evidence()
         self.config = DEFAULT_CONFIG

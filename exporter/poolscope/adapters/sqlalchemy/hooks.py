@@ -78,7 +78,7 @@ class PoolHooks(PoolRecording):
         self._wait_tracker.hook(pool)
         if pool._pre_ping or pool.dispatch.checkout:
             self.watch_checkout()
-        self._adopt(existing_records(pool, scan=watched.first_of_name))
+        self._adopt(existing_records(pool))
 
     def unhook(self, pool: Pool) -> None:
         for name in (*WRAPPED_METHODS, *REPLACED_METHODS, "_do_get"):
