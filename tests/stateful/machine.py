@@ -207,7 +207,8 @@ class PoolMachine(RuleBasedStateMachine):
         read = Gauges(
             int(reading.in_use), int(reading.idle), int(reading.opening), int(reading.waiting)
         )
-        assert self.gauges() == read
+        expected = self.gauges()
+        assert expected == read, (expected, read)
         self.compare_with_server(read.in_use + read.idle)
 
     def _counters_obey_their_laws(self, reading: Reading) -> None:
