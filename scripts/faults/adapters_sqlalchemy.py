@@ -92,4 +92,11 @@ FAULTS = (
         "self._ledger.ask(pool_locked=True)",
         ("tests/contract/test_nested.py",),
     ),
+    (
+        "connections in use before the watch are not found",
+        "adapters/sqlalchemy/pools.py",
+        "(*_kept_records(pool), *_records_in_use(pool))",
+        "_kept_records(pool)",
+        ("tests/adapters/sqlalchemy/test_existing_connections.py",),
+    ),
 )
