@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "poolscope needs Python 3.11 or later; $(PYTHON) is older (set PYTHON=...)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		pip hatchling editables
+		pip hatchling editables setuptools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--no-build-isolation --editable . --group dev
 	@touch $@
@@ -92,7 +92,7 @@ matrix: $(READY)
 $(NEWEST_READY): pyproject.toml constraints.txt scripts/newest-python.sh
 	python=$$(PYTHON='$(PYTHON)' scripts/newest-python.sh) && "$$python" -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		pip hatchling editables
+		pip hatchling editables setuptools
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--no-build-isolation --editable . --group dev
 	@touch $@

@@ -53,7 +53,7 @@ def tests(session: nox.Session, versions: str) -> None:
     kept = [line for line in lines if line.partition("==")[0] not in unconstrained]
     constraints.write_text("\n".join([*kept, *(f"{n}=={v}" for n, v in pinned.items())]) + "\n")
     quiet = ("--quiet", "--disable-pip-version-check", "-c", str(constraints))
-    session.install(*quiet, "pip", "hatchling", "editables")
+    session.install(*quiet, "pip", "hatchling", "editables", "setuptools")
     session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")
     # Older libraries use features that newer Pythons deprecate.
     warnings = ("-W", "ignore::DeprecationWarning") if pinned else ()
@@ -67,7 +67,7 @@ def tests(session: nox.Session, versions: str) -> None:
 def pythons(session: nox.Session) -> None:
     """Run the given tests with each Python that is installed; `make pythons` names the tests."""
     quiet = ("--quiet", "--disable-pip-version-check", "-c", "constraints.txt")
-    session.install(*quiet, "pip", "hatchling", "editables")
+    session.install(*quiet, "pip", "hatchling", "editables", "setuptools")
     session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")
     parallel = ("-n", os.environ.get("WORKERS", "2"), "--dist", "loadfile")
     session.run("python", "-m", "pytest", *parallel, *session.posargs)

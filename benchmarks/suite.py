@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
-from benchmarks import environments, startup
+from benchmarks import environments, startup, watch_times
 from benchmarks.figures import (
     Figure,
     Result,
@@ -299,6 +299,10 @@ class Suite:
             [],
         )
 
+    def watch(self) -> Iterator[Result]:
+        for kind in ("sqlalchemy", "sqlalchemy-async", "asyncpg", "aiohttp"):
+            yield watch_times.result(kind, 20 if self.quick else 200, self.dsn)
+
     def startup(self) -> Iterator[Result]:
         results = blocks(startup.measure(10 if self.quick else 50))
         more = figure(results, lambda part: added(part, "poolscope", "prometheus_client"))
@@ -321,6 +325,7 @@ BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
     "exporter": Suite.exporter,
     "counts": Suite.counts,
     "memory": Suite.memory,
+    "watch": Suite.watch,
     "startup": Suite.startup,
 }
 

@@ -40,12 +40,16 @@ def numbers(result: Any) -> list[float]:
         ("memory", {"what": "pools", "number": 3}),
         ("memory", {"what": "holds", "number": 3, "watched": True}),
         ("counts", {"number": 3}),
+        *(
+            ("watching", {"kind": kind, "number": 2, "others": 10})
+            for kind in ("sqlalchemy", "sqlalchemy-async", "asyncpg", "aiohttp")
+        ),
     ],
 )
 def test_a_short_measurement_returns_positive_numbers(
     module: str, options: dict[str, Any], postgres: EmbeddedPostgres
 ) -> None:
-    if module in ("asyncpg_cycle", "contention"):
+    if module in ("asyncpg_cycle", "contention", "watching"):
         options = {**options, "dsn": postgres.dsn}
     measured = numbers(environments.measure(module, **options))
     assert measured

@@ -81,13 +81,18 @@ def is_ours(error: BaseException) -> bool:
         return False
     if kind.__module__.partition(".")[0] not in OUR_MODULES:
         return False
+    return not is_of_signal_handler(error)
+
+
+def is_of_signal_handler(error: BaseException) -> bool:
+    """Return whether a signal handler of the application has raised the exception."""
     handlers = _signal_handlers()
     traceback = error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code in handlers:
-            return False
+            return True
         traceback = traceback.tb_next
-    return True
+    return False
 
 
 def _signal_handlers() -> set[CodeType]:

@@ -32,7 +32,7 @@ FAULTS = (
     (
         "connections that were open before the watch are not found",
         "adapters/sqlalchemy/hooks.py",
-        "self._adopt(existing_records(pool, scan=watched.first_of_name))",
+        "self._adopt(existing_records(pool))",
         "pass",
         ("tests/contract",),
     ),
@@ -91,5 +91,12 @@ FAULTS = (
         "self.ended.get(key, NOT_WAITED).who or self._ledger.ask(pool_locked=True)",
         "self._ledger.ask(pool_locked=True)",
         ("tests/contract/test_nested.py",),
+    ),
+    (
+        "connections in use before the watch are not found",
+        "adapters/sqlalchemy/pools.py",
+        "(*_kept_records(pool), *_records_in_use(pool))",
+        "_kept_records(pool)",
+        ("tests/adapters/sqlalchemy/test_existing_connections.py",),
     ),
 )

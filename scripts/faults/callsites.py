@@ -32,4 +32,11 @@ FAULTS = (
         ),
         ("tests/callsites/test_frames.py",),
     ),
+    (
+        "a thread that Python did not start leaves a dead thread",
+        "callsites/owners.py",
+        "known = _threads.get(thread)",
+        "known = threading.current_thread()",
+        ("tests/callsites/test_threads.py",),
+    ),
 )

@@ -57,4 +57,11 @@ FAULTS = (
         "return data",
         ("tests/fleet/test_segment_file.py",),
     ),
+    (
+        "the folder is made in the thread of the event loop",
+        "fleet/folder.py",
+        "off_loop(partial(check, path))",
+        "check(path)",
+        ("tests/contract/test_blocking.py",),
+    ),
 )

@@ -39,4 +39,18 @@ FAULTS = (
         "",
         ("tests/watching/test_watch.py",),
     ),
+    (
+        "a watch that fails leaves its hooks and its file",
+        "watching/watched_pool.py",
+        "            self._discard()\n            raise\n",
+        "            raise\n",
+        ("tests/contract/test_all_or_nothing.py",),
+    ),
+    (
+        "a pool is shown before all of its hooks are in",
+        "watching/groups.py",
+        "            if member.pool_log is None:  # the member is not added yet; `add` adds both\n",
+        "            if False:\n",
+        ("tests/watching/test_watch.py",),
+    ),
 )

@@ -13,6 +13,7 @@ import poolscope.adapters.aiohttp.hooks
 import poolscope.adapters.asyncpg.hooks
 import poolscope.adapters.sqlalchemy.hooks
 from contract.pools import PoolUnderTest
+from poolscope.errors import ErrorLog
 from poolscope.watching.watches import Watches
 
 METHODS = {"sqlalchemy": "connect", "asyncpg": "_acquire", "aiohttp": "connect"}
@@ -144,6 +145,7 @@ def fail(*_: Any, **__: Any) -> Any:
 async def test_a_watch_that_fails_leaves_the_pool_as_it_was(
     pool: PoolUnderTest, watches: Watches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("poolscope.errors.internal_errors", ErrorLog())
     await pool.release(await pool.acquire())
     target = pool_object(pool)
     before, cls = look(target), type(target)
@@ -152,8 +154,7 @@ async def test_a_watch_that_fails_leaves_the_pool_as_it_was(
         owner = getattr(HOOKS[pool.kind], where[0]) if where else HOOKS[pool.kind]
         with monkeypatch.context() as patches:
             patches.setattr(owner, name, fail)
-            with pytest.raises(ZeroDivisionError):
-                watches.watch(pool.target, registry=None)
+            assert 0 == watches.watch(pool.target, registry=None).snapshot().instances
         assert type(target) is cls
         assert before == look(target)
         assert not [name for name in dir(target) if "poolscope" in name]

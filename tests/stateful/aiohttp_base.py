@@ -61,6 +61,13 @@ class AiohttpMachine(PoolMachine):
     dropped: numbers of responses whose body has not ended, and that no caller holds any more.
     """
 
+    patchable = (
+        (aiohttp.BaseConnector, "connect"),
+        (aiohttp.BaseConnector, "_release"),
+        (aiohttp.TCPConnector, "_create_connection"),
+        (aiohttp.client_proto.ResponseHandler, "connection_lost"),
+    )
+
     @initialize(
         fast=st.booleans(),
         drawn=options,
@@ -120,6 +127,7 @@ class AiohttpMachine(PoolMachine):
         self.watch = self.watches.watch(target, leak_after=LEAK_AFTER, registry=None)
 
     def teardown(self) -> None:
+        self.restore_methods()
         gc.enable()
         if not hasattr(self, "loop"):
             return

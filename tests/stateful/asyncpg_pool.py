@@ -105,6 +105,13 @@ class PoolOfAsyncpg(PoolMachine):
     out_before: how many connections were in use when the watch began.
     """
 
+    patchable = (
+        (asyncpg.pool.Pool, "_acquire"),
+        (asyncpg.pool.Pool, "release"),
+        (asyncpg.pool.PoolConnectionHolder, "acquire"),
+        (asyncpg.pool.PoolConnectionHolder, "release"),
+        (asyncpg.pool.PoolConnectionHolder, "_release"),
+    )
     pool: Any
 
     @initialize(fast=st.booleans(), plan=PLANS)
@@ -115,6 +122,7 @@ class PoolOfAsyncpg(PoolMachine):
         self._begin(plan)
 
     def teardown(self) -> None:
+        self.restore_methods()
         if not hasattr(self, "loop"):
             return
         self._end()

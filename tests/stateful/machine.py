@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+from unittest import mock
 
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from poolscope import Watch
@@ -23,6 +25,7 @@ from poolscope.errors import internal_errors
 from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from stateful.forks import problem_in_child
 from support.histograms import count_of
 
 COUNTERS: Final = (
@@ -71,11 +74,15 @@ class PoolMachine(RuleBasedStateMachine):
     in_flight: how many of them have not ended.
     adopted: how many connections were open when the watch began.
     dropped_out: how many connections callers have dropped without returning them.
+    interruptions: whether exceptions land in the middle of poolscope, too.
+    patchable: methods of the library's classes that others may patch.
     """
 
     done: ClassVar[Counter[str]] = Counter()
     differences: ClassVar[list[str]] = []
     postgres: ClassVar[EmbeddedPostgres]
+    interruptions: ClassVar[bool] = False
+    patchable: ClassVar[Sequence[tuple[type, str]]] = ()
     watch: Watch
 
     def __init__(self) -> None:
@@ -87,6 +94,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.dropped_out = 0
         self._before: Reading | None = None
         self._errors_before = internal_errors.count
+        self._patches: dict[tuple[type, str], Any] = {}
 
     def in_flight(self) -> int:
         """Return how many attempts have begun and not ended."""
@@ -126,6 +134,50 @@ class PoolMachine(RuleBasedStateMachine):
         assert before.waiting_seconds + before.waiting == after.waiting_seconds
         assert before.saturated_seconds + saturated == after.saturated_seconds
 
+    # Anyone
+
+    @operation()
+    def a_child_is_forked(self) -> None:
+        assert "" == problem_in_child(self.look_in_child)
+
+    def look_in_child(self) -> None:
+        """In a forked child, see that what the pool has done is its parent's."""
+        self.counts_from_zero(PoolMachine.reading(self), 0)
+
+    def counts_from_zero(self, reading: Reading, acquired: int) -> None:
+        """Check a reading of the child, which has acquired that many connections."""
+        own = {"acquired", "opened", "closed", "reused"} if acquired else set()
+        assert {name: 0 for name in COUNTERS if name not in own} == {
+            name: getattr(reading, name) for name in COUNTERS if name not in own
+        }
+        assert acquired == reading.acquired
+        assert reading.opened - reading.closed == reading.in_use + reading.idle
+        assert (0, 0, 0) == (reading.in_use, reading.opening, reading.waiting)
+        assert [] == self.watch.holders()
+        assert self._errors_before == internal_errors.count
+
+    @operation(which=st.integers(0, 11))
+    def a_method_is_patched_or_restored(self, which: int) -> None:
+        if not self.patchable:
+            return
+        cls, name = method = self.patchable[which % len(self.patchable)]
+        if method in self._patches:
+            self._patches.pop(method).stop()
+            return
+        original = getattr(cls, name)
+
+        @functools.wraps(original)
+        def through(*args: Any, **kwargs: Any) -> Any:
+            return original(*args, **kwargs)
+
+        self._patches[method] = mock.patch.object(cls, name, through)
+        self._patches[method].start()
+
+    def restore_methods(self) -> None:
+        """Undo all patches. Each machine's `teardown` begins with this."""
+        while self._patches:
+            self._patches.popitem()[1].stop()
+
     @invariant()
     def the_reading_is_true(self) -> None:
         if hasattr(self, "watch"):
@@ -155,7 +207,8 @@ class PoolMachine(RuleBasedStateMachine):
         read = Gauges(
             int(reading.in_use), int(reading.idle), int(reading.opening), int(reading.waiting)
         )
-        assert self.gauges() == read
+        expected = self.gauges()
+        assert expected == read, (expected, read)
         self.compare_with_server(read.in_use + read.idle)
 
     def _counters_obey_their_laws(self, reading: Reading) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import psycopg
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize
-from sqlalchemy import event, exc
+from sqlalchemy import event, exc, pool
 
 from poolscope.readings.reading import Reading
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
@@ -27,6 +27,10 @@ MOST: Final = 5
 """How many callers there are at once, with a connection or without."""
 
 A_DAY: Final = 86_400
+
+OUTCOMES: Final = ("acquired", "timed_out", "failed", "cancelled")
+EVENTS: Final = (*OUTCOMES, "waited", "reused", "opened", "open_failed")
+"""The counters whose values the machine knows, and of these the ends of an attempt."""
 
 IGNORED: Final = (ResourceWarning, exc.SAWarning)
 
@@ -56,6 +60,13 @@ class Known(PoolMachine):
     lost: slots of the pool that SQLAlchemy has lost, as it does when certain listeners raise.
     """
 
+    patchable = (
+        (pool.Pool, "connect"),
+        (pool.QueuePool, "_do_get"),
+        (pool.QueuePool, "_do_return_conn"),
+        (pool.QueuePool, "recreate"),
+        (pool.Pool, "_close_connection"),
+    )
     side: Side
 
     @initialize(
@@ -157,6 +168,7 @@ class Known(PoolMachine):
         return connection
 
     def teardown(self) -> None:
+        self.restore_methods()
         if not hasattr(self, "side"):
             return
         try:
@@ -259,12 +271,8 @@ class Known(PoolMachine):
         super()._counters_obey_their_laws(reading)
         known = Counter(self.events)
         known["opened"] += self.adopted
-        names = (
-            "acquired", "timed_out", "failed", "cancelled", "waited", "reused", "opened",
-            "open_failed",
-        )  # fmt: skip
-        actual = {name: getattr(reading, name) for name in names}
-        assert {name: known[name] for name in names} == actual, (known, actual)
+        actual = {name: getattr(reading, name) for name in EVENTS}
+        assert {name: known[name] for name in EVENTS} == actual, (known, actual)
         now = self.clock()
         holds = [now - held.since for held in self._out()]
         waits = [now - who.since for who in self.background if who.gate is None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import weakref
+from collections import Counter
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -12,9 +13,12 @@ from hypothesis.stateful import precondition
 from sqlalchemy import Connection, exc, text
 from sqlalchemy.pool import base
 
-from stateful.machine import operation
-from stateful.sqlalchemy_known import A_DAY, SOON, Known
-from stateful.sqlalchemy_sides import Background, Gate, Held, until
+from poolscope.errors import internal_errors
+from poolscope.readings.reading import Reading
+from stateful.interruptions import Interruption, InterruptionError, landing
+from stateful.machine import PoolMachine, operation
+from stateful.sqlalchemy_known import A_DAY, EVENTS, OUTCOMES, SOON, Known
+from stateful.sqlalchemy_sides import Background, Gate, Held, Tasks, until
 
 OLDER: Final = 2 * A_DAY
 
@@ -259,6 +263,49 @@ class Machine(Known):
             self._detach(held)
         waiter.caller.cancel()
         until(waiter.caller.done, self.side.step)
+
+    # Forks and interruptions
+
+    def look_in_child(self) -> None:
+        super().look_in_child()
+        if isinstance(self.side, Tasks):
+            return  # an event loop does not outlive a fork
+        self.refusing, self.at_gates.next = False, None
+        self.engine.dispose(close=False)
+        for _ in range(2):
+            with self.engine.connect():
+                assert 1 == PoolMachine.reading(self).in_use
+        self.engine.dispose()
+        self.counts_from_zero(PoolMachine.reading(self), 2)
+
+    @precondition(
+        lambda self: (
+            self.interruptions and self._room() and not self._full() and not self.background
+        )
+    )
+    @operation(step=st.integers(1, 500), error=st.sampled_from([Interruption, InterruptionError]))
+    def an_exception_lands_in_a_use(self, step: int, error: type[BaseException]) -> None:
+        self._may_orphan()
+        before = self.reading()
+        with landing(step, error):
+            self.side.run(lambda: self.engine.connect().close())
+        gc.collect()
+        self._know_again(before)
+
+    def _know_again(self, before: Reading) -> None:
+        """Take from the reading how the attempt has ended: it counts as one at most."""
+        self.dropped_out += 1
+        self._errors_before = internal_errors.count
+        reading = self.reading()
+        known = {name: int(getattr(reading, name)) for name in EVENTS}
+        more = {name: known[name] - getattr(before, name) for name in EVENTS}
+        assert set(more.values()) <= {0, 1}, more
+        assert sum(more[name] for name in OUTCOMES) <= 1, more
+        known["opened"] -= self.adopted
+        self.events = list(Counter(known).elements())
+        self.begun += sum(more[name] for name in OUTCOMES)
+        for record in self._idle():
+            record.info["seen"] = True
 
     # Listeners of the application
 

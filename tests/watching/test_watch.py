@@ -75,7 +75,7 @@ def value(registry: CollectorRegistry, sample: str, **labels: str) -> float | No
     return registry.get_sample_value(sample, labels)
 
 
-def test_others_may_look_while_a_pool_is_being_hooked(
+def test_others_do_not_see_a_pool_that_is_being_hooked(
     watches: Watches, sqlite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter: Any = importlib.import_module("poolscope.adapters.sqlalchemy")
@@ -88,7 +88,7 @@ def test_others_may_look_while_a_pool_is_being_hooked(
 
     monkeypatch.setattr(adapter, "hook", look_first)
     watches.watch(sqlite(), "orders", registry=None)
-    assert [(1, [], [])] == seen
+    assert [(0, [], [])] == seen
 
 
 class TestEnds:

@@ -7,12 +7,15 @@ import threading
 import weakref
 from asyncio import current_task
 from contextvars import ContextVar
-from threading import get_ident
+from threading import get_ident, get_native_id
 from types import FrameType
 from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
+
+# Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
+_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
 
 
 class ThreadJob:
@@ -22,7 +25,8 @@ class ThreadJob:
     A worker thread runs each request in its own context, and another thread may return the
     connection. So requests are told apart by their context, not by their thread.
 
-    name: the name of the thread when the job began.
+    name: the name of the thread when the job began. For a thread that Python did not start it is
+        `thread ` and the number that the system gives it.
     thread: the identifier of the thread.
     """
 
@@ -30,7 +34,10 @@ class ThreadJob:
 
     def __init__(self, thread: int) -> None:
         self.thread: Final = thread
-        self.name: Final = threading.current_thread().name
+        # Not `current_thread()`: for a thread that Python did not start, it makes an object that
+        # stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
+        known = _threads.get(thread)
+        self.name: Final = known.name if known is not None else f"thread {get_native_id()}"
 
 
 current_job: Final[ContextVar[ThreadJob | None]] = ContextVar("poolscope_thread_job", default=None)

@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from poolscope.errors import logger
+from poolscope.fleet.off_loop import off_loop
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.ledger.segment import Segment, Segments
 
@@ -88,8 +90,8 @@ class Folder:
         self._failed = False
         if path is not None:
             try:
-                check(path)
-            except FolderError as error:
+                off_loop(partial(check, path))
+            except Exception as error:
                 self._path = None
                 self._fail(path, error)
 
@@ -104,22 +106,46 @@ class Folder:
         """Whether there is a folder that can be used."""
         return self._path is not None
 
-    def segments(self, facts: Mapping[str, Any], failed: Callable[[], None]) -> Segments:
-        """Return a factory of segments for a pool; it calls `failed` if one cannot be shared."""
+    def segments(
+        self,
+        facts: Mapping[str, Any],
+        failed: Callable[[], None],
+        made: Callable[[FileSegment], object] = id,
+    ) -> Segments:
+        """
+        Return a factory of segments for a pool.
+
+        It calls `made` with each that is shared, and `failed` if one cannot be shared.
+        """
         if self._path is None and not self._failed:
             return Segment
 
         def make(slots: int) -> Segment:
             if self._path is not None:
                 try:
-                    return FileSegment(self._next(self._path), slots, facts)
-                except (OSError, FolderError) as error:
+                    return off_loop(partial(self._make, self._path, slots, facts, made))
+                except Exception as error:
                     self._fail(self._path, error)
             if self._failed:
                 failed()
             return Segment(slots)
 
         return make
+
+    def _make(
+        self,
+        folder: Path,
+        slots: int,
+        facts: Mapping[str, Any],
+        made: Callable[[FileSegment], object],
+    ) -> FileSegment:
+        segment = FileSegment(self._next(folder), slots, facts)
+        try:
+            made(segment)
+        except BaseException:
+            segment.discard()
+            raise
+        return segment
 
     def _next(self, folder: Path) -> Path:
         """Return the path of the next pool, after registering this process if need be."""

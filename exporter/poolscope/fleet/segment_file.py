@@ -109,6 +109,10 @@ class FileSegment(Segment):
         free.append(slot)
         return 0
 
+    def discard(self) -> None:
+        """Remove the file: the pool was not watched after all. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
         function, at, _, owner = borrower
         numbers = self._lines.get((function, at))

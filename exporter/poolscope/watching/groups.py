@@ -34,7 +34,6 @@ class Member(Protocol):
     ended: Reading
     pool_log: PoolLog | None
     evidence: Evidence
-    first_of_name: bool
 
     # Read-only for the group.
     @property
@@ -92,7 +91,6 @@ class PoolGroup(Generic[M]):
     def add(self, member: M) -> None:
         """Add a watched pool to the group."""
         member.pool_log, member.evidence = self.pool_log, self.evidence
-        member.first_of_name = self.created == 0
         self.evidence.add(WATCHED, member.site)
         self.members.append(member)
         self.shown = True
@@ -159,18 +157,33 @@ class Groups(Generic[M]):
         self._process = os.getpid()
 
     def add(self, member: M) -> None:
+        """Add a watched pool, with the pool objects that it has already: all of it or nothing."""
         with self._lock:
             self._fold_gone()
-            group = self._groups.setdefault(
-                (member.name, member.kind), PoolGroup(member.name, member.kind)
-            )
-            group.add(member)
+            key = member.name, member.kind
+            group = self._groups.get(key) or PoolGroup[M](*key)
+            evidence, ledgers, created = member.evidence, member.ledgers, group.created
+            try:
+                member.ledgers = []
+                group.add(member)
+                for ledger in ledgers:
+                    group.add_pool(member, ledger)
+                for rule, site in evidence:
+                    group.evidence.add(rule, site)
+            except BaseException:
+                group.remove(member)
+                group.created, group.shown = created, bool(group.members)
+                raise
+            self._groups[key] = group
 
     def add_pool(self, member: M, ledger: Ledger) -> None:
         """Add a pool object of a member: its first, or one that replaces another."""
         with self._lock:
             self._fold_gone()
-            self._groups[member.name, member.kind].add_pool(member, ledger)
+            if member.pool_log is None:  # the member is not added yet; `add` adds both
+                member.ledgers.append(ledger)
+            else:
+                self._groups[member.name, member.kind].add_pool(member, ledger)
 
     def pool_gone(self, member: M, ledger: Ledger) -> None:
         """
@@ -271,6 +284,8 @@ class Groups(Generic[M]):
         if ledger not in member.ledgers:
             return
         member.ledgers.remove(ledger)
+        if member.pool_log is None:  # the member is not added yet
+            return
         counters = ledger.read().counters_only()
         member.ended = sum_readings([member.ended, counters])
         group = self._groups[member.name, member.kind]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from poolscope import application_names
 from poolscope.callsites import frames
 from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
+from poolscope.fleet.off_loop import off_loop
+from poolscope.fleet.segment_file import FileSegment
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
@@ -38,13 +40,13 @@ class WatchedPool:
     __slots__ = (
         "_folder",
         "_groups",
+        "_segments",
         "_service",
         "call_sites",
         "clock",
         "config",
         "ended",
         "evidence",
-        "first_of_name",
         "handle",
         "hooks",
         "kind",
@@ -77,13 +79,40 @@ class WatchedPool:
         self.ledgers: list[Ledger] = []
         self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
-        self.first_of_name = False
         self.pool_log: PoolLog | None = None
         self.evidence = Evidence()
         self.config = DEFAULT_CONFIG
         self._groups = groups
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
+        # Those made before the pool was added to its group.
+        self._segments: list[FileSegment] | None = []
+
+    # Called by `Watches`
+
+    def begin(self, hook: Callable[[WatchedPool], Hooks]) -> None:
+        """
+        Hook the pool, and show it in its group. If that fails, nothing is left of it.
+
+        Others see the pool in its group only when all of it is there.
+        """
+        try:
+            self.hooks = hook(self)
+            self.config = self.hooks.config
+            self._groups.add(self)
+        except BaseException:
+            self._discard()
+            raise
+        self._segments = None
+
+    def _discard(self) -> None:
+        hooks, self.hooks = self.hooks, None
+        try:
+            if hooks is not None:
+                hooks.unhook()
+        finally:
+            for segment in self._segments or ():
+                off_loop(segment.discard)
 
     # Called by its group
 
@@ -138,10 +167,14 @@ class WatchedPool:
                 "info": info,
                 "setup": config._asdict(),
             }
-        segments = self._folder.segments(facts, self._not_shared)
+        segments = self._folder.segments(facts, self._not_shared, self._made)
         return Ledger(
             limits, self.clock, self.leak_after, segments, self.check_leaks, self.call_sites
         )
+
+    def _made(self, segment: FileSegment) -> None:
+        if self._segments is not None:
+            self._segments.append(segment)
 
     def _not_shared(self) -> None:
         self.evidence.add("not-shared", self.site)

@@ -6,11 +6,13 @@ import importlib
 import os
 import time
 import weakref
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from poolscope import application_names
+from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
@@ -92,7 +94,9 @@ class Watches:
             now on get the application_name `service:pool:pid`, unless they have one. The default
             is POOLSCOPE_APPLICATION_NAME; without either they get none.
 
-        Watching a pool again under the same name returns the same watch.
+        Watching a pool again under the same name returns the same watch. If an error of poolscope
+        itself prevents a watch, it is logged and counted, the pool is left as it was, and the watch
+        that is returned shows nothing.
 
         Raises TypeError if `target` is not such a pool, `name` is not a string or `leak_after` is
         not a number; ValueError if the pool is closed or watched under another name, `name` is
@@ -109,6 +113,26 @@ class Watches:
             return _watch_of(existing, name)
         self._follow_forks()
         groups = self._groups_of(registry)
+        try:
+            return self._begin(
+                adapter, target, name, groups, leak_after, call_sites, application_name
+            )
+        except Exception as error:
+            if is_of_signal_handler(error):
+                raise
+            count_error("Watches.watch")
+            return _watch_without_pool(name or adapter.KIND, adapter.KIND, self._clock)
+
+    def _begin(
+        self,
+        adapter: Adapter,
+        target: Any,
+        name: str | None,
+        groups: Groups[WatchedPool],
+        leak_after: float | None,
+        call_sites: bool,
+        application_name: str | None,
+    ) -> Watch:
         pool_name = adapter.default_name(target) if name is None else name
         folder = self._folder = self._folder or Folder.of_environment()
         service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
@@ -117,13 +141,7 @@ class Watches:
         )
         # Before others can see the pool: `snapshots` returns those of its `Watch`.
         watch = Watch(watched)
-        groups.add(watched)
-        try:
-            watched.hooks = adapter.hook(target, watched)
-            watched.config = watched.hooks.config
-        except BaseException:
-            groups.remove(watched)
-            raise
+        watched.begin(partial(adapter.hook, target))
         return watch
 
     def snapshots(self) -> list[Snapshot]:
@@ -172,6 +190,15 @@ class Watches:
     def _forked(self) -> None:
         for groups in list(self._all):
             groups.follow_fork()
+
+
+def _watch_without_pool(name: str, kind: str, clock: Clock) -> Watch:
+    """Return a watch that shows nothing, in the place of one that could not begin."""
+    groups = Groups[WatchedPool]()
+    watched = WatchedPool(name, kind, groups, clock, call_sites=False)
+    watch = Watch(watched)
+    groups.add(watched)
+    return watch
 
 
 def _watch_of(existing: WatchedPool, name: str | None) -> Watch:

@@ -80,7 +80,7 @@ class PoolHooks(PoolRecording):
             self._wait_tracker.hook(pool)
             if pool._pre_ping or pool.dispatch.checkout:
                 self.watch_checkout(pool)
-            self._adopt(existing_records(pool, scan=watched.first_of_name))
+            self._adopt(existing_records(pool))
         except BaseException:
             self.unhook(pool)
             raise

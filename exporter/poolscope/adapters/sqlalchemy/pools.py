@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
+import weakref
+from collections.abc import Collection
 from pathlib import PurePath
 from typing import Any
 
@@ -16,8 +17,9 @@ from sqlalchemy.pool import (
     QueuePool,
     SingletonThreadPool,
     StaticPool,
+    base,
 )
-from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.util import queue as sqla_queue
 
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
@@ -77,30 +79,58 @@ def config_of(pool: Pool) -> PoolConfig:
     )
 
 
-def existing_records(pool: Pool, scan: bool) -> list[Any]:
+def existing_records(pool: Pool) -> list[Any]:
     """
     Return the records of connections that were open before the watch, idle or in use.
 
-    No pool keeps a list of the records in use, so they are searched for among all objects, unless
-    the pool has certainly opened none. A NullPool cannot tell; it is searched only if `scan`.
+    An attempt in flight has none: its record is counted when the attempt ends. Those that are idle
+    in a pool of a class that is not SQLAlchemy's are counted when they are first used.
     """
+    # By its id, as one record of a StaticPool may be in use several times.
+    records = {
+        id(record): record
+        for record in (*_kept_records(pool), *_records_in_use(pool))
+        if record.dbapi_connection is not None
+    }
+    return list(records.values())
+
+
+# Checked with SQLAlchemy 2.0.0, 2.0.58, 2.1.0 and 2.1.9:
+#   QueuePool._pool: Queue.queue, or AsyncAdaptedQueue._queue, which is made at its first use
+#   StaticPool.connection, which is made at its first use
+#   SingletonThreadPool._all_conns, AssertionPool._conn, _ConnectionRecord.__pool
+def _kept_records(pool: Pool) -> Collection[Any]:
+    """Return the records that the pool itself refers to."""
     if isinstance(pool, QueuePool):
-        untouched = pool.checkedin() == 0 and pool.checkedout() == 0
-    elif isinstance(pool, StaticPool):
-        untouched = "connection" not in vars(pool)
-    elif isinstance(pool, SingletonThreadPool):
-        untouched = not pool._all_conns
-    elif isinstance(pool, AssertionPool):
-        untouched = pool._conn is None
+        queue: Any = pool._pool
+        if isinstance(queue, sqla_queue.AsyncAdaptedQueue):
+            queue = vars(queue).get("_queue")
+            return list(queue._queue.copy()) if queue is not None else ()
+        return list(queue.queue.copy())
+    if isinstance(pool, StaticPool):
+        return [vars(pool)["connection"]] if "connection" in vars(pool) else ()
+    if isinstance(pool, SingletonThreadPool):
+        return list(pool._all_conns.copy())
+    if isinstance(pool, AssertionPool):
+        return [pool._conn] if pool._conn is not None else ()
+    return ()
+
+
+def _records_in_use(pool: Pool) -> list[Any]:
+    """
+    Return the records of connections in use.
+
+    No pool refers to them, but SQLAlchemy keeps each of the process for the moment at which its
+    caller is collected: SQLAlchemy 2.0 in a dictionary, 2.1 as the argument of a finalizer. What
+    it takes to look through them does not depend on what else is in memory.
+    """
+    kept = getattr(base, "_strong_ref_connection_records", None)
+    if kept is not None:
+        records = list(kept.values())
     else:
-        untouched = not scan
-    if untouched:
-        return []
-    return [
-        record
-        for record in gc.get_objects()
-        if type(record) is _ConnectionRecord
-        # The mangled name of the private attribute `__pool` (2.0.0 to 2.1.9).
-        and getattr(record, "_ConnectionRecord__pool", None) is pool
-        and record.dbapi_connection is not None
-    ]
+        # CPython 3.11 to 3.14: finalize._registry, a dictionary whose values have func and args.
+        registry: Any = vars(weakref.finalize)["_registry"]
+        finalizers = list(registry.values())
+        records = [info.args[1] for info in finalizers if info.func is base._finalize_fairy]
+    # The mangled name of the private attribute `__pool`.
+    return [record for record in records if record._ConnectionRecord__pool is pool]
