@@ -83,7 +83,7 @@ class Folder:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._process = 0
-        self._name = ""
+        self._name = self._parent = ""
         self._made = 0
         self._failed = False
         if path is not None:
@@ -112,7 +112,8 @@ class Folder:
         def make(slots: int) -> Segment:
             if self._path is not None:
                 try:
-                    return FileSegment(self._next(self._path), slots, facts)
+                    path = self._next(self._path)
+                    return FileSegment(path, slots, {**facts, "parent": self._parent})
                 except (OSError, FolderError) as error:
                     self._fail(self._path, error)
             if self._failed:
@@ -124,7 +125,7 @@ class Folder:
     def _next(self, folder: Path) -> Path:
         """Return the path of the next pool, after registering this process if need be."""
         if self._process != os.getpid():  # the first pool of the process, or of a forked child
-            self._name = _register(folder)
+            self._parent, self._name = self._name, _register(folder)
             self._process, self._made = os.getpid(), 0
         if self._made == MAX_FILES_PER_PROCESS:
             raise FolderError(f"this process already has {self._made} pools there")

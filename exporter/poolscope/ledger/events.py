@@ -83,6 +83,7 @@ class Events(State):
         """A connection was opened: `in_use` by the caller that it was opened for, or idle."""
         self._advance(now)
         self._opening.pop(attempt, None)
+        self._inherited.pop(key, None)
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._add(key)
         if in_use and key not in self.holds.in_use:
@@ -102,6 +103,7 @@ class Events(State):
 
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, whether it was idle or in use."""
+        self._inherited.pop(key, None)
         self._closed(key, now, self._lost_ref(key))
 
     @recorded_if_awake
@@ -176,6 +178,7 @@ class Events(State):
         self._advance(now)
         self._wait(queued)
         self._cells[c.NEW] += not reused
+        self._use_inherited(key, borrower)
         self._add(key)
         self.holds.begin(key, now, asked, borrower, holder_ref)
         pending_ref = self._pending_refs.pop(key, None)
@@ -191,6 +194,7 @@ class Events(State):
     @recorded
     def _returned(self, key: Hashable, now: float, lost_ref: HolderRef | None) -> None:
         self._advance(now)
+        self._use_inherited(key)
         self._end(key, now, lost_ref, returned=True)
         self._add(key)
         self._count(now)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from poolscope.errors import internal_errors
+from poolscope.forks import forks
 
 if TYPE_CHECKING:
     from poolscope.ledger.cells import Cells
@@ -65,11 +66,13 @@ class Recorder(ABC):
 
     changing: the one cell that tells other processes that an event is being applied, by being
         odd; None if no other process reads.
+    mark: `mark[0]` is 0 in a forked child until all that is of its parent was reset; see `forks`.
     """
 
-    __slots__ = ("_lock", "_pending", "changing")
+    __slots__ = ("_lock", "_pending", "changing", "mark")
 
     def __init__(self) -> None:
+        self.mark: Final = forks().mark
         self.changing: Cells | None = None
         self._pending: Final[list[Callable[[], None]]] = []
         self.reset()
@@ -88,6 +91,11 @@ class Recorder(ABC):
     def dormant(self) -> bool:
         """Whether this process is a forked child that has not recorded anything."""
         return isinstance(self._lock, DormantLock)
+
+    def follow_fork(self) -> bool:
+        """In a forked child, reset all that is of its parent; return whether that is done."""
+        forks().follow()
+        return bool(self.mark[0])
 
     @contextmanager
     def reading_lock(self) -> Iterator[None]:
@@ -147,6 +155,8 @@ def recorded(
     """Decorate an event: apply it now if the lock is free, or queue it for the lock's holder."""
 
     def record(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self.mark[0] and not self.follow_fork():
+            return
         if self._lock.acquire(False):
             try:
                 if self._pending:
@@ -178,7 +188,7 @@ def recorded_if_awake(
     record = recorded(apply)
 
     def record_if_awake(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if not self.dormant:
+        if (self.mark[0] or self.follow_fork()) and not self.dormant:
             record(self, *args, **kwargs)
 
     functools.update_wrapper(record_if_awake, apply)

@@ -11,6 +11,7 @@ Then it copies the cells and the open holds, and `cells.reading_values` makes th
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
@@ -18,12 +19,13 @@ from typing import Final, TypeVar
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
+from poolscope.forks import forks
 from poolscope.ledger import cells as c
 from poolscope.ledger.holds import MAX_FINISHED, HolderRef, Holds, LeakEvent, OpenHold
 from poolscope.ledger.recorder import DormantLock, Recorder, recorded_if_awake
 from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
-from poolscope.readings.evidence import Evidence
+from poolscope.readings.evidence import SHARED_BETWEEN, Evidence
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits
 from poolscope.readings.reading import Monotonic, Reading
@@ -49,10 +51,12 @@ class State(Recorder):
     __slots__ = (
         "_cells",
         "_check_leaks",
+        "_inherited",
         "_monotonic",
         "_open",
         "_opening",
         "_pending_refs",
+        "_resting",
         "_retired",
         "_segment",
         "_segments",
@@ -88,7 +92,10 @@ class State(Recorder):
         self.call_sites: Final = call_sites
         self._check_leaks = check_leaks
         self._segments = segments
-        self._retired = False
+        self._retired = self._resting = False
+        # In a forked child, for each connection that it has inherited: the id of the process that
+        # had opened it, and the line that held it at the fork, or None.
+        self._inherited: dict[Hashable, tuple[int, Site | None]] = {}
         self.evidence = Evidence(self.add_evidence)
         # Dictionaries, because an empty set takes three times the memory.
         self._open: dict[Hashable, None] = {}
@@ -100,14 +107,23 @@ class State(Recorder):
         self._start(segments)
 
     def forked(self) -> None:
-        """
-        Start from zero in a forked child, where the parent's lock may stay locked for ever.
-
-        The ledger stays in private memory until an event is recorded, because most children never
-        use the pools of their parent.
-        """
+        """Start from zero in a forked child, where the parent's lock may stay locked for ever."""
+        for key in list(self._open):
+            borrower = self.holds.who(key)
+            site = borrower.site if borrower is not None else None
+            self._inherited[key] = forks().parent, site
         self.reset()
+        self.sleep(self._segments)
+
+    def sleep(self, segments: Segments) -> None:
+        """
+        Count nowhere until an event is recorded, which starts the ledger in one of `segments`.
+
+        Until then it is in private memory: most children never use the pools of their parent.
+        """
+        self._segments = segments
         self._start(Segment)
+        self._clear_limits()
         self._lock = DormantLock(self._wake)
 
     def _wake(self) -> Lock:
@@ -130,13 +146,9 @@ class State(Recorder):
         self.holds.start(self._segment, now)
         self._waits = Waits(self._segment)
         self._monotonic = Monotonic()
-        self._cells[c.LIMIT] = self.limits.limit
-        self._cells[c.IDLE_LIMIT] = self.limits.idle_limit
-        self._cells[c.IDLE_FLOOR] = self.limits.idle_floor
         self._cells[c.LEAK_AFTER] = self.leak_after
         self._cells[c.SINCE] = self._cells[c.WINDOW] = now
-        if self._retired:
-            self._clear_limits()
+        self._set_limits()
         self._count(now)
 
     @recorded_if_awake
@@ -144,10 +156,30 @@ class State(Recorder):
         """A rule was broken at that line, by this pool or another one of its name."""
         self._segment.add_evidence(rule, site)
 
+    @property
+    def _unused(self) -> bool:
+        return not self._opening and not any(self._cells[c.TIMEOUT : c.CLOSED + 1])
+
+    def has_forked(self) -> None:
+        """The process has a child; a pool that it never used counts nowhere until it is used."""
+        if self._unused:
+            self._rest()
+
+    @recorded_if_awake
+    def _rest(self) -> None:
+        if self._unused:
+            self._resting = True
+            self._clear_limits()
+
     # Changes: the caller holds the lock.
 
+    def _set_limits(self) -> None:
+        self._resting = False
+        for cell, limit in zip((c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR), self.limits, strict=True):
+            self._cells[cell] = math.nan if self._retired else limit
+
     def _clear_limits(self) -> None:
-        """The pool has been closed, so it has no limits any more."""
+        """The pool has been closed, so it has no limits any more, or it rests."""
         for cell in (c.LIMIT, c.IDLE_LIMIT, c.IDLE_FLOOR):
             self._cells[cell] = math.nan
 
@@ -173,6 +205,8 @@ class State(Recorder):
     def _count(self, now: float) -> None:
         """After a change, update the peaks, saturation, and the bounds of the fast path."""
         cells, in_use, opening = self._cells, len(self.holds.in_use), len(self._opening)
+        if self._resting and (opening or cells[c.OPENED]):
+            self._set_limits()
         cells[c.OPENING] = opening
         if in_use > cells[c.IN_USE_PEAK]:
             cells[c.IN_USE_PEAK] = in_use
@@ -197,6 +231,15 @@ class State(Recorder):
         if key not in self._open:
             self._open[key] = None
             self._cells[c.OPENED] += 1
+
+    def _use_inherited(self, key: Hashable, borrower: Borrower | None = None) -> None:
+        """A connection is used; it is a mistake if the parent of this process has opened it."""
+        if key in self._inherited:
+            parent, site = self._inherited.pop(key)
+            if borrower is not None:
+                site = Borrower(*borrower).site
+            self.evidence.add("shared-across-fork", site)
+            self.evidence.add(f"{SHARED_BETWEEN}{parent} {os.getpid()}", None)
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
         self._cells[outcome] += 1

@@ -9,7 +9,9 @@ from poolscope import application_names
 from poolscope.callsites import frames
 from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
+from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.segment import Segment
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder
@@ -139,9 +141,19 @@ class WatchedPool:
                 "setup": config._asdict(),
             }
         segments = self._folder.segments(facts, self._not_shared)
-        return Ledger(
-            limits, self.clock, self.leak_after, segments, self.check_leaks, self.call_sites
+        # In a forked child, a pool that replaces an unused one is not used yet either.
+        asleep = bool(self.ledgers) and all(ledger.dormant for ledger in self.ledgers)
+        ledger = Ledger(
+            limits,
+            self.clock,
+            self.leak_after,
+            Segment if asleep else segments,
+            self.check_leaks,
+            self.call_sites,
         )
+        if asleep:
+            ledger.sleep(segments)
+        return ledger
 
     def _not_shared(self) -> None:
         self.evidence.add("not-shared", self.site)
@@ -170,4 +182,4 @@ class WatchedPool:
 
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""
-        self._groups.follow_fork()
+        forks().follow()
