@@ -15,6 +15,7 @@ from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.mixin.queries import name_of
+from poolscope.testing import FakeClock
 from support.waiting import eventually
 
 MINUTES: Final = 30
@@ -91,19 +92,20 @@ async def test_the_only_worker_of_a_master_pages_as_soon_as_it_has_been_full_for
 ) -> None:
     """The master has watched the pool before it has forked, and never uses it."""
     workers().tell(fork, *["take"] * 4, *["wait"] * 20)
-    started, minute = time.monotonic(), 0
-    fleet = Fleet(folder, lambda: started + 60.0 * minute)
+    clock = FakeClock(time.monotonic())
+    fleet = Fleet(folder, clock)
     await eventually(20.0, lambda: fleet.scan().reports[0].reading.waiting)
     found: Series = {}
-    for minute in range(4):
+    for _ in range(6):
         text, _ = expose(Scrape(fleet.scan(), 0.0, ""), "text/plain")
         for family in text_string_to_metric_families(text.decode()):
             for sample in family.samples:
                 labels = [f'{name}="{value}"' for name, value in sample.labels.items()]
                 name = f"{sample.name}{{{','.join(labels)}}}"
                 found.setdefault(name, []).append(sample.value)
+        clock.advance(60.0)
     fleet.close()
-    assert [[1.0] * 4] == [found[name] for name in found if "connpool_instances{" in name]
+    assert [[1.0] * 6] == [found[name] for name in found if "connpool_instances{" in name]
     assert "" == fires(
         promtool, tmp_path, defaults, found, [alert("ConnPoolExhausted", "critical")]
     )
