@@ -43,7 +43,7 @@ def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """A command that runs three workers, which have forked from one that watches the pool."""
     command: tuple[str, ...] = request.param
     if command[0] == "uwsgi" and not Path(sys.executable).with_name("uwsgi").exists():
-        missing("uwsgi is missing; python -m pip install uwsgi, which needs a C compiler")
+        missing("uwsgi is missing; python -m pip install --group servers, with a C compiler")
     return command
 
 
