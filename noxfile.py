@@ -55,6 +55,7 @@ def tests(session: nox.Session, versions: str) -> None:
     quiet = ("--quiet", "--disable-pip-version-check", "-c", str(constraints))
     session.install(*quiet, "pip", "hatchling", "editables", "setuptools")
     session.install(*quiet, "--no-build-isolation", "--editable", ".", "--group", "test")
+    session.install(*quiet, "--group", "servers", success_codes=[0, 1])
     # Older libraries use features that newer Pythons deprecate.
     warnings = ("-W", "ignore::DeprecationWarning") if pinned else ()
     ignored_paths = [f"--ignore={path}" for path in NEWEST_ONLY] if pinned else []

@@ -64,4 +64,18 @@ FAULTS = (
         "check(path)",
         ("tests/contract/test_blocking.py",),
     ),
+    (
+        "a master that only forks counts as a process with a pool",
+        "fleet/fleet.py",
+        "                if view.unused:\n",
+        "                if False:\n",
+        ("tests/fleet/test_fleet.py",),
+    ),
+    (
+        "a child does not say who its parent is",
+        "fleet/folder.py",
+        "self._parent, self._name = self._name, _register(folder)",
+        "self._name = _register(folder)",
+        ("tests/fleet/test_fleet.py",),
+    ),
 )

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -103,29 +104,84 @@ def test_two_loops_in_two_threads_with_pools_of_one_name(
 
 
 FORKING: Final = """
-import asyncio, os, sys
+import asyncio, ctypes, os, sys, traceback
 from pathlib import Path
 from contract import pools
 from contract.test_loops_and_forks import numbers, use
 from poolscope.demo.postgres import EmbeddedPostgres
+from poolscope.fleet.folder import Folder
 from poolscope.watching.watches import Watches
 
-cls, postgres, watches = getattr(pools, sys.argv[1]), EmbeddedPostgres(Path(sys.argv[2])), Watches()
+_, name, socket_dir, fork, folder, inherits = sys.argv
+# With PyDLL, only the thread that has the GIL forks, as in uWSGI.
+fork = os.fork if fork == "python" else ctypes.PyDLL(None).fork
+folder, cls, postgres = Path(folder), getattr(pools, name), EmbeddedPostgres(Path(socket_dir))
+watches = Watches(folder=Folder(folder))
 parents, pool = asyncio.new_event_loop(), cls()
 watch, out = parents.run_until_complete(use(pool, postgres, watches))
-child = os.fork()
-if child == 0:
-    try:
-        assert (0, 0, 0, 0, 0) == numbers(watch), numbers(watch)
-        own = asyncio.new_event_loop().run_until_complete(use(cls(), postgres, watches))
-        assert (1, 1, 2, 0, 2) == numbers(own[0]), numbers(own[0])
-        assert (0, 0, 0, 0, 0) == numbers(watch), numbers(watch)
-    except BaseException as error:
-        print(repr(error), file=sys.stderr, flush=True)
-        os._exit(1)
-    os._exit(0)
-assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-assert (1, 1, 2, 0, 2) == numbers(watch), numbers(watch)
+
+own = []  # so that nothing is collected
+
+def files():
+    return {path: path.read_bytes() for path in folder.glob(f"{os.getpid()}-*")}
+
+def count():
+    now = watch.snapshot()
+    return now.instances, now.limit
+
+def mistakes():
+    found = [each for each in watch.findings() if each.rule == "shared-across-fork"]
+    return [site.split(" in ")[1] for each in found for site in each.sites]
+
+def in_a_child(check):
+    before = files()
+    child = fork()
+    if child == 0:
+        try:
+            check()
+        except BaseException as error:
+            traceback.print_exception(error)
+            os._exit(1)
+        os._exit(0)
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    # It has not written into the files of its parent.
+    assert 2 == len(before) and before == files()
+    assert (1, 1, 2, 0, 2) == numbers(watch), numbers(watch)
+    assert (1, 2) == count(), count()
+    assert [] == mistakes()
+
+def begins():
+    assert (0, 0, 0, 0, 0) == numbers(watch), numbers(watch)
+    assert (0, 0) == count(), count()
+
+def with_a_pool_of_its_own():
+    begins()
+    own[:] = asyncio.new_event_loop().run_until_complete(use(cls(), postgres, watches))
+    assert (1, 1, 2, 0, 2) == numbers(own[0]), numbers(own[0])
+    begins()
+    assert [] == mistakes()
+
+async def acquire():
+    return await pool.acquire()
+
+def with_inherited_connections():
+    own.append(parents.run_until_complete(acquire()))
+    assert (1, 0, 1, 0, 1) == numbers(watch), numbers(watch)
+    assert (1, 2) == count(), count()
+    assert 1 == len(mistakes()), mistakes()
+    assert 2 == len(files())
+
+def that_returns_its_parents():
+    parents.run_until_complete(pool.release(out))
+    assert (0, 1, 1, 0, 0) == numbers(watch), numbers(watch)
+    assert 1 == len(mistakes()), mistakes()
+
+if inherits:
+    in_a_child(with_inherited_connections)
+    in_a_child(that_returns_its_parents)
+    os._exit(0)  # its loop may be broken, because the children have used its selector
+
+in_a_child(with_a_pool_of_its_own)
 
 async def end():
     await pool.release(out)
@@ -140,14 +196,19 @@ parents.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("inherits", ["", "and its connections"])
+@pytest.mark.parametrize("fork", ["python", "c"])
 @every_pool
-def test_a_fork_with_a_live_pool(cls: type[PoolUnderTest], postgres: EmbeddedPostgres) -> None:
+def test_a_fork_with_a_live_pool(
+    cls: type[PoolUnderTest], fork: str, inherits: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    arguments = cls.__name__, str(postgres.socket_dir), fork, str(tmp_path / "pools"), inherits
     done = subprocess.run(
-        [sys.executable, "-c", FORKING, cls.__name__, str(postgres.socket_dir)],
+        [sys.executable, "-c", FORKING, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
-    assert (0, "") == (done.returncode, done.stderr)
+    assert (0, "") == (done.returncode, done.stderr), done.stderr

@@ -189,6 +189,26 @@ def test_a_forked_child_is_a_process_of_its_own(fleet: Fleet, workers: Any) -> N
     assert {"orders": (0, 0, 6, 0, 2)} == numbers(fleet.scan())
 
 
+@pytest.mark.parametrize("fork", ["fork", "fork in C"])
+async def test_a_parent_that_has_never_used_its_pool_counts_nowhere(
+    fleet: Fleet, workers: Any, fork: str
+) -> None:
+    parent, other = workers(), workers()
+    assert {"orders": (0, 0, 0, 2, 2)} == numbers(fleet.scan())
+    child = parent.tell(fork, "take")
+    view = fleet.scan()
+    assert {"orders": (1, 0, 1, 2, 3)} == numbers(view)
+    assert [8.0] == [report.reading.limit for report in view.reports]
+    assert {child, other.pid} == {process.pid for process in view.processes}
+    # Neither does it once its children have ended.
+    os.kill(parent.pid, signal.SIGSTOP)
+    os.kill(child, signal.SIGKILL)
+    await eventually(1, lambda: fleet.scan().gone)
+    view = fleet.scan()
+    assert {"orders": (0, 0, 1, 1, 3)} == numbers(view)
+    assert {other.pid} == {process.pid for process in view.processes}
+
+
 OTHER_NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 

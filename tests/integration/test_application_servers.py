@@ -72,7 +72,13 @@ async def test_counters_stay_exact_when_workers_are_killed_and_replaced(
     assert expected_samples(server, kind.pools, in_use=1) == samples_of_the_pool(exporter)
     assert [victim] == [pid for pid, _ in holders(exporter)]
     os.kill(victim, signal.SIGKILL)
-    await eventually((kind.pools - 1, 1), lambda: kept_and_new(exporter, first))
+
+    # A worker that has only inherited its pool counts from its first use on.
+    def replaced() -> tuple[int, int]:
+        server.use(CLIENTS)
+        return kept_and_new(exporter, first)
+
+    await eventually((kind.pools - 1, 1), replaced)
     workers = server.use_all()
     assert victim not in workers
     assert expected_samples(server, kind.pools) == samples_of_the_pool(exporter)

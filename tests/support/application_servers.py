@@ -28,6 +28,10 @@ CLIENTS: Final = 8
 """Requests that are sent at the same time."""
 
 GUNICORN: Final = ("gunicorn", "--no-control-socket", "--bind", "fd://{fd}", "--workers", "3")
+UWSGI: Final = (
+    *("uwsgi", "--http-socket", "fd://{fd}", "--home", sys.prefix),
+    *("--master", "--processes", "3", "--die-on-term", "--disable-logging"),
+)
 UVICORN: Final = ("uvicorn", "--factory", "support.shop:asgi", "--fd", "{fd}")
 
 
@@ -52,8 +56,12 @@ class ApplicationServer:
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.socket.getsockname()[1]
         fd = self.socket.fileno()
+        program, *arguments = (word.replace("{fd}", str(fd)) for word in command)
+        # A program of its own, or a module with that name.
+        script = Path(sys.executable).with_name(program)
+        start = [str(script)] if program == "uwsgi" else [sys.executable, "-m", program]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *(word.replace("{fd}", str(fd)) for word in command)],
+            [*start, *arguments],
             env=environment,
             pass_fds=[fd],
             start_new_session=True,

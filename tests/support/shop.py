@@ -4,6 +4,7 @@ A small service for application servers, as WSGI (SQLAlchemy) or as ASGI (asyncp
     /pid             only answer
     /use             acquire a connection, and return it
     /hold            acquire a connection, and keep it
+    /hold_one        WSGI only: the same, unless this process holds one already
     /release         return all connections that are held
     /block?FIFO      ASGI only: hold all connections, let WAITING callers wait for one, and then
                      block the event loop while another process has the fifo open for writing
@@ -15,6 +16,7 @@ runs jobs in other processes, which `multiprocessing` starts with the method in 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import multiprocessing
 import os
 import sys
@@ -68,6 +70,10 @@ class Shop:
     def hold(self) -> None:
         self.held.append(self.engine.connect())
 
+    def hold_one(self) -> None:
+        if not self.held:
+            self.hold()
+
     def release(self) -> None:
         while self.held:
             self.held.pop().close()
@@ -83,6 +89,14 @@ def warm() -> Shop:
     os.register_at_fork(after_in_child=shop.leave)
     for _ in range(WARM):
         shop.use()
+    return shop
+
+
+def left() -> Shop:
+    """Return a service that drops inherited connections in each worker of uWSGI."""
+    shop = Shop()
+    # Only uWSGI has the module.
+    importlib.import_module("uwsgidecorators").postfork(shop.leave)
     return shop
 
 

@@ -7,6 +7,7 @@ A process with a pool. It reads a command from each line of its input, and answe
     lose        drop a connection without returning it
     use N       take and return a connection N times
     fork        fork; the child, which has the same pool, runs all further commands
+    fork in C   the same, without the hooks that Python runs
     block       answer, and then do nothing any more
     load PATH   answer, and then take and return connections until the parent ends; PATH is a
                 file of two float64 cells: how many it has begun to take, and how many it has
@@ -18,6 +19,7 @@ The argument is the name of the pool; POOLSCOPE_DIR is the folder that it shares
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
 import signal
@@ -82,7 +84,7 @@ def main(name: str) -> None:
         elif word == "use":
             for _ in range(int(number)):
                 take(pool).close()
-        elif word == "fork" and os.fork():
+        elif word == "fork" and (ctypes.PyDLL(None).fork() if number else os.fork()):
             os.wait()
             os._exit(0)
         say(str(os.getpid()))

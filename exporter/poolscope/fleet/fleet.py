@@ -59,6 +59,7 @@ class FleetView:
     """
     All processes at one moment.
 
+    processes: those that live, without those that only fork others which use their pools.
     reports: for each name and kind, the sum of all processes, including those that have ended.
     fullest: for each name and kind, the utilization in the process where it is highest, 0 to 1.
     gone: how many processes have ended and were folded into the totals.
@@ -92,6 +93,8 @@ class Fleet:
         self._lock: int | None = _lock_folder(folder / LOCK)
         self._totals = Totals.load(folder / TOTALS)
         self._known: dict[str, PoolFile] = {}
+        # The processes that others were forked from after they had watched a pool.
+        self._parents: set[str] = set()
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
         for key, total in self._totals.pools.items():
@@ -112,14 +115,14 @@ class Fleet:
         bad: list[str] = []
         files = self._list(bad)
         now = self._clock()
-        live: list[ProcessView] = []
+        live: dict[str, list[PoolView]] = {}
         ended: dict[str, list[PoolView]] = {}
         unfolded: list[PoolView] = []
         with ExitStack() as locks:
             for name, last_seen, lock in self._processes(files, now, bad):
                 views = self._read(files[name], now, last_seen, bad)
                 if last_seen is None:
-                    live.append(ProcessView(_pid_of(name), tuple(views)))
+                    live[name] = views
                 elif len(ended) < MAX_PROCESSES_PER_SCAN:
                     ended[name] = views
                     locks.push(lock.pop_all())  # until its files are removed
@@ -127,6 +130,10 @@ class Fleet:
                     unfolded += views
             if ended and not self._fold(ended, files):
                 unfolded += chain.from_iterable(ended.values())
+        for name in self._parents & live.keys():
+            for view in live[name]:
+                if view.unused:
+                    view.rest()
         return self._view(live, unfolded, len(bad), servers)
 
     def _list(self, bad: list[str]) -> dict[str, list[str]]:
@@ -143,6 +150,7 @@ class Fleet:
                 files.get(process, bad).append(name)
         existing = set(chain.from_iterable(files.values()))
         self._known = {name: file for name, file in self._known.items() if name in existing}
+        self._parents &= files.keys()
         return files
 
     def _processes(
@@ -176,6 +184,8 @@ class Fleet:
                 file = self._known.get(name)
                 if file is None:
                     file = self._known[name] = PoolFile(self._folder / name, _pid_of(name))
+                    if file.parent:
+                        self._parents.add(file.parent + PROCESS)
                 views.append(file.read(now, last_seen))
             except FileNotFoundError:
                 continue
@@ -206,16 +216,16 @@ class Fleet:
 
     def _view(
         self,
-        live: list[ProcessView],
+        live: dict[str, list[PoolView]],
         unfolded: list[PoolView],
         bad: int,
         servers: Sequence[ServerReading],
     ) -> FleetView:
         pools: defaultdict[Key, list[PoolView]] = defaultdict(list)
         fullest: dict[Key, float] = {}
-        for process in live:
+        for views in live.values():
             shares: dict[Key, list[list[float]]] = {}
-            for view in process.pools:
+            for view in views:
                 key = view.pool, view.kind
                 pools[key].append(view)
                 shares.setdefault(key, []).append(view.values)
@@ -231,7 +241,7 @@ class Fleet:
             reports=tuple(
                 self._report(key, pools[key], *sums[key], promised.get(key[0], ())) for key in keys
             ),
-            processes=tuple(live),
+            processes=tuple(_in_use(live)),
             fullest=fullest,
             gone=self._totals.processes,
             bad=bad,
@@ -272,6 +282,14 @@ class Fleet:
             sites=self._sites[key].sums(chain.from_iterable(view.each_site() for view in views)),
             findings=findings_of(*key, cases),
         )
+
+
+def _in_use(live: Mapping[str, list[PoolView]]) -> Iterator[ProcessView]:
+    """Yield the processes with the pools that do not rest; not one all of whose pools do."""
+    for name, views in live.items():
+        pools = tuple(view for view in views if not view.resting)
+        if pools or not views:
+            yield ProcessView(_pid_of(name), pools)
 
 
 def _limits_of_databases(pools: Mapping[Key, list[PoolView]]) -> dict[str, float]:

@@ -85,7 +85,7 @@ class Folder:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._process = 0
-        self._name = ""
+        self._name = self._parent = ""
         self._made = 0
         self._failed = False
         if path is not None:
@@ -139,7 +139,7 @@ class Folder:
         facts: Mapping[str, Any],
         made: Callable[[FileSegment], object],
     ) -> FileSegment:
-        segment = FileSegment(self._next(folder), slots, facts)
+        segment = FileSegment(self._next(folder), slots, {**facts, "parent": self._parent})
         try:
             made(segment)
         except BaseException:
@@ -150,7 +150,7 @@ class Folder:
     def _next(self, folder: Path) -> Path:
         """Return the path of the next pool, after registering this process if need be."""
         if self._process != os.getpid():  # the first pool of the process, or of a forked child
-            self._name = _register(folder)
+            self._parent, self._name = self._name, _register(folder)
             self._process, self._made = os.getpid(), 0
         if self._made == MAX_FILES_PER_PROCESS:
             raise FolderError(f"this process already has {self._made} pools there")

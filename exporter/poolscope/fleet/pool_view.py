@@ -12,7 +12,7 @@ from poolscope.fleet.segment_file import OWNER_BYTES
 from poolscope.ledger import cells as c
 from poolscope.readings.holders import Hold
 from poolscope.readings.pool_config import PoolConfig
-from poolscope.readings.reading import Reading
+from poolscope.readings.reading import GAUGES, Reading
 from poolscope.readings.report import Info
 from poolscope.readings.sites import SiteReading
 
@@ -172,6 +172,7 @@ class PoolView:
     values: the values of its reading.
     evidence: the lines at which each rule was broken, by rule.
     config_id: a number that pools with equal `config`, `info` and `evidence` share.
+    resting: whether it counts nowhere, because its process has only forked others that use it.
     """
 
     pool: str
@@ -185,11 +186,24 @@ class PoolView:
     _now: float
     _cells: ParsedSegment
     _texts: list[str]
+    resting: bool = False
 
     @property
     def reading(self) -> Reading:
         """The reading of the pool."""
         return Reading.of(self.values)
+
+    @property
+    def unused(self) -> bool:
+        """Whether nobody has ever asked the pool for a connection, and it has none."""
+        numbers = self._cells.numbers
+        counted = (*numbers[c.TIMEOUT : c.CLOSED + 1], numbers[c.OPENING], numbers[c.WAITING])
+        return not any(counted)
+
+    def rest(self) -> None:
+        """Let it count nowhere until it is used: its process only forks others that use it."""
+        self.resting = True
+        self.values[:GAUGES] = [0.0] * GAUGES
 
     def holds(self) -> list[Hold]:
         """Return its connections in use."""

@@ -46,6 +46,8 @@ class PoolFile:
     """
     The file of one pool. The header is read once, the cells at each `read`.
 
+    parent: the name of the process that has watched the pool, if this one was forked from it.
+
     Raises BadFileError if it is not a valid file, and OSError if it cannot be read at all.
     """
 
@@ -77,6 +79,7 @@ class PoolFile:
         try:
             facts = json.loads(description)
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
+            self.parent = _name(facts.get("parent", ""))
             self.info = Info(*map(_name, _list(facts["info"])))
             self.config = _config(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:

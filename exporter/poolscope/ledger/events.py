@@ -17,7 +17,7 @@ from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
 from poolscope.ledger.holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import NO_LIMITS, State
+from poolscope.ledger.state import State
 
 
 class Events(State):
@@ -84,6 +84,7 @@ class Events(State):
             return
         self._advance(now)
         self.changes.pop(self._opening, attempt)
+        self.changes.pop(self._inherited, key)
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._add(key)
         if in_use and key not in self.holds.in_use:
@@ -103,6 +104,7 @@ class Events(State):
 
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, whether it was idle or in use."""
+        self.changes.pop(self._inherited, key)
         self._closed(key, now, self._lost_ref(key))
 
     @recorded_if_awake
@@ -180,6 +182,7 @@ class Events(State):
             self._advance(now)
             self._wait(queued)
             self._cells[c.NEW] += not reused
+            self._use_inherited(key, borrower)
             self._add(key)
             self.holds.begin(key, now, asked, borrower, holder_ref)
             self._count(now)
@@ -194,6 +197,7 @@ class Events(State):
     @recorded
     def _returned(self, key: Hashable, now: float, lost_ref: HolderRef | None) -> None:
         self._advance(now)
+        self._use_inherited(key)
         self._end(key, now, lost_ref, returned=True)
         self._add(key)
         self._count(now)
@@ -287,14 +291,14 @@ class Events(State):
         """The pool was closed: it has no limits any more, only the connections left in it."""
         self._retired = True
         if self.dormant:
-            self._set_limits(NO_LIMITS)
+            self._clear_limits()
         else:
             self._retire(now)
 
     @recorded
     def _retire(self, now: float) -> None:
         self._advance(now)
-        self._set_limits(NO_LIMITS)
+        self._clear_limits()
         self._count(now)
 
     def replace(self, predecessor: Events) -> None:

@@ -62,7 +62,7 @@ def make_begin(ledger: Events) -> Begin:
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
     cells, shared = segment.cells, segment.shared
     in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
-    after_begin = make_after_begin(ledger)
+    after_begin, mark = make_after_begin(ledger), ledger.mark
 
     def begin(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
@@ -96,8 +96,15 @@ def make_begin(ledger: Events) -> Begin:
                     caller = function, frame.f_lasti, borrower_key, owner
             else:
                 caller = None, 0, borrower_key, owner
-        # Pending events come first: they may be of the same connection.
-        if pending or borrower_key in holds_by_borrower or key in in_use or key not in opened:
+        # Pending events come first: they may be of the same connection. In a forked child all of
+        # this is of its parent.
+        if (
+            pending
+            or borrower_key in holds_by_borrower
+            or key in in_use
+            or key not in opened
+            or not mark[0]
+        ):
             return caller if borrower is not None else ledger.asked(caller, now)
         slot = 0
         try:
@@ -122,11 +129,12 @@ def make_end(ledger: Events) -> End:
     """Return `end` of a ledger."""
     cells, holds = ledger._segment.cells, ledger.holds
     in_use, holds_by_borrower = holds.in_use, holds.holds_by_borrower
-    finished, pending, after_end = holds.finished, ledger.pending, make_after_end(ledger)
+    finished, pending, mark = holds.finished, ledger.pending, ledger.mark
+    after_end = make_after_end(ledger)
 
     def end(key: Hashable, now: float) -> bool:
         hold = in_use.get(key)
-        if hold is None or pending:
+        if hold is None or pending or not mark[0]:
             return False
         since, asked, borrower, holder_ref, slot = hold
         held = now - since

@@ -37,6 +37,7 @@ from threading import get_ident
 from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from poolscope.errors import count_error, report
+from poolscope.forks import forks
 from poolscope.ledger.changes import Action, Changes
 from poolscope.references import COUNTS_ARE_EXACT, references
 
@@ -104,11 +105,13 @@ class Recorder(ABC):
     A queue of events, and a lock that recording only tries and never waits for.
 
     changes: those of the event that is being applied.
+    mark: `mark[0]` is 0 in a forked child until all that is of its parent was reset; see `forks`.
     """
 
-    __slots__ = ("_lock", "_pending", "_stopped_owner", "changes")
+    __slots__ = ("_lock", "_pending", "_stopped_owner", "changes", "mark")
 
     def __init__(self) -> None:
+        self.mark: Final = forks().mark
         self._pending: Final[deque[functools.partial[None]]] = deque()
         self.changes: Final = Changes()
         self.reset()
@@ -131,6 +134,11 @@ class Recorder(ABC):
         """Whether this process is a forked child that has not recorded anything."""
         return isinstance(self._lock, DormantLock)
 
+    def follow_fork(self) -> bool:
+        """In a forked child, reset all that is of its parent; return whether that is done."""
+        forks().follow()
+        return bool(self.mark[0])
+
     # What a subclass defines
 
     @abstractmethod
@@ -152,6 +160,8 @@ class Recorder(ABC):
     # Recording
 
     def _record(self, event: functools.partial[None]) -> None:
+        if not self.mark[0] and not self.follow_fork():
+            return
         if len(self._pending) >= MOST_PENDING:
             count_error("Recorder.MOST_PENDING")
             return
@@ -305,7 +315,7 @@ def recorded_if_awake(
     record = recorded(apply)
 
     def record_if_awake(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if not self.dormant:
+        if (self.mark[0] or self.follow_fork()) and not self.dormant:
             record(self, *args, **kwargs)
 
     functools.update_wrapper(record_if_awake, apply)

@@ -10,6 +10,7 @@ A reading applies the pending events, if the lock is free, and then makes a `Cop
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Hashable, Iterable
 from operator import setitem
@@ -17,6 +18,7 @@ from typing import Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
+from poolscope.forks import forks
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
@@ -30,7 +32,7 @@ from poolscope.ledger.recorder import (
 )
 from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
-from poolscope.readings.evidence import Evidence
+from poolscope.readings.evidence import SHARED_BETWEEN, Evidence
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits
 from poolscope.readings.reading import Monotonic, Reading
@@ -54,10 +56,12 @@ class State(Recorder):
     __slots__ = (
         "_cells",
         "_check_leaks",
+        "_inherited",
         "_monotonic",
         "_open",
         "_opening",
         "_pending_refs",
+        "_resting",
         "_retired",
         "_segment",
         "_segments",
@@ -96,7 +100,10 @@ class State(Recorder):
         self.call_sites: Final = call_sites
         self._check_leaks = check_leaks
         self._segments = segments
-        self._retired = False
+        self._retired = self._resting = False
+        # In a forked child, for each connection that it has inherited: the id of the process that
+        # had opened it, and the line that held it at the fork, or None.
+        self._inherited: dict[Hashable, tuple[int, Site | None]] = {}
         self.evidence = Evidence(self.add_evidence)
         # Dictionaries, because an empty set takes three times the memory.
         self._open: dict[Hashable, None] = {}
@@ -108,14 +115,23 @@ class State(Recorder):
         self._start(segments)
 
     def forked(self) -> None:
-        """
-        Start from zero in a forked child, where the parent's lock may stay locked for ever.
-
-        The ledger stays in private memory until an event is recorded, because most children never
-        use the pools of their parent.
-        """
+        """Start from zero in a forked child, where the parent's lock may stay locked for ever."""
+        for key in list(self._open):
+            borrower = self.holds.who(key)
+            site = borrower.site if borrower is not None else None
+            self._inherited[key] = forks().parent, site
         self.reset()
+        self.sleep(self._segments)
+
+    def sleep(self, segments: Segments) -> None:
+        """
+        Count nowhere until an event is recorded, which starts the ledger in one of `segments`.
+
+        Until then it is in private memory: most children never use the pools of their parent.
+        """
+        self._segments = segments
         self._start(Segment)
+        self._clear_limits()
         self._lock = DormantLock(self._wake)
 
     def _wake(self) -> Lock:
@@ -137,10 +153,7 @@ class State(Recorder):
         self.holds.start(self._segment, now)
         self._waits = Waits(self._segment, self.changes)
         self._monotonic = Monotonic()
-        limits = self.limits
-        if self._retired:
-            limits = NO_LIMITS
-        self._set_limits(limits)
+        self._set_limits()
         self._cells[c.SINCE] = self._cells[c.WINDOW] = now
         self._count(now)
         self.publish()
@@ -149,6 +162,21 @@ class State(Recorder):
     def add_evidence(self, rule: str, site: Site | None) -> None:
         """A rule was broken at that line, by this pool or another one of its name."""
         self._segment.add_evidence(rule, site)
+
+    @property
+    def _unused(self) -> bool:
+        return not self._opening and not any(self._cells[c.TIMEOUT : c.CLOSED + 1])
+
+    def has_forked(self) -> None:
+        """The process has a child; a pool that it never used counts nowhere until it is used."""
+        if self._unused:
+            self._rest()
+
+    @recorded_if_awake
+    def _rest(self) -> None:
+        if self._unused:
+            self._resting = True
+            self._clear_limits()
 
     # Changes: the caller holds the lock.
 
@@ -184,8 +212,17 @@ class State(Recorder):
                 )
             )
 
-    def _set_limits(self, limits: Limits) -> None:
-        """Set the limits, in the published cells too: no other number depends on them."""
+    def _set_limits(self) -> None:
+        """Set the limits of the pool, or those of one that has been closed."""
+        self._put_limits(NO_LIMITS if self._retired else self.limits)
+        self._resting = False
+
+    def _clear_limits(self) -> None:
+        """The pool has been closed, so it has no limits any more, or it rests."""
+        self._put_limits(NO_LIMITS)
+
+    def _put_limits(self, limits: Limits) -> None:
+        """Publish the limits at once, too: no other number depends on them."""
         for cells in (self._cells, self._segment.cells):
             cells[c.LIMIT], cells[c.IDLE_LIMIT], cells[c.IDLE_FLOOR] = limits
             cells[c.LEAK_AFTER] = self.leak_after
@@ -214,6 +251,8 @@ class State(Recorder):
         # Before anything is counted: who ends a hold from now on calls `after_end`.
         self.fast_until = -math.inf
         cells, in_use, opening = self._cells, len(self.holds.in_use), len(self._opening)
+        if self._resting and (opening or cells[c.OPENED]):
+            self._set_limits()
         cells[c.OPENING] = opening
         if in_use > cells[c.IN_USE_PEAK]:
             cells[c.IN_USE_PEAK] = in_use
@@ -244,6 +283,16 @@ class State(Recorder):
         if key not in self._open:
             self.changes.put(self._open, key, None)
             self._cells[c.OPENED] += 1
+
+    def _use_inherited(self, key: Hashable, borrower: Borrower | None = None) -> None:
+        """A connection is used; it is a mistake if the parent of this process has opened it."""
+        if key in self._inherited:
+            parent, site = self._inherited[key]
+            if borrower is not None:
+                site = Borrower(*borrower).site
+            self.evidence.add("shared-across-fork", site)
+            self.evidence.add(f"{SHARED_BETWEEN}{parent} {os.getpid()}", None)
+            self.changes.pop(self._inherited, key)
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
         self._cells[outcome] += 1

@@ -7,6 +7,12 @@ from typing import Final
 
 from poolscope.callsites.frames import Place, Site, site_of
 
+SHARED_BETWEEN: Final = "shared between "
+"""
+What the rule of two processes that use one connection begins with; the rest is the id of the one
+that has opened it, and the id of its child. It has no sites.
+"""
+
 MAX_SITES_PER_RULE: Final = 20
 """How many sites are kept for each rule: the first ones that broke it."""
 

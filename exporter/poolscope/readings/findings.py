@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from poolscope.readings.evidence import SHARED_BETWEEN
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
 
@@ -159,6 +160,18 @@ _observed_rule(
     "warning",
     "connections are acquired without a time limit; with no connection free, callers wait for ever",
 )
+
+
+@_rule("shared-across-fork", "critical")
+def _shared_across_fork(evidence: PoolEvidence) -> str | None:
+    if "shared-across-fork" not in evidence.sites or evidence.config.survives_fork:
+        return None
+    pairs = [rule.split()[-2:] for rule in evidence.sites if rule.startswith(SHARED_BETWEEN)]
+    parent, child = pairs[0] if pairs else ("?", "?")
+    return (
+        f"a connection that process {parent} had opened was used by its forked child {child}; each "
+        "may read the answers that the other waits for"
+    )
 
 
 @_rule("pool-per-request", "warning")

@@ -17,6 +17,8 @@ class PoolConfig(NamedTuple):
     pings: whether it checks a connection before use.
     recycle: seconds after which it closes a connection that is idle, or old; `math.inf`: never.
     total_timeout: time limit of a whole request, in seconds.
+    survives_fork: whether a forked child may use the connections of its parent, as those of a
+        SQLite database in memory, of which it has a copy.
     connect_timeout: time limit of getting a connection for a request, in seconds.
     """
 
@@ -32,6 +34,7 @@ class PoolConfig(NamedTuple):
     keeps_alive: bool = True
     caches_dns: bool = True
     verifies_tls: bool = True
+    survives_fork: bool = False
 
 
 DEFAULT_CONFIG: Final = PoolConfig()

@@ -6,13 +6,13 @@ A pool that ends leaves its counters to its group, so that no counter falls when
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from poolscope.callsites.frames import Site
+from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
 from poolscope.pacing import Pacer
 from poolscope.readings.evidence import Evidence
@@ -151,10 +151,15 @@ class Groups(Generic[M]):
     """The groups of one registry. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._process_lock = threading.RLock()
         self._groups: dict[tuple[str, str], PoolGroup[M]] = {}
         self._gone: deque[tuple[M, Ledger]] = deque()
-        self._process = os.getpid()
+
+    @property
+    def _lock(self) -> threading.RLock:
+        """The lock of this process: one that a child inherits may stay locked for ever."""
+        forks().follow()
+        return self._process_lock
 
     def add(self, member: M) -> None:
         """Add a watched pool, with the pool objects that it has already: all of it or nothing."""
@@ -249,16 +254,15 @@ class Groups(Generic[M]):
             self._fold_gone()
             return [group.report()] if group.shown else []
 
-    def follow_fork(self) -> None:
-        """
-        In the child of a fork, reset all numbers: until the fork they are the parent's.
+    def has_forked(self) -> None:
+        """Let the pools that this process never used rest until it uses them."""
+        for member in self.members():
+            for ledger in list(member.ledgers):
+                ledger.has_forked()
 
-        Other after-fork hooks may run first and call this; calling it again does nothing.
-        """
-        if self._process == os.getpid():
-            return
-        self._process = os.getpid()
-        self._lock = threading.RLock()
+    def forked(self) -> None:
+        """In the child of a fork, reset all numbers: until the fork they are the parent's."""
+        self._process_lock = threading.RLock()
         self._gone.clear()
         for group in self._groups.values():
             group.ended = EMPTY_READING

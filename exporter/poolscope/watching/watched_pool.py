@@ -11,7 +11,9 @@ from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.off_loop import off_loop
 from poolscope.fleet.segment_file import FileSegment
+from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.segment import Segment
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder
@@ -168,9 +170,19 @@ class WatchedPool:
                 "setup": config._asdict(),
             }
         segments = self._folder.segments(facts, self._not_shared, self._made)
-        return Ledger(
-            limits, self.clock, self.leak_after, segments, self.check_leaks, self.call_sites
+        # In a forked child, a pool that replaces an unused one is not used yet either.
+        asleep = bool(self.ledgers) and all(ledger.dormant for ledger in self.ledgers)
+        ledger = Ledger(
+            limits,
+            self.clock,
+            self.leak_after,
+            Segment if asleep else segments,
+            self.check_leaks,
+            self.call_sites,
         )
+        if asleep:
+            ledger.sleep(segments)
+        return ledger
 
     def _made(self, segment: FileSegment) -> None:
         if self._segments is not None:
@@ -203,4 +215,4 @@ class WatchedPool:
 
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""
-        self._groups.follow_fork()
+        forks().follow()

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
+from poolscope.forks import forks
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
@@ -66,7 +67,6 @@ class Watches:
         self._collectors: weakref.WeakKeyDictionary[
             CollectorRegistry, PoolCollector[WatchedPool]
         ] = weakref.WeakKeyDictionary()
-        self._follows_forks = False
 
     def watch(
         self,
@@ -111,7 +111,7 @@ class Watches:
         existing = adapter.find(target)
         if existing is not None:
             return _watch_of(existing, name)
-        self._follow_forks()
+        forks().add(self)
         groups = self._groups_of(registry)
         try:
             return self._begin(
@@ -173,23 +173,15 @@ class Watches:
             self._all.add(collector.groups)
         return collector.groups
 
-    def _follow_forks(self) -> None:
-        if self._follows_forks or not hasattr(os, "register_at_fork"):
-            return
-        self._follows_forks = True
-        # The weak reference lets these watches be collected: the hook cannot be unregistered.
-        reference = weakref.WeakMethod(self._forked)
-
-        def forked() -> None:
-            method = reference()
-            if method is not None:
-                method()
-
-        os.register_at_fork(after_in_child=forked)
-
-    def _forked(self) -> None:
+    def forked(self) -> None:
+        """This process is a forked child: its numbers begin at zero."""
         for groups in list(self._all):
-            groups.follow_fork()
+            groups.forked()
+
+    def has_forked(self) -> None:
+        """This process has a child: pools that it never used count nowhere until they are used."""
+        for groups in list(self._all):
+            groups.has_forked()
 
 
 def _watch_without_pool(name: str, kind: str, clock: Clock) -> Watch:

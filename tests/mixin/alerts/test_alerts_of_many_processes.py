@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mixin.alerts.replay import alert, fires
 from mixin.alerts.simulated_day import Series
+from poolscope.exporter.exposition import expose
+from poolscope.fleet.fleet import Fleet
+from poolscope.metrics.exporter_families import Scrape
 from poolscope.mixin.queries import name_of
+from poolscope.testing import FakeClock
+from support.waiting import eventually
 
 MINUTES: Final = 30
 EXHAUSTED: Final = {"saturated_seconds_total": 60.0, "waiting_seconds_total": 300.0}
@@ -77,3 +84,28 @@ def test_timeouts_count_by_their_number(promtool: str, tmp_path: Path, defaults:
     busy = HEALTHY | {'acquires_total{outcome="ok"}': 10_000.0}
     each = processes([idle, busy], {})
     assert "" == fires(promtool, tmp_path, defaults, each, [])
+
+
+@pytest.mark.parametrize("fork", ["fork", "fork in C"])
+async def test_the_only_worker_of_a_master_pages_as_soon_as_it_has_been_full_for_long_enough(
+    promtool: str, tmp_path: Path, defaults: Path, folder: Path, workers: Any, fork: str
+) -> None:
+    """The master has watched the pool before it has forked, and never uses it."""
+    workers().tell(fork, *["take"] * 4, *["wait"] * 20)
+    clock = FakeClock(time.monotonic())
+    fleet = Fleet(folder, clock)
+    await eventually(20.0, lambda: fleet.scan().reports[0].reading.waiting)
+    found: Series = {}
+    for _ in range(6):
+        text, _ = expose(Scrape(fleet.scan(), 0.0, ""), "text/plain")
+        for family in text_string_to_metric_families(text.decode()):
+            for sample in family.samples:
+                labels = [f'{name}="{value}"' for name, value in sample.labels.items()]
+                name = f"{sample.name}{{{','.join(labels)}}}"
+                found.setdefault(name, []).append(sample.value)
+        clock.advance(60.0)
+    fleet.close()
+    assert [[1.0] * 6] == [found[name] for name in found if "connpool_instances{" in name]
+    assert "" == fires(
+        promtool, tmp_path, defaults, found, [alert("ConnPoolExhausted", "critical")]
+    )

@@ -76,6 +76,8 @@ def config_of(pool: Pool) -> PoolConfig:
         pooled=not isinstance(pool, NullPool),
         pings=pool._pre_ping,
         recycle=pool._recycle if pool._recycle >= 0 else math.inf,
+        # The classes that SQLAlchemy chooses for, or advises with, a database in memory.
+        survives_fork=dialect == "sqlite" and isinstance(pool, (SingletonThreadPool, StaticPool)),
     )
 
 
