@@ -124,7 +124,19 @@ def harmless(hook: Callable[P, R]) -> Callable[P, R | None]:
     An exception from outside is raised, after the hook has been called once more: what it records
     must not be lost. So what a hook records twice must count once.
     """
+    return _guarded(hook, again=True)
 
+
+def harmless_once(hook: Callable[P, R]) -> Callable[P, R | None]:
+    """
+    Decorate a hook like `harmless`, but do not call it again: it records what would count twice.
+
+    If an exception from outside comes before it has done so, one attempt is not counted.
+    """
+    return _guarded(hook, again=False)
+
+
+def _guarded(hook: Callable[P, R], again: bool) -> Callable[P, R | None]:
     @functools.wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
@@ -133,8 +145,9 @@ def harmless(hook: Callable[P, R]) -> Callable[P, R | None]:
             if is_ours(error):
                 internal_errors.report(hook.__qualname__)
                 return None
-            with suppress(Exception):
-                hook(*args, **kwargs)
+            if again:
+                with suppress(Exception):
+                    hook(*args, **kwargs)
             raise
 
     return guarded

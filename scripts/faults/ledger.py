@@ -123,8 +123,8 @@ FAULTS = (
     (
         "a connection that a child has opened itself is taken for its parent's",
         "ledger/events.py",
-        "        self.changes.pop(self._opening, attempt)\n        self.changes.pop(self._inherited, key)\n",
-        "        self.changes.pop(self._opening, attempt)\n",
+        "attempt)\n        self.changes.pop(self._inherited, key)\n",
+        "attempt)\n",
         ("tests/adapters/sqlalchemy/test_inherited_connections.py",),
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ CLOCK: Final = str(Path(OURS) / "testing.py")
 STEP: Final = int(os.environ.get("BYTECODE_STEP", "7"))
 """Which bytecodes are tried: each, or for less time every so many. `make every-bytecode` sets 1."""
 
+LETS_IN: Final = ("CALL", "JUMP_BACKWARD", "RESUME", "SEND", "YIELD_VALUE")
+"""How the names of the bytecodes begin at whose end Python lets signal handlers and threads in."""
+
 
 class Interruption(Exception):  # noqa: N818  # it stands for the time limits of task queues
     """An exception as a signal handler of the application raises it."""
@@ -33,14 +37,24 @@ class AtBytecode:
     A trace function that calls `action` once, before the bytecode `number` of poolscope.
 
     where: the file, line and function of that bytecode; "" if there were not as many.
+    lets_in: whether Python itself lets others in there: after a call or a jump back, and where a
+        function begins or goes on.
+    stack: the names of the functions that were running, the innermost first.
     """
 
     def __init__(self, number: int, action: Callable[[], object]) -> None:
         self._left = number
         self._action = action
+        self._before: dict[FrameType, str] = {}
         self.where = ""
+        self.lets_in = self._is_first = False
+        self.stack: list[str] = []
         # Python 3.12 traces bytecodes only if a frame asks for them before `settrace`.
         sys._getframe().f_trace_opcodes = True
+
+    def begins(self, function: str) -> bool:
+        """Whether it was the first bytecode of a function of that name."""
+        return self._is_first and self.stack[0] == function
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         file = frame.f_code.co_filename
@@ -50,13 +64,36 @@ class AtBytecode:
         return self._count
 
     def _count(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "opcode" and not self.where:
-            self._left -= 1
-            if not self._left:
-                code = frame.f_code
-                self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} in {code.co_qualname}"
-                self._action()
+        if event == "return":
+            self._before.pop(frame, None)
+        if event == "exception" and not self.where:
+            self._before[frame] = "an exception"
+        if event != "opcode" or self.where:
+            return self._count
+        self._left -= 1
+        if self._left:
+            self._before[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            return self._count
+        code, before = frame.f_code, self._before.get(frame, "RESUME")
+        self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} in {code.co_qualname}"
+        self.lets_in, self._is_first = before.startswith(LETS_IN), before == "RESUME"
+        self.stack = [_name_of(each) for each in _outwards(frame)]
+        # It would keep what the frames refer to.
+        self._before.clear()
+        self._action()
         return self._count
+
+
+def _name_of(frame: FrameType) -> str:
+    """Return the name of the function; that of the hook for what `harmless` makes of one."""
+    name = frame.f_code.co_name
+    return frame.f_locals["hook"].__name__ if name == "guarded" else name
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def _connect(base: Any) -> Any:
                 who = hooks.ledger.begin(id(record), started, record.fairy_ref)
                 if who is not None:
                     hooks.served(proxied, started, who)
-        except Exception as error:  # also if there is no record
+        except BaseException as error:  # also if there is no record
             hooks.not_begun(proxied, started, error)
         return proxied
 
@@ -59,10 +59,17 @@ def _do_return_conn(base: Any) -> Any:
             hooks = self._poolscope_hooks
             if record.dbapi_connection is None or not hooks.ledger.end(id(record), hooks.clock()):
                 hooks.returned(record)
-        except Exception as error:
-            if is_watched(self):
+        except BaseException as error:
+            try:
+                if is_watched(self):
+                    self._poolscope_hooks.returned(record)
+            finally:
+                # Whatever happens here, or the pool would lose the connection.
+                base._do_return_conn(self, record)
+            if is_watched(self) or not isinstance(error, AttributeError):
                 report("PoolHooks.returned", error)
-        base._do_return_conn(self, record)
+        else:
+            base._do_return_conn(self, record)
 
     return _do_return_conn
 
@@ -72,8 +79,12 @@ def _do_get(base: Any) -> Any:
 
     def _do_get(self: Any) -> Any:
         record = stock(self) if base._do_get is stock else bound(base, "_do_get", self)()
-        if is_watched(self):
-            self._poolscope_hooks.taken(record)
+        try:
+            if is_watched(self):
+                self._poolscope_hooks.taken(record)
+        except BaseException:
+            self._do_return_conn(record)
+            raise
         return record
 
     return _do_get

@@ -53,6 +53,10 @@ class EngineHooks(Hooks):
             self.unhook()
             raise
 
+    def find_abandoned(self) -> None:
+        # Events tell of abandoned connections; this makes sure that none was interrupted.
+        records.find_collected()
+
     def unhook(self) -> None:
         if self._namer is not None:
             self._namer.stop()

@@ -94,11 +94,19 @@ class WaitTracker:
 
     def wait_in(self, original: Callable[..., Any], *args: Any) -> Any:
         started = self._watched.clock()
-        self._begin_wait(started)
         try:
-            return original(*args)
-        finally:
+            self._begin_wait(started)
+            result = original(*args)
             self._end_wait(started)
+            return result
+        except BaseException:
+            try:
+                self._end_wait(started)
+            except BaseException:
+                # Another exception has come meanwhile; a second time changes nothing.
+                self._end_wait(started)
+                raise
+            raise
 
     @harmless
     def _check_event_loop(self) -> None:
@@ -118,8 +126,10 @@ class WaitTracker:
     def _end_wait(self, started: float) -> None:
         now, key = self._watched.clock(), current_caller()
         self._ledger.stopped_waiting(key, now)
-        before = self.ended.get(key, NOT_WAITED).seconds
-        self.ended[key] = Waited(before + now - started, self._asked.pop(key, None))
+        if key in self._asked:
+            before = self.ended.get(key, NOT_WAITED).seconds
+            self.ended[key] = Waited(before + now - started, self._asked[key])
+            del self._asked[key]
 
 
 def _wait(base: Any) -> Any:

@@ -15,7 +15,7 @@ from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.pools import limits_of
 from poolscope.adapters.sqlalchemy.queues import NOT_WAITED, WaitTracker, current_caller
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
-from poolscope.errors import harmless, report
+from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
@@ -39,6 +39,7 @@ class PoolRecording:
         "clock",
         "config",
         "info",
+        "is_async",
         "ledger",
         "of_all_pools",
         "unusual",
@@ -60,6 +61,8 @@ class PoolRecording:
         self._closing: dict[int, weakref.ref[Any]] = {}
         # The listeners of all pools to `checkout`, until the hooks watch that event.
         self.of_all_pools: Sequence[object] = pool.dispatch.checkout.parent_listeners
+        # Whether closing a connection may switch to another task.
+        self.is_async: Final = pool._dialect.is_async
         self._collected = weakref.ref(pool, self._on_collected)
 
     @harmless
@@ -81,14 +84,35 @@ class PoolRecording:
         if who is not None:
             self.served(proxied, started, who)
 
-    @harmless
-    def not_begun(self, proxied: Any, started: float, error: Exception) -> None:
-        """The fast path has failed: a listener has detached the connection, or by our fault."""
+    def not_begun(self, proxied: Any, started: float, error: BaseException) -> None:
+        """
+        The fast path has failed: a listener has detached the connection, or by our fault, or an
+        exception from outside has come.
+        """
+        if not is_ours(error):
+            self.interrupted(proxied)
+            raise error
         if proxied._connection_record is None:
             self.served_unusually(proxied, started)
         else:
             report("PoolHooks.begin", error)
             self.served(proxied, started, anonymous_borrower())
+
+    def interrupted(self, proxied: Any) -> None:
+        """An exception from outside has come: the caller does not get its connection."""
+        record = proxied._connection_record
+        self._end_attempt()
+        if record is not None:
+            # By nobody's fault, so it is not abandoned.
+            self.returned(record)
+        if not self.is_async:
+            proxied.close()
+
+    @harmless
+    def _end_attempt(self) -> None:
+        """Forget the attempt of this caller."""
+        self.unusual.pop(current_caller(), None)
+        self._opened.pop(current_caller(), None)
 
     @harmless
     def served(self, proxied: Any, started: float, who: Borrower) -> None:
@@ -101,11 +125,17 @@ class PoolRecording:
         reused = opened is None
         self.ledger.served(id(record), now, started, who, record.fairy_ref, None, reused)
 
-    @harmless
     def failed(self, error: BaseException, started: float) -> None:
+        try:
+            self._failed(error, started)
+        finally:
+            self._end_attempt()
+
+    @harmless_once
+    def _failed(self, error: BaseException, started: float) -> None:
         now = self.clock()
         waited = self._wait_tracker.take()
-        opened = self._opened.pop(current_caller(), None)
+        opened = self._opened.get(current_caller())
         if waited is None:
             self.ledger.ask()
         if opened is not None:
@@ -138,14 +168,19 @@ class PoolRecording:
     def open(self, create: Callable[[Any], Any], record: Any) -> Any:
         """Return what `create(record)` returns: the connection that it opens."""
         attempt, started = next(_attempts), self.clock()
-        self.opening(attempt, started)
         try:
+            self.opening(attempt, started)
             connection = create(record)
+            self.opened(attempt, record, started)
+            return connection
         except BaseException:
-            self.open_failed(attempt, started)
+            try:
+                self.open_failed(attempt, started)
+            except BaseException:
+                # Another exception has come meanwhile; a second time changes nothing.
+                self.open_failed(attempt, started)
+                raise
             raise
-        self.opened(attempt, record, started)
-        return connection
 
     @harmless
     def opening(self, attempt: int, now: float) -> None:

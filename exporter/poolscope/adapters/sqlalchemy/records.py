@@ -35,8 +35,18 @@ tracked: Final[dict[int, tuple[weakref.ref[Any], Recording]]] = {}
 def track(record: Any, recording: Recording) -> None:
     """Remember whose record it is; tell the recording when the record is collected."""
     key = id(record)
-    if key not in tracked:
+    known = tracked.get(key)
+    if known is None or known[0]() is not record:
+        if known is not None:
+            _on_collected(key, known[0])
         tracked[key] = weakref.ref(record, functools.partial(_on_collected, key)), recording
+
+
+def find_collected() -> None:
+    """Tell of records that were collected, where an exception has interrupted who should tell."""
+    for key, (reference, _) in list(tracked.items()):
+        if reference() is None:
+            _on_collected(key, reference)
 
 
 def forget(recording: Recording) -> None:
@@ -46,9 +56,11 @@ def forget(recording: Recording) -> None:
 
 
 @harmless
-def _on_collected(key: int, _: object) -> None:
-    _, recording = tracked.pop(key)
-    recording.collected(key)
+def _on_collected(key: int, reference: object) -> None:
+    known = tracked.get(key)
+    if known is not None and known[0] is reference:
+        known[1].collected(key)
+        tracked.pop(key, None)
 
 
 @harmless

@@ -1,0 +1,204 @@
+"""
+An exception from outside may come at any bytecode of the hooks of a SQLAlchemy pool. Then it
+reaches the application, the pool loses no connection, and the numbers are those of the pool.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.pool import NullPool, Pool, QueuePool
+
+from poolscope.watching.watches import Watches
+from support.bytecodes import (
+    STEP,
+    AtBytecode,
+    HardInterruption,
+    Interruption,
+    at_bytecode,
+    interruption,
+)
+from support.histograms import count_of
+
+INTERRUPTIONS: Final = (Interruption, HardInterruption)
+
+SWALLOWED: Final = frozenset({"_on_collected", "collected", "_finalize_fairy", "_close_connection"})
+"""Where exceptions go no further, watched or not: in finalizers, and where SQLAlchemy closes."""
+
+
+class Connection:
+    """A DBAPI connection that does nothing."""
+
+    def rollback(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Application:
+    """Uses a pool of two connections, and gives up what it is doing when it is interrupted."""
+
+    def __init__(self, **options: Any) -> None:
+        kind = options.pop("kind", QueuePool)
+        if kind is QueuePool:
+            options = {"pool_size": 2, "max_overflow": 0, "timeout": 0.001, **options}
+        make: Any = self.connect
+        self.pool: Pool = kind(make, **options)
+        self.pools = [self.pool]
+        self.fails = False
+        # SQLAlchemy takes a connection that it disposes of for one in use, if it is interrupted.
+        self.disposed = False
+        self.interruptions = 0
+        # Both connections are open before anything is interrupted.
+        held = [self.pool.connect(), self.pool.connect()]
+        for connection in held:
+            connection.close()
+        self.watch = Watches().watch(self.pool, registry=None)
+
+    def connect(self) -> Connection:
+        if self.fails:
+            raise OSError("the server does not answer")
+        return Connection()
+
+    def do(self, step: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return step(*args)
+        except INTERRUPTIONS:
+            self.interruptions += 1
+            return None
+
+    def hold(self) -> Any:
+        return self.do(self.pool.connect)
+
+    def give_back(self, connection: Any) -> None:
+        if connection is not None:
+            self.do(connection.close)
+
+    def faults(self, tracer: AtBytecode) -> list[str]:
+        """Return what does not agree with the pool, once the application holds nothing."""
+        snapshot, ledger = self.watch.snapshot(), self.watch._pool.ledgers[-1]
+        attempts = snapshot.acquired + snapshot.timed_out + snapshot.cancelled + snapshot.failed
+        reading = self.watch._pool.read()
+        laws = {
+            "nobody waits or opens": (0, 0) == (snapshot.waiting, snapshot.opening),
+            "attempts have a duration": attempts == count_of(reading.acquire_seconds),
+            "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
+            "waits have a duration": reading.waited == count_of(reading.queue_seconds),
+            "nothing is pending": not ledger.pending and not ledger._lock,
+        }
+        if tracer.lets_in and not tracer.begins("_do_return_conn"):
+            # Elsewhere nothing comes while Python runs. Where the pool's method begins, the
+            # exception comes before the call, and the pool loses the connection as without a watch.
+            laws |= {
+                "nothing is in use": snapshot.in_use == 0
+                and (self.disposed or in_use(self.pool) == 0),
+                "idle are the idle ones": snapshot.idle == sum(map(idle, self.pools)),
+                "nobody is blamed": 0 == reading.leaks_abandoned,
+                "the exception reaches the application": self.interruptions == 1
+                or bool(SWALLOWED.intersection(tracer.stack)),
+            }
+        return [law for law, holds in laws.items() if not holds]
+
+
+def in_use(pool: Pool) -> int:
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+
+def idle(pool: Pool) -> int:
+    queue: Any = getattr(pool, "_pool", None)
+    records = list(queue.queue) if queue is not None else []
+    return sum(record.dbapi_connection is not None for record in records)
+
+
+def use(application: Application) -> None:
+    connection = application.hold()
+    other = application.hold()
+    application.give_back(connection)
+    application.give_back(other)
+
+
+def time_out(application: Application) -> None:
+    held = [application.hold(), application.hold()]
+    try:
+        held.append(application.pool.connect())
+    except sqlalchemy.exc.TimeoutError:
+        pass
+    except INTERRUPTIONS:
+        application.interruptions += 1
+    for connection in held:
+        application.give_back(connection)
+
+
+def open_one(application: Application) -> None:
+    connection = application.hold()
+    if connection is not None:
+        application.do(connection.invalidate)
+        application.give_back(connection)
+    application.give_back(application.hold())
+
+
+def fail_to_open(application: Application) -> None:
+    connection = application.hold()
+    if connection is not None:
+        application.do(connection.invalidate)
+        application.give_back(connection)
+    application.fails = True
+    for _ in range(2):
+        try:
+            application.give_back(application.pool.connect())
+        except OSError:
+            pass
+        except INTERRUPTIONS:
+            application.interruptions += 1
+    application.fails = False
+
+
+def detach(application: Application) -> None:
+    connection = application.hold()
+    if connection is not None:
+        application.do(connection.detach)
+        application.give_back(connection)
+
+
+def replace(application: Application) -> None:
+    application.disposed = True
+    application.do(application.pool.dispose)
+    new = application.do(application.pool.recreate)
+    if new is not None:
+        application.pool = new
+        application.pools.append(new)
+    use(application)
+
+
+def look(application: Application) -> None:
+    connection = application.hold()
+    application.do(application.watch.snapshot)
+    application.do(application.watch.holders)
+    application.give_back(connection)
+
+
+USES: Final = (use, time_out, open_one, fail_to_open, detach, replace, look)
+
+
+@pytest.mark.parametrize("case", ["queue", "pre-ping or listener", "null"])
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_an_exception_at_any_bytecode_of_a_hook(
+    use: Callable[[Application], None], case: str
+) -> None:
+    if case == "null" and use is time_out:
+        pytest.skip("a NullPool has no limit")
+    wrong = []
+    for number in itertools.count(1, STEP):
+        application = Application(kind=NullPool) if case == "null" else Application()
+        if case == "pre-ping or listener":
+            event.listen(application.pool, "checkout", lambda *_: None)
+        with at_bytecode(number, interruption(number)) as tracer:
+            use(application)
+        wrong += [(number, tracer.where, fault) for fault in application.faults(tracer)]
+        if not tracer.where:
+            break
+    assert [] == wrong
+    assert number > 100
