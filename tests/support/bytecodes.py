@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -36,18 +37,19 @@ class AtBytecode:
     """
     A trace function that calls `action` once, before the bytecode `number` of poolscope.
 
+    let_in: count only the bytecodes before which Python itself lets others in: after a call or a
+        jump back, and where a function begins or goes on.
     where: the file, line and function of that bytecode; "" if there were not as many.
-    lets_in: whether Python itself lets others in there: after a call or a jump back, and where a
-        function begins or goes on.
     stack: the names of the functions that were running, the innermost first.
     """
 
-    def __init__(self, number: int, action: Callable[[], object]) -> None:
+    def __init__(self, number: int, action: Callable[[], object], let_in: bool) -> None:
         self._left = number
+        self._let_in = let_in
         self._action = action
         self._before: dict[FrameType, str] = {}
         self.where = ""
-        self.lets_in = self._is_first = False
+        self._is_first = self._goes_on = False
         self.stack: list[str] = []
         # Python 3.12 traces bytecodes only if a frame asks for them before `settrace`.
         sys._getframe().f_trace_opcodes = True
@@ -55,6 +57,10 @@ class AtBytecode:
     def begins(self, function: str) -> bool:
         """Whether it was the first bytecode of a function of that name."""
         return self._is_first and self.stack[0] == function
+
+    def goes_on(self, coroutine: str) -> bool:
+        """Whether it was where a coroutine of that name goes on, after it has waited."""
+        return self._goes_on and self.stack[0] == coroutine
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         file = frame.f_code.co_filename
@@ -64,19 +70,21 @@ class AtBytecode:
         return self._count
 
     def _count(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "return":
-            self._before.pop(frame, None)
+        if event == "return" and not frame.f_code.co_flags & inspect.CO_COROUTINE:
+            self._before.pop(frame, None)  # a coroutine may go on
         if event == "exception" and not self.where:
             self._before[frame] = "an exception"
         if event != "opcode" or self.where:
             return self._count
-        self._left -= 1
-        if self._left:
-            self._before[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-            return self._count
         code, before = frame.f_code, self._before.get(frame, "RESUME")
+        if not self._let_in or (before.startswith(LETS_IN) and "NO_INTERRUPT" not in before):
+            self._left -= 1
+        if self._left:
+            self._before[frame] = dis.opname[code.co_code[frame.f_lasti]]
+            return self._count
         self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} in {code.co_qualname}"
-        self.lets_in, self._is_first = before.startswith(LETS_IN), before == "RESUME"
+        self._is_first = before == "RESUME" and frame not in self._before
+        self._goes_on = before in ("SEND", "YIELD_VALUE", "RESUME") and not self._is_first
         self.stack = [_name_of(each) for each in _outwards(frame)]
         # It would keep what the frames refer to.
         self._before.clear()
@@ -97,9 +105,11 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 @contextmanager
-def at_bytecode(number: int, action: Callable[[], object]) -> Iterator[AtBytecode]:
-    """Call `action` before the bytecode `number` of the block."""
-    tracer, before = AtBytecode(number, action), sys.gettrace()
+def at_bytecode(
+    number: int, action: Callable[[], object], let_in: bool = False
+) -> Iterator[AtBytecode]:
+    """Call `action` before the bytecode `number` of the block; see `AtBytecode`."""
+    tracer, before = AtBytecode(number, action, let_in), sys.gettrace()
     sys.settrace(tracer)
     try:
         yield tracer

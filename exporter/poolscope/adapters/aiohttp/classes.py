@@ -10,7 +10,6 @@ import aiohttp
 
 from poolscope.adapters.aiohttp.tracer import WatchedResolver
 from poolscope.adapters.classes import HOOKS, bound, stock_of
-from poolscope.errors import report
 from poolscope.ledger.holds import ALWAYS_HELD
 
 # Checked with aiohttp 3.9.0, 3.10.11, 3.11.18, 3.12.15, 3.13.5 and 3.14.5:
@@ -60,8 +59,8 @@ def _connect(base: Any) -> Any:
                     hooks.served(protocol, attempt)
             else:
                 hooks.served(protocol, attempt)
-        except Exception as error:
-            report("ConnectorHooks.served", error)
+        except BaseException as error:
+            hooks.not_begun(connection, error)
         return connection
 
     return connect
@@ -74,12 +73,20 @@ def _release(base: Any) -> Any:
         except AttributeError:
             base._release(self, key, protocol, should_close=should_close)
             return
-        if _is_collected(sys._getframe(1)):
-            hooks.dropped(protocol)
+        try:
+            if _is_collected(sys._getframe(1)):
+                hooks.dropped(protocol)
+        except BaseException:
+            # Whatever happens here, or the connector would lose the connection.
+            base._release(self, key, protocol, should_close=should_close)
+            hooks.released(key, protocol)
+            raise
         try:
             base._release(self, key, protocol, should_close=should_close)
-        finally:
             hooks.released(key, protocol)
+        except BaseException:
+            hooks.released(key, protocol)  # a second time changes nothing
+            raise
 
     return _release
 

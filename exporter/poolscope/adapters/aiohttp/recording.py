@@ -17,7 +17,7 @@ from poolscope.adapters.aiohttp.lost import is_lost
 from poolscope.adapters.aiohttp.protocols import watch_protocol
 from poolscope.adapters.classes import unwatch_object
 from poolscope.callsites.borrower import Borrower
-from poolscope.errors import harmless
+from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.ledger.holds import ALWAYS_HELD
 from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
@@ -104,7 +104,17 @@ class ConnectorRecording:
             # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
 
-    @harmless
+    def not_begun(self, connection: Any, error: BaseException) -> None:
+        """
+        The hooks have failed, by our fault; raise an exception from outside.
+
+        Then the caller does not get its connection, so it is closed.
+        """
+        if not is_ours(error):
+            connection.close()
+        report("ConnectorHooks.served", error)
+
+    @harmless_once
     def finished(self, outcome: int, attempt: Attempt) -> None:
         self.ledger.finished(outcome, attempt.seconds, attempt.queued)
         if outcome == cells.TIMEOUT:
@@ -119,11 +129,12 @@ class ConnectorRecording:
 
     @harmless
     def stopped_waiting(self, attempt: Attempt) -> None:
-        if self._waiting.pop(attempt.number, None) is None:
+        if attempt.number not in self._waiting:
             return
         now = self.clock()
-        attempt.queued = (attempt.queued or 0.0) + now - attempt.waiting_since
         self.ledger.stopped_waiting(attempt.number, now)
+        attempt.queued = (attempt.queued or 0.0) + now - attempt.waiting_since
+        self._waiting.pop(attempt.number, None)
 
     @harmless
     def opening(self, attempt: Attempt) -> None:
@@ -143,10 +154,11 @@ class ConnectorRecording:
         self.stopped_waiting(attempt)
         now = self.clock()
         attempt.seconds = now - attempt.started
-        if self._opening.pop(attempt.number, None) is not None:
+        if attempt.number in self._opening:
             self.ledger.open_failed(attempt.number, now, now - attempt.opening_since)
+            self._opening.pop(attempt.number, None)
 
-    @harmless
+    @harmless_once
     def looked_up(self, outcome: int, started: float | None) -> None:
         self.ledger.looked_up(outcome, None if started is None else self.clock() - started)
 

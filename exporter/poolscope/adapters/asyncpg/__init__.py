@@ -18,6 +18,7 @@ from poolscope.adapters import versions
 from poolscope.adapters.asyncpg.hooks import PoolHooks
 from poolscope.adapters.asyncpg.pools import default_name as default_name
 from poolscope.adapters.asyncpg.recording import hooks_by_pool_id
+from poolscope.adapters.classes import own_class
 from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "asyncpg"
@@ -38,7 +39,13 @@ def check_open(target: Any) -> None:
 
 def find(target: object) -> WatchedPool | None:
     hooks = hooks_by_pool_id.get(id(target))
-    return hooks.watched if hooks is not None else None
+    if hooks is None:
+        return None
+    if type(target) is own_class(target):
+        # They are those of a pool that was here before, whose end an exception has interrupted.
+        hooks.collected()
+        return None
+    return hooks.watched
 
 
 def hook(target: Any, watched: WatchedPool) -> PoolHooks:

@@ -11,7 +11,7 @@ import itertools
 from typing import Any, Final
 
 from poolscope.adapters.asyncpg.attempts import pending_attempts
-from poolscope.adapters.asyncpg.recording import PoolRecording, find_hooks
+from poolscope.adapters.asyncpg.recording import PoolRecording, find_hooks, give_back
 from poolscope.adapters.classes import bound, stock_of
 
 
@@ -32,6 +32,7 @@ class NullHooks:
     def not_connected(self, attempt: int, started: float) -> None: ...
     def check_closed(self, holder: Any) -> None: ...
     def lost(self, holder: Any) -> None: ...
+    def not_acquired(self, holder: Any) -> None: ...
     def maybe_closed(self, pool: Any) -> None: ...
     def collected(self) -> None: ...
 
@@ -122,10 +123,16 @@ def _holder_acquire(base: Any) -> Any:
     stock = stock_of(base, "acquire")
 
     def acquire(self: Any) -> Any:
-        original = stock if base.acquire is stock else functools.partial(_call, base, "acquire")
-        # Most attempts were already recorded by the pool's fast path.
-        hooks = find_hooks(id(self._pool)) if pending_attempts else None
-        return original(self) if hooks is None else hooks.serve(self, original)
+        try:
+            original = stock if base.acquire is stock else functools.partial(_call, base, "acquire")
+            # Most attempts were already recorded by the pool's fast path.
+            hooks = find_hooks(id(self._pool)) if pending_attempts else None
+            awaitable = original(self) if hooks is None else hooks.serve(self, original)
+            return awaitable  # noqa: RET504  # an exception may come after the call
+        except BaseException as error:
+            hooks_of(self._pool).not_acquired(self)
+            give_back(self, error)
+            raise
 
     return acquire
 
@@ -134,13 +141,18 @@ def _holder_connect(base: Any) -> Any:
     async def connect(self: Any) -> None:
         hooks = hooks_of(self._pool)
         attempt, started = next(_attempts), hooks.clock()
-        hooks.connecting(self, attempt, started)
         try:
+            hooks.connecting(self, attempt, started)
             await bound(base, "connect", self)()
+            hooks.connected(self, attempt, started)
         except BaseException:
-            hooks.not_connected(attempt, started)
+            try:
+                hooks.not_connected(attempt, started)
+            except BaseException:
+                # Another exception has come meanwhile; a second time changes nothing.
+                hooks.not_connected(attempt, started)
+                raise
             raise
-        hooks.connected(self, attempt, started)
 
     return connect
 
@@ -168,10 +180,17 @@ def _holder_terminate(base: Any) -> Any:
 def _holder_release(base: Any) -> Any:
     def _release(self: Any) -> None:
         # Recorded before the pool has it back, because a waiting caller may take it at once.
-        if self._in_use is not None:
-            hooks = find_hooks(id(self._pool))
-            if hooks is not None:
+        hooks = find_hooks(id(self._pool)) if self._in_use is not None else None
+        if hooks is not None:
+            try:
                 hooks.released(self)
+            except BaseException:
+                try:
+                    hooks.released(self)  # a second time changes nothing
+                finally:
+                    # Whatever happens here, or the pool would lose the connection.
+                    base._release(self)
+                raise
         base._release(self)
 
     return _release
@@ -179,7 +198,11 @@ def _holder_release(base: Any) -> Any:
 
 def _holder_release_on_close(base: Any) -> Any:
     def _release_on_close(self: Any) -> None:
-        hooks_of(self._pool).lost(self)
+        try:
+            hooks_of(self._pool).lost(self)
+        except BaseException:
+            base._release_on_close(self)
+            raise
         base._release_on_close(self)
 
     return _release_on_close

@@ -16,9 +16,9 @@ from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_los
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
-from poolscope.errors import harmless, report
+from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
-from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.ledger.holds import ALWAYS_HELD, OpenHold
 from poolscope.readings.report import Info
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
@@ -26,11 +26,14 @@ from poolscope.watching.watched_pool import WatchedPool
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
 #   Pool._acquire(timeout), _async__init__(), _initialize(), _holders, _queue, _closed, _closing,
 #     _initialized; the queue is a LifoQueue, whose _queue[-1] is next
-#   PoolConnectionHolder._pool, _con, _in_use, acquire(), connect(), close(), terminate(),
-#     _release(), _release_on_close()
+#   PoolConnectionHolder._pool, _con, _in_use, _proxy, acquire(), connect(), close(), terminate(),
+#     _release(), _release_on_close(); PoolConnectionProxy._detach()
 
 STOCK_ACQUIRE: Final = asyncpg.pool.Pool._acquire
 """asyncpg's own method: the fast path relies on it, and is not for one that overrides it."""
+
+BEGUN_WITHIN: Final = 1.0
+"""Seconds after which a caller has the connection that the fast path has recorded."""
 
 # By id, because a pool takes no weak reference. The entry is removed when the pool is collected.
 hooks_by_pool_id: dict[int, PoolRecording] = {}
@@ -57,6 +60,8 @@ class PoolRecording(Hooks):
         self._connections: dict[int, int] = {}
         self._acquiring: set[int] = set()
         self._connected: set[int] = set()
+        # By connection: a hold that nobody has, and when that was seen first.
+        self._not_begun: dict[int, tuple[OpenHold, float]] = {}
         # Connections that callers can lose.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -72,7 +77,7 @@ class PoolRecording(Hooks):
 
     def acquire(self, pool: Any, timeout: float | None, acquire: Callable[..., Any]) -> Any:
         """Return an awaitable of a connection; the caller awaits it at once."""
-        started = self.clock()
+        started, connection = self.clock(), None
         try:
             if (
                 acquire is STOCK_ACQUIRE
@@ -92,10 +97,20 @@ class PoolRecording(Hooks):
                 who = self.ledger.ask(3)
             if timeout is None:
                 self._no_timeout(who)
-        except Exception as error:
-            report("PoolHooks.acquire", error)
-            who = anonymous_borrower()
+        except BaseException as error:
+            who = self._begin_failed("PoolHooks.acquire", connection, error)
         return self._follow(pool, acquire(pool, timeout), PendingAttempt(started, who))
+
+    def _begin_failed(self, place: str, connection: Any, error: BaseException) -> Borrower:
+        """
+        The fast path has failed, by our fault; raise an exception from outside.
+
+        Then the caller does not get the connection, if it has begun to.
+        """
+        if connection is not None and not is_ours(error):
+            self.ledger.returned(id(connection), self.clock())
+        report(place, error)
+        return anonymous_borrower()
 
     def _no_timeout(self, who: Borrower) -> None:
         self.watched.evidence.add_at("no-acquire-timeout", who[:2])
@@ -103,16 +118,20 @@ class PoolRecording(Hooks):
     async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: PendingAttempt) -> Any:
         """Follow an attempt that may wait, connect, or fail."""
         task = _task()
-        pending_attempts[task] = attempt
-        self.asked(pool, attempt)
         try:
+            pending_attempts[task] = attempt
+            self.asked(pool, attempt)
+            # If this succeeds, a holder has taken the attempt from `pending_attempts`.
             return await acquiring
         except BaseException as error:
-            self.failed(error, attempt)
+            try:
+                self.failed(error, attempt)
+            finally:
+                self._end_wait(attempt)
+                _close(acquiring)
+                if pending_attempts.get(task) is attempt:
+                    del pending_attempts[task]
             raise
-        finally:
-            if pending_attempts.get(task) is attempt:  # no holder has served it
-                del pending_attempts[task]
 
     def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
         """Return an awaitable of a holder's connection; the pool awaits it at once."""
@@ -121,6 +140,7 @@ class PoolRecording(Hooks):
         attempt = pending_attempts.pop(_task(), None)
         if attempt is None:  # recorded by the fast path; the pending one is of another task
             return acquire(holder)
+        connection = None
         try:
             self._end_wait(attempt)
             connection = ready(holder._pool, holder)
@@ -133,22 +153,28 @@ class PoolRecording(Hooks):
                 )
                 if borrower is None:
                     return acquire(holder)
-        except Exception as error:
-            report("PoolHooks.serve", error)
+        except BaseException as error:
+            self._begin_failed("PoolHooks.serve", connection, error)
         return self._follow_holder(holder, acquire(holder), attempt)
 
     async def _follow_holder(
         self, holder: Any, acquiring: Awaitable[Any], attempt: PendingAttempt
     ) -> Any:
         """Follow a holder that may have to connect or to call `setup`."""
-        self.acquiring(holder)
         try:
+            self.acquiring(holder)
             proxy = await acquiring
-        except BaseException:
+            self.acquired(holder, attempt)
+            return proxy
+        except BaseException as error:
+            _close(acquiring)
+            if holder._in_use is not None:
+                # The caller does not get it, and the pool takes a holder back that has failed.
+                holder._proxy._detach()
+                holder._proxy = holder._in_use = None
             self.not_acquired(holder)
+            give_back(holder, error)
             raise
-        self.acquired(holder, attempt)
-        return proxy
 
     @harmless
     def asked(self, pool: Any, attempt: PendingAttempt) -> None:
@@ -159,10 +185,10 @@ class PoolRecording(Hooks):
     def _end_wait(self, attempt: PendingAttempt) -> None:
         if attempt.waiting_since is not None:
             now = self.clock()
-            attempt.queued, attempt.waiting_since = now - attempt.waiting_since, None
             self.ledger.stopped_waiting(id(attempt), now)
+            attempt.queued, attempt.waiting_since = now - attempt.waiting_since, None
 
-    @harmless
+    @harmless_once
     def failed(self, error: BaseException, attempt: PendingAttempt) -> None:
         self._end_wait(attempt)
         now, outcome = self.clock(), outcome_of(error, TimeoutError)
@@ -233,7 +259,8 @@ class PoolRecording(Hooks):
             connection = holder._con
             if connection is None or not self.ledger.end(id(connection), self.clock()):
                 self._released(holder)
-        except Exception as error:
+        except BaseException as error:
+            self._released(holder)  # to end a hold twice changes nothing
             report("PoolHooks.released", error)
 
     def _released(self, holder: Any) -> None:
@@ -269,10 +296,31 @@ class PoolRecording(Hooks):
     @harmless
     def find_abandoned(self) -> None:
         for connection in list(self._live):
-            if is_lost(connection, self.ledger.who(id(connection))):
+            if connection._proxy is None:
+                self._find_not_begun(connection)
+            elif is_lost(connection, self.ledger.who(id(connection))):
                 holder = holder_of(connection)
                 if id(holder) not in self._acquiring and not is_being_released(holder):
                     self.ledger.abandoned(id(connection), self.clock())
+
+    def _find_not_begun(self, connection: Any) -> None:
+        """
+        End a hold of a connection that nobody has: an exception came between its two halves.
+
+        The fast path records a hold before the caller has the connection, so one that has just
+        begun looks the same.
+        """
+        key, now = id(connection), self.clock()
+        hold = self.ledger.holds.in_use.get(key)
+        if hold is None or hold[0] == cells.TAKEN:
+            self._not_begun.pop(key, None)
+            return
+        seen_hold, since = self._not_begun.setdefault(key, (hold, now))
+        if seen_hold is not hold:
+            self._not_begun[key] = hold, now
+        elif now - since >= BEGUN_WITHIN:
+            del self._not_begun[key]
+            self.ledger.returned(key, now)
 
     @harmless
     def maybe_closed(self, pool: Any) -> None:
@@ -297,10 +345,28 @@ class PoolRecording(Hooks):
         connection.add_termination_listener(self.terminated)
 
     def _forget(self, holder: Any, now: float) -> None:
-        connection = self._connections.pop(id(holder), None)
+        connection = self._connections.get(id(holder))
         if connection is not None:
             self.ledger.closed(connection, now)
+            self._connections.pop(id(holder), None)
 
 
 def _task() -> int:
     return id(asyncio.current_task())
+
+
+def give_back(holder: Any, error: BaseException) -> None:
+    """
+    Give a holder back to its pool where the pool itself does not, after this exception.
+
+    Not if a coroutine is closed that nobody awaits any more: its event loop may be closed, too.
+    """
+    if not isinstance(error, (Exception, asyncio.CancelledError, GeneratorExit)):
+        holder._pool._queue.put_nowait(holder)
+
+
+def _close(coroutine: Any) -> None:
+    """Close a coroutine that may not have begun: Python warns of one that nobody awaits."""
+    close = getattr(coroutine, "close", None)
+    if close is not None:
+        close()

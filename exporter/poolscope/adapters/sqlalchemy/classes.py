@@ -7,6 +7,7 @@ The first two run for every use of a connection.
 from __future__ import annotations
 
 import functools
+from itertools import starmap
 from typing import Any, Final
 
 from poolscope.adapters.classes import HOOKS, bound, is_watched, stock_of
@@ -78,14 +79,22 @@ def _do_get(base: Any) -> Any:
     stock = stock_of(base, "_do_get")
 
     def _do_get(self: Any) -> Any:
-        record = stock(self) if base._do_get is stock else bound(base, "_do_get", self)()
+        get = (
+            functools.partial(stock, self)
+            if base._do_get is stock
+            else bound(base, "_do_get", self)
+        )
+        # One call gets the record and keeps it, so that an exception cannot come between.
+        records: list[Any] = []
         try:
+            records.extend(starmap(get, ((),)))
             if is_watched(self):
-                self._poolscope_hooks.taken(record)
+                self._poolscope_hooks.taken(records[0])
         except BaseException:
-            self._do_return_conn(record)
+            if records:
+                self._do_return_conn(records[0])
             raise
-        return record
+        return records[0]
 
     return _do_get
 

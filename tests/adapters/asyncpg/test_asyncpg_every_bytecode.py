@@ -1,0 +1,150 @@
+"""
+An exception from outside may come at any bytecode of the hooks of an asyncpg pool. Then the pool
+loses no connection, and the numbers are those of the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import pytest
+
+from poolscope.testing import FakeClock
+from poolscope.watching.watch import Watch
+from poolscope.watching.watches import Watches
+from support.bytecodes import (
+    STEP,
+    AtBytecode,
+    HardInterruption,
+    Interruption,
+    at_bytecode,
+    interruption,
+)
+from support.histograms import count_of
+from support.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    from poolscope.demo.postgres import EmbeddedPostgres
+
+INTERRUPTIONS: Final = (Interruption, HardInterruption)
+
+BEGINNINGS: Final = ("_release", "_release_on_close", "acquire", "_follow_holder")
+"""
+Where an exception comes before the call of the holder's own method: asyncpg then loses the holder
+without a watch, too.
+"""
+
+COROUTINES: Final = ("_follow", "_follow_holder", "connect")
+"""
+Where these go on, an exception does not reach what they await: asyncpg, whose own coroutines go on
+there, too, does not take the holder back.
+"""
+
+Use = Callable[[Any], Awaitable[None]]
+
+
+async def opened(postgres: EmbeddedPostgres) -> Any:
+    """Return a pool with two idle connections, which it does not open again by itself."""
+    pool = await asyncpg.create_pool(postgres.dsn, min_size=0, max_size=2)
+    await use(pool)
+    return pool
+
+
+async def hold(pool: Any, timeout: float = PATIENCE) -> Any:
+    with suppress(TimeoutError, *INTERRUPTIONS):
+        return await pool.acquire(timeout=timeout)
+
+
+async def give_back(pool: Any, connection: Any) -> None:
+    if connection is not None:
+        with suppress(*INTERRUPTIONS):
+            await pool.release(connection, timeout=PATIENCE)
+
+
+async def use(pool: Any) -> None:
+    held = [await hold(pool), await hold(pool)]
+    for connection in held:
+        await give_back(pool, connection)
+
+
+async def wait(pool: Any) -> None:
+    held = [await hold(pool), await hold(pool)]
+    waiter = asyncio.create_task(hold(pool))
+    await asyncio.sleep(0)
+    for connection in held:
+        await give_back(pool, connection)
+    await give_back(pool, await waiter)
+
+
+async def time_out(pool: Any) -> None:
+    held = [await hold(pool), await hold(pool)]
+    held.append(await hold(pool, 0.0001))
+    for connection in held:
+        await give_back(pool, connection)
+
+
+async def cancel(pool: Any) -> None:
+    held = [await hold(pool), await hold(pool)]
+    waiter = asyncio.create_task(hold(pool))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with suppress(asyncio.CancelledError):
+        held.append(await waiter)
+    for connection in held:
+        await give_back(pool, connection)
+
+
+async def open_one(pool: Any) -> None:
+    await pool.expire_connections()
+    await use(pool)
+
+
+USES: Final = (use, wait, time_out, cancel, open_one)
+
+
+def faults(pool: Any, watch: Watch, clock: FakeClock, tracer: AtBytecode) -> list[str]:
+    """Return what does not agree with the pool, once the application holds nothing."""
+    watch.snapshot()
+    clock.advance(2.0)
+    reading, ledger = watch._pool.read(), watch._pool.ledgers[0]
+    attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
+    laws = {
+        "attempts have a duration": attempts == count_of(reading.acquire_seconds),
+        "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
+        "waits have a duration": reading.waited == count_of(reading.queue_seconds),
+        "nothing is pending": not ledger.pending and not ledger._lock,
+    }
+    if not any(map(tracer.begins, BEGINNINGS)) and not any(map(tracer.goes_on, COROUTINES)):
+        in_use = sum(holder._in_use is not None for holder in pool._holders)
+        connected = sum(holder.is_connected() for holder in pool._holders)
+        laws |= {
+            "nobody waits or opens": (0, 0) == (reading.waiting, reading.opening),
+            "no holder is lost": pool._queue.qsize() + in_use == len(pool._holders),
+            "in use are those of the pool": reading.in_use == in_use,
+            "idle are those of the pool": reading.idle == connected - in_use,
+        }
+    return [law for law, holds in laws.items() if not holds]
+
+
+# Those of finalizers, which go no further.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+async def test_an_exception_at_any_bytecode_of_a_hook(postgres: EmbeddedPostgres, use: Use) -> None:
+    wrong: list[tuple[Any, ...]] = []
+    for number in itertools.count(1, STEP):
+        clock = FakeClock()
+        pool = await opened(postgres)
+        watch = Watches(clock).watch(pool, registry=None)
+        with at_bytecode(number, interruption(number), let_in=True) as tracer:
+            await use(pool)
+        wrong += [(number, tracer.where, fault) for fault in faults(pool, watch, clock, tracer)]
+        pool.terminate()
+        if not tracer.where:
+            break
+    assert [] == wrong
+    assert number > 100
