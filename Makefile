@@ -77,7 +77,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 every-bytecode: $(READY)
-	BYTECODE_STEP=1 $(BIN)/python -m pytest -n $(WORKERS) -k bytecode $(or $(TESTS),tests/ledger tests/contract)
+	BYTECODE_STEP=1 $(BIN)/python -m pytest -n $(WORKERS) -k bytecode --dist loadfile $(or $(TESTS),tests/ledger tests/adapters)
 
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py

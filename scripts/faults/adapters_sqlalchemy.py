@@ -25,8 +25,8 @@ FAULTS = (
     (
         "the connection of a record that is collected is counted as open",
         "adapters/sqlalchemy/records.py",
-        "    _, recording = tracked.pop(key)\n    recording.collected(key)\n",
-        "    tracked.pop(key)\n",
+        "        known[1].collected(key)\n",
+        "        pass\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy_pools.py",),
     ),
     (

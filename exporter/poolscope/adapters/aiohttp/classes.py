@@ -44,7 +44,12 @@ def _connect(base: Any) -> Any:
                     req, traces=tracers, timeout=timeout
                 )
         except BaseException as error:
-            attempt.failed(error, traces)
+            try:
+                attempt.failed(error, traces)
+            except BaseException:
+                # Another exception has come meanwhile; a second time changes nothing.
+                hooks.gave_up(attempt)
+                raise
             raise
         try:
             protocol = connection.protocol
@@ -60,7 +65,7 @@ def _connect(base: Any) -> Any:
             else:
                 hooks.served(protocol, attempt)
         except BaseException as error:
-            hooks.not_begun(connection, error)
+            hooks.not_begun(connection, attempt, error)
         return connection
 
     return connect
@@ -68,25 +73,14 @@ def _connect(base: Any) -> Any:
 
 def _release(base: Any) -> Any:
     def _release(self: Any, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        try:
-            hooks = self._poolscope_hooks
-        except AttributeError:
-            base._release(self, key, protocol, should_close=should_close)
-            return
-        try:
+        # Recorded before the connector has it back. An exception that comes meanwhile comes before
+        # the call, so aiohttp releases the connection once more, and not twice.
+        hooks = vars(self).get(HOOKS)
+        if hooks is not None:
             if _is_collected(sys._getframe(1)):
                 hooks.dropped(protocol)
-        except BaseException:
-            # Whatever happens here, or the connector would lose the connection.
-            base._release(self, key, protocol, should_close=should_close)
             hooks.released(key, protocol)
-            raise
-        try:
-            base._release(self, key, protocol, should_close=should_close)
-            hooks.released(key, protocol)
-        except BaseException:
-            hooks.released(key, protocol)  # a second time changes nothing
-            raise
+        base._release(self, key, protocol, should_close=should_close)
 
     return _release
 

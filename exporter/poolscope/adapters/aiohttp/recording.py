@@ -93,24 +93,25 @@ class ConnectorRecording:
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:
         now, key = self.clock(), id(protocol)
-        reused = key in self.hosts_by_protocol
+        reused = key in self.hosts_by_protocol and attempt.number not in self._opening
         if not reused:
+            self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
             self._keep(protocol, attempt.host)
             self._opening.pop(attempt.number, None)
-            self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
         who = self.who(attempt)
         self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
         if not protocol.is_connected():
             # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
 
-    def not_begun(self, connection: Any, error: BaseException) -> None:
+    def not_begun(self, connection: Any, attempt: Attempt, error: BaseException) -> None:
         """
         The hooks have failed, by our fault; raise an exception from outside.
 
         Then the caller does not get its connection, so it is closed.
         """
         if not is_ours(error):
+            self.gave_up(attempt)
             connection.close()
         report("ConnectorHooks.served", error)
 

@@ -1,0 +1,137 @@
+"""
+An exception from outside may come at any bytecode of the hooks of an aiohttp connector. Then the
+connector loses no connection, and the numbers are those of the connector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import aiohttp
+import pytest
+from aiohttp.client_proto import ResponseHandler
+
+from poolscope.testing import FakeClock
+from poolscope.watching.watch import Watch
+from poolscope.watching.watches import Watches
+from support.bytecodes import STEP, HardInterruption, Interruption, at_bytecode, interruption
+from support.histograms import count_of
+from support.web import Server
+
+INTERRUPTIONS: Final = (Interruption, HardInterruption)
+
+
+_words = itertools.count()
+
+
+class Client:
+    """A session with two connections at most; the server ends a response when it is given back."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2))
+
+    async def hold(self, seconds: float | None = None) -> Any:
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        with suppress(TimeoutError, *INTERRUPTIONS):
+            url = f"{self.server.url}/stream/{next(_words)}"
+            return await self.session.get(url, timeout=timeout)
+
+    async def give_back(self, response: Any) -> None:
+        if response is not None:
+            self.server.tell(response.url.name)
+            with suppress(aiohttp.ClientError, *INTERRUPTIONS):
+                await response.read()
+            with suppress(*INTERRUPTIONS):
+                response.release()
+
+
+Use = Callable[[Client], Awaitable[None]]
+
+
+async def use(client: Client) -> None:
+    for response in [await client.hold(), await client.hold()]:
+        await client.give_back(response)
+
+
+async def wait(client: Client) -> None:
+    held = [await client.hold(), await client.hold()]
+    waiter = asyncio.create_task(client.hold())
+    await asyncio.sleep(0)
+    for response in held:
+        await client.give_back(response)
+    await client.give_back(await waiter)
+
+
+async def time_out(client: Client) -> None:
+    held = [await client.hold(), await client.hold()]
+    held.append(await client.hold(0.001))
+    for response in held:
+        await client.give_back(response)
+
+
+async def close(client: Client) -> None:
+    response = await client.hold()
+    if response is not None:
+        for _ in range(2):  # again if it is interrupted
+            with suppress(*INTERRUPTIONS):
+                response.close()
+    await use(client)
+
+
+USES: Final = (use, wait, time_out, close)
+
+
+def faults(client: Client, watch: Watch) -> list[str]:
+    """Return what does not agree with the connector, once the application holds nothing."""
+    reading, ledger = watch._pool.read(), watch._pool.ledgers[0]
+    connector: Any = client.session.connector
+    attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
+    idle = sum(
+        protocol.is_connected() for each in connector._conns.values() for protocol, *_ in each
+    )
+    in_use = sum(isinstance(each, ResponseHandler) for each in connector._acquired)
+    laws = {
+        "nobody waits or opens": (0, 0) == (reading.waiting, reading.opening),
+        "nothing is in use": (0, 0) == (reading.in_use, in_use),
+        "idle are those of the connector": reading.idle == idle,
+        "attempts have a duration": attempts == count_of(reading.acquire_seconds),
+        "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
+        "waits have a duration": reading.waited == count_of(reading.queue_seconds),
+        "nothing is pending": not ledger.pending and not ledger._lock,
+    }
+    return [law for law, holds in laws.items() if not holds]
+
+
+# Of finalizers, whose exceptions go no further, and of what was left open by them.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+async def test_an_exception_at_any_bytecode_of_a_hook(use: Use) -> None:
+    server = Server()
+    await server.start()
+    wrong: list[tuple[Any, ...]] = []
+    for number in itertools.count(1, STEP):
+        client = Client(server)
+        await globals()["use"](client)
+        watch = Watches(FakeClock()).watch(client.session, registry=None)
+        with at_bytecode(number, interruption(number), let_in=True) as tracer:
+            await use(client)
+        for _ in range(10):  # until the loop has told of connections that were lost
+            await asyncio.sleep(0)
+        if not tracer.begins("send_connection_reuseconn") and tracer.stack[:1] != ["_release"]:
+            # There aiohttp has taken the connection, and gives it to nobody; or it has just
+            # released one, and does so again.
+            wrong += [(number, tracer.where, fault) for fault in faults(client, watch)]
+        await client.session.close()
+        if not tracer.where:
+            break
+    await server.stop()
+    gc.collect()  # while the warnings of what was interrupted are ignored
+    assert [] == wrong
+    assert number > 100
