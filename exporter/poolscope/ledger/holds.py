@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import repeat
 from operator import delitem, itemgetter, setitem
 from typing import Final, Literal, NamedTuple
@@ -409,9 +409,13 @@ def _is_open(hold: OpenHold | None, borrower: Borrower) -> bool:
 
 
 def _count_buckets(
-    numbers: array[float], first: int, bounds: tuple[float, ...], values: Iterable[float]
+    numbers: array[float], first: int, bounds: tuple[float, ...], values: Sequence[float]
 ) -> None:
     """Count each value in its bucket of the histogram that begins at the cell `first`."""
+    lowest = bisect_left(bounds, min(values))
+    if lowest == bisect_left(bounds, max(values)):
+        numbers[first + lowest] += len(values)
+        return
     buckets = list(map(bisect_left, repeat(bounds), values))
     for bucket in set(buckets):
         numbers[first + bucket] += buckets.count(bucket)
