@@ -1,7 +1,7 @@
 """
 Run a state machine for a given number of operations, and print how often it did each.
 
-    soak.py [--operations N] [--seed N] [--interruptions] [ADAPTER ...]
+    soak.py [--operations N] [--seed N] [ADAPTER ...]
 
 Exits with 1 at the first difference, after hypothesis has printed the steps that lead to it.
 """
@@ -43,8 +43,7 @@ def soak(machine: type[PoolMachine], operations: int, first_seed: int) -> int:
             stateful_step_count=STEPS,
             database=None,
             deadline=None,
-            # Every step may fail as long as interruptions do harm, so shrinking would take hours.
-            phases=(Phase.generate,) if machine.interruptions else (Phase.generate, Phase.shrink),
+            phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         )
@@ -67,16 +66,10 @@ def main() -> int:
     )
     parser.add_argument("--operations", type=int, default=200_000, metavar="N")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument(
-        "--interruptions",
-        action="store_true",
-        help="let exceptions land in the middle of poolscope, too",
-    )
     parser.add_argument("adapters", nargs="*", default=ADAPTERS, metavar="ADAPTER")
     options = parser.parse_args()
     if unknown := ", ".join(set(options.adapters).difference(ADAPTERS)):
         parser.error(f"no such adapter: {unknown}; there are {', '.join(ADAPTERS)}")
-    PoolMachine.interruptions = options.interruptions
     # Time-outs are logged once a minute, and the minutes of the machines' clocks are short.
     logging.getLogger("poolscope").setLevel(logging.ERROR)
     with running():

@@ -74,14 +74,12 @@ class PoolMachine(RuleBasedStateMachine):
     in_flight: how many of them have not ended.
     adopted: how many connections were open when the watch began.
     dropped_out: how many connections callers have dropped without returning them.
-    interruptions: whether exceptions land in the middle of poolscope, too.
     patchable: methods of the library's classes that others may patch.
     """
 
     done: ClassVar[Counter[str]] = Counter()
     differences: ClassVar[list[str]] = []
     postgres: ClassVar[EmbeddedPostgres]
-    interruptions: ClassVar[bool] = False
     patchable: ClassVar[Sequence[tuple[type, str]]] = ()
     watch: Watch
 
