@@ -19,7 +19,13 @@ class Recording(Protocol):
 
 
 def watch_protocol(protocol: Any, recording: Recording) -> None:
-    """Tell the recording when the connection of the protocol is closed or lost."""
+    """
+    Tell the recording when the connection of the protocol is closed or lost.
+
+    What only looks like a protocol, such as a mock, is left as it is.
+    """
+    if not issubclass(type(protocol), ResponseHandler):
+        return
     protocol._poolscope_hooks = recording
     watch_object(protocol, METHODS)
 
