@@ -49,13 +49,14 @@ class Connection:
     def terminate(self) -> None: ...
 
 
-def engine(how: str = "one") -> sqlalchemy.Engine:
+def engine(how: str = "one", size: int = THREADS) -> sqlalchemy.Engine:
     is_async = how == "async"
     engine: sqlalchemy.Engine = sqlalchemy.create_engine(
         "postgresql+asyncpg://" if is_async else "sqlite://",
         creator=Connection,
         poolclass=AsyncAdaptedQueuePool if is_async else QueuePool,
-        pool_size=THREADS,
+        pool_size=size,
+        max_overflow=0 if size == 1 else 10,
         # SQLAlchemy would ask the connection for the version of its server.
         _initialize=False,
     )
@@ -133,12 +134,17 @@ def make_variants(how: str, folder: Path, run: Callable[[sqlalchemy.Engine], Run
         name: engine(how)
         for name in ("bare", "listeners", "poolscope", "no-sites", "mapped", "prometheus")
     }
+    if how != "threads":
+        # Each use makes the pool full, and no longer full.
+        engines["at-limit"] = engine(how, size=1)
     listen(engines["listeners"])
     count(engines["prometheus"])
     private, shared = Watches(folder=Folder(None)), Watches(folder=Folder(folder))
     private.watch(engines["poolscope"], "poolscope", registry=None)
     private.watch(engines["no-sites"], "no-sites", registry=None, call_sites=False)
     shared.watch(engines["mapped"], "mapped", registry=None)
+    if "at-limit" in engines:
+        private.watch(engines["at-limit"], "at-limit", registry=None)
     variants = [Variant(name, run(engine)) for name, engine in engines.items()]
     if open_telemetry.available():
         instrumented = engine(how)

@@ -101,6 +101,7 @@ class Suite:
                         figure(newest, added_times("mapped", "poolscope")),
                         1.15,
                     ),
+                    *_at_its_limit(newest, title),
                 ],
                 [],
             )
@@ -328,6 +329,14 @@ BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
     "watch": Suite.watch,
     "startup": Suite.startup,
 }
+
+
+def _at_its_limit(rounds: Any, title: str) -> list[Target]:
+    """Return the target for a pool at its limit, if that was measured."""
+    if "at-limit" not in rounds[0]:
+        return []
+    name = f"{title}: added at the pool's limit, times that of an ordinary use"
+    return [Target(name, figure(rounds, added_times("at-limit", "poolscope")), 1.5)]
 
 
 def _ratio(rounds: Sequence[Any], what: str, other: str, limit: float) -> Target:

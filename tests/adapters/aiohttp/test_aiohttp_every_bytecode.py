@@ -45,7 +45,7 @@ class Client:
     async def give_back(self, response: Any) -> None:
         if response is not None:
             self.server.tell(response.url.name)
-            with suppress(aiohttp.ClientError, *INTERRUPTIONS):
+            with suppress(aiohttp.ClientError, TimeoutError, *INTERRUPTIONS):
                 await response.read()
             with suppress(*INTERRUPTIONS):
                 response.release()

@@ -73,14 +73,17 @@ def _connect(base: Any) -> Any:
 
 def _release(base: Any) -> Any:
     def _release(self: Any, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        # Recorded before the connector has it back. An exception that comes meanwhile comes before
-        # the call, so aiohttp releases the connection once more, and not twice.
         hooks = vars(self).get(HOOKS)
-        if hooks is not None:
-            if _is_collected(sys._getframe(1)):
-                hooks.dropped(protocol)
+        collected = hooks is not None and _is_collected(sys._getframe(1))
+        if hooks is not None and not collected:
+            # Recorded before the connector has it back. An exception that comes meanwhile comes
+            # before the call, so aiohttp releases the connection once more, and not twice.
             hooks.released(key, protocol)
+        elif collected:
+            hooks.dropped(protocol)
         base._release(self, key, protocol, should_close=should_close)
+        if collected:
+            hooks.released(key, protocol)
 
     return _release
 
