@@ -14,8 +14,8 @@ from poolscope.errors import ErrorLog
 from poolscope.ledger import cells as c
 from poolscope.ledger import recorder
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.references import COUNTS_ARE_EXACT
 from poolscope.readings.limits import Limits
-from poolscope.references import COUNTS_ARE_EXACT
 from poolscope.testing import FakeClock
 from support.histograms import count_of
 from support.waiting import PATIENCE

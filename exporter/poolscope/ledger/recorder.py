@@ -39,7 +39,7 @@ from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 from poolscope.errors import count_error, report
 from poolscope.forks import forks
 from poolscope.ledger.changes import Action, Changes
-from poolscope.references import COUNTS_ARE_EXACT, references
+from poolscope.ledger.references import COUNTS_ARE_EXACT, references
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorder")

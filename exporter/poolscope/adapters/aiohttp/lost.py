@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import ClientResponse, StreamReader
 
-from poolscope.references import COUNTS_ARE_EXACT, references
+from poolscope.ledger.references import COUNTS_ARE_EXACT, references
 
 # Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler._payload, ._reading_paused,
 #   StreamReader._eof_callbacks. The protocol, its parser and the response refer to the stream,

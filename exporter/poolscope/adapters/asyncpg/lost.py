@@ -18,7 +18,7 @@ from typing import Any, Final
 import asyncpg.pool
 
 from poolscope.callsites.borrower import Borrower
-from poolscope.references import COUNTS_ARE_EXACT, references
+from poolscope.ledger.references import COUNTS_ARE_EXACT, references
 
 # Checked with asyncpg 0.29.0 to 0.32.0: Connection._proxy, ._listeners, ._log_listeners;
 #   PoolConnectionProxy._holder; PoolConnectionHolder._proxy, release(timeout); Pool._loop
