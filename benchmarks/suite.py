@@ -333,10 +333,9 @@ BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
 
 def _at_its_limit(rounds: Any, title: str) -> list[Target]:
     """Return the target for a pool at its limit, if that was measured."""
-    if "at-limit" not in rounds[0]:
-        return []
     name = f"{title}: added at the pool's limit, times that of an ordinary use"
-    return [Target(name, figure(rounds, added_times("at-limit", "poolscope")), 1.5)]
+    formula, measured = added_times("at-limit", "poolscope"), "at-limit" in rounds[0]
+    return [Target(name, figure(rounds, formula), 1.5)] if measured else []
 
 
 def _ratio(rounds: Sequence[Any], what: str, other: str, limit: float) -> Target:

@@ -129,7 +129,7 @@ FAULTS = (
     ),
     (
         "a hold counts twice while it ends",
-        "ledger/holds.py",
+        "ledger/open_holds.py",
         "    return hold is not None and hold[2] is borrower",
         "    return False",
         ("tests/ledger/test_hot_path.py",),

@@ -19,8 +19,9 @@ from poolscope.fleet.segment_file import FileSegment
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger import cells as c
 from poolscope.ledger import recorder
-from poolscope.ledger.holds import ALWAYS_HELD, MAX_FINISHED
+from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.segment import Segment
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import GAUGES, Reading

@@ -16,8 +16,9 @@ from poolscope.callsites.frames import APPLICATION, Function
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger.cells import Cells
-from poolscope.ledger.holds import ALWAYS_HELD, MAX_FINISHED
+from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading

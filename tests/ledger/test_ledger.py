@@ -8,8 +8,8 @@ import pytest
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.ledger import cells
-from poolscope.ledger.holds import ALWAYS_HELD
 from poolscope.ledger.ledger import Ledger
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.state import MAX_HOLD_SLOTS
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.readings.limits import Limits

@@ -10,7 +10,9 @@ from typing import Any, Final
 from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import MISSING, Changes, perform
-from poolscope.ledger.holds import Holds, OpenHold, known
+from poolscope.ledger.folding import add_finished
+from poolscope.ledger.holds import Holds, known
+from poolscope.ledger.open_holds import OpenHold
 from poolscope.ledger.waits import Waits
 from poolscope.readings.holders import Holder
 from poolscope.readings.sites import SiteReading
@@ -55,7 +57,7 @@ class Copy:
         self.in_use: dict[Hashable, OpenHold]
         self.in_use, self._abandoned, self._by_label, self._waits = copies
         if finished:
-            Holds.add(finished, self.in_use, self.numbers, self._cell)
+            add_finished(finished, self.in_use, self.numbers, self._cell)
 
     def values(self, now: float) -> list[float]:
         """Return the values of a reading at the clock's `now`."""

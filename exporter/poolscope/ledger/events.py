@@ -15,7 +15,7 @@ from collections.abc import Hashable, Sequence
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
-from poolscope.ledger.holds import ALWAYS_HELD, HolderRef
+from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import State
 

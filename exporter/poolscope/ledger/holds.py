@@ -10,61 +10,31 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from itertools import repeat
-from operator import delitem, itemgetter, setitem
+from collections.abc import Hashable
+from operator import delitem, setitem
 from typing import Final, Literal, NamedTuple
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.callsites.frames import Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, Changes
+from poolscope.ledger.folding import add_finished
+from poolscope.ledger.open_holds import (
+    ALWAYS_HELD,
+    SLOW_RELEASE,
+    FinishedHold,
+    HolderRef,
+    OpenHold,
+    is_open,
+)
 from poolscope.ledger.segment import Segment
 from poolscope.ledger.site_cells import SiteCells
-from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
 
 MAX_FINISHED: Final = c.FOLD_BATCH
 """The number of finished holds at which they are folded into the cells, all at once."""
 
 MAX_LEAK_EVENTS: Final = 1000
 """Events that wait to be logged; the oldest ones beyond that are dropped."""
-
-HolderRef = Callable[[], object]
-
-ALWAYS_HELD: Final[HolderRef] = int
-"""For holds without a reference to their holder: never returns None."""
-
-SLOW_RELEASE: Final[HolderRef] = type(None)
-"""Always returns None, so `hot_path` leaves the end of the hold to `Events.returned`."""
-
-OpenHold = tuple[float, float, Borrower, HolderRef, int]
-"""
-A connection in use:
-
-    since       clock when the caller got it, or `cells.TAKEN` while it is being set up
-    asked       clock when the caller asked (while it is being set up: when it was taken), or
-                `cells.ALREADY_COUNTED`
-    borrower    a tuple that no other hold has
-    holder_ref  returns None once nobody can return the connection any more
-    slot        first cell of the hold's slot, or 0 if it has none
-
-A plain tuple, because the hot path makes one for each use of a connection.
-"""
-
-
-FinishedHold = tuple[Hashable, Borrower, float, float, int]
-"""
-A hold that has ended and is not in the cells yet: its key, its borrower, the seconds from asking to
-getting the connection, the seconds that it was held, and its slot or 0.
-"""
-
-_ACQUIRES: Final = c.ACQUIRE_SECONDS.start
-_ACQUIRE_SUM: Final = c.ACQUIRE_SECONDS.sum
-_HOLDS: Final = c.HOLD_SECONDS.start
-_FUNCTION_OF: Final[Callable[[Borrower], Function | None]] = itemgetter(0)
-_FIRST_BOUND: Final = ACQUIRE_BUCKETS[0]
-"""Seconds. Most attempts are in the first bucket, which is counted without a search."""
 
 
 class LeakEvent(NamedTuple):
@@ -152,7 +122,7 @@ class Holds:
 
     def is_held_by(self, key: Hashable, borrower: Borrower) -> bool:
         """Whether this very `borrower` has the connection."""
-        return _is_open(self.in_use.get(key), borrower)
+        return is_open(self.in_use.get(key), borrower)
 
     def holder_ref(self, key: Hashable) -> HolderRef:
         """Return the `holder_ref` of the open hold, also where `SLOW_RELEASE` replaces it."""
@@ -223,7 +193,7 @@ class Holds:
         `FOLD_BATCH` of them at most, because the journal has room for as many slots.
         """
         batch = self.finished[:MAX_FINISHED]
-        slots, postponed = self.add(batch, self.in_use, self._numbers, self.site_cells.cell)
+        slots, postponed = add_finished(batch, self.in_use, self._numbers, self.site_cells.cell)
         last: list[Action] = [(delitem, self.finished, slice(0, len(batch)))]
         if postponed:
             last.append((self.finished.extend, postponed))
@@ -231,45 +201,6 @@ class Holds:
             return last, []
         last.append((self._segment.free.extend, slots))
         return last, self._free_slots(slots)
-
-    @staticmethod
-    def add(
-        batch: list[FinishedHold],
-        in_use: Mapping[Hashable, OpenHold],
-        numbers: array[float],
-        cell_of: Callable[[Function | None], int],
-    ) -> tuple[list[int], list[FinishedHold]]:
-        """
-        Add finished holds to numbers; return the slots to free, and the holds that are still open.
-
-        in_use: the open holds at the same moment: another thread may be between the two steps that
-            end a hold.
-        """
-        postponed: list[FinishedHold] = []
-        keys, borrowers, acquired_after, held, slots = zip(*batch, strict=True)
-        if not in_use.keys().isdisjoint(keys):
-            postponed = [hold for hold in batch if _is_open(in_use.get(hold[0]), hold[1])]
-            batch = [hold for hold in batch if hold not in postponed]
-            if not batch:
-                return [], postponed
-            keys, borrowers, acquired_after, held, slots = zip(*batch, strict=True)
-        if max(acquired_after) <= _FIRST_BOUND:
-            numbers[_ACQUIRES] += len(batch)
-        else:
-            _count_buckets(numbers, _ACQUIRES, ACQUIRE_BUCKETS, acquired_after)
-        numbers[_ACQUIRE_SUM] += sum(acquired_after)
-        _count_buckets(numbers, _HOLDS, HOLD_BUCKETS, held)
-        seconds: dict[Function | None, float] = {}
-        functions = list(map(_FUNCTION_OF, borrowers))
-        if functions.count(functions[0]) == len(functions):
-            seconds[functions[0]] = sum(held)
-        else:
-            for function, of_hold in zip(functions, held, strict=True):
-                seconds[function] = seconds.get(function, 0.0) + of_hold
-        for function, of_function in seconds.items():
-            cell = cell_of(function)  # which may add a cell to `numbers`
-            numbers[cell] += of_function
-        return list(filter(None, slots)), postponed
 
     def _free_slots(self, slots: list[int]) -> list[Action]:
         """
@@ -402,20 +333,3 @@ class Holds:
 def known(borrower: Borrower) -> Borrower | None:
     """Return the borrower, or None if nothing is known of it."""
     return Borrower(*borrower) if borrower != UNKNOWN_BORROWER else None
-
-
-def _is_open(hold: OpenHold | None, borrower: Borrower) -> bool:
-    return hold is not None and hold[2] is borrower
-
-
-def _count_buckets(
-    numbers: array[float], first: int, bounds: tuple[float, ...], values: Sequence[float]
-) -> None:
-    """Count each value in its bucket of the histogram that begins at the cell `first`."""
-    lowest = bisect_left(bounds, min(values))
-    if lowest == bisect_left(bounds, max(values)):
-        numbers[first + lowest] += len(values)
-        return
-    buckets = list(map(bisect_left, repeat(bounds), values))
-    for bucket in set(buckets):
-        numbers[first + bucket] += buckets.count(bucket)

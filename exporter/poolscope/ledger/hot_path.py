@@ -37,7 +37,7 @@ from poolscope.ledger.holds import MAX_FINISHED
 if TYPE_CHECKING:
     from poolscope.callsites.borrower import Borrower
     from poolscope.ledger.events import Events
-    from poolscope.ledger.holds import HolderRef
+    from poolscope.ledger.open_holds import HolderRef
 
 Begin = Callable[..., "Borrower | None"]
 """

@@ -22,7 +22,8 @@ from poolscope.forks import forks
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
-from poolscope.ledger.holds import MAX_FINISHED, HolderRef, Holds, LeakEvent
+from poolscope.ledger.holds import MAX_FINISHED, Holds, LeakEvent
+from poolscope.ledger.open_holds import HolderRef
 from poolscope.ledger.recorder import (
     MAX_PENDING,
     DormantLock,

@@ -10,7 +10,7 @@ import aiohttp
 
 from poolscope.adapters.aiohttp.tracer import WatchedResolver
 from poolscope.adapters.classes import HOOKS, bound, stock_of
-from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.ledger.open_holds import ALWAYS_HELD
 
 # Checked with aiohttp 3.9.0, 3.10.11, 3.11.18, 3.12.15, 3.13.5 and 3.14.5:
 #   BaseConnector._release(key, protocol, should_close=), _close(), Connection.protocol,

@@ -19,7 +19,7 @@ from poolscope.adapters.classes import unwatch_object
 from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
-from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig

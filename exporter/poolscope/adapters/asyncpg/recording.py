@@ -18,7 +18,7 @@ from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
-from poolscope.ledger.holds import ALWAYS_HELD, OpenHold
+from poolscope.ledger.open_holds import ALWAYS_HELD, OpenHold
 from poolscope.readings.report import Info
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool

@@ -16,7 +16,7 @@ from poolscope.adapters.sqlalchemy.names import Namer, namer_of
 from poolscope.adapters.sqlalchemy.pools import config_of, existing_records
 from poolscope.adapters.sqlalchemy.recording import PoolRecording
 from poolscope.errors import harmless
-from poolscope.ledger.holds import ALWAYS_HELD
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 from poolscope.watching.hooks import Hooks

@@ -1,0 +1,75 @@
+"""How finished holds are added to the numbers, several at a time."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import repeat
+from operator import itemgetter
+from typing import Final
+
+from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Function
+from poolscope.ledger import cells as c
+from poolscope.ledger.open_holds import FinishedHold, OpenHold, is_open
+from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
+
+_ACQUIRES: Final = c.ACQUIRE_SECONDS.start
+_ACQUIRE_SUM: Final = c.ACQUIRE_SECONDS.sum
+_HOLDS: Final = c.HOLD_SECONDS.start
+_FUNCTION_OF: Final[Callable[[Borrower], Function | None]] = itemgetter(0)
+_FIRST_BOUND: Final = ACQUIRE_BUCKETS[0]
+"""Seconds. Most attempts are in the first bucket, which is counted without a search."""
+
+
+def add_finished(
+    batch: list[FinishedHold],
+    in_use: Mapping[Hashable, OpenHold],
+    numbers: array[float],
+    cell_of: Callable[[Function | None], int],
+) -> tuple[list[int], list[FinishedHold]]:
+    """
+    Add finished holds to numbers; return the slots to free, and the holds that are still open.
+
+    in_use: the open holds at the same moment: another thread may be between the two steps that
+        end a hold.
+    """
+    postponed: list[FinishedHold] = []
+    keys, borrowers, acquired_after, held, slots = zip(*batch, strict=True)
+    if not in_use.keys().isdisjoint(keys):
+        postponed = [hold for hold in batch if is_open(in_use.get(hold[0]), hold[1])]
+        batch = [hold for hold in batch if hold not in postponed]
+        if not batch:
+            return [], postponed
+        keys, borrowers, acquired_after, held, slots = zip(*batch, strict=True)
+    if max(acquired_after) <= _FIRST_BOUND:
+        numbers[_ACQUIRES] += len(batch)
+    else:
+        _count_buckets(numbers, _ACQUIRES, ACQUIRE_BUCKETS, acquired_after)
+    numbers[_ACQUIRE_SUM] += sum(acquired_after)
+    _count_buckets(numbers, _HOLDS, HOLD_BUCKETS, held)
+    seconds: dict[Function | None, float] = {}
+    functions = list(map(_FUNCTION_OF, borrowers))
+    if functions.count(functions[0]) == len(functions):
+        seconds[functions[0]] = sum(held)
+    else:
+        for function, of_hold in zip(functions, held, strict=True):
+            seconds[function] = seconds.get(function, 0.0) + of_hold
+    for function, of_function in seconds.items():
+        cell = cell_of(function)  # which may add a cell to `numbers`
+        numbers[cell] += of_function
+    return list(filter(None, slots)), postponed
+
+
+def _count_buckets(
+    numbers: array[float], first: int, bounds: tuple[float, ...], values: Sequence[float]
+) -> None:
+    """Count each value in its bucket of the histogram that begins at the cell `first`."""
+    lowest = bisect_left(bounds, min(values))
+    if lowest == bisect_left(bounds, max(values)):
+        numbers[first + lowest] += len(values)
+        return
+    buckets = list(map(bisect_left, repeat(bounds), values))
+    for bucket in set(buckets):
+        numbers[first + bucket] += buckets.count(bucket)
