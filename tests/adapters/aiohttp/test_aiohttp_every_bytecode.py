@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Awaitable, Callable
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -49,6 +50,15 @@ class Client:
                 await response.read()
             with suppress(*INTERRUPTIONS):
                 response.release()
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect what was interrupted, after its event loop is closed, and not in another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 Use = Callable[[Client], Awaitable[None]]
@@ -108,6 +118,10 @@ def faults(client: Client, watch: Watch) -> list[str]:
     return [law for law, holds in laws.items() if not holds]
 
 
+@pytest.mark.skipif(
+    not aiohttp.__version__.startswith("3.14"),
+    reason="the points at which the library itself loses a connection differ between releases",
+)
 # Of finalizers, whose exceptions go no further, and of what was left open by them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -132,6 +146,5 @@ async def test_an_exception_at_any_bytecode_of_a_hook(use: Use) -> None:
         if not tracer.where:
             break
     await server.stop()
-    gc.collect()  # while the warnings of what was interrupted are ignored
     assert [] == wrong
     assert number > 100

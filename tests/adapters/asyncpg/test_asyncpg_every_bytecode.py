@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Awaitable, Callable
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,16 @@ COROUTINES: Final = ("_follow", "_follow_holder", "connect")
 Where these go on, an exception does not reach what they await: asyncpg, whose own coroutines go on
 there, too, does not take the holder back.
 """
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect what was interrupted, after its event loop is closed, and not in another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
 
 Use = Callable[[Any], Awaitable[None]]
 
@@ -132,6 +143,10 @@ def faults(pool: Any, watch: Watch, clock: FakeClock, tracer: AtBytecode) -> lis
     return [law for law, holds in laws.items() if not holds]
 
 
+@pytest.mark.skipif(
+    not asyncpg.__version__.startswith("0.32"),
+    reason="the points at which the library itself loses a connection differ between releases",
+)
 # Of finalizers, whose exceptions go no further, and of what was left open by them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -150,6 +165,5 @@ async def test_an_exception_at_any_bytecode_of_a_hook(postgres: EmbeddedPostgres
             holder.terminate()
         if not tracer.where:
             break
-    gc.collect()  # while the warnings of what was interrupted are ignored
     assert [] == wrong
     assert number > 100
