@@ -26,9 +26,18 @@ from poolscope.ledger.segment import Segment
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import GAUGES, Reading
 from poolscope.testing import FakeClock
-from support.bytecodes import STEP, HardInterruption, Interruption, at_bytecode, interruption
+from support.bytecodes import (
+    ON_ONE_PYTHON,
+    STEP,
+    HardInterruption,
+    Interruption,
+    at_bytecode,
+    interruption,
+)
 from support.histograms import count_of
 from support.segments import FACTS
+
+pytestmark = ON_ONE_PYTHON
 
 PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
 CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import pytest
+
 import poolscope
 
 OURS: Final = str(Path(poolscope.__file__).parent)
@@ -23,6 +25,11 @@ STEP: Final = int(os.environ.get("BYTECODE_STEP", "7"))
 
 LETS_IN: Final = ("CALL", "JUMP_BACKWARD", "RESUME", "SEND", "YIELD_VALUE")
 """How the names of the bytecodes begin at whose end Python lets signal handlers and threads in."""
+
+ON_ONE_PYTHON: Final = pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11),
+    reason="the points that are known to go no further are those of Python 3.11",
+)
 
 
 class Interruption(Exception):  # noqa: N818  # it stands for the time limits of task queues

@@ -289,10 +289,11 @@ class Recorder(ABC):
         for _ in range(READER_NAPS):
             if self._lock.setdefault(OWNER, me) is me:
                 return True
+            self._remove_lost_owner()
             if self._is_inside():
                 return False
-            self._remove_lost_owner()
-            time.sleep(NAP)
+            if OWNER in self._lock:
+                time.sleep(NAP)
         return self._lock.setdefault(OWNER, me) is me
 
 

@@ -20,9 +20,18 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.testing import FakeClock
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
-from support.bytecodes import STEP, HardInterruption, Interruption, at_bytecode, interruption
+from support.bytecodes import (
+    ON_ONE_PYTHON,
+    STEP,
+    HardInterruption,
+    Interruption,
+    at_bytecode,
+    interruption,
+)
 from support.histograms import count_of
 from support.web import Server
+
+pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 

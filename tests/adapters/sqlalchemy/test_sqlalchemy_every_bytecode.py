@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
+    ON_ONE_PYTHON,
     STEP,
     AtBytecode,
     HardInterruption,
@@ -25,6 +26,8 @@ from support.bytecodes import (
     interruption,
 )
 from support.histograms import count_of
+
+pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
