@@ -25,14 +25,6 @@ from poolscope.watching.watches import Watches
 
 PACKAGE: Final = str(Path(poolscope.__file__).parent)
 
-ADAPTERS: Final = "/adapters/"
-
-HOOKS_COME_OUT: Final = True
-"""Whether adapters take out the hooks that are in when a later one fails."""
-
-BEFORE_HOOKS: Final = {"new_ledger", "add_pool"}
-"""What adapters call before they put in the first hook."""
-
 MOST_STEPS: Final = 1000
 """More than the functions of poolscope that one watch calls."""
 
@@ -55,11 +47,7 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> ErrorLog:
 
 def is_within(frame: FrameType | None, name: str) -> bool:
     """Whether a function of that name calls the frame, by whatever way."""
-    seen = set()
     while frame is not None and frame.f_code.co_name != name:
-        seen.add(frame.f_code.co_name)
-        if not HOOKS_COME_OUT and ADAPTERS in frame.f_code.co_filename and not seen & BEFORE_HOOKS:
-            return False
         frame = frame.f_back
     return frame is not None
 
