@@ -155,6 +155,8 @@ class Test(unittest.TestCase):
 
 def test_a_run_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
+    # The folder may lie inside of this project, whose settings are not the subject.
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     report = tmp_path / "report.json"
     command = [sys.executable, "-P", "-m", "pytest", "-p", "scripts.peers.record"]
     # No plugins of this environment, as their options and warnings are not the subject.
