@@ -30,8 +30,8 @@ AtLimit = Callable[[float], None]
 """Called with the clock's `now` when `Events.fast_up_to` or `fast_until` has been passed."""
 
 
-def make_after_begin(ledger: Events) -> AtLimit:
-    """Return what `begin` of the hot path calls."""
+def make_at_limit(ledger: Events) -> tuple[AtLimit, AtLimit]:
+    """Return what `begin` and `end` of the hot path call. Made together, they share variables."""
     in_use, pending = ledger.holds.in_use, ledger.pending
     segment, cells = ledger._segment, ledger._segment.numbers
 
@@ -59,14 +59,6 @@ def make_after_begin(ledger: Events) -> AtLimit:
                 del lock[OWNER]
             raise
 
-    return after_begin
-
-
-def make_after_end(ledger: Events) -> AtLimit:
-    """Return what `end` of the hot path calls."""
-    in_use, pending = ledger.holds.in_use, ledger.pending
-    segment, cells = ledger._segment, ledger._segment.numbers
-
     def after_end(now: float) -> None:
         me, lock = (now,), ledger._lock
         try:
@@ -90,4 +82,4 @@ def make_after_end(ledger: Events) -> AtLimit:
                 del lock[OWNER]
             raise
 
-    return after_end
+    return after_begin, after_end

@@ -30,12 +30,12 @@ from poolscope.callsites.frames import (
     remember_function,
 )
 from poolscope.callsites.owners import current_job, new_job, outermost_frame
-from poolscope.ledger.at_limit import make_after_begin, make_after_end
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
 
 if TYPE_CHECKING:
     from poolscope.callsites.borrower import Borrower
+    from poolscope.ledger.at_limit import AtLimit
     from poolscope.ledger.events import Events
     from poolscope.ledger.open_holds import HolderRef
 
@@ -57,12 +57,12 @@ alone, and returns False.
 _current_job = current_job.get
 
 
-def make_begin(ledger: Events) -> Begin:
+def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
     """Return `begin` of a ledger."""
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
     cells, shared = segment.cells, segment.shared
     in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
-    after_begin, mark = make_after_begin(ledger), ledger.mark
+    mark = ledger.mark
 
     def begin(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
@@ -125,12 +125,11 @@ def make_begin(ledger: Events) -> Begin:
     return begin
 
 
-def make_end(ledger: Events) -> End:
+def make_end(ledger: Events, after_end: AtLimit) -> End:
     """Return `end` of a ledger."""
     cells, holds = ledger._segment.cells, ledger.holds
     in_use, holds_by_borrower = holds.in_use, holds.holds_by_borrower
     finished, pending, mark = holds.finished, ledger.pending, ledger.mark
-    after_end = make_after_end(ledger)
 
     def end(key: Hashable, now: float) -> bool:
         hold = in_use.get(key)

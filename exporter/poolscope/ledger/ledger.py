@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.ledger.at_limit import make_at_limit
 from poolscope.ledger.events import Events
 from poolscope.ledger.segment import Segments
 
@@ -41,7 +42,8 @@ class Ledger(Events):
 
         self._find_borrower = find_borrower
         # They keep the segment, so each new segment needs new ones.
-        self.begin, self.end = make_begin(self), make_end(self)
+        after_begin, after_end = make_at_limit(self)
+        self.begin, self.end = make_begin(self, after_begin), make_end(self, after_end)
 
     def ask(self, depth: int = 1, pool_locked: bool = False) -> Borrower:
         """

@@ -29,7 +29,6 @@ from __future__ import annotations
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -112,7 +111,7 @@ class Recorder(ABC):
 
     def __init__(self) -> None:
         self.mark: Final = forks().mark
-        self._pending: Final[deque[functools.partial[None]]] = deque()
+        self._pending: Final[list[functools.partial[None]]] = []
         self.changes: Final = Changes()
         self.reset()
 
@@ -209,7 +208,7 @@ class Recorder(ABC):
     def _apply_pending(self) -> None:
         """Apply the pending events in order. The caller has the lock."""
         pending = self._pending
-        applied = ((pending.popleft,),)
+        applied = ((pending.pop, 0),)
         for _ in repeat(None, MAX_APPLIED):
             if not pending:
                 return
@@ -221,7 +220,7 @@ class Recorder(ABC):
                 self.changes.roll_back()
                 if isinstance(error, (RecursionError, MemoryError)):
                     return  # the next caller may have more room
-                pending.popleft()
+                pending.pop(0)
             else:
                 self._commit(applied)
 
