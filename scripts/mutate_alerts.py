@@ -164,15 +164,16 @@ def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) ->
     # Alerts do not depend on each other; without the other ones the tests are faster.
     for each in changed["rules.yml"]["groups"]:
         each["rules"] = [rule for rule in each["rules"] if rule["alert"] == name]
-    test = f"tests/{name or 'recording'}.yml"
+    tests = [path for path in texts if path.startswith(f"tests/{name or 'recording'}")]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "tests").mkdir()
-        (root / test).write_text(texts[test])
+        for test in tests:
+            (root / test).write_text(texts[test])
         for path, document in changed.items():
             (root / path).write_text(yaml.safe_dump(document))
         result = subprocess.run(  # noqa: S603 - files of our own
-            ["promtool", "test", "rules", test],  # noqa: S607 - whichever is installed
+            ["promtool", "test", "rules", *tests],  # noqa: S607 - whichever is installed
             cwd=root,
             env={**os.environ, "TMPDIR": folder},
             capture_output=True,

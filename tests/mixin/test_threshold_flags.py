@@ -46,6 +46,7 @@ CUSTOM: Final[dict[str, Any]] = {
     "steady_burn": BurnRate(7.0, "7h", "40m"),
     "slow_burn": BurnRate(4.0, "2d", "3h"),
     "creeping_burn": BurnRate(2.0, "4d", "7h"),
+    "full": 0.85,
     "invalidation_ratio": 0.02,
     "dns_failures": 0.06,
     "churn_seconds": 40.0,

@@ -111,6 +111,11 @@ class Thresholds:
     errors: tuple[float, float] = _field(
         (0.01, 0.1), "share of the attempts to get a connection that ended with an error"
     )
+    full: float = _field(
+        0.95,
+        "share of the last fifth of the window in which no connection was free, from which the "
+        "alert need not wait for the rest of it, if more callers wait than there are connections",
+    )
     objective: float = _field(0.99, "share of the attempts that must not be slow")
     fast_burn: BurnRate = _field(  # noqa: RUF009 - it makes a field
         BurnRate(14.4, "1h", "5m"), "a high burn rate over a short window, which pages"
@@ -174,7 +179,9 @@ class Thresholds:
         "how long a critical condition must hold: together with the window, one bad moment is not "
         "enough",
     )
-    exhausted_after: str = _field("2m", "how long a pool must be exhausted before the alert pages")
+    exhausted_after: str = _field(
+        "45s", "how long a pool must be exhausted, by the shares above, before the alert pages"
+    )
     ticket_after: str = _field("15m", "how long a warning condition must hold")
     overdue_after: str = _field("30m", "how long connections must be overdue")
     predicted_after: str = _field("30m", "how long a prediction must hold")
@@ -207,6 +214,12 @@ class Thresholds:
                 f"absent_after: {self.absent_after} must be longer than exporter_after, which is "
                 f"{self.exporter_after}"
             )
+
+    @property
+    def short_window(self) -> str:
+        """The last fifth of the window, in which a pool that is full all the time is noticed."""
+        milliseconds = f"{200 * seconds(self.window):.0f}"
+        return milliseconds.removesuffix("000") + ("s" if milliseconds.endswith("000") else "ms")
 
     @property
     def budget(self) -> float:
@@ -263,8 +276,8 @@ def _check_duration(name: str, duration: str, *, zero: bool = False) -> None:
 
 LOWER_IS_WORSE: Final = frozenset({"reuse"})
 SHARES: Final = frozenset({
-    "utilization", "saturated", "timeouts", "open_failures", "reuse", "server_used", "errors",
-    "objective", "invalidation_ratio", "dns_failures",
+    "utilization", "saturated", "full", "timeouts", "open_failures", "reuse", "server_used",
+    "errors", "objective", "invalidation_ratio", "dns_failures",
 })  # fmt: skip
 POSITIVE: Final = frozenset({
     "reuse", "leaked", "events", "slow_events", "nested", "overdue_often", "connections_lost",

@@ -13,9 +13,9 @@ from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
 FIRED: Final = (
     'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing",'
-    'severity=~"critical|warning"}}[{minutes}m]))'
+    'severity=~"critical|warning"}}[{seconds}s]))'
 )
-WATCHDOG_FIRED: Final = 'count(max_over_time(ALERTS{{alertname="ConnPoolWatchdog"}}[{minutes}m]))'
+WATCHDOG_FIRED: Final = 'count(max_over_time(ALERTS{{alertname="ConnPoolWatchdog"}}[{seconds}s]))'
 
 
 def values(samples: list[float | None]) -> str:
@@ -28,25 +28,34 @@ def values(samples: list[float | None]) -> str:
 
 
 def fires(
-    promtool: str, folder: Path, rules: Path, series: Series, expected: list[dict[str, Any]]
+    promtool: str,
+    folder: Path,
+    rules: Path,
+    series: Series,
+    expected: list[dict[str, Any]],
+    step: int = 60,
 ) -> str:
-    """Return an error if other alerts than the expected ones have fired at any time."""
-    minutes = max(map(len, series.values())) - 1
+    """
+    Return an error if other alerts than the expected ones have fired at any time.
+
+    step: seconds between two samples, and between two evaluations.
+    """
+    seconds = step * (max(map(len, series.values())) - 1)
     checks = {FIRED: expected, WATCHDOG_FIRED: [{"labels": "{}", "value": 1}]}
     test = {
         "rule_files": [str(rules / "recording.yml"), str(rules / "rules.yml")],
-        "evaluation_interval": "1m",
+        "evaluation_interval": f"{step}s",
         "group_eval_order": [RECORDING_GROUP, *ALERT_GROUPS],
         "tests": [
             {
-                "interval": "1m",
+                "interval": f"{step}s",
                 "input_series": [
                     {"series": name, "values": values(samples)} for name, samples in series.items()
                 ],
                 "promql_expr_test": [
                     {
-                        "expr": expr.format(minutes=minutes),
-                        "eval_time": f"{minutes}m",
+                        "expr": expr.format(seconds=seconds),
+                        "eval_time": f"{seconds}s",
                         "exp_samples": samples,
                     }
                     for expr, samples in checks.items()

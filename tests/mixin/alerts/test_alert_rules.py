@@ -20,6 +20,7 @@ from poolscope.mixin.dashboards.write import boards
 from poolscope.mixin.thresholds import BurnRate, Thresholds
 
 NAMES: Final = sorted({alert.name for alert in alerts(Options())})
+TESTS: Final = ["recording", "ConnPoolExhausted-soon", *NAMES]
 SHORT: Final = Thresholds(
     window="10s",
     rare_event_window="2m",
@@ -89,13 +90,13 @@ def test_prometheus_accepts_the_rules_with_other_options(
     assert "" == lint(promtool, written[scheme])
 
 
-@pytest.mark.parametrize("name", ["recording", *NAMES])
+@pytest.mark.parametrize("name", TESTS)
 def test_the_rules_pass_their_tests(promtool: str, defaults: Path, name: str) -> None:
     assert "" == problems(promtool, "test", "rules", f"{name}.yml", folder=defaults / "tests")
 
 
 # A trend takes a day: with a short window, that is too many steps.
-@pytest.mark.parametrize("name", sorted({"recording", *NAMES} - {"ConnPoolExhaustionPredicted"}))
+@pytest.mark.parametrize("name", sorted({*TESTS} - {"ConnPoolExhaustionPredicted"}))
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_rules_with_other_options_pass_their_tests(
     promtool: str, written: dict[str, Path], scheme: str, name: str
@@ -111,7 +112,7 @@ def rules() -> list[Any]:
 
 def test_each_alert_has_tests() -> None:
     tests = {name for name in files(Options()) if name.startswith("tests/")}
-    assert {f"tests/{name}.yml" for name in (*NAMES, "recording")} == tests
+    assert {f"tests/{name}.yml" for name in TESTS} == tests
 
 
 @pytest.mark.parametrize("severity", ["critical", "warning", "info"])

@@ -6,9 +6,11 @@ from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
     all_of,
+    any_of,
     at_least,
     below,
     number,
+    ratio,
     seconds_of,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
@@ -16,8 +18,8 @@ from poolscope.mixin.alerts.model import POOL, Alert, Severity
 
 def alerts(promql: Expressions) -> tuple[Alert, ...]:
     return (
-        _exhausted(promql, "critical"),
-        _exhausted(promql, "warning"),
+        _exhausted(promql),
+        _often_exhausted(promql),
         _near(promql),
         _predicted(promql),
         _one_process(promql),
@@ -25,21 +27,54 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
     )
 
 
-def _exhausted(promql: Expressions, severity: Severity) -> Alert:
+def _exhausted(promql: Expressions) -> Alert:
+    """
+    Return the alert that pages.
+
+    It pages soon if the pool is full all the time, and more callers wait than it has connections:
+    after a short burst, a small queue is gone by itself.
+    """
+    thresholds, short = promql.thresholds, promql.thresholds.short_window
+    saturated = ratio(
+        promql.rate("saturated_seconds_total", over=short), promql.mean("instances", over=short)
+    )
+    waiting_now = promql.rate("waiting_seconds_total", over=short)
+    full = all_of(
+        above(saturated, thresholds.full),
+        above(waiting_now, thresholds.waiting[1]),
+        f"{waiting_now} > {promql.mean('limit', over=short)}",
+    )
+    return _without_connection(
+        promql, "critical", any_of(_saturated(promql, level=1), full), "the time lately"
+    )
+
+
+def _often_exhausted(promql: Expressions) -> Alert:
+    return _without_connection(
+        promql, "warning", _saturated(promql, level=0), f"the last {promql.window}"
+    )
+
+
+def _saturated(promql: Expressions, level: int) -> str:
     thresholds = promql.thresholds
-    level = 1 if severity == "critical" else 0
-    waiting = thresholds.waiting[level]
+    return all_of(
+        above(promql.saturated, thresholds.saturated[level]),
+        above(promql.waiting, thresholds.waiting[level]),
+    )
+
+
+def _without_connection(promql: Expressions, severity: Severity, expr: str, when: str) -> Alert:
+    thresholds = promql.thresholds
+    pages = severity == "critical"
     return Alert(
         name="ConnPoolExhausted",
         severity=severity,
-        expr=all_of(
-            above(promql.saturated, thresholds.saturated[level]), above(promql.waiting, waiting)
-        ),
-        for_duration=thresholds.exhausted_after if level else thresholds.ticket_after,
+        expr=expr,
+        for_duration=thresholds.exhausted_after if pages else thresholds.ticket_after,
         summary=f"Callers wait because pool {POOL} has no free connection",
         description=f"Pool {POOL} had no free connection for {{{{ $value | humanizePercentage }}}} "
-        f"of the last {thresholds.window}, and the mean number of waiting callers was above "
-        f"{number(waiting)}.",
+        f"of {when}, and the mean number of waiting callers was above "
+        f"{number(thresholds.waiting[pages])}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Final
 
 from poolscope.metrics.family import POOL_LABELS
@@ -48,9 +49,10 @@ class Expressions:
         """Return a maximum by labels; the default is the labels of a pool."""
         return f"max by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
-    def rate(self, family: str, *matchers: str, part: str = "") -> str:
+    def rate(self, family: str, *matchers: str, part: str = "", over: str = "") -> str:
         """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""
-        return self.sum(f"rate({self._counter(family, *matchers, part=part)}[{self.window}])")
+        counter = self._counter(family, *matchers, part=part)
+        return self.sum(f"rate({counter}[{over or self.window}])")
 
     def increase(
         self, family: str, *matchers: str, over: str = "", by: tuple[str, ...] | None = None
@@ -63,9 +65,10 @@ class Expressions:
         """Return the increase of a counter within the window."""
         return self.increase(family, *matchers, over=self.window)
 
-    def mean(self, family: str, *matchers: str) -> str:
+    def mean(self, family: str, *matchers: str, over: str = "") -> str:
         """Return the mean of a gauge over the window, so that it can be related to rates."""
-        return self.sum(f"avg_over_time({self._gauge(family, *matchers)}[{self.window}])")
+        gauge = self._gauge(family, *matchers)
+        return self.sum(f"avg_over_time({gauge}[{over or self.window}])")
 
     def current(self, family: str, *matchers: str) -> str:
         """Return the sum of the current values of a gauge."""
@@ -147,6 +150,11 @@ def seconds_of(duration: str) -> str:
 def all_of(*conditions: str) -> str:
     """Return that all conditions hold; the value is that of the first one."""
     return "\nand\n".join(conditions)
+
+
+def any_of(*conditions: str) -> str:
+    """Return that one of the conditions holds; the value is that of the first one that does."""
+    return "\nor\n".join(f"(\n{textwrap.indent(each, '  ')}\n)" for each in conditions)
 
 
 def above(measure: str, threshold: float) -> str:

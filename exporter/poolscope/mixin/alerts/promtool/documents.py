@@ -1,10 +1,10 @@
 """
 The tests of the alerts for `promtool test rules`, from the same rules and thresholds.
 
-There is a file for each alert, and one for the recording rules. In each scenario, the alert is
-silent while all is well, while a value is exactly at its threshold, and while a series is missing.
-A little beyond the thresholds it is pending first, fires at the right time with all labels and
-annotations, and ends.
+There is a file for each alert, a second one for an alert that can fire sooner, and one for the
+recording rules. In each scenario, the alert is silent while all is well, while a value is exactly
+at its threshold, and while a series is missing. A little beyond the thresholds it is pending first,
+fires at the right time with all labels and annotations, and ends.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from poolscope.mixin.alerts.expressions import Expressions
 from poolscope.mixin.alerts.model import Alert, Json
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.promtool import connections, pools, recording, servers
-from poolscope.mixin.alerts.promtool.scenario import Scenario, ScenarioFactory, Series, duration
+from poolscope.mixin.alerts.promtool.scenario import (
+    SILENT_STEPS,
+    Scenario,
+    ScenarioFactory,
+    Series,
+    duration,
+)
 from poolscope.mixin.alerts.promtool.templates import rendered
 from poolscope.mixin.alerts.recording import RECORDING_GROUP
 from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
 SCENARIO_MODULES: Final = (pools, connections, servers)
-
-SILENT_STEPS: Final = 3
-"""For how many more steps a silent alert is checked to stay silent."""
 
 
 def documents(options: Options) -> dict[str, Json]:
@@ -33,15 +36,14 @@ def documents(options: Options) -> dict[str, Json]:
     promql = Expressions(options)
     world = ScenarioFactory(promql)
     rules = {_key(rule): rule for make in ALERT_GROUPS.values() for rule in make(promql)}
-    tests: defaultdict[str, list[Json]] = defaultdict(list)
-    steps: dict[str, float] = {}
+    tests: defaultdict[tuple[str, float], list[Json]] = defaultdict(list)
     for scenario in scenarios(world):
         step = world.step * scenario.step_factor
         rule = rules[scenario.alert, scenario.severity, *sorted(scenario.extra_labels.items())]
-        tests[scenario.alert] += _Tests(scenario, rule, world, options).all()
-        steps[scenario.alert] = step
+        tests[scenario.alert, step] += _Tests(scenario, rule, world, options).all()
     files = {
-        f"tests/{alert}.yml": file(of_alert, steps[alert]) for alert, of_alert in tests.items()
+        f"tests/{alert}{'-soon' * (step < world.step)}.yml": file(of_alert, step)
+        for (alert, step), of_alert in tests.items()
     }
     recorded = recording.tests(world)
     return {**files, "tests/recording.yml": file(recorded, world.step)}

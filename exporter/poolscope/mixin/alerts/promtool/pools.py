@@ -8,6 +8,7 @@ from typing import Final
 from poolscope.mixin.alerts.attempts import BURN_RATES
 from poolscope.mixin.alerts.expressions import number
 from poolscope.mixin.alerts.promtool.scenario import (
+    SILENT_STEPS,
     STEPS_PER_WINDOW,
     Scenario,
     ScenarioFactory,
@@ -23,6 +24,7 @@ LEVELS: Final = (("warning", 0), ("critical", 1))
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
         *(_exhausted(world, severity, level) for severity, level in LEVELS),
+        _full(world),
         _near(world),
         _predicted(world),
         _one_process(world),
@@ -67,6 +69,48 @@ def _exhausted(world: ScenarioFactory, severity: str, level: int) -> Scenario:
             },
         },
         true_at=STEPS_PER_WINDOW,
+    )
+
+
+def _full(world: ScenarioFactory) -> Scenario:
+    """The pool is full all the time: the alert fires long before a share of the window is full."""
+    thresholds, pools = world.thresholds, 5.0
+    soon = ScenarioFactory(world.promql, thresholds.short_window)
+    full, waiting = beyond(thresholds.full, 1), beyond(thresholds.waiting[1])
+    # So few more that the whole window is hardly above its threshold before it ends.
+    more = thresholds.waiting[1] * 13 / 12
+    lasts = (STEPS_PER_WINDOW + soon.steps(thresholds.exhausted_after) + SILENT_STEPS) * soon.step
+    # Otherwise the other condition holds before the end of a test, and rightly so.
+    alone = lasts < 0.9 * world.window
+    silent = {
+        "exactly at the threshold of saturation": {
+            "saturated": soon.growth_for_rate(thresholds.full, pools)
+        },
+        "exactly at the threshold of waiting callers": {
+            "waiting": soon.growth_for_rate(thresholds.waiting[1])
+        },
+        "no more callers wait than there are connections": {
+            "waiting": soon.growth_for_rate(more),
+            "limit": more,
+        },
+    }
+    return Scenario(
+        alert="ConnPoolExhausted",
+        severity="critical",
+        series={
+            "saturated": soon.grows("saturated_seconds_total", full * pools * soon.step),
+            "waiting": soon.grows("waiting_seconds_total", waiting * soon.step),
+            "instances": soon.series("instances", pools, pools),
+            "limit": soon.series("limit", waiting / 2, waiting / 2),
+        },
+        value=full,
+        labels=world.pool,
+        silent=silent if alone else {},
+        optional=() if alone else ("limit",),
+        resolves_after=STEPS_PER_WINDOW * STEPS_PER_WINDOW + 2,
+        true_at=STEPS_PER_WINDOW,
+        step_factor=soon.step / world.step,
+        title="soon",
     )
 
 

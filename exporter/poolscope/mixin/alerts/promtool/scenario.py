@@ -19,6 +19,9 @@ from poolscope.mixin.thresholds import seconds
 
 STEPS_PER_WINDOW: Final = 5
 
+SILENT_STEPS: Final = 3
+"""For how many steps after an alert would have fired it is checked to stay silent."""
+
 MARGIN: Final = 1.05
 """A value beyond a threshold is this many times the threshold, or less by the same factor."""
 
@@ -119,7 +122,7 @@ class Scenario:
     steps_before: int = 0
     resolves_after: int = STEPS_PER_WINDOW + 2
     optional: Sequence[str] = ()
-    step_factor: int = 1
+    step_factor: float = 1
     title: str = ""
 
     def changed(self, variant: Mapping[str, float | Series | None]) -> list[Series]:
@@ -136,15 +139,16 @@ class ScenarioFactory:
     """
     Makes series for the options, and values that are at a threshold or a little beyond.
 
+    window: the window of the rates, if it is not that of the thresholds.
     pool, server, target: the labels that an alert about a pool, a server or a target has.
     step: the length of a step in seconds.
     """
 
-    def __init__(self, promql: Expressions) -> None:
+    def __init__(self, promql: Expressions, window: str = "") -> None:
         options = promql.options
         self.promql = promql
         self.thresholds = options.thresholds
-        self.window = seconds(promql.window)
+        self.window = seconds(window or promql.window)
         self.step = self.window / STEPS_PER_WINDOW
         self.cluster = {options.cluster: "eu"} if options.cluster else {}
         self.scope = self.cluster | ({options.service: "shop"} if options.service else {})
@@ -186,7 +190,7 @@ class ScenarioFactory:
         """Return a series that a recording rule makes."""
         return Series(name, self.pool, bad, good)
 
-    def steps(self, duration: str, step_factor: int = 1) -> int:
+    def steps(self, duration: str, step_factor: float = 1) -> int:
         """Return the number of steps in a duration, rounded up."""
         return math.ceil(seconds(duration) / (self.step * step_factor) - ROUNDING_MARGIN)
 
