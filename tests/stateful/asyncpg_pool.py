@@ -30,6 +30,7 @@ from hypothesis.stateful import initialize
 
 from poolscope.readings.reading import Reading
 from stateful.asyncpg_plans import PARAMETERS, PLANS, Callback, Plan, RefusedError
+from stateful.interruptions import INTERRUPTIONS, OUTCOMES
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from support.ports import closed_port
 from support.waiting import PATIENCE
@@ -54,7 +55,6 @@ BLOCKED: Final = frozenset(
 
 COUNT: Final = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = %s"
 CLOSED_PORT_DSN: Final = f"postgres://u@127.0.0.1:{closed_port()}/d"
-OUTCOMES: Final = ("acquired", "timed_out", "cancelled", "failed")
 
 _names: Final = (f"machine-{os.getpid()}-{number}" for number in itertools.count(1))
 
@@ -133,7 +133,10 @@ class PoolOfAsyncpg(PoolMachine):
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # asyncpg itself leaves errors unhandled: when a connection is released twice at once, and
         # when it closes a connection after a time-out.
-        raised = type(context.get("exception")).__module__
+        error = context.get("exception")
+        raised = type(error).__module__
+        if isinstance(error, INTERRUPTIONS):
+            return  # it has landed in a callback of the loop
         if not (raised.startswith("asyncpg") or _is_asyncpgs(context.get("future"))):
             self.complaints.append(context)
 
