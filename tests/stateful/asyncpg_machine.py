@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from stateful.asyncpg_interruptions import DEADLINES, Deadline, InterruptedPool
+from stateful.asyncpg_interruptions import InterruptedPool
 from stateful.asyncpg_plans import PARAMETERS, PLANS, Plan
+from stateful.deadlines import DEADLINES, Deadline
 from stateful.machine import operation
 from support.waiting import eventually
 
