@@ -27,7 +27,10 @@ from stateful.aiohttp_server import (
     Server,
     options,
 )
+from stateful.deadlines import Deadline
+from stateful.interruptions import INTERRUPTIONS
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
+from support.bytecodes import AtBytecode
 from support.waiting import PATIENCE
 
 STILL: Final = 3
@@ -59,6 +62,7 @@ class AiohttpMachine(PoolMachine):
     held: responses whose body has not ended.
     ended: responses whose body has ended, but was not read.
     dropped: numbers of responses whose body has not ended, and that no caller holds any more.
+    tracer: what lets an exception land in a use of the connector, while it does.
     """
 
     patchable = (
@@ -80,11 +84,7 @@ class AiohttpMachine(PoolMachine):
         self.loop = uvloop.new_event_loop() if fast else asyncio.new_event_loop()
         # Not what they are told of: that would be kept alive.
         self.problems: list[str] = []
-        self.loop.set_exception_handler(
-            lambda loop, context: self.problems.append(
-                f"{context['message']}: {context.get('future')}"
-            )
-        )
+        self.loop.set_exception_handler(lambda loop, context: self._complain(context))
         self.number = 0
         self.server = self.loop.run_until_complete(Server.started())
         self.past: list[tuple[Any, Reading]] = []
@@ -94,7 +94,13 @@ class AiohttpMachine(PoolMachine):
                 self._begin(what, QUICK[0])
         self._watch()
 
+    def _complain(self, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), INTERRUPTIONS):
+            self.problems.append(f"{context['message']}: {context.get('future')}")
+
     def _open(self, drawn: Options) -> None:
+        self.tracer: AtBytecode | None = None
+
         async def make() -> None:
             self.connector = drawn.connector()
             self.sessions = [self._session(owner) for owner in (True, False)]
@@ -253,7 +259,12 @@ class AiohttpMachine(PoolMachine):
             unanswered = sum(request.number in numbers for request in undone)
             if len(undone) != waiting.total() + hung + unanswered:
                 return False
-        return self.server.connections() == connector.out() + connector.idle().total()
+        known = connector.out() + connector.idle().total() + self.has_leaked()
+        return self.server.connections() == known
+
+    def has_leaked(self) -> bool:
+        """Whether an exception came after a connection was opened, and before aiohttp knew it."""
+        return self.tracer is not None and "send_connection_create_end" in self.tracer.stack
 
     def _unrest(self) -> str:
         connector = getattr(self, "connector", None)
@@ -276,10 +287,13 @@ class AiohttpMachine(PoolMachine):
         method: str = "GET",
         session: int = 0,
         timeout: aiohttp.ClientTimeout | None = None,
+        deadline: Deadline | None = None,
     ) -> Request:
         self.number += 1
         url = self.server.url(host, what, self.number)
         asking = self._request(self.sessions[session], what, method, url, timeout)
+        if deadline is not None:
+            asking = deadline(asking)
         self.requests.append(Request(self.number, host, session, self.loop.create_task(asking)))
         return self.requests[-1]
 

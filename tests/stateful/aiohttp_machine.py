@@ -13,8 +13,10 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from hypothesis import strategies as st
 
-from stateful.aiohttp_base import AiohttpMachine, Request
+from stateful.aiohttp_base import Request
+from stateful.aiohttp_interruptions import InterruptedConnector
 from stateful.aiohttp_server import QUICK, REFUSED, SLOW, STUCK, UNKNOWN, Options, options
+from stateful.deadlines import DEADLINES, Deadline
 from stateful.machine import operation
 
 T = TypeVar("T")
@@ -60,7 +62,7 @@ def one_of(choices: Sequence[T], which: int) -> T:
     return choices[which % len(choices)]
 
 
-class Machine(AiohttpMachine):
+class Machine(InterruptedConnector):
     """After every operation everything is at rest: each request waits for the machine."""
 
     # Requests
@@ -249,6 +251,15 @@ class Machine(AiohttpMachine):
     def a_waiter_times_out(self, which: int, limit: str) -> None:
         self._time_out(one_of(self.full_hosts(), which), limit)
 
+    @operation(which=which, deadline=st.sampled_from(DEADLINES))
+    @needs("full_hosts", "many_requests_are_begun", many=3, what="stream")
+    def a_deadline_passes_in_the_queue(self, which: int, deadline: Deadline) -> None:
+        async def begin_and_wait() -> None:
+            await asyncio.wait([self._ask("now", host, deadline=deadline).task])
+
+        host = one_of(self.full_hosts(), which)
+        self._do(begin_and_wait)
+
     @operation(limit=st.sampled_from(("total", "connect", "sock_connect")))
     def a_connection_times_out(self, limit: str) -> None:
         # `sock_connect` limits neither the time in the queue nor that of a look-up.
@@ -348,9 +359,6 @@ class Machine(AiohttpMachine):
     def can_look_up(self) -> bool:
         return not self.connector.idle()[SLOW]
 
-    def _take(self, requests: list[Request], which: int) -> Request:
-        return requests.pop(which % len(requests))
-
     def _end(self, request: Request, act: Callable[[], Any], *until: Callable[[], bool]) -> None:
         def end() -> None:
             act()
@@ -390,9 +398,3 @@ class Machine(AiohttpMachine):
             # The warning of the garbage collector about connections that were not closed.
             warnings.simplefilter("ignore", ResourceWarning)
             self._do(drop)
-
-    def _open_another(self, drawn: Options) -> None:
-        self.loop.run_until_complete(self._still(lambda: self.server.connections() == 0))
-        self.past.append((self.watch, self.reading()))
-        self._open(drawn)
-        self._watch()

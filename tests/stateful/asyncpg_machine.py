@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from stateful.asyncpg_interruptions import InterruptedPool
 from stateful.asyncpg_plans import PARAMETERS, PLANS, Plan
-from stateful.asyncpg_pool import PoolOfAsyncpg
+from stateful.deadlines import DEADLINES, Deadline
 from stateful.machine import operation
 from support.waiting import eventually
 
@@ -47,7 +48,7 @@ def when(condition: Callable[[Machine], Any]) -> Callable[[Operation], Operation
     return decorate
 
 
-class Machine(PoolOfAsyncpg):
+class Machine(InterruptedPool):
     """All operations. Each lets the event loop settle before it ends."""
 
     # Callers
@@ -81,6 +82,11 @@ class Machine(PoolOfAsyncpg):
     @when(lambda self: self.open and self.full)
     def time_out_when_full(self, timeout: float) -> None:
         self._run(self._acquire(timeout))
+
+    @operation(deadline=st.sampled_from(DEADLINES))
+    @when(lambda self: self.open and self.full)
+    def a_deadline_passes_in_the_queue(self, deadline: Deadline) -> None:
+        self._run(self._acquire_by(deadline))
 
     @operation(pick=PICK)
     @when(lambda self: self.open and not self.full and self.plan.callbacks - {"reset"})
@@ -123,9 +129,6 @@ class Machine(PoolOfAsyncpg):
         await self._start(self.others, self._release(proxy))
         await asyncio.sleep(0)
         self.others[-1].cancel()
-
-    def _pick(self, items: Sequence[Any], pick: int) -> Any:
-        return items[pick % len(items)]
 
     def _cancel(self, tasks: list[asyncio.Task[None]], pick: int) -> None:
         async def cancel() -> None:
@@ -178,18 +181,7 @@ class Machine(PoolOfAsyncpg):
     def close_one_that_is_held(self, pick: int, gently: bool) -> None:
         self._run(self._close_one(self._pick(self.held, pick), gently))
 
-    async def _close_one(self, proxy: Any, gently: bool) -> None:
-        if gently:
-            await proxy.close()
-        else:
-            proxy.terminate()
-
     # The server, and the callbacks
-
-    async def _release(self, proxy: Any) -> None:
-        # asyncpg may refuse the release for many reasons, none of which matters here.
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            await self.pool.release(proxy)
 
     async def _close(self) -> None:
         with contextlib.suppress(Exception, asyncio.CancelledError):

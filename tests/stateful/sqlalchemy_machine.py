@@ -8,6 +8,7 @@ import weakref
 from collections import Counter
 from typing import Any, Final
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from sqlalchemy import Connection, exc, text
@@ -15,6 +16,7 @@ from sqlalchemy.pool import base
 
 from poolscope.errors import internal_errors
 from poolscope.readings.reading import Reading
+from stateful.deadlines import DEADLINES, Deadline
 from stateful.machine import PoolMachine, operation
 from stateful.sqlalchemy_known import A_DAY, EVENTS, OUTCOMES, SOON, Known
 from stateful.sqlalchemy_sides import Background, Gate, Held, Tasks, until
@@ -230,6 +232,19 @@ class Machine(Known):
         who = self.background[which % len(self.background)]
         who.caller.cancel()
         until(who.caller.done, self.side.step)
+
+    @precondition(lambda self: self.side.cancels and self._full())
+    @operation(deadline=st.sampled_from(DEADLINES))
+    def a_deadline_passes_in_the_queue(self, deadline: Deadline) -> None:
+        pool: Any = self.engine.pool
+        pool._timeout = 1000.0
+        self.begun += 1
+        self.events += ["waited", "cancelled"]
+        caller = self.side.start_by(deadline, self.engine.connect)
+        until(caller.done, self.side.step)
+        pool._timeout = SOON
+        with pytest.raises(TimeoutError):
+            caller.result()
 
     @precondition(lambda self: self.side.cancels and self._room() and not self._full())
     @operation(steps=st.integers(1, 12))

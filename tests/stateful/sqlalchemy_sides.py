@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from poolscope.demo.postgres import EmbeddedPostgres
+from stateful.deadlines import Deadline
 from support.waiting import PATIENCE
 
 
@@ -105,6 +106,9 @@ class Side(Protocol):
 
     def start(self, call: Callable[[], Any]) -> Caller: ...
 
+    def start_by(self, deadline: Deadline, call: Callable[[], Any]) -> Caller:
+        """Start a caller that is cancelled at a deadline, where callers can be cancelled."""
+
     def gate(self) -> Gate: ...
 
     def stay_at(self, gate: Any) -> None:
@@ -178,6 +182,9 @@ class Threads:
     def start(self, call: Callable[[], Any]) -> Caller:
         return ThreadCaller(call)
 
+    def start_by(self, deadline: Deadline, call: Callable[[], Any]) -> Caller:
+        raise NotImplementedError
+
     def gate(self) -> Gate:
         return threading.Event()
 
@@ -224,6 +231,9 @@ class Tasks:
 
     def start(self, call: Callable[[], Any]) -> Caller:
         return self._loop.create_task(greenlet_spawn(call))
+
+    def start_by(self, deadline: Deadline, call: Callable[[], Any]) -> Caller:
+        return self._loop.create_task(deadline(greenlet_spawn(call)))
 
     def gate(self) -> Gate:
         return asyncio.Event()

@@ -18,12 +18,14 @@ class PendingAttempt:
 
     queued: seconds that it has waited for a slot; None if it did not have to wait.
     waiting_since: the clock when it began to wait; None if it is not waiting.
+    is_counted: whether it is counted as one that got a connection, whatever comes afterwards.
     """
 
-    __slots__ = ("queued", "started", "waiting_since", "who")
+    __slots__ = ("is_counted", "queued", "started", "waiting_since", "who")
 
     def __init__(self, started: float, who: Borrower) -> None:
         self.started = started
         self.who = who
         self.waiting_since: float | None = None
         self.queued: float | None = None
+        self.is_counted = False

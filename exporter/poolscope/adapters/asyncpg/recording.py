@@ -125,7 +125,8 @@ class PoolRecording(Hooks):
             return await acquiring
         except BaseException as error:
             try:
-                self.failed(error, attempt)
+                if not attempt.is_counted:
+                    self.failed(error, attempt)
             finally:
                 self._end_wait(attempt)
                 _close(acquiring)
@@ -154,7 +155,9 @@ class PoolRecording(Hooks):
                 if borrower is None:
                     return acquire(holder)
         except BaseException as error:
+            attempt.is_counted = id(connection) in self.ledger.holds.in_use
             self._begin_failed("PoolHooks.serve", connection, error)
+            attempt.is_counted = False  # by our fault: the attempt goes on
         return self._follow_holder(holder, acquire(holder), attempt)
 
     async def _follow_holder(
@@ -227,6 +230,7 @@ class PoolRecording(Hooks):
             # The connection was closed during `setup`: the caller gets a proxy without one.
             self._forget(holder, now)
             self.ledger.finished(cells.OK, now - attempt.started, attempt.queued)
+        attempt.is_counted = True
 
     @harmless
     def not_acquired(self, holder: Any) -> None:

@@ -1,0 +1,128 @@
+"""Exceptions that land in the hooks of the aiohttp connector of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from contextlib import suppress
+from typing import Final
+
+import aiohttp
+from hypothesis import strategies as st
+
+from stateful.aiohttp_base import AiohttpMachine, Request
+from stateful.aiohttp_server import QUICK, Options
+from stateful.deadlines import DEADLINES
+from stateful.interruptions import INTERRUPTIONS, OUTCOMES, ended
+from stateful.machine import operation
+from support.bytecodes import AtBytecode, at_bytecode, interruption
+
+REQUESTS: Final = ("now", "stream", "redirect", "socket", "last")
+USES: Final = (*REQUESTS, "end", "close", "drop", "cancel", "deadline")
+
+
+class InterruptedConnector(AiohttpMachine):
+    """
+    A connector whose uses may be interrupted.
+
+    Each use takes the way through the hooks that is possible at that moment.
+    """
+
+    @operation(
+        step=st.integers(1, 300),
+        what=st.sampled_from(USES),
+        host=st.sampled_from(QUICK),
+        which=st.integers(0, 11),
+    )
+    def an_exception_lands_in_a_use(self, step: int, what: str, host: str, which: int) -> None:
+        tracer = self._interrupt(step, what, host, which)
+        self._know_again(tracer)
+        broken = self._is_broken(tracer)
+        if broken:
+            # The numbers are right again once the connector is closed.
+            self.close()
+            self.server.hang_up_idle()
+        # It refers to what was interrupted.
+        self.tracer = None
+        if broken:
+            self._open_another(self.options)
+
+    async def _use(self, what: str, host: str, which: int) -> None:
+        if what == "end" and self.held:
+            request = self._take(self.held, which)
+            self.server.answer(request.number)
+            with suppress(aiohttp.ClientError):
+                await request.answer.read()
+        elif what == "close" and self.held:
+            request = self._take(self.held, which)
+            self.server.answer(request.number)
+            (request.answer.close if which % 2 else request.answer.release)()
+        elif what == "drop" and self.server.serving():
+            numbers = sorted(self.server.serving())
+            self.server.drop(numbers[which % len(numbers)], reset=which % 2 == 0)
+        elif what == "cancel":
+            asking = self._ask("now", host).task
+            for _ in range(which):
+                await asyncio.sleep(0)
+            asking.cancel()
+        elif what == "deadline":
+            self._ask("now", host, deadline=DEADLINES[which % len(DEADLINES)])
+        else:
+            self._ask(what if what in REQUESTS else "now", host)
+
+    def _interrupt(self, step: int, what: str, host: str, which: int) -> AtBytecode:
+        """Raise an exception at that bytecode of the hooks, and let everything come to rest."""
+
+        async def use() -> None:
+            with suppress(*INTERRUPTIONS):
+                await self._use(what, host, which)
+
+        self.dropped_out += 1
+        with warnings.catch_warnings():
+            # Of connections that were not closed, and of coroutines that were not awaited.
+            warnings.simplefilter("ignore", ResourceWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            with at_bytecode(step, interruption(step), let_in=True) as tracer:
+                self.tracer = tracer
+                self._do(use)
+            gc.collect()
+            self._do(lambda: None)
+        return tracer
+
+    def _is_broken(self, tracer: AtBytecode) -> bool:
+        """Whether aiohttp itself has lost a connection, or has released one twice."""
+        idle = [id(protocol) for kept in self.connector._conns.values() for protocol, *_ in kept]
+        return (
+            self.has_leaked()
+            or tracer.begins("send_connection_reuseconn")
+            or len(set(idle)) < len(idle)
+        )
+
+    def _know_again(self, tracer: AtBytecode) -> None:
+        """Take from the reading how the attempt has ended: it counts as one at most."""
+        reading, most = self.reading(), bool(tracer.where)
+        lost = self.connector.asked - self.in_flight() - ended(reading)
+        assert 0 <= lost <= most, (lost, tracer.where)
+        self.connector.asked -= lost
+        known = {**self.ends, "acquired": self.connector.served}
+        wrong = {name: int(getattr(reading, name)) - known.get(name, 0) for name in OUTCOMES}
+        assert sum(map(abs, wrong.values())) <= 2 * most, (wrong, tracer.where)
+        self.connector.served += wrong.pop("acquired")
+        for name, more in wrong.items():
+            self.ends[name] += more
+        for read, found in (("dns_misses", "answered"), ("dns_errors", "failed")):
+            wrong_by = int(getattr(reading, read)) - getattr(self.names, found)
+            assert abs(wrong_by) <= most, (read, wrong_by, tracer.where)
+            setattr(self.names, found, int(getattr(reading, read)))
+
+    # Also done without an exception
+
+    def _take(self, requests: list[Request], which: int) -> Request:
+        return requests.pop(which % len(requests))
+
+    def _open_another(self, drawn: Options) -> None:
+        self.loop.run_until_complete(self._still(lambda: self.server.connections() == 0))
+        self.past.append((self.watch, self.reading()))
+        self._open(drawn)
+        self._watch()
