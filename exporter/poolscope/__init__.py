@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.metrics.registries import DEFAULT, Registry
+from poolscope.metrics.wsgi import make_wsgi_app
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Hold
 from poolscope.readings.snapshot import Snapshot
@@ -30,6 +31,7 @@ __all__ = [
     "findings",
     "holders",
     "make_asgi_app",
+    "make_wsgi_app",
     "snapshots",
     "start_http_server",
     "trace_config",
