@@ -21,6 +21,7 @@ from poolscope.readings.snapshot import Snapshot
 from poolscope.watching.collectors import Collectors
 from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
+from poolscope.watching.multiprocess_mode import MultiprocessMode
 from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watched_pool import WatchedPool
@@ -64,6 +65,7 @@ class Watches:
         # Watches and registries keep the groups alive; a watch may outlive its registry.
         self._all = weakref.WeakSet({self._unregistered})
         self._collectors = Collectors()
+        self._multiprocess_mode = MultiprocessMode(folder)
 
     def watch(
         self,
@@ -114,6 +116,8 @@ class Watches:
             return watch
         forks().add(self)
         groups = self._groups_of(registry)
+        if registry is not None:
+            self._multiprocess_mode.warn_once()
         try:
             return self._begin(
                 adapter, target, name, groups, leak_after, call_sites, application_name
