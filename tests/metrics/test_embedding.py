@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -236,6 +237,26 @@ def test_a_mount_of_the_metrics_looks_like_others(registry: CollectorRegistry) -
     for path in PATHS:
         Client(see, httpx.ASGITransport(see)).request("GET", path)
     assert [("/metrics", mount, metrics)] * 2 == seen
+
+
+def test_what_is_compressed_is_not_compressed_again(registry: CollectorRegistry) -> None:
+    metrics = poolscope.make_asgi_app(registry=registry)
+    app = Starlette(routes=[Mount("/metrics", metrics)], middleware=[Middleware(GZipMiddleware, 1)])
+    client = Client(app, httpx.ASGITransport(app))
+    response = client.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    assert ["gzip"] == response.headers.get_list("Content-Encoding")
+    assert generate_latest(registry) == response.content
+
+
+@pytest.mark.parametrize("path", ["/v1/metrics", "/v1/metrics/"])
+@pytest.mark.parametrize("embed", [fastapi_mount, fastapi_route, starlette_mount, starlette_route])
+def test_the_application_may_be_mounted_itself(
+    embed: Callable[[Any], Any], registry: CollectorRegistry, path: str
+) -> None:
+    app = FastAPI()
+    app.mount("/v1", embed(poolscope.make_asgi_app(registry=registry)))
+    response = Client(app, httpx.ASGITransport(app)).request("GET", path)
+    assert (200, generate_latest(registry)) == (response.status_code, response.content)
 
 
 def test_a_route_of_the_application_that_comes_first_stays(registry: CollectorRegistry) -> None:

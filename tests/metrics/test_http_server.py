@@ -306,7 +306,7 @@ async def test_the_event_loop_keeps_running_while_the_app_collects(
         loop.call_later(0.0, collector.released.set)
         headers, body = await answer
         end.set()
-    assert (b"", "0") == (body, headers["Content-Length"])
+    assert (b"", "0") == (body, headers["content-length"])
 
 
 def test_the_app_does_not_need_asyncio(watch: Watch, registry: CollectorRegistry) -> None:

@@ -99,7 +99,8 @@ def _header(scope: Any, name: bytes) -> str:
 
 
 async def _send(response: Response, send: Any) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in response.headers]
+    # In lower case, as ASGI says: middleware that compresses looks for `content-encoding`.
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     for part in response.parts:
         await send({"type": "http.response.body", "body": part, "more_body": True})
