@@ -1,7 +1,7 @@
 """
 A FastAPI service whose database pool is watched.
 
-Run it with `uvicorn fastapi_service:app`, request `/orders`, then look at `/metrics/`.
+Run it with `uvicorn fastapi_service:app`, request `/orders`, then look at `/metrics`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ engine = sqlalchemy.create_engine("sqlite:///orders.db", pool_size=5, max_overfl
 poolscope.watch(engine, name="orders")
 
 app = FastAPI()
-app.mount("/metrics", poolscope.make_asgi_app())
+app.add_route("/metrics", poolscope.make_asgi_app())
 
 
 @app.get("/orders")

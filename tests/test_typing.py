@@ -12,7 +12,11 @@ import aiohttp
 import asyncpg
 import poolscope
 import sqlalchemy
+from fastapi import FastAPI
+from flask import Flask
+from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import create_async_engine
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 engine = sqlalchemy.create_engine("sqlite://")
 watch = poolscope.watch(engine, name="orders", leak_after=5.0)
@@ -25,7 +29,14 @@ poolscope.watch(asyncpg.create_pool())
 async def serve() -> None:
     async with aiohttp.ClientSession(trace_configs=[poolscope.trace_config("up")]) as session:
         poolscope.watch(session)
-    poolscope.watch(aiohttp.TCPConnector())
+    poolscope.watch(aiohttp.TCPConnector(), registry=CollectorRegistry())
+
+
+app = FastAPI()
+app.add_route("/metrics", poolscope.make_asgi_app())
+app.mount("/mounted", poolscope.make_asgi_app(registry=CollectorRegistry()))
+flask = Flask("shop")
+DispatcherMiddleware(flask.wsgi_app, {"/metrics": poolscope.make_wsgi_app()})
 """
 
 MISTAKES = (
@@ -41,6 +52,9 @@ MISTAKES = (
     "poolscope.holders.Borrower",
     "poolscope.sqlalchemy",
     "poolscope.findings().rule",
+    "poolscope.watch(engine, registry='orders')",
+    "poolscope.make_asgi_app('orders')",
+    "poolscope.make_wsgi_app(path='/metrics')",
     "poolscope.trace_config(nmae='up')",
 )
 

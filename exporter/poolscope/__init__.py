@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry
-
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
+from poolscope.metrics.registries import DEFAULT, Registry
+from poolscope.metrics.wsgi import make_wsgi_app
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Hold
 from poolscope.readings.snapshot import Snapshot
@@ -31,6 +31,7 @@ __all__ = [
     "findings",
     "holders",
     "make_asgi_app",
+    "make_wsgi_app",
     "snapshots",
     "start_http_server",
     "trace_config",
@@ -50,7 +51,7 @@ def trace_config(
     *,
     leak_after: float | None = 60.0,
     call_sites: bool = True,
-    registry: CollectorRegistry | None = REGISTRY,
+    registry: Registry | None = DEFAULT,
 ) -> TraceConfig:
     """
     Return an aiohttp TraceConfig that watches its session from the first request on.

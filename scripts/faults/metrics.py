@@ -29,4 +29,25 @@ FAULTS = (
         "    stays: bool = False\n",
         ("tests/readings/test_findings.py",),
     ),
+    (
+        "Starlette redirects a mount of the metrics",
+        "metrics/starlette_routes.py",
+        "            self.__class__ = _with_and_without_slash(type(self))\n",
+        "            pass\n",
+        ("tests/metrics/test_embedding.py",),
+    ),
+    (
+        "the default registry is the one that there was at import",
+        "metrics/registries.py",
+        "return prometheus_client.REGISTRY if",
+        "return prometheus_client.registry.REGISTRY if",
+        ("tests/watching/test_registries.py",),
+    ),
+    (
+        "middleware compresses again what is compressed",
+        "metrics/asgi.py",
+        "(name.lower().encode(), value.encode())",
+        "(name.encode(), value.encode())",
+        ("tests/metrics/test_embedding.py",),
+    ),
 )

@@ -53,4 +53,11 @@ FAULTS = (
         "            if False:\n",
         ("tests/watching/test_watch.py",),
     ),
+    (
+        "a collector that its registry has lost is not registered again",
+        "watching/collectors.py",
+        "        register_again(registry, registered.collector)\n",
+        "        pass\n",
+        ("tests/watching/test_registries.py",),
+    ),
 )

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,53 @@ class TestAnswers:
     ) -> None:
         _, _, headers = await get(path)
         assert HEADERS == {name: headers.get(name) for name in HEADERS}
+
+
+class TestThePathOfTheMetrics:
+    @pytest.fixture
+    async def get_at(self, exporter: Exporter) -> AsyncIterator[Any]:
+        """Returns a function that requests a path of an exporter with another telemetry path."""
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+
+            async def get_at(telemetry_path: str, path: str) -> tuple[int, str]:
+                application = exporter.make_application(telemetry_path)
+                server = await stack.enter_async_context(TestServer(application))
+                url = server.make_url(path)
+                async with session.get(url, allow_redirects=False) as response:
+                    return response.status, await response.text()
+
+            yield get_at
+
+    @pytest.mark.parametrize(
+        ("telemetry_path", "paths"),
+        [
+            ("/metrics", ["/metrics", "/metrics/"]),
+            ("/pools/metrics", ["/pools/metrics", "/pools/metrics/"]),
+            ("/metrics/", ["/metrics", "/metrics/"]),
+            ("/m//", ["/m", "/m/", "/m//"]),
+            ("/", ["/"]),
+            ("//", ["/"]),
+        ],
+    )
+    async def test_may_end_with_a_slash_or_not(
+        self, get_at: Any, telemetry_path: str, paths: list[str]
+    ) -> None:
+        for path in paths:
+            status, text = await get_at(telemetry_path, path)
+            assert (200, True) == (status, "connpool_exporter_build_info{" in text), path
+        for path in ("/nothing", f"{telemetry_path.rstrip('/')}/nothing"):
+            assert 404 == (await get_at(telemetry_path, path))[0]
+
+    @pytest.mark.parametrize("key", ["name[]", "name%5B%5D"])
+    async def test_takes_names_of_samples(self, get: Any, key: str) -> None:
+        query = f"{key}=connpool_exporter_bad_segments&{key}=nothing"
+        for path in ("/metrics", "/metrics/"):
+            status, text, _ = await get(f"{path}?{query}")
+            names = {line.split("{")[0].split(" ")[0] for line in text.splitlines()} - {"#"}
+            assert (200, {"connpool_exporter_bad_segments"}) == (status, names)
+        assert (200, "") == (await get(f"/metrics?{key}=nothing"))[:2]
+        assert "connpool_exporter_build_info" in (await get(f"/metrics?{key}="))[1]
 
 
 LOGS = """

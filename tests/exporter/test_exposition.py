@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import pytest
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
-from poolscope.exporter.exposition import expose
+from poolscope.exporter.exposition import _ScrapeRegistry, expose
 from poolscope.fleet.fleet import FleetView
-from poolscope.metrics.exporter_families import OTHER_APPLICATIONS, SHOWN_APPLICATIONS, Scrape
-from poolscope.metrics.pool_families import INTERNAL_ERRORS
+from poolscope.metrics.exporter_families import (
+    EXPORTER_FAMILIES,
+    OTHER_APPLICATIONS,
+    SHOWN_APPLICATIONS,
+    Scrape,
+)
+from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
+from poolscope.metrics.samples import metric_of
 from poolscope.readings.database_servers import (
     BouncerPool,
     BouncerReading,
     ServerConnections,
     ServerReading,
 )
+from poolscope.readings.reading import EMPTY_READING
+from poolscope.readings.report import Report
 
 NOTHING = FleetView((), (), {}, 0, 0)
 
@@ -85,3 +98,73 @@ def test_of_many_applications_the_busiest_have_names() -> None:
     assert {**busiest, OTHER_APPLICATIONS: 1.0 + 2.0 + 3.0} == counts
     ages = samples("server_oldest_idle_in_transaction_seconds", server)
     assert (SHOWN_APPLICATIONS + 1, 2.0) == (len(ages), ages[OTHER_APPLICATIONS, "db"])
+
+
+FULL = Scrape(
+    FleetView(
+        tuple(
+            Report(name, kind, EMPTY_READING._replace(instances=1, acquired=3, limit=5.0), 1)
+            for name, kind in (("orders", "sqlalchemy"), ("upstream", "aiohttp"))
+        ),
+        (),
+        {},
+        0,
+        0,
+    ),
+    0.5,
+    "1.2.3",
+    (ServerReading("db:5432", True, 100, 3),),
+)
+
+
+class Embedded(Collector):
+    """Collects the same families as the exporter shows, for a registry of prometheus_client."""
+
+    def describe(self) -> Iterable[Metric]:
+        families: list[Any] = [*FAMILIES, *EXPORTER_FAMILIES]
+        return [metric_of(family) for family in families]
+
+    def collect(self) -> Iterable[Metric]:
+        return _ScrapeRegistry(FULL, None).collect()
+
+
+NAMES = (
+    ("connpool_waiting",),
+    ("connpool_acquires_total", "connpool_limit"),
+    ("connpool_acquires",),
+    ("connpool_hold_seconds",),
+    ("connpool_hold_seconds_bucket",),
+    ("connpool_hold_seconds_count", "connpool_acquire_seconds_sum"),
+    ("connpool_server_limit", "connpool_exporter_build_info"),
+    ("connpool_internal_errors_total",),
+    ("nothing",),
+    ("nothing", "connpool_waiting", "connpool_waiting"),
+    ("connpool_",),
+    ("",),
+)
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text"])
+@pytest.mark.parametrize("names", NAMES, ids="+".join)
+def test_names_select_samples_as_in_the_metrics_of_a_service(
+    names: tuple[str, ...], accept: str
+) -> None:
+    registry = CollectorRegistry()
+    registry.register(Embedded())
+    selected: Any = registry.restricted_registry(names)
+    encode, content_type = choose_encoder(accept)
+    assert (encode(selected), content_type) == expose(FULL, accept, names)
+
+
+def test_every_name_of_a_sample_selects_that_sample() -> None:
+    text, _ = expose(FULL, "")
+    families = list(text_string_to_metric_families(text.decode()))
+    names = {sample.name for family in families for sample in family.samples}
+    assert len(names) > len(FAMILIES) / 2
+    for name in names:
+        selected, _ = expose(FULL, "", [name])
+        assert {name} == {
+            sample.name
+            for family in text_string_to_metric_families(selected.decode())
+            for sample in family.samples
+        }

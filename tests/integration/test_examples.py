@@ -31,7 +31,7 @@ async def test_the_fastapi_service_serves_its_metrics(
     transport = httpx.ASGITransport(app=example["app"])
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert 0 == (await client.get("/orders")).json()
-        metrics = (await client.get("/metrics/")).text
+        metrics = (await client.get("/metrics")).text
     assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 1.0' in metrics
     example["engine"].dispose()
     poolscope.watch(example["engine"]).unwatch()

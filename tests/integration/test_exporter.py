@@ -302,6 +302,7 @@ class TestInvalidArguments:
             (("--web.listen-address", "x:y"), "'y' is not a port"),
             (("--web.telemetry-path", "metrics"), "'metrics' is not a path"),
             (("--web.telemetry-path", "/-/ready"), "'/-/ready' is taken"),
+            (("--web.telemetry-path", "/pools/"), "'/pools/' is taken"),
             (("--log.level", "loud"), "invalid choice: 'loud'"),
             (("--postgres", "secret@db"), "--postgres: not a DSN: it does not begin with"),
             (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
-import http.client
 import socket
 import subprocess
 import threading
@@ -23,7 +23,6 @@ from prometheus_client import (
     Histogram,
     Metric,
     generate_latest,
-    start_http_server,
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import parser
@@ -101,8 +100,10 @@ def test_the_error_names_a_port_that_is_in_use(
         port = other.getsockname()[1]
         with pytest.raises(
             OSError, match=rf"cannot serve metrics at 127\.0\.0\.1:{port}: .*in use"
-        ):
+        ) as raised:
             poolscope.start_http_server(port=port, registry=registry)
+    assert errno.EADDRINUSE == raised.value.errno
+    assert "set POOLSCOPE_DIR and run poolscope exporter" in str(raised.value)
     engine.connect().close()
     assert 1 == watch.snapshot().acquired
 
@@ -121,7 +122,7 @@ async def test_the_app_can_be_mounted_in_a_fastapi_app(
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert 7 == (await client.get("/orders")).json()
-        response = await client.get("/metrics/")
+        response = await client.get("/metrics")
     lines = response.text.splitlines()
     assert 200 == response.status_code
     assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 1.0' in lines
@@ -216,23 +217,33 @@ def test_the_server_writes_the_parts_one_by_one(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("OPTIONS", "/metrics"), ("POST", "/metrics"), ("GET", "/favicon.ico")]
+    ("method", "path", "status"),
+    [
+        ("GET", "/metrics/", 200),
+        ("HEAD", "/metrics", 200),
+        ("HEAD", "/metrics/", 200),
+        ("OPTIONS", "/metrics", 200),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/metrics/", 405),
+        ("GET", "/favicon.ico", 404),
+        ("GET", "/", 404),
+        ("HEAD", "/nothing", 404),
+        ("GET", "/metrics/nothing", 404),
+    ],
 )
-def test_other_requests_are_answered_as_by_prometheus_client(
-    registry: CollectorRegistry, method: str, path: str
+def test_the_server_answers_each_method_and_path(
+    address: str, registry: CollectorRegistry, method: str, path: str, status: int
 ) -> None:
-    answers = []
-    for start in (start_http_server, poolscope.start_http_server):
-        server, thread = start(0, "127.0.0.1", registry=registry)
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
-        connection.request(method, path)
-        response = connection.getresponse()
-        answers.append((response.status, response.read()))
-        connection.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert answers[0] == answers[1]
+    answer = httpx.request(method, httpx.URL(address).join(path), timeout=PATIENCE)
+    shows_metrics = (method, status) == ("GET", 200)
+    assert (status, shows_metrics) == (answer.status_code, "connpool_limit" in answer.text)
+    if method == "HEAD":
+        assert "" == answer.text
+        assert int(answer.headers["Content-Length"]) > 0
+    if status == 405 or method == "OPTIONS":
+        assert "GET, HEAD, OPTIONS" == answer.headers["Allow"]
+    if status == 404:
+        assert method == "HEAD" or "404 Not Found: the metrics are at /metrics\n" == answer.text
 
 
 def test_the_default_registry_is_that_of_prometheus_client(address: str, sqlite: Any) -> None:
@@ -295,7 +306,7 @@ async def test_the_event_loop_keeps_running_while_the_app_collects(
         loop.call_later(0.0, collector.released.set)
         headers, body = await answer
         end.set()
-    assert (b"", "0") == (body, headers["Content-Length"])
+    assert (b"", "0") == (body, headers["content-length"])
 
 
 def test_the_app_does_not_need_asyncio(watch: Watch, registry: CollectorRegistry) -> None:

@@ -93,7 +93,7 @@ def add(commands: Commands) -> None:
 def _metrics_path(text: str) -> str:
     if not re.fullmatch(r"/[\w./~-]*", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path, such as /metrics")
-    if text in RESERVED_PATHS or text.startswith("/assets/"):
+    if text.rstrip("/") in RESERVED_PATHS or text.startswith("/assets/"):
         raise argparse.ArgumentTypeError(f"{text!r} is taken by the exporter itself")
     return text
 

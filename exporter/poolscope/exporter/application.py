@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -65,7 +66,8 @@ class Exporter:
         """Return the application; `metrics_path` is where it serves the metrics."""
         app = web.Application(middlewares=[error_responses])
         pages.add_pages(app, metrics_path)
-        app.router.add_get(metrics_path, self.serve_metrics)
+        for path in both_paths(metrics_path):
+            app.router.add_get(path, self.serve_metrics)
         app.router.add_get("/api/v1/pools", self.serve_pools)
         app.router.add_get("/-/healthy", _serve_healthy)
         app.router.add_get("/-/ready", self.serve_ready)
@@ -106,7 +108,8 @@ class Exporter:
     async def serve_metrics(self, request: web.Request) -> web.Response:
         scrape = await self.scrape()
         accept = request.headers.get("Accept", "")
-        text, content_type = await self._run_in_thread(expose, scrape, accept)
+        asked = parse_qs(request.rel_url.raw_query_string).get("name[]")
+        text, content_type = await self._run_in_thread(expose, scrape, accept, asked)
         response = web.Response(body=text, headers={"Content-Type": content_type})
         response.enable_compression()
         return response
@@ -121,6 +124,12 @@ class Exporter:
         if not self.ready:
             return web.Response(status=503, text="Not ready: the folder has not been read yet.\n")
         return web.Response(text="Ready.\n")
+
+
+def both_paths(path: str) -> list[str]:
+    """Return the path without and with a slash at its end; of the root, the root alone."""
+    shorter = path.rstrip("/")
+    return list(dict.fromkeys((shorter, f"{shorter}/", path))) if shorter else ["/"]
 
 
 async def _serve_healthy(_: web.Request) -> web.Response:

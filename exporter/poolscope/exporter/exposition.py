@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES, Scrape
+from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 from poolscope.metrics.samples import collected, metric_of, samples_of
 
 
 class _ScrapeRegistry:
-    """Gives one scrape to an encoder that expects a registry."""
+    """
+    Gives one scrape to an encoder that expects a registry.
 
-    def __init__(self, scrape: Scrape) -> None:
+    asked: names of samples, such as `connpool_waiting` or `connpool_hold_seconds_count`; only
+        these are given. None: all.
+    """
+
+    def __init__(self, scrape: Scrape, asked: Collection[str] | None) -> None:
         self._scrape = scrape
+        self._asked = asked
 
     def collect(self) -> Iterator[Metric]:
-        for family in FAMILIES:
+        if self._asked is None:
+            yield from self._all()
+            return
+        for metric in self._all():
+            samples = [sample for sample in metric.samples if sample.name in self._asked]
+            # As in prometheus_client, a family of which nothing is asked has no description either.
+            if samples:
+                metric.samples = samples
+                yield metric
+
+    def _is_asked(self, family: Family[Any]) -> bool:
+        """Whether samples of the family may be asked for: the names of all begin with its own."""
+        stem = family.name.removesuffix("_total")
+        return self._asked is None or any(name.startswith(stem) for name in self._asked)
+
+    def _all(self) -> Iterator[Metric]:
+        for family in filter(self._is_asked, FAMILIES):
             # Internal errors are counted in the memory of each process, which serves them itself.
             if family is not INTERNAL_ERRORS:
                 yield collected(family, self._scrape.view.reports)
-        for own in EXPORTER_FAMILIES:
+        for own in filter(self._is_asked, EXPORTER_FAMILIES):
             metric = metric_of(own)
             for values, value in own.samples(self._scrape):
                 metric.samples += samples_of(own, values, value)
@@ -32,7 +56,11 @@ class _ScrapeRegistry:
                 yield metric
 
 
-def expose(scrape: Scrape, accept: str) -> tuple[bytes, str]:
-    """Return the metrics and their content type, chosen by an Accept header."""
+def expose(scrape: Scrape, accept: str, asked: Collection[str] | None = None) -> tuple[bytes, str]:
+    """
+    Return the metrics and their content type, chosen by an Accept header.
+
+    asked: the names of the samples that are wanted; None: all.
+    """
     encode, content_type = choose_encoder(accept)
-    return encode(_ScrapeRegistry(scrape)), content_type
+    return encode(_ScrapeRegistry(scrape, asked)), content_type

@@ -39,7 +39,7 @@ def add_pages(app: web.Application, metrics_path: str) -> None:
     landing = Template(_read("index.html")).substitute(
         version=poolscope.__version__, metrics=html.escape(metrics_path)
     )
-    if metrics_path != "/":
+    if metrics_path.strip("/"):
         _add_page(app, "/", landing, "html")
     _add_page(app, "/pools", _read("pools.html"), "html")
     for name in ASSETS:

@@ -116,6 +116,10 @@ class WatchedPool:
             for segment in self._segments or ():
                 off_loop(segment.discard)
 
+    @property
+    def groups(self) -> Groups[WatchedPool]:
+        return self._groups
+
     # Called by its group
 
     @property

@@ -9,19 +9,19 @@ import weakref
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
-from prometheus_client import REGISTRY, CollectorRegistry
-
 from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
 from poolscope.forks import forks
+from poolscope.metrics.registries import DEFAULT, Registry
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
 from poolscope.readings.snapshot import Snapshot
-from poolscope.watching.collector import PoolCollector
+from poolscope.watching.collectors import Collectors
 from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
+from poolscope.watching.multiprocess_mode import MultiprocessMode
 from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watched_pool import WatchedPool
@@ -64,9 +64,8 @@ class Watches:
         self._unregistered = Groups[WatchedPool]()
         # Watches and registries keep the groups alive; a watch may outlive its registry.
         self._all = weakref.WeakSet({self._unregistered})
-        self._collectors: weakref.WeakKeyDictionary[
-            CollectorRegistry, PoolCollector[WatchedPool]
-        ] = weakref.WeakKeyDictionary()
+        self._collectors = Collectors()
+        self._multiprocess_mode = MultiprocessMode(folder)
 
     def watch(
         self,
@@ -75,7 +74,7 @@ class Watches:
         *,
         leak_after: float | None = 60.0,
         call_sites: bool = True,
-        registry: CollectorRegistry | None = REGISTRY,
+        registry: Registry | None = DEFAULT,
         application_name: str | None = None,
     ) -> Watch:
         """
@@ -89,7 +88,8 @@ class Watches:
         leak_after: seconds for which a connection may be held before it is overdue; None: for any
             time.
         call_sites: whether to find out which line of the application holds each connection.
-        registry: the registry that gets the metrics; None: none, only `snapshot()` returns them.
+        registry: the registry that gets the metrics, by default `prometheus_client.REGISTRY`; None:
+            none, only `snapshot()` returns them.
         application_name: the name of the service. Connections to PostgreSQL that are opened from
             now on get the application_name `service:pool:pid`, unless they have one. The default
             is POOLSCOPE_APPLICATION_NAME; without either they get none.
@@ -110,9 +110,14 @@ class Watches:
         adapter.check_open(target)
         existing = adapter.find(target)
         if existing is not None:
-            return _watch_of(existing, name)
+            watch = _watch_of(existing, name)
+            if registry is not None:
+                self._collectors.keep(existing.groups, registry)
+            return watch
         forks().add(self)
         groups = self._groups_of(registry)
+        if registry is not None:
+            self._multiprocess_mode.warn_once()
         try:
             return self._begin(
                 adapter, target, name, groups, leak_after, call_sites, application_name
@@ -162,19 +167,16 @@ class Watches:
     def _watches(self) -> list[Watch]:
         return [watched.handle for groups in list(self._all) for watched in groups.members()]
 
-    def _groups_of(self, registry: CollectorRegistry | None) -> Groups[WatchedPool]:
+    def _groups_of(self, registry: Registry | None) -> Groups[WatchedPool]:
         if registry is None:
             return self._unregistered
-        collector = self._collectors.get(registry)
-        if collector is None:
-            collector = PoolCollector(Groups[WatchedPool]())
-            registry.register(collector)
-            self._collectors[registry] = collector
-            self._all.add(collector.groups)
-        return collector.groups
+        groups = self._collectors.groups_of(registry)
+        self._all.add(groups)
+        return groups
 
     def forked(self) -> None:
         """This process is a forked child: its numbers begin at zero."""
+        self._collectors.forked()
         for groups in list(self._all):
             groups.forked()
 
