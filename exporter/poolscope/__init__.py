@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from poolscope.callsites.purposes import held_on_purpose
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Hold
@@ -29,6 +30,7 @@ __all__ = [
     "Snapshot",
     "Watch",
     "findings",
+    "held_on_purpose",
     "holders",
     "make_asgi_app",
     "snapshots",

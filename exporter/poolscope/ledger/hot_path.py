@@ -30,6 +30,7 @@ from poolscope.callsites.frames import (
     remember_function,
 )
 from poolscope.callsites.owners import current_job, new_job, outermost_frame
+from poolscope.callsites.purposes import is_on_purpose
 from poolscope.ledger.at_limit import make_after_begin, make_after_end
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
@@ -37,6 +38,7 @@ from poolscope.ledger.holds import MAX_FINISHED
 if TYPE_CHECKING:
     from poolscope.callsites.borrower import Borrower
     from poolscope.ledger.events import Events
+    from poolscope.ledger.ledger import Ledger
     from poolscope.ledger.open_holds import HolderRef
 
 Begin = Callable[..., "Borrower | None"]
@@ -123,6 +125,23 @@ def make_begin(ledger: Events) -> Begin:
         return None
 
     return begin
+
+
+def make_begin_unless_on_purpose(ledger: Ledger, begin: Begin) -> Begin:
+    """
+    Return `begin`, but for a caller that holds the connection on purpose, which is left to `served`.
+
+    It is used once a caller has said so anywhere in the process; until then that costs nothing.
+    """
+
+    def begin_unless_on_purpose(
+        key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
+    ) -> Any:
+        if not is_on_purpose():
+            return begin(key, asked, holder_ref, depth + 1, borrower)
+        return borrower if borrower is not None else ledger.ask(depth + 1)
+
+    return begin_unless_on_purpose
 
 
 def make_end(ledger: Events) -> End:

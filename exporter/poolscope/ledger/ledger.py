@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from poolscope.callsites import purposes
 from poolscope.callsites.borrower import Borrower
 from poolscope.ledger.events import Events
 from poolscope.ledger.segment import Segments
@@ -27,7 +28,7 @@ class Ledger(Events):
     begin, end: the fast paths of `served` and `returned`; see `hot_path`.
     """
 
-    __slots__ = ("_find_borrower", "begin", "end")
+    __slots__ = ("__weakref__", "_find_borrower", "begin", "end")
 
     begin: Begin
     end: End
@@ -42,16 +43,25 @@ class Ledger(Events):
         self._find_borrower = find_borrower
         # They keep the segment, so each new segment needs new ones.
         self.begin, self.end = make_begin(self), make_end(self)
+        purposes.follow(self)
 
-    def ask(self, depth: int = 1, pool_locked: bool = False) -> Borrower:
+    def purposes_are_used(self) -> None:
+        """From now on callers may say that they hold connections on purpose: `begin` must ask."""
+        from poolscope.ledger.hot_path import make_begin, make_begin_unless_on_purpose
+
+        self.begin = make_begin_unless_on_purpose(self, make_begin(self))
+
+    def ask(
+        self, depth: int = 1, pool_locked: bool = False, on_purpose: bool = False
+    ) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
 
         This is for attempts that may wait or fail; all others use `begin`.
 
         depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
-        pool_locked: see `asked`.
+        pool_locked, on_purpose: see `asked`.
         """
         now = self.clock()
         borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
-        return self.asked(borrower, now, pool_locked)
+        return self.asked(borrower, now, pool_locked, on_purpose)
