@@ -42,7 +42,10 @@ class Block:
             self.outer.outer = _first_open(self.outer.outer)
 
 
-_current: Final[ContextVar[Block | None]] = ContextVar("poolscope_held_on_purpose", default=None)
+current_block: Final[ContextVar[Block | None]] = ContextVar(
+    "poolscope_held_on_purpose", default=None
+)
+"""The innermost block of the context; it may be closed."""
 
 _followers: Final[weakref.WeakValueDictionary[int, Follower]] = weakref.WeakValueDictionary()
 _used: Final[list[bool]] = []
@@ -58,7 +61,7 @@ def follow(follower: Follower) -> None:
 
 def is_on_purpose() -> bool:
     """Whether what the running code takes now is held for long on purpose."""
-    return _first_open(_current.get()) is not None
+    return _first_open(current_block.get()) is not None
 
 
 def _first_open(block: Block | None) -> Block | None:
@@ -88,9 +91,9 @@ class held_on_purpose:  # noqa: N801  # users write it as a function
             for reference in _followers.valuerefs():
                 if (follower := reference()) is not None:
                     follower.purposes_are_used()
-        block = Block(self, _current.get())
+        block = Block(self, current_block.get())
         self._blocks.append(block)
-        _current.set(block)
+        current_block.set(block)
 
     def __exit__(
         self,
@@ -98,9 +101,9 @@ class held_on_purpose:  # noqa: N801  # users write it as a function
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        block = _current.get()
+        block = current_block.get()
         if block is not None and block.manager is self:
-            _current.set(block.outer)
+            current_block.set(block.outer)
         else:  # another context than the one that has entered: generators may end in any
             block = self._blocks[-1]
         block.open = False

@@ -45,17 +45,17 @@ class ParsedSegment(NamedTuple):
     """
     The valid part of the cells; nothing in it depends on the moment of reading.
 
-    The fields up to `overflow_waits` are the arguments of `cells.reading_values`.
+    The fields up to `overdue_since` are the arguments of `cells.reading_values`.
     """
 
     numbers: list[float]
     held: float
     holds: list[float]
     asked: list[float]
-    overdue_since: list[float]
     waits: list[float]
     overflow_holds: tuple[float, float]
     overflow_waits: tuple[float, float]
+    overdue_since: list[float]
     sites: list[SiteRow]
     slots: list[Slot]
     owners: bytes
@@ -87,10 +87,10 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
         held,
         [since for _, since, _, ended, *_ in slots if not ended],
         [asked for _, _, asked, ended, *_ in slots if not ended],
-        [max(since, counts_from) for _, since, _, ended, *_, counts_from in slots if not ended],
         _wait_starts(cells) if numbers[c.WAITING] else [],
         (numbers[c.OVERFLOW_HOLDS], numbers[c.OVERFLOW_HOLDS_SINCE]),
         (numbers[c.OVERFLOW_WAITS], numbers[c.OVERFLOW_WAITS_SINCE]),
+        [max(since, counts_from) for _, since, _, ended, *_, counts_from in slots if not ended],
         sites,
         slots,
         data[owners:],

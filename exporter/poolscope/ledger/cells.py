@@ -191,10 +191,10 @@ def reading_values(
     held: float,
     holds: Sequence[float],
     asked: Sequence[float],
-    overdue_since: Sequence[float],
     waits: Sequence[float],
     overflow_holds: tuple[float, float] = (0.0, 0.0),
     overflow_waits: tuple[float, float] = (0.0, 0.0),
+    overdue_since: Sequence[float] = (),
 ) -> list[float]:
     """
     Return the values of a pool at the clock's `now`, in the order of `Reading.values`.
@@ -203,9 +203,9 @@ def reading_values(
     held: seconds of all finished holds.
     holds, asked: the start time of each open hold, and when its caller asked for the connection or
         `ALREADY_COUNTED`.
-    overdue_since: the clock from which on the age of each open hold makes it overdue.
     waits: the start time of each wait.
     overflow_holds, overflow_waits: the number of further ones, and the sum of their start times.
+    overdue_since: the clock from which on the age of each open hold makes it overdue.
 
     The sums of seconds include open holds and waits up to `now`, so two readings without an event
     in between differ by exactly the time that has passed.

@@ -71,13 +71,13 @@ class Copy:
             numbers[c.UNKNOWN_SITE_SECONDS] + sum(numbers[c.FIRST_SITE : c.FIRST_LABEL]),
             [hold[0] for hold in held if hold[0] != c.TAKEN],
             [hold[1] for hold in held if hold[0] != c.TAKEN],
-            [
+            [since for since, _ in self._waits.values()],
+            (len(taken), sum(taken)),
+            overdue_since=[
                 overdue_since(self._purposes, key, hold[0])
                 for key, hold in self.in_use.items()
                 if hold[0] != c.TAKEN
             ],
-            [since for since, _ in self._waits.values()],
-            (len(taken), sum(taken)),
         )
 
     def holders(self, now: float) -> list[Holder]:

@@ -30,7 +30,7 @@ from poolscope.callsites.frames import (
     remember_function,
 )
 from poolscope.callsites.owners import current_job, new_job, outermost_frame
-from poolscope.callsites.purposes import is_on_purpose
+from poolscope.callsites.purposes import current_block, is_on_purpose
 from poolscope.ledger.at_limit import make_after_begin, make_after_end
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
@@ -57,6 +57,7 @@ alone, and returns False.
 """
 
 _current_job = current_job.get
+_current_block = current_block.get
 
 
 def make_begin(ledger: Events) -> Begin:
@@ -137,7 +138,7 @@ def make_begin_unless_on_purpose(ledger: Ledger, begin: Begin) -> Begin:
     def begin_unless_on_purpose(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
     ) -> Any:
-        if not is_on_purpose():
+        if _current_block() is None or not is_on_purpose():
             return begin(key, asked, holder_ref, depth + 1, borrower)
         return borrower if borrower is not None else ledger.ask(depth + 1)
 
