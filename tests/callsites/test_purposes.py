@@ -61,7 +61,7 @@ async def test_it_decorates_functions_and_coroutines() -> None:
     assert ("ask", "Ask.") == (ask.__name__, ask.__doc__)
     waiting = wait("b")
     assert not is_on_purpose()
-    assert [("b", True), ("c", True)] == await asyncio.gather(waiting, wait("c"))
+    assert [("b", True), ("c", True)] == list(await asyncio.gather(waiting, wait("c")))
 
 
 def test_it_does_not_decorate_generators() -> None:
@@ -95,7 +95,7 @@ async def test_tasks_and_thread_jobs_that_begin_inside_are_inside_while_it_is_op
         await asyncio.sleep(0)
     assert not await asyncio.to_thread(is_on_purpose)
     go_on.set()
-    assert [(True, True, False)] * 2 == await asyncio.gather(inner, outer)
+    assert [(True, True, False)] * 2 == list(await asyncio.gather(inner, outer))
 
 
 async def test_other_tasks_and_threads_are_outside() -> None:

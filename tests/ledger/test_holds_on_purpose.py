@@ -34,7 +34,7 @@ def serve(ledger: Ledger, clock: FakeClock, key: str = "a", owner: str = "Task-1
 def events(ledger: Ledger, clock: FakeClock) -> list[str]:
     """Return what the log has to report, once."""
     ledger.check_overdue(clock())
-    reported = [leak.event for leak in ledger.leak_events]
+    reported: list[str] = [leak.event for leak in ledger.leak_events]
     ledger.leak_events.clear()
     return reported
 

@@ -30,7 +30,15 @@ class Copy:
     in_use: the open holds, by key.
     """
 
-    __slots__ = ("_abandoned", "_by_label", "_leak_after", "_purposes", "_waits", "in_use", "numbers")
+    __slots__ = (
+        "_abandoned",
+        "_by_label",
+        "_leak_after",
+        "_purposes",
+        "_waits",
+        "in_use",
+        "numbers",
+    )
 
     def __init__(
         self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes, leak_after: float

@@ -167,8 +167,8 @@ class Events(State):
         """
         An attempt that began at `asked` has succeeded, and the caller has the connection.
 
-        A second time, with the same `borrower`, it changes nothing. It is recorded in the context of
-        the caller, which says whether it holds the connection on purpose.
+        A second time, with the same `borrower`, it changes nothing. It is recorded in the context
+        of the caller, which says whether it holds the connection on purpose.
 
         holder_ref: returns None once nobody can return the connection; see `holds.OpenHold`.
         queued: seconds that the caller waited for a slot; None if it did not have to wait.

@@ -38,7 +38,6 @@ from poolscope.ledger.holds import MAX_FINISHED
 if TYPE_CHECKING:
     from poolscope.callsites.borrower import Borrower
     from poolscope.ledger.events import Events
-    from poolscope.ledger.ledger import Ledger
     from poolscope.ledger.open_holds import HolderRef
 
 Begin = Callable[..., "Borrower | None"]
@@ -128,11 +127,13 @@ def make_begin(ledger: Events) -> Begin:
     return begin
 
 
-def make_begin_unless_on_purpose(ledger: Ledger, begin: Begin) -> Begin:
+def make_begin_unless_on_purpose(begin: Begin, ask: Callable[[int], Borrower]) -> Begin:
     """
-    Return `begin`, but for a caller that holds the connection on purpose, which is left to `served`.
+    Return `begin`, which leaves a caller that holds the connection on purpose to `served`.
 
     It is used once a caller has said so anywhere in the process; until then that costs nothing.
+
+    ask: `Ledger.ask`.
     """
 
     def begin_unless_on_purpose(
@@ -140,7 +141,7 @@ def make_begin_unless_on_purpose(ledger: Ledger, begin: Begin) -> Begin:
     ) -> Any:
         if _current_block() is None or not is_on_purpose():
             return begin(key, asked, holder_ref, depth + 1, borrower)
-        return borrower if borrower is not None else ledger.ask(depth + 1)
+        return borrower if borrower is not None else ask(depth + 1)
 
     return begin_unless_on_purpose
 

@@ -49,11 +49,9 @@ class Ledger(Events):
         """From now on callers may say that they hold connections on purpose: `begin` must ask."""
         from poolscope.ledger.hot_path import make_begin, make_begin_unless_on_purpose
 
-        self.begin = make_begin_unless_on_purpose(self, make_begin(self))
+        self.begin = make_begin_unless_on_purpose(make_begin(self), self.ask)
 
-    def ask(
-        self, depth: int = 1, pool_locked: bool = False, on_purpose: bool = False
-    ) -> Borrower:
+    def ask(self, depth: int = 1, pool_locked: bool = False, on_purpose: bool = False) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
 

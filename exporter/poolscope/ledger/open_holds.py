@@ -63,8 +63,6 @@ class Purpose(NamedTuple):
 ORDINARY: Final = Purpose(-math.inf, False)
 
 
-def overdue_since(
-    purposes: Mapping[Hashable, Purpose], key: Hashable, since: float
-) -> float:
+def overdue_since(purposes: Mapping[Hashable, Purpose], key: Hashable, since: float) -> float:
     """Return the clock from which on the age of a hold that began at `since` makes it overdue."""
     return max(since, purposes.get(key, ORDINARY).counts_from)
