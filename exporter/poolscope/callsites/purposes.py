@@ -92,8 +92,12 @@ class held_on_purpose:  # noqa: N801  # users write it as a function
                 if (follower := reference()) is not None:
                     follower.purposes_are_used()
         block = Block(self, current_block.get())
-        self._blocks.append(block)
-        current_block.set(block)
+        try:
+            self._blocks.append(block)
+            current_block.set(block)
+        except BaseException:  # of a signal handler: nobody will leave the block
+            block.open = False
+            raise
 
     def __exit__(
         self,
@@ -101,12 +105,13 @@ class held_on_purpose:  # noqa: N801  # users write it as a function
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        block = current_block.get()
-        if block is not None and block.manager is self:
-            current_block.set(block.outer)
-        else:  # another context than the one that has entered: generators may end in any
+        current = block = current_block.get()
+        if block is None or block.manager is not self:
+            # This is another context than the one that has entered: generators may end in any.
             block = self._blocks[-1]
         block.open = False
+        if block is current:
+            current_block.set(block.outer)
         self._blocks.remove(block)
 
     async def __aenter__(self) -> None:
