@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from poolscope.callsites.purposes import held_on_purpose
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.metrics.registries import DEFAULT, Registry
 from poolscope.metrics.wsgi import make_wsgi_app
@@ -29,6 +30,7 @@ __all__ = [
     "Snapshot",
     "Watch",
     "findings",
+    "held_on_purpose",
     "holders",
     "make_asgi_app",
     "make_wsgi_app",

@@ -22,4 +22,11 @@ FAULTS = (
         "return types.MethodType(found, target)",
         ("tests/adapters/test_classes.py", "tests/contract/test_unnoticed.py"),
     ),
+    (
+        "a connection that is reset seems to listen for ever",
+        "adapters/channels.py",
+        "        if self._told and not self:\n",
+        "        if False:\n",
+        ("tests/adapters/asyncpg/test_asyncpg_listening.py",),
+    ),
 )

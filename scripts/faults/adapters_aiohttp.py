@@ -29,4 +29,25 @@ FAULTS = (
         "True",
         ("tests/adapters/aiohttp/test_aiohttp_lost.py",),
     ),
+    (
+        "a websocket that is opened beside a response nests",
+        "adapters/aiohttp/hooks.py",
+        "        if SEC_WEBSOCKET_KEY in req.headers:\n",
+        "        if False:\n",
+        ("tests/adapters/aiohttp/test_aiohttp_websockets.py",),
+    ),
+    (
+        "a websocket that somebody still has counts as lost",
+        "adapters/aiohttp/lost.py",
+        "    return count == len(own) and",
+        "    return",
+        ("tests/adapters/aiohttp/test_aiohttp_lost.py",),
+    ),
+    (
+        "a websocket whose heart has beaten is never lost",
+        "adapters/aiohttp/lost.py",
+        '    "_pong_response_cb",\n',
+        "",
+        ("tests/adapters/aiohttp/test_aiohttp_lost.py",),
+    ),
 )

@@ -39,4 +39,11 @@ FAULTS = (
         "known = threading.current_thread()",
         ("tests/callsites/test_threads.py",),
     ),
+    (
+        "a task that outlives the block that it began in stays inside",
+        "callsites/purposes.py",
+        "    while block is not None and not block.open:\n",
+        "    while False:\n",
+        ("tests/callsites/test_purposes.py",),
+    ),
 )

@@ -41,7 +41,9 @@ class Pool:
 
     def holds(self) -> list[Hold]:
         return [
-            Hold(self.pool, self.kind, SITE, seconds, "Task-1", seconds > 60, False, self.pid)
+            Hold(
+                self.pool, self.kind, SITE, seconds, "Task-1", seconds > 60, False, False, self.pid
+            )
             for seconds in self.held
         ]
 
@@ -97,7 +99,13 @@ class TestTheDocument:
         report = Report(*ORDERS, reading, 9, infos, (), (), (finding,))
         given: Any = Pool(7, Reading(in_use=1.0), held=(2.0, 90.0))
         view = FleetView((report,), (ProcessView(7, (given,)),), {ORDERS: 0.25}, 3, 4)
-        holder = {"pid": 7, "site": SITE, "owner": "Task-1", "abandoned": False}
+        holder = {
+            "pid": 7,
+            "site": SITE,
+            "owner": "Task-1",
+            "abandoned": False,
+            "on_purpose": False,
+        }
         nothing: dict[str, list[float]] = {
             name: [] for name in ("seconds_ago", "in_use", "waiting", "timed_out")
         }

@@ -27,8 +27,8 @@ def test_a_reader_knows_what_the_ledger_knows(busy: Ledger, folder: Path, clock:
     assert busy.read() == view.reading
     assert busy.sites() == list(view.sites())
     assert {
-        Hold("orders", "asyncpg", "shop.py:7 in pay", 7.5, "Task-with-ä", True, True, 42),
-        Hold("orders", "asyncpg", None, 1.5, None, False, False, 42),
+        Hold("orders", "asyncpg", "shop.py:7 in pay", 7.5, "Task-with-ä", True, True, False, 42),
+        Hold("orders", "asyncpg", None, 1.5, None, False, False, False, 42),
     } == set(view.holds())
     site = "shop.py:7 in pay"
     assert {"abandoned": (site,), "never-closed": (), "nested-acquire": (site,)} == view.evidence
@@ -44,6 +44,35 @@ def test_a_reader_sees_later_changes(busy: Ledger, folder: Path, clock: FakeCloc
     assert busy.read() == after.reading != before.reading
     assert busy.sites() == list(after.sites())
     assert "shop.py:7 in new" in {hold.site for hold in after.holds()}
+
+
+def test_a_reader_sees_what_is_held_on_purpose(
+    ledger: Ledger, folder: Path, clock: FakeClock
+) -> None:
+    reader = PoolFile(file_of(folder), 42)
+
+    def holds() -> list[tuple[bool, bool]]:
+        view = reader.read(clock())
+        assert ledger.read() == view.reading
+        assert ledger.sites() == list(view.sites())
+        return [(hold.on_purpose, hold.overdue) for hold in view.holds()]
+
+    for on_purpose, overdue in ((True, False), (False, False)):
+        ledger.served("a", clock(), clock(), who("listen"))
+        ledger.purpose_changed("a", clock(), on_purpose)
+        clock.advance(4.0)
+        assert [(on_purpose, False)] == holds()
+        clock.advance(4.0)
+        assert [(on_purpose, not on_purpose)] == holds()
+        ledger.purpose_changed("a", clock(), False)
+        assert [(False, overdue or not on_purpose)] == holds()
+        clock.advance(4.0)
+        assert [(False, not on_purpose)] == holds()
+        clock.advance(4.0)
+        assert [(False, True)] == holds()
+        # Who has the slot next has nothing of it.
+        ledger.returned("a", clock())
+        assert [] == holds()
 
 
 def test_a_name_with_surrogates_is_written_with_escapes(

@@ -25,6 +25,7 @@ from benchmarks.counts import Counter
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
+from poolscope.callsites import purposes
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.watching.watches import Watches
@@ -60,6 +61,15 @@ def watches_of(folder: Path | None) -> Watches:
     """
     clock = functools.partial(next, itertools.count(1000.0, 0.000001))
     return Watches(clock, Folder(folder))
+
+
+@pytest.fixture(autouse=True)
+def unused() -> Iterator[None]:
+    """No test of this process has said yet that it holds connections on purpose."""
+    before = purposes.used.copy()
+    purposes.used.clear()
+    yield
+    purposes.used[:] = before
 
 
 @pytest.fixture
@@ -123,6 +133,15 @@ def pool() -> Iterator[sqlalchemy.Pool]:
 def test_sqlalchemy(pool: sqlalchemy.Pool, name: str, options: dict[str, Any]) -> None:
     watches_of(None).watch(pool, registry=None, **options)
     within_budget(name, counted(lambda: pool.connect().close()))
+
+
+def test_what_is_held_on_purpose_elsewhere_costs_others_little(pool: sqlalchemy.Pool) -> None:
+    watches_of(None).watch(pool, registry=None)
+    with poolscope.held_on_purpose():
+        kept = pool.connect()
+    count = counted(lambda: pool.connect().close())
+    kept.close()
+    assert BUDGET["sqlalchemy"] < count <= 1.1 * BUDGET["sqlalchemy"]
 
 
 def test_sqlalchemy_with_a_mapped_file(pool: sqlalchemy.Pool, tmp_path: Path) -> None:

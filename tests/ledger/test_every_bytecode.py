@@ -15,6 +15,7 @@ import pytest
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.callsites.purposes import Block, current_block, held_on_purpose, used
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger import cells as c
@@ -41,6 +42,8 @@ pytestmark = ON_ONE_PYTHON
 
 PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
 CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")
+
+BLOCK = Block(held_on_purpose(), None)
 
 Use = Callable[["PoolOfThree"], None]
 
@@ -139,6 +142,8 @@ class PoolOfThree:
             "references are those of open holds": set(ledger.holds._holder_refs)
             <= set(ledger.holds.in_use)
             and not ledger._pending_refs,
+            "purposes are those of open holds": set(ledger.holds.purposes)
+            <= set(ledger.holds.in_use),
         }
         if self.file is not None:
             free = ledger._segment.free
@@ -221,6 +226,23 @@ def leaks(pool: PoolOfThree) -> None:
     pool.end("b")
 
 
+def on_purpose(pool: PoolOfThree) -> None:
+    ledger, clock = pool.ledger, pool.clock
+    used.append(True)
+    pool.begin("a")
+    pool.record(ledger.purpose_changed, "a", clock(), True)
+    current_block.set(BLOCK)
+    pool.begin("b")
+    current_block.set(None)
+    clock.advance(6.0)
+    pool.record(ledger.check_overdue, clock())
+    for is_on_purpose in (False, True):
+        pool.record(ledger.purpose_changed, "a", clock(), is_on_purpose)
+    pool.begin("c")
+    for key in "abc":
+        pool.end(key)
+
+
 def nesting(pool: PoolOfThree) -> None:
     pool.begin("a")
     pool.record(pool.ledger.nested, Borrower(CART, 3, "task a", "Task-a"), again=False)
@@ -245,7 +267,7 @@ def looks(pool: PoolOfThree) -> None:
 
 USES: Final[tuple[Use, ...]] = (
     ordinary_uses, a_fold, a_full_pool, a_new_window, slow_uses, waits, opening_and_closing, leaks,
-    nesting, the_end, looks,
+    on_purpose, nesting, the_end, looks,
 )  # fmt: skip
 
 FEWEST: Final = 100

@@ -114,6 +114,7 @@ def _hold(hold: Hold) -> dict[str, Any]:
         "held_seconds": hold.held_seconds,
         "overdue": hold.overdue,
         "abandoned": hold.abandoned,
+        "on_purpose": hold.on_purpose,
     }
 
 

@@ -33,7 +33,7 @@ SiteValues = tuple[str, float, float, float, float]
 SiteRow = tuple[float, float, float, float]
 """The number of the name, seconds, the count of holds without a slot, the sum of their starts."""
 
-Slot = tuple[int, float, float, float, float, float, float]
+Slot = tuple[int, float, float, float, float, float, float, float]
 """The index of a hold's slot, and its cells."""
 
 
@@ -45,7 +45,7 @@ class ParsedSegment(NamedTuple):
     """
     The valid part of the cells; nothing in it depends on the moment of reading.
 
-    The fields up to `overflow_waits` are the arguments of `cells.reading_values`.
+    The fields up to `overdue_since` are the arguments of `cells.reading_values`.
     """
 
     numbers: list[float]
@@ -55,6 +55,7 @@ class ParsedSegment(NamedTuple):
     waits: list[float]
     overflow_holds: tuple[float, float]
     overflow_waits: tuple[float, float]
+    overdue_since: list[float]
     sites: list[SiteRow]
     slots: list[Slot]
     owners: bytes
@@ -76,7 +77,7 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
         raise BadFileError("its numbers are not possible")
     sites, slots = _site_rows(cells), _hold_slots(cells)
     held = numbers[c.UNKNOWN_SITE_SECONDS] + sum([seconds for _, seconds, _, _ in sites])
-    for _, since, asked, ended, _, _, _ in slots:
+    for _, since, asked, ended, *_ in slots:
         if ended:  # it is not folded into any other cell yet
             c.ACQUIRE_SECONDS.observe(numbers, since - asked)
             c.HOLD_SECONDS.observe_count(numbers, ended - since)
@@ -84,11 +85,12 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
     return ParsedSegment(
         numbers,
         held,
-        [since for _, since, _, ended, _, _, _ in slots if not ended],
-        [asked for _, _, asked, ended, _, _, _ in slots if not ended],
+        [since for _, since, _, ended, *_ in slots if not ended],
+        [asked for _, _, asked, ended, *_ in slots if not ended],
         _wait_starts(cells) if numbers[c.WAITING] else [],
         (numbers[c.OVERFLOW_HOLDS], numbers[c.OVERFLOW_HOLDS_SINCE]),
         (numbers[c.OVERFLOW_WAITS], numbers[c.OVERFLOW_WAITS_SINCE]),
+        [max(since, counts_from) for _, since, _, ended, *_, counts_from in slots if not ended],
         sites,
         slots,
         data[owners:],
@@ -135,8 +137,8 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
     if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
         return []
     return [
-        (slot, since, asked, ended, site, label, lost)
-        for slot, (since, asked, ended, site, label, lost) in enumerate(
+        (slot, since, asked, ended, site, label, lost, counts_from)
+        for slot, (since, asked, ended, site, label, lost, counts_from) in enumerate(
             HOLD.iter_unpack(cells[c.FIRST_HOLD :])
         )
         if since
@@ -234,7 +236,7 @@ class PoolView:
         return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
 
     def _holds(self) -> Iterator[Hold]:
-        for slot, since, _, ended, site, _, lost in self._cells.slots:
+        for slot, since, _, ended, site, _, lost, counts_from in self._cells.slots:
             if ended:
                 continue
             start = slot * OWNER_BYTES
@@ -249,8 +251,9 @@ class PoolView:
                 site=self._text(site),
                 held_seconds=max(0.0, self._now - since),
                 owner=owner or None,
-                overdue=self._now - since > self._cells.numbers[c.LEAK_AFTER],
+                overdue=self._now - max(since, counts_from) > self._cells.numbers[c.LEAK_AFTER],
                 abandoned=bool(lost),
+                on_purpose=counts_from == math.inf,
                 pid=self._pid,
             )
 
@@ -258,7 +261,7 @@ class PoolView:
         """Return sums over the hold slots, by the number of the function: see `SiteReading`."""
         by_function: dict[float, list[float]] = {}
         now, leak_after = self._now, self._cells.numbers[c.LEAK_AFTER]
-        for _, since, _, ended, _, label, lost in self._cells.slots:
+        for _, since, _, ended, _, label, lost, counts_from in self._cells.slots:
             if label not in by_function:
                 by_function[label] = [0.0, 0.0, 0.0, 0.0]
             sums = by_function[label]
@@ -268,7 +271,7 @@ class PoolView:
             sums[0] += 1.0
             if now > since:
                 sums[1] += now - since
-                if now - since > leak_after:
+                if now - max(since, counts_from) > leak_after:
                     sums[2] += 1.0
             if lost:
                 sums[3] += 1.0

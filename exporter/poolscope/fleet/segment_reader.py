@@ -112,7 +112,7 @@ class PoolFile:
             kind=self.kind,
             info=self.info,
             config=self.config,
-            values=c.reading_values(now, *cells[:7]),
+            values=c.reading_values(now, *cells[:8]),
             evidence=self._evidence,
             config_id=self._config_id or self._find_config_id(),
             _pid=self._pid,

@@ -138,17 +138,19 @@ nothing to redo.
 """
 
 FIRST_HOLD: Final = FIRST_JOURNAL + JOURNAL_CELLS
-HOLD_CELLS: Final = 6
+HOLD_CELLS: Final = 7
 HOLD_ASKED: Final = 1
 HOLD_ENDED: Final = 2
 HOLD_SITE: Final = 3
 HOLD_LABEL: Final = 4
 HOLD_LOST: Final = 5
+HOLD_COUNTS_FROM: Final = 6
 """
 All further cells are hold slots. Each has the clock when the hold began, or 0.0 if the slot is
 free; when the caller asked, or `ALREADY_COUNTED`; when the hold ended, or 0.0; the numbers of its
-line and of its function's label; whether it is abandoned. A hold that has ended keeps its slot
-until a fold adds it to the other cells.
+line and of its function's label; whether it is abandoned; the clock from which on its age makes it
+overdue, if that is not when it began, infinite while it is held on purpose. A hold that has ended
+keeps its slot until a fold adds it to the other cells.
 """
 
 
@@ -192,6 +194,7 @@ def reading_values(
     waits: Sequence[float],
     overflow_holds: tuple[float, float] = (0.0, 0.0),
     overflow_waits: tuple[float, float] = (0.0, 0.0),
+    overdue_since: Sequence[float] = (),
 ) -> list[float]:
     """
     Return the values of a pool at the clock's `now`, in the order of `Reading.values`.
@@ -202,6 +205,7 @@ def reading_values(
         `ALREADY_COUNTED`.
     waits: the start time of each wait.
     overflow_holds, overflow_waits: the number of further ones, and the sum of their start times.
+    overdue_since: the clock from which on the age of each open hold makes it overdue.
 
     The sums of seconds include open holds and waits up to `now`, so two readings without an event
     in between differ by exactly the time that has passed.
@@ -212,7 +216,7 @@ def reading_values(
         oldest = max(0.0, now - min(holds))
         open_seconds = _elapsed(now, len(holds), sum(holds))
         if oldest > cells[LEAK_AFTER]:
-            overdue = sum([now - since > cells[LEAK_AFTER] for since in holds])
+            overdue = sum([now - since > cells[LEAK_AFTER] for since in overdue_since])
         acquires = _observe_all(acquires, list(map(sub, holds, asked)))
     if overflow_holds[0]:
         open_seconds += _elapsed(now, *overflow_holds)

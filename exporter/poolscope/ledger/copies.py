@@ -12,7 +12,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.changes import MISSING, Changes, perform
 from poolscope.ledger.folding import add_finished
 from poolscope.ledger.holds import Holds, known
-from poolscope.ledger.open_holds import OpenHold
+from poolscope.ledger.open_holds import ORDINARY, OpenHold, Purpose, overdue_since
 from poolscope.ledger.waits import Waits
 from poolscope.readings.holders import Holder
 from poolscope.readings.sites import SiteReading
@@ -30,7 +30,15 @@ class Copy:
     in_use: the open holds, by key.
     """
 
-    __slots__ = ("_abandoned", "_by_label", "_leak_after", "_waits", "in_use", "numbers")
+    __slots__ = (
+        "_abandoned",
+        "_by_label",
+        "_leak_after",
+        "_purposes",
+        "_waits",
+        "in_use",
+        "numbers",
+    )
 
     def __init__(
         self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes, leak_after: float
@@ -40,6 +48,7 @@ class Copy:
             holds.in_use,
             holds.abandoned_keys,
             holds.site_cells.by_label,
+            holds.purposes,
             waits.current,
         ]
         *copies, finished, self.numbers, steps = perform(
@@ -55,7 +64,8 @@ class Copy:
         for container, key, value in reversed(steps):
             _take_back(copy_of.get(id(container)), key, value)
         self.in_use: dict[Hashable, OpenHold]
-        self.in_use, self._abandoned, self._by_label, self._waits = copies
+        self._purposes: dict[Hashable, Purpose]
+        self.in_use, self._abandoned, self._by_label, self._purposes, self._waits = copies
         if finished:
             add_finished(finished, self.in_use, self.numbers, self._cell)
 
@@ -71,6 +81,11 @@ class Copy:
             [hold[1] for hold in held if hold[0] != c.TAKEN],
             [since for since, _ in self._waits.values()],
             (len(taken), sum(taken)),
+            overdue_since=[
+                overdue_since(self._purposes, key, hold[0])
+                for key, hold in self.in_use.items()
+                if hold[0] != c.TAKEN
+            ],
         )
 
     def holders(self, now: float) -> list[Holder]:
@@ -79,8 +94,9 @@ class Copy:
             Holder(
                 known(borrower),
                 max(0.0, now - since),
-                now - since > self._leak_after,
+                self._is_overdue(key, since, now),
                 key in self._abandoned,
+                self._purposes.get(key, ORDINARY).is_on_purpose,
             )
             for key, (since, _, borrower, _, _) in self.in_use.items()
             if since != c.TAKEN
@@ -95,7 +111,7 @@ class Copy:
                 row = sums.setdefault(self._label(borrower[0]), [0, 0.0, 0, 0])
                 row[0] += 1
                 row[1] += max(0.0, now - since)
-                row[2] += now - since > self._leak_after
+                row[2] += self._is_overdue(key, since, now)
                 row[3] += key in self._abandoned
         no_holds = [0, 0.0, 0, 0]
         return [
@@ -103,6 +119,9 @@ class Copy:
             for label, cell in self._by_label.items()
             for in_use, seconds, overdue, abandoned in [sums.get(label, no_holds)]
         ]
+
+    def _is_overdue(self, key: Hashable, since: float, now: float) -> bool:
+        return now - overdue_since(self._purposes, key, since) > self._leak_after
 
     def _label(self, function: Function) -> str:
         known_or_room = function.label in self._by_label or len(self._by_label) < SHOWN_SITES

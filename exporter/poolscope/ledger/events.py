@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
+from poolscope.callsites.purposes import is_on_purpose
 from poolscope.ledger import cells as c
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
@@ -32,15 +33,23 @@ class Events(State):
 
     # Asking
 
-    def asked(self, borrower: Borrower, now: float, pool_locked: bool = False) -> Borrower:
+    def asked(
+        self,
+        borrower: Borrower,
+        now: float,
+        pool_locked: bool = False,
+        on_purpose: bool = False,
+    ) -> Borrower:
         """
         A caller asks for a connection, off the hot path; return its `borrower`.
 
         pool_locked: whether the caller holds a lock of its pool. Then nothing may be logged: the
             thread that holds the log's lock may be waiting for the pool's, because a finalizer
             returns connections at any point.
+        on_purpose: whether the connection will be held for long on purpose, whoever asks.
         """
-        if self._pending or borrower[2] in self.holds.holds_by_borrower:
+        may_nest = self._pending or borrower[2] in self.holds.holds_by_borrower
+        if may_nest and not on_purpose and not is_on_purpose():
             self.nested(Borrower(*borrower))
         if not pool_locked:
             self.check_if_due(now)
@@ -158,14 +167,16 @@ class Events(State):
         """
         An attempt that began at `asked` has succeeded, and the caller has the connection.
 
-        A second time, with the same `borrower`, it changes nothing.
+        A second time, with the same `borrower`, it changes nothing. It is recorded in the context
+        of the caller, which says whether it holds the connection on purpose.
 
         holder_ref: returns None once nobody can return the connection; see `holds.OpenHold`.
         queued: seconds that the caller waited for a slot; None if it did not have to wait.
         reused: whether the connection was open before the caller asked.
         """
         self._pending_refs[key] = holder_ref
-        self._served(key, now, asked, borrower, holder_ref, queued, reused)
+        on_purpose = is_on_purpose()
+        self._served(key, now, asked, borrower, holder_ref, queued, reused, on_purpose)
 
     @recorded
     def _served(
@@ -177,6 +188,7 @@ class Events(State):
         holder_ref: HolderRef,
         queued: float | None,
         reused: bool,
+        on_purpose: bool,
     ) -> None:
         if borrower is UNKNOWN_BORROWER or not self.holds.is_held_by(key, borrower):
             self._advance(now)
@@ -185,6 +197,8 @@ class Events(State):
             self._use_inherited(key, borrower)
             self._add(key)
             self.holds.begin(key, now, asked, borrower, holder_ref)
+            if on_purpose:
+                self.holds.set_purpose(key, now, True, by_caller=True)
             self._count(now)
         # If it is another one, the hold of a later caller is pending.
         if self._pending_refs.get(key) is holder_ref:
@@ -201,6 +215,11 @@ class Events(State):
         self._end(key, now, lost_ref, returned=True)
         self._add(key)
         self._count(now)
+
+    @recorded
+    def purpose_changed(self, key: Hashable, now: float, on_purpose: bool) -> None:
+        """A connection in use is held for long on purpose by what is done with it, or no longer."""
+        self.holds.set_purpose(key, now, on_purpose)
 
     @recorded
     def abandoned(self, key: Hashable, now: float) -> None:

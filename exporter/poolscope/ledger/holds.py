@@ -21,11 +21,14 @@ from poolscope.ledger.changes import Action, Changes
 from poolscope.ledger.folding import add_finished
 from poolscope.ledger.open_holds import (
     ALWAYS_HELD,
+    ORDINARY,
     SLOW_RELEASE,
     FinishedHold,
     HolderRef,
     OpenHold,
+    Purpose,
     is_open,
+    overdue_since,
 )
 from poolscope.ledger.segment import Segment
 from poolscope.ledger.site_cells import SiteCells
@@ -51,8 +54,10 @@ class Holds:
 
     in_use: the open holds, by the key of the connection.
     finished: the holds that the next fold adds to the cells.
-    holds_by_borrower: how many connections each task or thread holds, by `borrower_key`.
+    holds_by_borrower: how many connections each task or thread holds, by `borrower_key`; without
+        those that are held on purpose.
     abandoned_keys: the open holds that nobody can end any more.
+    purposes: of the open holds that are, or were, held on purpose.
     site_cells: the cells of the functions.
     next_check_at: the clock from which on a hold may be overdue, or a leak waits to be logged.
     leak_events: what waits to be logged.
@@ -76,6 +81,7 @@ class Holds:
         "in_use",
         "leak_events",
         "next_check_at",
+        "purposes",
         "site_cells",
     )
 
@@ -92,6 +98,7 @@ class Holds:
         self._holder_refs: dict[Hashable, HolderRef] = {}
         # A dictionary, because an empty set takes three times the memory.
         self.abandoned_keys: dict[Hashable, None] = {}
+        self.purposes: dict[Hashable, Purpose] = {}
         # The holds that were overdue at this time have been reported.
         self._checked_at = -math.inf
 
@@ -106,6 +113,7 @@ class Holds:
         self.site_cells.start(segment)
         self._holder_refs.clear()
         self.abandoned_keys.clear()
+        self.purposes.clear()
         self._checked_at = -math.inf
         self.leak_events.clear()
         self.next_check_at = now + self._leak_after
@@ -159,8 +167,7 @@ class Holds:
             changes.put(self._holder_refs, key, holder_ref)
             holder_ref = SLOW_RELEASE
         changes.put(self.in_use, key, (now, asked, borrower, holder_ref, slot))
-        held = self.holds_by_borrower.get(borrower[2], 0)
-        changes.put(self.holds_by_borrower, borrower[2], held + 1)
+        self._add_to_borrower(borrower[2])
 
     def end(self, key: Hashable, now: float, returned: bool) -> None:
         """End a hold, if there is one: `returned` by its holder, or lost."""
@@ -182,8 +189,10 @@ class Holds:
             self._free_slot(slot)
         else:
             self._count_overflow(-1, since, borrower[0])
-        self._remove_from_borrower(borrower[2])
-        self._count_leak(key, borrower, held, returned)
+        if not self._is_on_purpose(key):
+            self._remove_from_borrower(borrower[2])
+        self._count_leak(key, borrower, since, now, returned)
+        self._changes.pop(self.purposes, key)
 
     def fold(self) -> tuple[list[Action], list[Action]]:
         """
@@ -220,6 +229,11 @@ class Holds:
             (setitem, cells, c.JOURNAL_LENGTH, 1.0 + len(slots)),
         ]
 
+    def _add_to_borrower(self, borrower_key: Hashable) -> None:
+        """A task or thread holds one connection more."""
+        held = self.holds_by_borrower.get(borrower_key, 0)
+        self._changes.put(self.holds_by_borrower, borrower_key, held + 1)
+
     def _remove_from_borrower(self, borrower_key: Hashable) -> None:
         """A task or thread holds one connection less."""
         remaining = (self._changes.pop(self.holds_by_borrower, borrower_key) or 1) - 1
@@ -242,7 +256,7 @@ class Holds:
         return slot
 
     def _free_slot(self, slot: int) -> None:
-        cells = (slot, slot + c.HOLD_ENDED, slot + c.HOLD_LOST)
+        cells = (slot, *(slot + cell for cell in (c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_COUNTS_FROM)))
         self._changes.set_at_commit(self._cells, cells, 0.0)
         self._changes.at_commit(self._segment.free.append, slot)
 
@@ -270,7 +284,10 @@ class Holds:
             self.in_use.pop(key, None)
         if slot and not (is_open or has_ended):
             self._segment.free.append(slot)
-        holds = sum(hold[2][2] == borrower[2] for hold in self.in_use.copy().values())
+        holds = sum(
+            hold[2][2] == borrower[2] and not self._is_on_purpose(held)
+            for held, hold in self.in_use.copy().items()
+        )
         self.holds_by_borrower[borrower[2]] = holds
         if not holds:
             self.holds_by_borrower.pop(borrower[2], None)
@@ -297,28 +314,65 @@ class Holds:
     def check_overdue(self, now: float) -> None:
         """Report the holds that have become overdue, and set when to check again."""
         oldest, checked_at = now, self._checked_at
-        for since, _, borrower, _, _ in list(self.in_use.values()):
-            if since == c.TAKEN or checked_at - since > self._leak_after:
+        for key, (since, _, borrower, _, _) in list(self.in_use.items()):
+            counted_from = overdue_since(self.purposes, key, since)
+            if since == c.TAKEN or checked_at - counted_from > self._leak_after:
                 continue
-            if now - since > self._leak_after:
+            if now - counted_from > self._leak_after:
                 self._add_event(LeakEvent("overdue", known(borrower), now - since))
             else:
-                oldest = min(oldest, since)
+                oldest = min(oldest, counted_from)
         # Holds that begin later become overdue later.
         self.next_check_at = oldest + self._leak_after
         self._changes.at_commit(setattr, self, "_checked_at", max(now, checked_at))
 
-    def _count_leak(self, key: Hashable, borrower: Borrower, held: float, returned: bool) -> None:
+    def _count_leak(
+        self, key: Hashable, borrower: Borrower, since: float, now: float, returned: bool
+    ) -> None:
         """Count a hold that has ended, if it was overdue or abandoned."""
         if key in self.abandoned_keys:
             self._changes.pop(self.abandoned_keys, key)
             self._numbers[c.ABANDONED] = len(self.abandoned_keys)
             returned = False
-        if held > self._leak_after:
+        if self._is_overdue(key, since, now):
             self._numbers[c.WAS_OVERDUE] += 1
             if returned:
                 self._numbers[c.RECOVERED] += 1
-                self._report(LeakEvent("recovered", known(borrower), held))
+                self._report(LeakEvent("recovered", known(borrower), now - since))
+
+    # Held on purpose
+
+    def set_purpose(
+        self, key: Hashable, now: float, on_purpose: bool, by_caller: bool = False
+    ) -> None:
+        """
+        An open hold is held for long on purpose, or no longer.
+
+        From when it no longer is, it becomes overdue like one that begins then: whoever is about to
+        return it has done nothing wrong.
+        """
+        purpose = self.purposes.get(key, ORDINARY)
+        if not self.is_held(key) or purpose.by_caller or on_purpose == purpose.is_on_purpose:
+            return
+        since, asked, borrower, _, slot = self.in_use[key]
+        changes, counts_from = self._changes, math.inf if on_purpose else now
+        if self._is_overdue(key, since, now):
+            self._numbers[c.WAS_OVERDUE] += 1
+        changes.put(self._holder_refs, key, self.holder_ref(key))
+        changes.put(self.in_use, key, (since, asked, borrower, SLOW_RELEASE, slot))
+        changes.put(self.purposes, key, Purpose(counts_from, by_caller))
+        if slot:
+            changes.at_commit(setitem, self._cells, slot + c.HOLD_COUNTS_FROM, counts_from)
+        if on_purpose:
+            self._remove_from_borrower(borrower[2])
+        else:
+            self._add_to_borrower(borrower[2])
+
+    def _is_on_purpose(self, key: Hashable) -> bool:
+        return self.purposes.get(key, ORDINARY).is_on_purpose
+
+    def _is_overdue(self, key: Hashable, since: float, now: float) -> bool:
+        return now - overdue_since(self.purposes, key, since) > self._leak_after
 
     def _report(self, event: LeakEvent) -> None:
         """Add an event that is to be logged at the next opportunity."""

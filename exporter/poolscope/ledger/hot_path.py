@@ -30,6 +30,7 @@ from poolscope.callsites.frames import (
     remember_function,
 )
 from poolscope.callsites.owners import current_job, new_job, outermost_frame
+from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
 
@@ -100,6 +101,7 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
         # this is of its parent.
         if (
             pending
+            or (used and is_on_purpose())
             or borrower_key in holds_by_borrower
             or key in in_use
             or key not in opened

@@ -45,15 +45,15 @@ class Ledger(Events):
         after_begin, after_end = make_at_limit(self)
         self.begin, self.end = make_begin(self, after_begin), make_end(self, after_end)
 
-    def ask(self, depth: int = 1, pool_locked: bool = False) -> Borrower:
+    def ask(self, depth: int = 1, pool_locked: bool = False, on_purpose: bool = False) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
 
         This is for attempts that may wait or fail; all others use `begin`.
 
         depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
-        pool_locked: see `asked`.
+        pool_locked, on_purpose: see `asked`.
         """
         now = self.clock()
         borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
-        return self.asked(borrower, now, pool_locked)
+        return self.asked(borrower, now, pool_locked, on_purpose)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Final
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import Final, NamedTuple
 
 from poolscope.callsites.borrower import Borrower
 
@@ -40,3 +41,28 @@ getting the connection, the seconds that it was held, and its slot or 0.
 def is_open(hold: OpenHold | None, borrower: Borrower) -> bool:
     """Whether it is the open hold of this very borrower."""
     return hold is not None and hold[2] is borrower
+
+
+class Purpose(NamedTuple):
+    """
+    Of a hold that is, or was, held on purpose.
+
+    counts_from: the clock from which on its age makes it overdue; infinite while it is held on
+        purpose.
+    by_caller: whether its caller said so when it took the connection, which stays so.
+    """
+
+    counts_from: float
+    by_caller: bool
+
+    @property
+    def is_on_purpose(self) -> bool:
+        return self.counts_from == math.inf
+
+
+ORDINARY: Final = Purpose(-math.inf, False)
+
+
+def overdue_since(purposes: Mapping[Hashable, Purpose], key: Hashable, since: float) -> float:
+    """Return the clock from which on the age of a hold that began at `since` makes it overdue."""
+    return max(since, purposes.get(key, ORDINARY).counts_from)

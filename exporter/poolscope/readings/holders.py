@@ -16,6 +16,7 @@ class Holder(NamedTuple):
     held_seconds: float
     overdue: bool
     abandoned: bool = False
+    on_purpose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,10 @@ class Hold:
     site: `path/file.py:LINE in function` of the application, or None if it is not known: with
         `call_sites=False`, or because the connection was in use before its pool was watched.
     owner: the name of the task or thread that acquired it, or None if it is not known.
-    overdue: whether it has been held for longer than `leak_after`.
+    overdue: whether it has been held for longer than `leak_after`, and not on purpose.
     abandoned: whether it was dropped without being returned, so that nothing can return it.
+    on_purpose: whether it is held for long on purpose: as a websocket, a connection with LISTEN
+        callbacks, or because its caller said so with `poolscope.held_on_purpose()`.
     pid: the id of the process that holds it.
     """
 
@@ -38,15 +41,16 @@ class Hold:
     owner: str | None
     overdue: bool
     abandoned: bool
+    on_purpose: bool
     pid: int
 
 
 def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
     """Yield a public `Hold` for each holder in a pool of this process."""
-    for who, held_seconds, overdue, abandoned in holders:
+    for who, held_seconds, overdue, abandoned, on_purpose in holders:
         site = who.site_text if who is not None else None
         owner = who.owner if who is not None else None
-        yield Hold(pool, kind, site, held_seconds, owner, overdue, abandoned, pid)
+        yield Hold(pool, kind, site, held_seconds, owner, overdue, abandoned, on_purpose, pid)
 
 
 def longest_first(holds: Iterable[Hold]) -> list[Hold]:

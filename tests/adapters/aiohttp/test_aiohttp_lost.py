@@ -131,3 +131,59 @@ async def test_a_connection_that_is_dropped_is_lost(
     del connection
     assert (0, 0, 1) == lost(watch)
     assert (1, 1) == (watch.snapshot().opened, watch.snapshot().closed)
+
+
+async def test_a_websocket_with_a_heartbeat_that_is_dropped_is_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    """Its timers keep it, and its connection, as long as the server answers."""
+    opened = [await session.ws_connect(f"{server.url}/socket/x", heartbeat=60.0)]
+    assert (1, 0, 0) == lost(watch)
+    opened.clear()
+    assert (1, 1, 1) == lost(watch)
+    assert [(True, True)] == [(hold.on_purpose, hold.abandoned) for hold in watch.holders()]
+    await session.close()
+    assert (0, 0, 1) == lost(watch)
+
+
+def beat(socket: Any) -> None:
+    """Do what the timer of the heartbeat does, and not once more when its time has come."""
+    if socket._heartbeat_cb is not None:
+        socket._heartbeat_cb.cancel()
+    socket._heartbeat_when = 0.0
+    socket._send_heartbeat()
+
+
+async def test_a_websocket_whose_heart_has_beaten_is_lost_when_it_is_dropped(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    opened: list[Any] = [await session.ws_connect(f"{server.url}/socket/x", heartbeat=60.0)]
+    receiving = asyncio.create_task(opened[0].receive())
+    for _ in range(3):
+        beat(opened[0])
+        assert (1, 0, 0) == lost(watch)
+        await eventually(None, lambda: opened[0]._pong_response_cb)
+        assert (1, 0, 0) == lost(watch)
+    receiving.cancel()
+    await asyncio.wait([receiving])
+    del receiving
+    assert (1, 0, 0) == lost(watch)
+    beat(opened[0])
+    opened.clear()
+    assert (1, 1, 1) == lost(watch)
+
+
+async def test_a_websocket_that_a_task_reads_is_not_lost(
+    server: Server, session: aiohttp.ClientSession, watch: Watch
+) -> None:
+    async def read() -> None:
+        async with session.ws_connect(f"{server.url}/socket/x", heartbeat=60.0) as socket:
+            async for _ in socket:
+                pass
+
+    reading = asyncio.create_task(read())
+    await eventually([True], lambda: [hold.on_purpose for hold in watch.holders()])
+    assert (1, 0, 0) == lost(watch)
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert (0, 0, 0) == lost(watch)

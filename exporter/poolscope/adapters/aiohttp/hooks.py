@@ -7,9 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 import aiohttp
+from aiohttp.hdrs import SEC_WEBSOCKET_KEY
 
 from poolscope.adapters.aiohttp.classes import METHODS, PROPERTIES
 from poolscope.adapters.aiohttp.connectors import existing, host_of
+from poolscope.adapters.aiohttp.protocols import is_upgraded
 from poolscope.adapters.aiohttp.recording import ConnectorRecording
 from poolscope.adapters.aiohttp.tracer import Tracer
 from poolscope.adapters.classes import unwatch_object, watch_object
@@ -38,6 +40,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             for host, protocol, in_use in existing(connector):
                 self._add_existing(protocol, host)
                 self.ledger.adopted(id(protocol), self.clock(), in_use)
+                if is_upgraded(protocol):
+                    self.upgraded(protocol)
         except BaseException:
             with suppress(Exception):
                 self.unhook()
@@ -58,6 +62,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         host = host_of(key)
         self._busy.ask(host)
         attempt = Tracer(self, host, started)
+        if SEC_WEBSOCKET_KEY in req.headers:
+            self.who(attempt, on_purpose=True)
         if key.is_ssl and key.ssl is False:
             self.watched.evidence.add_at("tls-not-verified", self.who(attempt)[:2])
         return attempt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from aiohttp.client_proto import ResponseHandler
@@ -9,18 +10,19 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.adapters.classes import HOOKS, Factory, bound, watch_object
 
 # Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler.close(), connection_lost(); abort() is
-#   newer than 3.9.0.
+#   newer than 3.9.0; set_parser(), which only websockets call, ._payload_parser.
 
 
 class Recording(Protocol):
-    """What is told that a connection was lost."""
+    """What is told that a connection was lost, or has become a websocket."""
 
     def lost(self, protocol: Any) -> object: ...
+    def upgraded(self, protocol: Any) -> object: ...
 
 
 def watch_protocol(protocol: Any, recording: Recording) -> None:
     """
-    Tell the recording when the connection of the protocol is closed or lost.
+    Tell the recording when the connection of the protocol is upgraded, closed or lost.
 
     What only looks like a protocol, such as a mock, is left as it is.
     """
@@ -47,8 +49,29 @@ def _losing(name: str) -> Factory:
     return factory
 
 
-METHODS: Final = {
-    name: _losing(name)
-    for name in ("close", "abort", "connection_lost")
-    if hasattr(ResponseHandler, name)
+def _set_parser(base: Any) -> Any:
+    def set_parser(self: Any, *args: Any, **kwargs: Any) -> Any:
+        hooks = vars(self).get(HOOKS)
+        try:
+            return bound(base, "set_parser", self)(*args, **kwargs)
+        finally:
+            # It may have read that the websocket is already closed.
+            if hooks is not None and is_upgraded(self):
+                hooks.upgraded(self)
+
+    return set_parser
+
+
+def is_upgraded(protocol: Any) -> bool:
+    """Whether the connection is a websocket."""
+    return getattr(protocol, "_payload_parser", None) is not None
+
+
+METHODS: Final[Mapping[str, Factory]] = {
+    "set_parser": _set_parser,
+    **{
+        name: _losing(name)
+        for name in ("close", "abort", "connection_lost")
+        if hasattr(ResponseHandler, name)
+    },
 }

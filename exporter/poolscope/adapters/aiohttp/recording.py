@@ -84,10 +84,10 @@ class ConnectorRecording:
             if isinstance(protocol, ResponseHandler) and is_lost(protocol):
                 self.dropped(protocol)
 
-    def who(self, attempt: Attempt) -> Borrower:
-        """Return who asks; the first call finds it out."""
+    def who(self, attempt: Attempt, on_purpose: bool = False) -> Borrower:
+        """Return who asks, perhaps to hold the connection on purpose; the first call finds it."""
         if attempt.who is None:
-            attempt.who = self.ledger.ask()
+            attempt.who = self.ledger.ask(on_purpose=on_purpose)
         return attempt.who
 
     @harmless
@@ -177,6 +177,11 @@ class ConnectorRecording:
             self._add_existing(protocol, host_of(key))
         if not self.ledger.end(id(protocol), self.clock()):
             self.ledger.returned(id(protocol), self.clock())
+
+    @harmless
+    def upgraded(self, protocol: Any) -> None:
+        """The connection has become a websocket, which is held for as long as it is open."""
+        self.ledger.purpose_changed(id(protocol), self.clock(), True)
 
     @harmless
     def lost(self, protocol: Any) -> None:

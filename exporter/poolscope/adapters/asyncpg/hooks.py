@@ -7,6 +7,7 @@ from typing import Any
 
 from poolscope.adapters.asyncpg.classes import HOLDER_METHODS, POOL_METHODS, HolderList
 from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
+from poolscope.adapters.channels import unwatch_channels
 from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.errors import harmless
 from poolscope.watching.watched_pool import WatchedPool
@@ -46,6 +47,7 @@ class PoolHooks(PoolRecording):
             unwatch_object(holder)
             if holder.is_connected():
                 holder._con.remove_termination_listener(self.terminated)
+                unwatch_channels(holder._con)
 
     @harmless
     def expect_holders(self, pool: Any) -> None:

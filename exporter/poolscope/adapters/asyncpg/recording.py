@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ import asyncpg.pool
 from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
 from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
+from poolscope.adapters.channels import check_channels, listens, watch_channels
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
@@ -226,6 +228,7 @@ class PoolRecording(Hooks):
                 attempt.queued,
                 reused,
             )
+            self._note_channels(holder._con)
         else:
             # The connection was closed during `setup`: the caller gets a proxy without one.
             self._forget(holder, now)
@@ -295,11 +298,16 @@ class PoolRecording(Hooks):
         """
         self.ledger.closed(id(connection), self.clock())
 
+    def listening(self, key: int, on_purpose: bool) -> None:
+        """A connection begins or ends to listen; meanwhile it is held on purpose."""
+        self.ledger.purpose_changed(key, self.clock(), on_purpose)
+
     # The pool
 
     @harmless
     def find_abandoned(self) -> None:
         for connection in list(self._live):
+            check_channels(connection)
             if connection._proxy is None:
                 self._find_not_begun(connection)
             elif is_lost(connection, self.ledger.who(id(connection))):
@@ -341,12 +349,19 @@ class PoolRecording(Hooks):
     def _adopt(self, holder: Any) -> None:
         self._keep(holder)
         self.ledger.adopted(id(holder._con), self.clock(), not holder.is_idle())
+        self._note_channels(holder._con)
 
     def _keep(self, holder: Any) -> None:
         connection = holder._con
         self._connections[id(holder)] = id(connection)
         self._live.add(connection)
         connection.add_termination_listener(self.terminated)
+        watch_channels(connection, functools.partial(self.listening, id(connection)))
+
+    def _note_channels(self, connection: Any) -> None:
+        """A caller gets a connection that may listen already, as `init` and `setup` can let it."""
+        if listens(connection):
+            self.listening(id(connection), True)
 
     def _forget(self, holder: Any, now: float) -> None:
         connection = self._connections.get(id(holder))

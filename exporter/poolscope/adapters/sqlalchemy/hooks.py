@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy.pool import Pool
 
+from poolscope.adapters.channels import unwatch_channels
 from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.classes import METHODS, METHODS_WITH_CHECKOUT, PROPERTIES
@@ -93,6 +94,8 @@ class PoolHooks(PoolRecording):
         hooks_by_pool.pop(pool, None)
         unwatch_object(pool)
         self._wait_tracker.unhook(pool)
+        for record in existing_records(pool):
+            unwatch_channels(record.driver_connection)
         self._closing.clear()
         records.forget(self)
 
@@ -118,3 +121,4 @@ class PoolHooks(PoolRecording):
             records.track(record, self)
             holder_ref = record.fairy_ref if record.in_use else ALWAYS_HELD
             self.ledger.adopted(id(record), self.clock(), record.in_use, holder_ref)
+            self.watch_channels(record, record.dbapi_connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import exc
 from sqlalchemy.pool import Pool
 
+from poolscope.adapters.channels import listens, watch_channels
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.pools import limits_of
@@ -172,6 +174,7 @@ class PoolRecording:
             self.opening(attempt, started)
             connection = create(record)
             self.opened(attempt, record, started)
+            self.watch_channels(record, connection)
             return connection
         except BaseException:
             try:
@@ -193,6 +196,20 @@ class PoolRecording:
         self._opened[current_caller()] = id(record)
         self.unusual.setdefault(current_caller(), NOT_WAITED)
         self.ledger.opened(attempt, id(record), now, now - started, True)
+
+    @harmless
+    def watch_channels(self, record: Any, connection: Any) -> None:
+        """The record has this connection, which may begin to listen for notifications."""
+        pool, changed = self._collected(), functools.partial(self.listening, id(record))
+        if pool is not None:
+            driver_connection = pool._dialect.get_driver_connection(connection)
+            watch_channels(driver_connection, changed)
+            if listens(driver_connection):
+                self.listening(id(record), True)
+
+    def listening(self, key: int, on_purpose: bool) -> None:
+        """A connection begins or ends to listen; meanwhile it is held on purpose."""
+        self.ledger.purpose_changed(key, self.clock(), on_purpose)
 
     @harmless
     def open_failed(self, attempt: int, started: float) -> None:

@@ -30,11 +30,14 @@ export function groupByLine(holders) {
   const groups = new Map();
   for (const holder of holders) {
     const site = holder.site ?? "unknown line";
-    const group = groups.get(site) ?? { site, holders: [], oldest: 0, overdue: 0, abandoned: 0 };
+    const group = groups.get(site) ?? {
+      site, holders: [], oldest: 0, overdue: 0, abandoned: 0, onPurpose: 0,
+    };
     group.holders.push(holder);
     group.oldest = Math.max(group.oldest, holder.held_seconds);
     group.overdue += holder.overdue;
     group.abandoned += holder.abandoned;
+    group.onPurpose += holder.on_purpose;
     groups.set(site, group);
   }
   return [...groups.values()].sort((one, other) => other.oldest - one.oldest);
@@ -146,6 +149,7 @@ function showHolders(details, holders) {
     const marks = [
       group.abandoned ? `${group.abandoned} abandoned` : "",
       group.overdue ? `${group.overdue} overdue` : "",
+      group.onPurpose ? `${group.onPurpose} on purpose` : "",
     ].filter(Boolean);
     return makeElement("tr", { class: leaked ? "bad" : "" },
       makeElement("td", {}, makeElement("code", { text: group.site }),
