@@ -71,6 +71,7 @@ def test_a_reader_sees_what_is_held_on_purpose(
         clock.advance(4.0)
         assert [(False, True)] == holds()
         # Who has the slot next has nothing of it.
+        ledger.purpose_changed("a", clock(), True)
         ledger.returned("a", clock())
         assert [] == holds()
 
