@@ -304,9 +304,9 @@ FAULTS = (
     ),
     (
         "the hot path does not ask whether a connection is held on purpose",
-        "ledger/ledger.py",
-        "        self.begin = make_begin_unless_on_purpose(make_begin(self), self.ask)\n",
-        "        pass\n",
+        "ledger/hot_path.py",
+        "            or (used and is_on_purpose())\n",
+        "",
         ("tests/contract/test_held_on_purpose.py",),
     ),
 )
