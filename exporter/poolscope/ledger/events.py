@@ -41,7 +41,9 @@ class Events(State):
             returns connections at any point.
         """
         if self._pending or borrower[2] in self.holds.holds_by_borrower:
-            self.nested(Borrower(*borrower))
+            held = self.holds.held_by(borrower[2])
+            if not held or held.difference(self._find_dropped(held) or ()):
+                self.nested(Borrower(*borrower))
         if not pool_locked:
             self.check_if_due(now)
         return borrower

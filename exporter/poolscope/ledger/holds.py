@@ -51,7 +51,8 @@ class Holds:
 
     in_use: the open holds, by the key of the connection.
     finished: the holds that the next fold adds to the cells.
-    holds_by_borrower: how many connections each task or thread holds, by `borrower_key`.
+    holds_by_borrower: how many connections each task or thread holds, by `borrower_key`, without
+        those that are abandoned: they are nobody's any more.
     abandoned_keys: the open holds that nobody can end any more.
     site_cells: the cells of the functions.
     next_check_at: the clock from which on a hold may be overdue, or a leak waits to be logged.
@@ -120,6 +121,14 @@ class Holds:
         hold = self.in_use.get(key)
         return hold is not None and hold[0] != c.TAKEN
 
+    def held_by(self, borrower_key: Hashable) -> frozenset[Hashable]:
+        """Return the keys of the connections that a task or thread holds. No lock is needed."""
+        return frozenset(
+            key
+            for key, hold in self.in_use.copy().items()
+            if hold[2][2] == borrower_key and key not in self.abandoned_keys
+        )
+
     def is_held_by(self, key: Hashable, borrower: Borrower) -> bool:
         """Whether this very `borrower` has the connection."""
         return is_open(self.in_use.get(key), borrower)
@@ -182,7 +191,8 @@ class Holds:
             self._free_slot(slot)
         else:
             self._count_overflow(-1, since, borrower[0])
-        self._remove_from_borrower(borrower[2])
+        if key not in self.abandoned_keys:
+            self._remove_from_borrower(borrower[2])
         self._count_leak(key, borrower, held, returned)
 
     def fold(self) -> tuple[list[Action], list[Action]]:
@@ -270,7 +280,7 @@ class Holds:
             self.in_use.pop(key, None)
         if slot and not (is_open or has_ended):
             self._segment.free.append(slot)
-        holds = sum(hold[2][2] == borrower[2] for hold in self.in_use.copy().values())
+        holds = len(self.held_by(borrower[2]))
         self.holds_by_borrower[borrower[2]] = holds
         if not holds:
             self.holds_by_borrower.pop(borrower[2], None)
@@ -287,6 +297,7 @@ class Holds:
         changes.put(self._holder_refs, key, ALWAYS_HELD)
         changes.put(self.in_use, key, (since, asked, borrower, SLOW_RELEASE, slot))
         changes.put(self.abandoned_keys, key, None)
+        self._remove_from_borrower(borrower[2])
         if slot:
             changes.at_commit(setitem, self._cells, slot + c.HOLD_LOST, 1.0)
         numbers[c.ABANDONED] = len(self.abandoned_keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Final
 
 from poolscope.callsites.borrower import Borrower
@@ -14,6 +14,17 @@ ALWAYS_HELD: Final[HolderRef] = int
 
 SLOW_RELEASE: Final[HolderRef] = type(None)
 """Always returns None, so `hot_path` leaves the end of the hold to `Events.returned`."""
+FindDropped = Callable[[frozenset[Hashable]], Collection[Hashable] | None]
+"""
+Given the keys of connections in use, returns those that their holders have dropped. Those of them
+that nobody can return, it records as abandoned.
+"""
+
+
+def nothing_dropped(_: frozenset[Hashable]) -> Collection[Hashable]:
+    """Return no keys: an event reports each connection that is dropped."""
+    return frozenset()
+
 
 OpenHold = tuple[float, float, Borrower, HolderRef, int]
 """

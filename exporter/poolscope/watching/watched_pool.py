@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Final
 
 from poolscope import application_names
@@ -135,6 +135,11 @@ class WatchedPool:
             if self.pool_log is not None:
                 self.pool_log.log_events(ledger)
 
+    @harmless
+    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+        """Return which of these connections their holders have dropped; see `Hooks`."""
+        return self.hooks.find_dropped(keys) if self.hooks is not None else frozenset()
+
     # Called by its `Watch`
 
     def read(self) -> Reading:
@@ -179,6 +184,7 @@ class WatchedPool:
             Segment if asleep else segments,
             self.check_leaks,
             self.call_sites,
+            self.find_dropped,
         )
         if asleep:
             ledger.sleep(segments)

@@ -22,8 +22,13 @@ from poolscope.ledger.references import COUNTS_ARE_EXACT, references
 
 def is_lost(protocol: Any) -> bool:
     """Whether the connection waits for a reader, and nobody can read it any more."""
-    payload = protocol._payload
-    if not (COUNTS_ARE_EXACT and protocol._reading_paused and isinstance(payload, StreamReader)):
+    return bool(protocol._reading_paused) and is_dropped(protocol)
+
+
+def is_dropped(protocol: Any) -> bool:
+    """Whether nobody can read it any more; the end of its body may still return it."""
+    payload = getattr(protocol, "_payload", None)
+    if not (COUNTS_ARE_EXACT and isinstance(payload, StreamReader)):
         return False
     callbacks = payload._eof_callbacks
     del payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any, Final
 
 import aiohttp
@@ -13,7 +13,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from poolscope.adapters.aiohttp.attempts import Attempt
 from poolscope.adapters.aiohttp.connectors import host_of
-from poolscope.adapters.aiohttp.lost import is_lost
+from poolscope.adapters.aiohttp.lost import is_dropped, is_lost
 from poolscope.adapters.aiohttp.protocols import watch_protocol
 from poolscope.adapters.classes import unwatch_object
 from poolscope.callsites.borrower import Borrower
@@ -83,6 +83,16 @@ class ConnectorRecording:
         for protocol in list(connector._acquired) if connector is not None else ():
             if isinstance(protocol, ResponseHandler) and is_lost(protocol):
                 self.dropped(protocol)
+
+    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+        connector = self._connector()
+        dropped = set()
+        for protocol in list(connector._acquired) if connector is not None else ():
+            if id(protocol) in keys and is_dropped(protocol):
+                dropped.add(id(protocol))
+                if is_lost(protocol):
+                    self.dropped(protocol)
+        return dropped
 
     def who(self, attempt: Attempt) -> Borrower:
         """Return who asks; the first call finds it out."""
