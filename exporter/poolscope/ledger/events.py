@@ -11,13 +11,20 @@ A checkout is recorded by `asked` and `served`, its end by `returned`; for an or
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import State
+
+NEARLY_FULL: Final = 0.8
+"""
+The share of its limit at which callers of a pool may soon have to wait. Below that, to hold one
+connection and ask for another is no mistake: there is room for all.
+"""
 
 
 class Events(State):
@@ -32,18 +39,25 @@ class Events(State):
 
     # Asking
 
-    def asked(self, borrower: Borrower, now: float, pool_locked: bool = False) -> Borrower:
+    def asked(
+        self,
+        borrower: Borrower,
+        now: float,
+        pool_locked: bool = False,
+        is_crowded: Callable[[], bool] = bool,
+    ) -> Borrower:
         """
         A caller asks for a connection, off the hot path; return its `borrower`.
 
         pool_locked: whether the caller holds a lock of its pool. Then nothing may be logged: the
             thread that holds the log's lock may be waiting for the pool's, because a finalizer
             returns connections at any point.
+        is_crowded: whether the caller may have to wait although the pool is not nearly full.
         """
         if self._pending or borrower[2] in self.holds.holds_by_borrower:
             held = self.holds.held_by(borrower[2])
             if not held or held.difference(self._find_dropped(held) or ()):
-                self.nested(Borrower(*borrower))
+                self.nested(Borrower(*borrower), is_crowded())
         if not pool_locked:
             self.check_if_due(now)
         return borrower
@@ -219,15 +233,24 @@ class Events(State):
     # Callers
 
     @recorded
-    def nested(self, borrower: Borrower) -> None:
+    def nested(self, borrower: Borrower, crowded: bool = False) -> None:
         """
         A caller asks that seems to hold a connection already.
 
-        Whether it does is checked when this event is applied, after all that were pending.
+        Whether it does is checked when this event is applied, after all that were pending. It is a
+        mistake only if the pool is nearly full, or `crowded` says that the caller may have to wait.
         """
         if borrower.borrower_key in self.holds.holds_by_borrower:
             self._cells[c.NESTED] += 1
-            self.evidence.add("nested-acquire", borrower.site)
+            if crowded or self._is_nearly_full():
+                self.evidence.add("nested-acquire", borrower.site)
+
+    def _is_nearly_full(self) -> bool:
+        """Whether one more connection, the one that a caller asks for, fills most of the pool."""
+        limit, out = self._cells[c.LIMIT], self.holds.in_use.copy().values()
+        # Without those that are being set up, as one may be for this very caller.
+        held = sum(hold[0] != c.TAKEN for hold in out)
+        return held + 1 >= NEARLY_FULL * limit or len(out) + len(self._opening) >= limit
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:

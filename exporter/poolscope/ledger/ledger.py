@@ -43,15 +43,17 @@ class Ledger(Events):
         # They keep the segment, so each new segment needs new ones.
         self.begin, self.end = make_begin(self), make_end(self)
 
-    def ask(self, depth: int = 1, pool_locked: bool = False) -> Borrower:
+    def ask(
+        self, depth: int = 1, pool_locked: bool = False, is_crowded: Callable[[], bool] = bool
+    ) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
 
         This is for attempts that may wait or fail; all others use `begin`.
 
         depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
-        pool_locked: see `asked`.
+        pool_locked, is_crowded: see `asked`.
         """
         now = self.clock()
         borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
-        return self.asked(borrower, now, pool_locked)
+        return self.asked(borrower, now, pool_locked, is_crowded)
