@@ -35,7 +35,7 @@ FAULTS = (
     (
         "a thread that Python did not start leaves a dead thread",
         "callsites/owners.py",
-        "known = _threads.get(thread)",
+        "known = _threads.get(get_ident())",
         "known = threading.current_thread()",
         ("tests/callsites/test_threads.py",),
     ),

@@ -55,11 +55,16 @@ class Events(State):
         is_crowded: whether the caller may have to wait although the pool is not nearly full.
         """
         if self._pending or borrower[2] in self.holds.holds_by_borrower:
+            borrower = self._asker(borrower)
             held = self.holds.held_by(borrower[2])
             if not held or held.difference(self._find_dropped(held) or ()):
                 self.nested(Borrower(*borrower), is_crowded())
         if not pool_locked:
             self.check_if_due(now)
+        return borrower
+
+    def _asker(self, borrower: Borrower) -> Borrower:
+        """Return the caller, if it was taken for another one that holds a connection."""
         return borrower
 
     def check_if_due(self, now: float) -> None:

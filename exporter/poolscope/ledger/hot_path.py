@@ -18,7 +18,6 @@ from __future__ import annotations
 from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Hashable
 from sys import _getframe
-from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -29,7 +28,8 @@ from poolscope.callsites.frames import (
     known_function,
     remember_function,
 )
-from poolscope.callsites.owners import current_job, new_job, outermost_frame
+from poolscope.callsites.owners import current_job, job_in_callback, new_job, outermost_frame
+from poolscope.callsites.runners import cheap_identify
 from poolscope.ledger.at_limit import make_after_begin, make_after_end
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
@@ -63,6 +63,7 @@ def make_begin(ledger: Events) -> Begin:
     cells, shared = segment.cells, segment.shared
     in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
     after_begin, mark = make_after_begin(ledger), ledger.mark
+    identify = cheap_identify()
 
     def begin(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
@@ -72,10 +73,13 @@ def make_begin(ledger: Events) -> Begin:
             caller, borrower_key = borrower, borrower[2]
         else:
             task, loop = None, _get_running_loop()
-            if loop is None or (task := current_task(loop)) is None:
+            if loop is None:
                 job = _current_job()
-                if job is None or job.thread != get_ident():
+                if job.runner != identify():
                     job = new_job()
+                borrower_key, owner = job, job.name
+            elif (task := current_task(loop)) is None:
+                job = job_in_callback()
                 borrower_key, owner = job, job.name
             else:
                 borrower_key, owner = ref(task), task.get_name()

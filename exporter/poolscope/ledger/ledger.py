@@ -27,21 +27,30 @@ class Ledger(Events):
     begin, end: the fast paths of `served` and `returned`; see `hot_path`.
     """
 
-    __slots__ = ("_find_borrower", "begin", "end")
+    __slots__ = ("_find_borrower", "_tell_apart", "begin", "end")
 
     begin: Begin
     end: End
     _find_borrower: Callable[[FrameType | None, bool], Borrower]
+    _tell_apart: Callable[[Borrower], Borrower]
 
     def _start(self, segments: Segments) -> None:
         super()._start(segments)
         # These import asyncio, which importing poolscope must not.
-        from poolscope.callsites.owners import find_borrower
+        from poolscope.callsites.owners import apart, find_borrower
         from poolscope.ledger.hot_path import make_begin, make_end
 
-        self._find_borrower = find_borrower
+        self._find_borrower, self._tell_apart = find_borrower, apart
         # They keep the segment, so each new segment needs new ones.
         self.begin, self.end = make_begin(self), make_end(self)
+
+    def _asker(self, borrower: Borrower) -> Borrower:
+        asker = self._tell_apart(borrower)
+        if asker is not borrower:
+            from poolscope.ledger.hot_path import make_begin
+
+            self.begin = make_begin(self)  # which looks for tasks of trio from now on
+        return asker
 
     def ask(
         self, depth: int = 1, pool_locked: bool = False, is_crowded: Callable[[], bool] = bool
