@@ -33,6 +33,27 @@ FAULTS = (
         ("tests/callsites/test_frames.py",),
     ),
     (
+        "two callbacks of an event loop are one caller",
+        "callsites/owners.py",
+        "return ThreadJob() if trio_task() is None else new_job()",
+        "return new_job()",
+        ("tests/contract/test_askers.py",),
+    ),
+    (
+        "tasks of trio are one caller",
+        "callsites/runners.py",
+        "return get_ident() if task is None else weakref.ref(task)",
+        "return get_ident()",
+        ("tests/contract/test_askers.py",),
+    ),
+    (
+        "the tasks of a group whose jobs run in threads are one caller",
+        "callsites/runners.py",
+        "if len(inner) == 1 and",
+        "if",
+        ("tests/contract/test_askers.py",),
+    ),
+    (
         "a thread that Python did not start leaves a dead thread",
         "callsites/owners.py",
         "known = _threads.get(get_ident())",

@@ -1,4 +1,4 @@
-"""To nest is a mistake only where a caller may have to wait: in a pool that is nearly full."""
+"""To nest is a mistake only where a caller may have to wait: in a pool that is at least half full."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestSyncPools:
             pass
         assert nests(watch)
 
-    def test_who_nests_in_a_pool_that_others_have_nearly_filled_is_found(
+    def test_who_nests_in_a_pool_that_others_have_filled_to_the_half_is_found(
         self, engines: Any, watches: Watches
     ) -> None:
         engine = engines(pool_size=10, max_overflow=0)
@@ -99,18 +99,18 @@ class TestSyncPools:
 
         nest()
         others: list[Any] = []
-        filling = threading.Thread(target=lambda: others.extend(engine.connect() for _ in range(7)))
+        filling = threading.Thread(target=lambda: others.extend(engine.connect() for _ in range(3)))
         filling.start()
         filling.join()
-        assert [7, 6, False] == [watch.snapshot().in_use, watch.snapshot().nested - 1, nests(watch)]
+        assert [3, 2, False] == [watch.snapshot().in_use, watch.snapshot().nested - 1, nests(watch)]
         nest()
         assert nests(watch)
         for connection in others:
             connection.close()
 
 
-@pytest.mark.parametrize(("held", "found"), [(6, False), (7, True)])
-def test_a_pool_is_nearly_full_with_the_connection_that_is_asked_for(
+@pytest.mark.parametrize(("held", "found"), [(3, False), (4, True)])
+def test_a_pool_is_crowded_with_the_connection_that_is_asked_for(
     clock: FakeClock, held: int, found: bool
 ) -> None:
     ledger = Ledger(Limits(10, 10, 0), clock)

@@ -20,10 +20,11 @@ from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import State
 
-NEARLY_FULL: Final = 0.8
+CROWDED: Final = 0.5
 """
-The share of its limit at which callers of a pool may soon have to wait. Below that, to hold one
-connection and ask for another is no mistake: there is room for all.
+The share of its limit at which a pool is full as soon as twice as many callers come at once, and
+load varies that much. Then callers that hold a connection wait for another. Below that, to nest is
+no mistake: there is room for all.
 """
 
 
@@ -52,7 +53,7 @@ class Events(State):
         pool_locked: whether the caller holds a lock of its pool. Then nothing may be logged: the
             thread that holds the log's lock may be waiting for the pool's, because a finalizer
             returns connections at any point.
-        is_crowded: whether the caller may have to wait although the pool is not nearly full.
+        is_crowded: whether the caller may have to wait although the pool is not crowded.
         """
         if self._pending or borrower[2] in self.holds.holds_by_borrower:
             borrower = self._asker(borrower)
@@ -243,19 +244,19 @@ class Events(State):
         A caller asks that seems to hold a connection already.
 
         Whether it does is checked when this event is applied, after all that were pending. It is a
-        mistake only if the pool is nearly full, or `crowded` says that the caller may have to wait.
+        mistake only if the pool is crowded, or `crowded` says that the caller may have to wait.
         """
         if borrower.borrower_key in self.holds.holds_by_borrower:
             self._cells[c.NESTED] += 1
-            if crowded or self._is_nearly_full():
+            if crowded or self._is_crowded_pool():
                 self.evidence.add("nested-acquire", borrower.site)
 
-    def _is_nearly_full(self) -> bool:
-        """Whether one more connection, the one that a caller asks for, fills most of the pool."""
+    def _is_crowded_pool(self) -> bool:
+        """Whether `CROWDED` of the pool is in use with the connection that a caller asks for."""
         limit, out = self._cells[c.LIMIT], self.holds.in_use.copy().values()
         # Without those that are being set up, as one may be for this very caller.
         held = sum(hold[0] != c.TAKEN for hold in out)
-        return held + 1 >= NEARLY_FULL * limit or len(out) + len(self._opening) >= limit
+        return held + 1 >= CROWDED * limit or len(out) + len(self._opening) >= limit
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:

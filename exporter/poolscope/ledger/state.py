@@ -375,6 +375,11 @@ class State(Recorder):
         return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
 
     @property
+    def closed_for_good(self) -> bool:
+        """Whether the pool was closed, or replaced."""
+        return self._retired
+
+    @property
     def leak_events(self) -> list[LeakEvent]:
         """What the log has yet to report; the logger removes what it has reported."""
         return self.holds.leak_events

@@ -19,7 +19,7 @@ from poolscope.adapters.classes import unwatch_object
 from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
-from poolscope.ledger.events import NEARLY_FULL
+from poolscope.ledger.events import CROWDED
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
@@ -102,12 +102,12 @@ class ConnectorRecording:
         return attempt.who
 
     def _is_crowded(self, host: str) -> bool:
-        """Whether one more connection to the host fills most of `limit_per_host`."""
+        """Whether the host has connections in use, which crowd `limit_per_host` with one more."""
         connector = self._connector()
         limit = connector.limit_per_host if connector is not None else 0
         in_use = self.ledger.holds.in_use.copy()
         to_host = sum(self.hosts_by_protocol.get(key) == host for key in in_use)
-        return limit > 0 and to_host + 1 >= NEARLY_FULL * limit
+        return limit > 0 < to_host and to_host + 1 >= CROWDED * limit
 
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:
