@@ -1,4 +1,4 @@
-"""To nest is a mistake only where a caller may have to wait: in a pool that is at least half full."""
+"""To nest is a mistake only where a caller may have to wait: in a pool that is half full."""
 
 from __future__ import annotations
 
