@@ -46,8 +46,8 @@ FAULTS = (
     (
         "a borrower that returned its connection still holds it",
         "ledger/holds.py",
-        "        if not self._is_on_purpose(key):\n",
-        "        if False:\n",
+        "            self._remove_from_borrower(borrower[2])\n        self._count_leak(",
+        "            pass\n        self._count_leak(",
         ("tests/readings/test_holders.py",),
     ),
     (
@@ -72,10 +72,31 @@ FAULTS = (
         ("tests/ledger/test_interruptions.py",),
     ),
     (
+        "an abandoned connection is still its caller's",
+        "ledger/holds.py",
+        "        changes.put(self.abandoned_keys, key, None)\n        self._remove_from_borrower(",
+        "        changes.put(self.abandoned_keys, key, None)\n        id(",
+        ("tests/contract/test_nested.py",),
+    ),
+    (
+        "a connection that its caller has dropped makes the next one nested",
+        "ledger/events.py",
+        "if not held or held.difference(self._find_dropped(held) or ()):",
+        "if True:",
+        ("tests/contract/test_nested.py",),
+    ),
+    (
+        "to nest in a pool with room is found",
+        "ledger/events.py",
+        "if crowded or self._is_crowded_pool():",
+        "if True:",
+        ("tests/contract/test_nested_findings.py",),
+    ),
+    (
         "two jobs that ran on one thread are the same borrower",
         "ledger/hot_path.py",
-        "if job is None or job.thread != get_ident():",
-        "if job is None:",
+        "if job.runner != identify():",
+        "if job.runner is None:",
         ("tests/contract",),
     ),
     (
@@ -214,8 +235,8 @@ FAULTS = (
     (
         "a slot is lost when an exception interrupts the beginning of a hold",
         "ledger/holds.py",
-        "            self._segment.free.append(slot)\n        holds = sum(",
-        "            pass\n        holds = sum(",
+        "            self._segment.free.append(slot)\n        holds = len(",
+        "            pass\n        holds = len(",
         ("tests/ledger/test_every_bytecode.py",),
     ),
     (

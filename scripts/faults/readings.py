@@ -8,4 +8,18 @@ FAULTS = (
         "[values[place] for place in _SECONDS]",
         ("tests/ledger/test_ledger.py",),
     ),
+    (
+        "a full pool is hidden by idle ones of its name",
+        "readings/saturation.py",
+        "shares[address] = max(_share(values), shares.get(address, 0.0))",
+        "shares[address] = min(_share(values), shares.get(address, 1.0))",
+        ("tests/watching/test_too_small.py",),
+    ),
+    (
+        "pools that serve many are taken for pools of single requests",
+        "readings/turnover.py",
+        "pools >= MANY_POOLS and callers < FEW_ACQUIRES * pools",
+        "pools >= MANY_POOLS",
+        ("tests/watching/test_turnover.py",),
+    ),
 )

@@ -60,4 +60,18 @@ FAULTS = (
         "        pass\n",
         ("tests/watching/test_registries.py",),
     ),
+    (
+        "a pool that is only unwatched has come and gone",
+        "watching/groups.py",
+        "self._end(member, ledger, ledger.closed_for_good)",
+        "self._end(member, ledger, True)",
+        ("tests/watching/test_turnover.py",),
+    ),
+    (
+        "a closed pool that something keeps has not gone",
+        "watching/groups.py",
+        "closed = [member for member in self.members if member.closed]",
+        "closed: list[M] = []",
+        ("tests/watching/test_turnover.py",),
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -13,6 +13,12 @@ from contract.pools import PoolUnderTest
 from poolscope import Watch
 from poolscope.watching.watches import Watches
 from support.waiting import eventually
+
+WARNINGS_OF_LOST_CONNECTIONS: Final = (
+    "ignore:The garbage collector is trying:sqlalchemy.exc.SAWarning",
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
 
 
 @pytest.fixture
@@ -47,6 +53,45 @@ async def test_a_caller_that_holds_a_connection_and_asks_for_another_nests(
     for _ in range(2):
         await pool.release(await pool.acquire())
     assert 2 * pool.nests == watch.snapshot().nested
+
+
+@pytest.mark.usefixtures("collect")
+@pytest.mark.filterwarnings(*WARNINGS_OF_LOST_CONNECTIONS)
+async def test_a_caller_that_has_lost_a_connection_does_not_nest(
+    pool: PoolUnderTest, watch: Watch
+) -> None:
+    """What nobody can return is nobody's any more, whether or not it is known to be abandoned."""
+    await pool.acquire()
+    for _ in range(3):
+        await pool.release(await pool.acquire())
+    assert 0 == watch.snapshot().nested
+    await eventually(1, lambda: watch.snapshot().leaks_abandoned)
+    await pool.release(await pool.acquire())
+    assert 0 == watch.snapshot().nested
+    assert "nested-acquire" not in [finding.rule for finding in watch.findings()]
+
+
+@pytest.mark.usefixtures("collect")
+@pytest.mark.filterwarnings(*WARNINGS_OF_LOST_CONNECTIONS)
+async def test_a_caller_that_has_lost_one_connection_and_holds_another_nests(
+    pool: PoolUnderTest, watch: Watch
+) -> None:
+    await pool.acquire()
+    held = await pool.acquire()
+    asking = asyncio.create_task(pool.acquire_soon())  # this task holds none, and does not nest
+    await asyncio.wait([asking])
+    assert 0 == watch.snapshot().nested
+    if pool.keeps:
+        with pytest.raises(pool.timeout):
+            await pool.acquire_soon()
+        assert isinstance(asking.exception(), pool.timeout)
+    else:
+        await pool.release(asking.result())
+        await pool.release(await pool.acquire_soon())
+    await pool.release(held)
+    assert int(pool.nests) == watch.snapshot().nested
+    await pool.release(await pool.acquire())
+    assert int(pool.nests) == watch.snapshot().nested
 
 
 def test_a_thread_nests(engines: Any, watches: Watches) -> None:

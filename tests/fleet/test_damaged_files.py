@@ -173,7 +173,7 @@ def test_a_pool_name_with_surrogates_is_served_with_a_question_mark(
 
 def serve(view: PoolView) -> None:
     """Create everything that the exporter serves about the pool."""
-    cases = [PoolEvidence(view.config, view.reading, 1, view.evidence)]
+    cases = [PoolEvidence(view.config, view.reading, view.evidence)]
     report = Report(
         view.pool,
         view.kind,

@@ -138,7 +138,7 @@ class PoolOfThree:
             and not ledger.holds.finished,
             "the lock is free": not ledger._lock,
             "borrowers hold what is in use": sum(ledger.holds.holds_by_borrower.values())
-            == len(ledger.holds.in_use),
+            == len(ledger.holds.in_use) - len(ledger.holds.abandoned_keys),
             "references are those of open holds": set(ledger.holds._holder_refs)
             <= set(ledger.holds.in_use)
             and not ledger._pending_refs,

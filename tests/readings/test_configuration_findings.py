@@ -19,7 +19,7 @@ from poolscope.watching.watches import Watches
 
 def rules_found(config: PoolConfig) -> list[str]:
     """Return the rules that a pool with this configuration breaks before it is used."""
-    evidence = PoolEvidence(config, Reading(), 1, {})
+    evidence = PoolEvidence(config, Reading(), {})
     return [finding.rule for finding in findings_of("orders", "asyncpg", [evidence])]
 
 

@@ -25,6 +25,7 @@ from poolscope.readings.findings import (
 )
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
+from poolscope.readings.saturation import TooSmall
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.ports import closed_port
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
 
-NO_MISTAKE = PoolEvidence(PoolConfig(), Reading(), 1, {})
+NO_MISTAKE = PoolEvidence(PoolConfig(), Reading(), {})
 
 
-def case(config: PoolConfig | None = None, created: int = 1, **reading: Any) -> PoolEvidence:
+def case(config: PoolConfig | None = None, **reading: Any) -> PoolEvidence:
     """Return the evidence of a pool without any recorded site."""
-    return PoolEvidence(config or PoolConfig(), Reading(**reading), created, {})
+    return PoolEvidence(config or PoolConfig(), Reading(**reading), {})
 
 
 def rules_found(*cases: PoolEvidence) -> list[str]:
@@ -51,14 +52,10 @@ def rules_found(*cases: PoolEvidence) -> list[str]:
 
 # For each rule that compares: what it accepts at the boundary, and what it just finds.
 BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
-    "pool-per-request": (
-        case(created=19, acquired=19),
-        case(created=20, acquired=199, reused=199),
-    ),
     "few-reused": (case(acquired=100, reused=50), case(acquired=100, reused=49)),
     "too-small": (
-        case(watched_seconds=300, saturated_seconds=30, waited=1, instances=1),
-        case(watched_seconds=300, saturated_seconds=31, waited=1, instances=1),
+        case(watched_seconds=300, saturated_seconds=300, waited=1, instances=1),
+        NO_MISTAKE._replace(too_small=[TooSmall(0.5)]),
     ),
     "too-large": (
         case(watched_seconds=3600, acquired=100, reused=100, limit=10, most_in_use=2),
@@ -92,7 +89,7 @@ BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_finds_what_is_beyond_its_boundary_only(rule: str) -> None:
-    recorded = PoolEvidence(PoolConfig(), Reading(), 1, {rule: ("shop.py:7 in pay",)})
+    recorded = PoolEvidence(PoolConfig(), Reading(), {rule: ("shop.py:7 in pay",)})
     fine, broken = BOUNDARIES.get(rule, (NO_MISTAKE, recorded))
     assert ([], [rule]) == (rules_found(fine), rules_found(broken))
 
@@ -100,12 +97,8 @@ def test_a_rule_finds_what_is_beyond_its_boundary_only(rule: str) -> None:
 @pytest.mark.parametrize(
     "fine",
     [
-        case(created=20, acquired=200, reused=200),  # shards, each of which is used
         case(acquired=99),
         case(PoolConfig(pooled=False, database=True), acquired=100),
-        case(watched_seconds=299, saturated_seconds=299, waited=1, instances=1),
-        case(watched_seconds=300, saturated_seconds=60, waited=1, instances=2),
-        case(watched_seconds=300, saturated_seconds=300, instances=1),  # full, but nobody waits
         case(watched_seconds=3599, acquired=100, reused=100, limit=10, most_in_use=1),
         case(watched_seconds=3600, acquired=100, reused=100, limit=9, most_in_use=1),
         case(watched_seconds=3600, acquired=100, reused=100, limit=math.inf, most_in_use=1),
@@ -120,7 +113,7 @@ def test_correct_pools_that_look_like_a_mistake_have_no_finding(fine: PoolEviden
 def test_findings_are_sorted_by_severity_and_never_repeated() -> None:
     config = PoolConfig(limit=math.inf, caches_dns=False, verifies_tls=False)
     sites_by_rule = {WATCHED: ("shop.py:3 in main",), "tls-not-verified": ("shop.py:9 in ask",)}
-    evidence = PoolEvidence(config, Reading(), 1, sites_by_rule)
+    evidence = PoolEvidence(config, Reading(), sites_by_rule)
     findings = findings_of("orders", "aiohttp", [evidence, evidence])
     assert [
         ("tls-not-verified", "critical", ("shop.py:9 in ask",)),

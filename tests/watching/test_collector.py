@@ -73,9 +73,7 @@ def text(clock: FakeClock) -> str:
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
         sites=SharedSites().sums(ledger.sites()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
-        findings=findings_of(
-            "", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), 1, {})]
-        ),
+        findings=findings_of("", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), {})]),
     )
     ledger.invalidated(False)
     ledger.invalidated(True)

@@ -14,7 +14,8 @@ class Borrower(NamedTuple):
     same four elements.
 
     function, at: the place in the application, if it is known; see `frames.Place`.
-    borrower_key: identifies the caller: a weak reference to its task, or its `owners.ThreadJob`.
+    borrower_key: identifies the caller: a weak reference to its task of asyncio, or its
+        `owners.ThreadJob`.
     owner: the name of the task or thread; "" if it is not known.
     """
 

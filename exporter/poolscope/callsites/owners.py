@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from asyncio import current_task
+from collections.abc import Hashable
 from contextvars import ContextVar
 from threading import get_ident, get_native_id
 from types import FrameType
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
+from poolscope.callsites.runners import identify, trio_task, waiting_task
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
 _threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
@@ -20,35 +22,74 @@ _threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
 
 class ThreadJob:
     """
-    What one thread does in one context: all of its work, or one request of a web service.
+    What one thread, or one task of trio, does in one context: all of its work, or one request of a
+    web service. The jobs that a task has given to threads, one after the other, are one job.
 
     A worker thread runs each request in its own context, and another thread may return the
     connection. So requests are told apart by their context, not by their thread.
 
-    name: the name of the thread when the job began. For a thread that Python did not start it is
-        `thread ` and the number that the system gives it.
-    thread: the identifier of the thread.
+    name: the name of the thread or task when the job began. For a thread that Python did not start
+        it is `thread ` and the number that the system gives it.
+    runner: what identifies the thread or task; see `runners`.
     """
 
-    __slots__ = ("name", "thread")
+    __slots__ = ("name", "runner")
 
-    def __init__(self, thread: int) -> None:
-        self.thread: Final = thread
-        # Not `current_thread()`: for a thread that Python did not start, it makes an object that
-        # stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
-        known = _threads.get(thread)
-        self.name: Final = known.name if known is not None else f"thread {get_native_id()}"
+    name: str
+    runner: Hashable
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """The job begins, or goes on, in the thread or task that calls this."""
+        self.runner = identify()
+        if callable(self.runner):
+            self.name = str(trio_task().name)
+        else:
+            # Not `current_thread()`: for a thread that Python did not start, it makes an object
+            # that stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
+            known = _threads.get(get_ident())
+            self.name = known.name if known is not None else f"thread {get_native_id()}"
 
 
-current_job: Final[ContextVar[ThreadJob | None]] = ContextVar("poolscope_thread_job", default=None)
-"""The job of the context. A context that was copied from another thread has that thread's job."""
+NO_JOB: Final = ThreadJob()
+NO_JOB.runner = None
+
+current_job: Final[ContextVar[ThreadJob]] = ContextVar("poolscope_thread_job", default=NO_JOB)
+"""
+The job of the context, which is that of nothing if it has none. A context that was copied from
+another thread has that thread's job.
+"""
+
+_jobs_by_task: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], ThreadJob]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def new_job() -> ThreadJob:
-    """Begin a new job of this thread and context."""
-    job = ThreadJob(get_ident())
+    """
+    Return the job of what runs now, where the context is known to have that of another thread, or
+    none: a new one, or that of the task that waits for this thread.
+    """
+    job, task = current_job.get(), waiting_task()
+    if task is not None:
+        job = _jobs_by_task.setdefault(task, ThreadJob())
+        job.begin()
+    elif job.runner != identify():  # it may be that of the same task of trio
+        job = ThreadJob()
     current_job.set(job)
     return job
+
+
+def job_in_callback() -> ThreadJob:
+    """
+    Return the job of a callback of asyncio's event loop: each time that it asks, a new one.
+
+    Its context is a copy of that of whoever has scheduled it, and two callbacks may share one, so
+    nothing tells whether the same one has asked before.
+    """
+    return ThreadJob() if trio_task() is None else new_job()  # trio may be a guest of the loop
 
 
 def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
@@ -65,12 +106,29 @@ def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
         # never returned.
         borrower_key, owner = weakref.ref(task), task.get_name()
     else:
-        job = current_job.get()
-        if job is None or job.thread != get_ident():
-            job = new_job()
+        job = _job_of_caller()
         borrower_key, owner = job, job.name
     function, at = find_place(frame, outermost_frame(task)) if call_sites else NOWHERE
     return Borrower(function, at, borrower_key, owner)
+
+
+def apart(borrower: Borrower) -> Borrower:
+    """
+    Return the caller, told apart from another one that has the same job: it runs in a task of trio,
+    which the hot path did not look for.
+    """
+    job: Any = borrower[2]
+    if not isinstance(job, ThreadJob) or job.runner == identify():
+        return borrower
+    job = new_job()
+    return Borrower(borrower[0], borrower[1], job, job.name)
+
+
+def _job_of_caller() -> ThreadJob:
+    if asyncio._get_running_loop() is not None:
+        return job_in_callback()
+    job = current_job.get()
+    return job if job.runner == identify() else new_job()
 
 
 def place_of_caller(frame: FrameType | None) -> Place:

@@ -32,6 +32,7 @@ from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
+from poolscope.readings.saturation import too_small
 from poolscope.readings.sites import SharedSites
 
 LOCK: Final = "exporter.lock"
@@ -269,9 +270,9 @@ class Fleet:
     ) -> Report:
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
+        small = too_small((view.address, view.values) for view in views)
         cases = [
-            PoolEvidence(view.config, reading, created, view.evidence, promised)
-            for view in by_config
+            PoolEvidence(view.config, reading, view.evidence, promised, small) for view in by_config
         ]
         return Report(
             pool=key[0],

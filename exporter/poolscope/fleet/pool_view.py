@@ -171,6 +171,7 @@ class PoolView:
     """
     One pool of one process at one moment.
 
+    address: what it connects to.
     values: the values of its reading.
     evidence: the lines at which each rule was broken, by rule.
     config_id: a number that pools with equal `config`, `info` and `evidence` share.
@@ -179,6 +180,7 @@ class PoolView:
 
     pool: str
     kind: str
+    address: str
     info: Info
     config: PoolConfig
     values: list[float]

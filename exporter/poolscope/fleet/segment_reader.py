@@ -80,6 +80,7 @@ class PoolFile:
             facts = json.loads(description)
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
             self.parent = _name(facts.get("parent", ""))
+            self.address = _name(facts.get("address", ""))
             self.info = Info(*map(_name, _list(facts["info"])))
             self.config = _config(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -110,6 +111,7 @@ class PoolFile:
         return PoolView(
             pool=self.pool,
             kind=self.kind,
+            address=self.address,
             info=self.info,
             config=self.config,
             values=c.reading_values(now, *cells[:8]),

@@ -11,7 +11,8 @@ A checkout is recorded by `asked` and `served`, its end by `returned`; for an or
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.callsites.purposes import is_on_purpose
@@ -19,6 +20,13 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
 from poolscope.ledger.state import State
+
+CROWDED: Final = 0.5
+"""
+The share of its limit at which a pool is full as soon as twice as many callers come at once, and
+load varies that much. Then callers that hold a connection wait for another. Below that, to nest is
+no mistake: there is room for all.
+"""
 
 
 class Events(State):
@@ -39,6 +47,7 @@ class Events(State):
         now: float,
         pool_locked: bool = False,
         on_purpose: bool = False,
+        is_crowded: Callable[[], bool] = bool,
     ) -> Borrower:
         """
         A caller asks for a connection, off the hot path; return its `borrower`.
@@ -47,12 +56,20 @@ class Events(State):
             thread that holds the log's lock may be waiting for the pool's, because a finalizer
             returns connections at any point.
         on_purpose: whether the connection will be held for long on purpose, whoever asks.
+        is_crowded: whether the caller may have to wait although the pool is not crowded.
         """
         may_nest = self._pending or borrower[2] in self.holds.holds_by_borrower
         if may_nest and not on_purpose and not is_on_purpose():
-            self.nested(Borrower(*borrower))
+            borrower = self._asker(borrower)
+            held = self.holds.held_by(borrower[2])
+            if not held or held.difference(self._find_dropped(held) or ()):
+                self.nested(Borrower(*borrower), is_crowded())
         if not pool_locked:
             self.check_if_due(now)
+        return borrower
+
+    def _asker(self, borrower: Borrower) -> Borrower:
+        """Return the caller, if it was taken for another one that holds a connection."""
         return borrower
 
     def check_if_due(self, now: float) -> None:
@@ -236,15 +253,24 @@ class Events(State):
     # Callers
 
     @recorded
-    def nested(self, borrower: Borrower) -> None:
+    def nested(self, borrower: Borrower, crowded: bool = False) -> None:
         """
         A caller asks that seems to hold a connection already.
 
-        Whether it does is checked when this event is applied, after all that were pending.
+        Whether it does is checked when this event is applied, after all that were pending. It is a
+        mistake only if the pool is crowded, or `crowded` says that the caller may have to wait.
         """
         if borrower.borrower_key in self.holds.holds_by_borrower:
             self._cells[c.NESTED] += 1
-            self.evidence.add("nested-acquire", borrower.site)
+            if crowded or self._is_crowded_pool():
+                self.evidence.add("nested-acquire", borrower.site)
+
+    def _is_crowded_pool(self) -> bool:
+        """Whether `CROWDED` of the pool is in use with the connection that a caller asks for."""
+        limit, out = self._cells[c.LIMIT], self.holds.in_use.copy().values()
+        # Without those that are being set up, as one may be for this very caller.
+        held = sum(hold[0] != c.TAKEN for hold in out)
+        return held + 1 >= CROWDED * limit or len(out) + len(self._opening) >= limit
 
     @recorded
     def waiting(self, caller: Hashable, now: float) -> None:

@@ -55,7 +55,7 @@ class Holds:
     in_use: the open holds, by the key of the connection.
     finished: the holds that the next fold adds to the cells.
     holds_by_borrower: how many connections each task or thread holds, by `borrower_key`; without
-        those that are held on purpose.
+        those that are held on purpose, and those that are abandoned: they are nobody's any more.
     abandoned_keys: the open holds that nobody can end any more.
     purposes: of the open holds that are, or were, held on purpose.
     site_cells: the cells of the functions.
@@ -128,6 +128,18 @@ class Holds:
         hold = self.in_use.get(key)
         return hold is not None and hold[0] != c.TAKEN
 
+    def held_by(self, borrower_key: Hashable) -> frozenset[Hashable]:
+        """Return the keys of the connections that a task or thread holds. No lock is needed."""
+        return frozenset(
+            key
+            for key, hold in self.in_use.copy().items()
+            if hold[2][2] == borrower_key and self._is_its_borrowers(key)
+        )
+
+    def _is_its_borrowers(self, key: Hashable) -> bool:
+        """Whether an open hold counts in `holds_by_borrower`."""
+        return key not in self.abandoned_keys and not self._is_on_purpose(key)
+
     def is_held_by(self, key: Hashable, borrower: Borrower) -> bool:
         """Whether this very `borrower` has the connection."""
         return is_open(self.in_use.get(key), borrower)
@@ -189,7 +201,7 @@ class Holds:
             self._free_slot(slot)
         else:
             self._count_overflow(-1, since, borrower[0])
-        if not self._is_on_purpose(key):
+        if self._is_its_borrowers(key):
             self._remove_from_borrower(borrower[2])
         self._count_leak(key, borrower, since, now, returned)
         self._changes.pop(self.purposes, key)
@@ -284,10 +296,7 @@ class Holds:
             self.in_use.pop(key, None)
         if slot and not (is_open or has_ended):
             self._segment.free.append(slot)
-        holds = sum(
-            hold[2][2] == borrower[2] and not self._is_on_purpose(held)
-            for held, hold in self.in_use.copy().items()
-        )
+        holds = len(self.held_by(borrower[2]))
         self.holds_by_borrower[borrower[2]] = holds
         if not holds:
             self.holds_by_borrower.pop(borrower[2], None)
@@ -303,6 +312,8 @@ class Holds:
         changes, numbers = self._changes, self._numbers
         changes.put(self._holder_refs, key, ALWAYS_HELD)
         changes.put(self.in_use, key, (since, asked, borrower, SLOW_RELEASE, slot))
+        if self._is_its_borrowers(key):
+            self._remove_from_borrower(borrower[2])
         changes.put(self.abandoned_keys, key, None)
         if slot:
             changes.at_commit(setitem, self._cells, slot + c.HOLD_LOST, 1.0)
@@ -363,10 +374,9 @@ class Holds:
         changes.put(self.purposes, key, Purpose(counts_from, by_caller))
         if slot:
             changes.at_commit(setitem, self._cells, slot + c.HOLD_COUNTS_FROM, counts_from)
-        if on_purpose:
-            self._remove_from_borrower(borrower[2])
-        else:
-            self._add_to_borrower(borrower[2])
+        if key not in self.abandoned_keys:
+            change = self._remove_from_borrower if on_purpose else self._add_to_borrower
+            change(borrower[2])
 
     def _is_on_purpose(self, key: Hashable) -> bool:
         return self.purposes.get(key, ORDINARY).is_on_purpose

@@ -29,8 +29,9 @@ from poolscope.callsites.frames import (
     known_function,
     remember_function,
 )
-from poolscope.callsites.owners import current_job, new_job, outermost_frame
+from poolscope.callsites.owners import current_job, job_in_callback, new_job, outermost_frame
 from poolscope.callsites.purposes import is_on_purpose, used
+from poolscope.callsites.runners import trio_was_seen
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
 
@@ -73,10 +74,13 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
             caller, borrower_key = borrower, borrower[2]
         else:
             task, loop = None, _get_running_loop()
-            if loop is None or (task := current_task(loop)) is None:
+            if loop is None:
                 job = _current_job()
-                if job is None or job.thread != get_ident():
+                if job.runner != get_ident() or trio_was_seen:
                     job = new_job()
+                borrower_key, owner = job, job.name
+            elif (task := current_task(loop)) is None:
+                job = job_in_callback()
                 borrower_key, owner = job, job.name
             else:
                 borrower_key, owner = ref(task), task.get_name()

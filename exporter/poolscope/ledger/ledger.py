@@ -28,32 +28,42 @@ class Ledger(Events):
     begin, end: the fast paths of `served` and `returned`; see `hot_path`.
     """
 
-    __slots__ = ("_find_borrower", "begin", "end")
+    __slots__ = ("_find_borrower", "_tell_apart", "begin", "end")
 
     begin: Begin
     end: End
     _find_borrower: Callable[[FrameType | None, bool], Borrower]
+    _tell_apart: Callable[[Borrower], Borrower]
 
     def _start(self, segments: Segments) -> None:
         super()._start(segments)
         # These import asyncio, which importing poolscope must not.
-        from poolscope.callsites.owners import find_borrower
+        from poolscope.callsites.owners import apart, find_borrower
         from poolscope.ledger.hot_path import make_begin, make_end
 
-        self._find_borrower = find_borrower
+        self._find_borrower, self._tell_apart = find_borrower, apart
         # They keep the segment, so each new segment needs new ones.
         after_begin, after_end = make_at_limit(self)
         self.begin, self.end = make_begin(self, after_begin), make_end(self, after_end)
 
-    def ask(self, depth: int = 1, pool_locked: bool = False, on_purpose: bool = False) -> Borrower:
+    def _asker(self, borrower: Borrower) -> Borrower:
+        return self._tell_apart(borrower)
+
+    def ask(
+        self,
+        depth: int = 1,
+        pool_locked: bool = False,
+        on_purpose: bool = False,
+        is_crowded: Callable[[], bool] = bool,
+    ) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
 
         This is for attempts that may wait or fail; all others use `begin`.
 
         depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
-        pool_locked, on_purpose: see `asked`.
+        pool_locked, on_purpose, is_crowded: see `asked`.
         """
         now = self.clock()
         borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
-        return self.asked(borrower, now, pool_locked, on_purpose)
+        return self.asked(borrower, now, pool_locked, on_purpose, is_crowded)

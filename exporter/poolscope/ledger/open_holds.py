@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Final, NamedTuple
 
 from poolscope.callsites.borrower import Borrower
@@ -15,6 +15,17 @@ ALWAYS_HELD: Final[HolderRef] = int
 
 SLOW_RELEASE: Final[HolderRef] = type(None)
 """Always returns None, so `hot_path` leaves the end of the hold to `Events.returned`."""
+FindDropped = Callable[[frozenset[Hashable]], Collection[Hashable] | None]
+"""
+Given the keys of connections in use, returns those that their holders have dropped. Those of them
+that nobody can return, it records as abandoned.
+"""
+
+
+def nothing_dropped(_: frozenset[Hashable]) -> Collection[Hashable]:
+    """Return no keys: an event reports each connection that is dropped."""
+    return frozenset()
+
 
 OpenHold = tuple[float, float, Borrower, HolderRef, int]
 """

@@ -23,7 +23,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
 from poolscope.ledger.holds import MAX_FINISHED, Holds, LeakEvent
-from poolscope.ledger.open_holds import HolderRef
+from poolscope.ledger.open_holds import FindDropped, HolderRef, nothing_dropped
 from poolscope.ledger.recorder import (
     MAX_PENDING,
     DormantLock,
@@ -57,6 +57,7 @@ class State(Recorder):
     __slots__ = (
         "_cells",
         "_check_leaks",
+        "_find_dropped",
         "_inherited",
         "_monotonic",
         "_open",
@@ -88,6 +89,7 @@ class State(Recorder):
         segments: Segments = Segment,
         check_leaks: Callable[[], None] = ignore_leaks,
         call_sites: bool = True,
+        find_dropped: FindDropped = nothing_dropped,
     ) -> None:
         """
         leak_after: seconds after which a hold is overdue; None: never.
@@ -100,6 +102,7 @@ class State(Recorder):
         self.leak_after: Final = math.inf if leak_after is None else leak_after
         self.call_sites: Final = call_sites
         self._check_leaks = check_leaks
+        self._find_dropped = find_dropped
         self._segments = segments
         self._retired = self._resting = False
         # In a forked child, for each connection that it has inherited: the id of the process that
@@ -370,6 +373,11 @@ class State(Recorder):
     def unclosed(self) -> bool:
         """Whether the pool has connections and has not been closed."""
         return bool(self._open) and not math.isnan(self._cells[c.LIMIT])
+
+    @property
+    def closed_for_good(self) -> bool:
+        """Whether the pool was closed, or replaced."""
+        return self._retired
 
     @property
     def leak_events(self) -> list[LeakEvent]:

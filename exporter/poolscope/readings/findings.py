@@ -16,6 +16,8 @@ from typing import Final, Literal, NamedTuple
 from poolscope.readings.evidence import SHARED_BETWEEN
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
+from poolscope.readings.saturation import TooSmall
+from poolscope.readings.turnover import FEW_ACQUIRES, MANY_POOLS
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -29,14 +31,10 @@ MOST_DATABASE_CONNECTIONS: Final = 50
 """For one pool: half of the default `max_connections` of a PostgreSQL server."""
 LONGEST_RECYCLE: Final = 1800.0
 """Seconds. Firewalls and load balancers drop idle connections after 5 to 60 minutes."""
-MANY_POOLS: Final = 20
-FEW_ACQUIRES: Final = 10.0
-"""For each pool object; a pool that is shared serves hundreds."""
 MANY_ACQUIRES: Final = 100
 LOW_REUSE: Final = 0.5
-LONG_WATCHED: Final = 300.0
-"""Seconds for which a pool must have been watched before it can be called too small."""
-OFTEN_SATURATED: Final = 0.1
+SHOWN_ADDRESSES: Final = 3
+"""How many of the pools that are too small are named."""
 LONG_IDLE: Final = 3600.0
 """Seconds for which a pool must have been watched before it can be called too large."""
 LARGE: Final = 10
@@ -62,16 +60,16 @@ class PoolEvidence(NamedTuple):
     """
     What is known of the pools of one name.
 
-    created: how many pool objects were ever watched under the name.
     sites: the lines at which each rule was broken, by rule.
     commitments: for each server that the pools connect to; only an exporter knows them.
+    too_small: those of the pools that are, the worst first.
     """
 
     config: PoolConfig
     reading: Reading
-    created: int
     sites: Mapping[str, tuple[str, ...]]
     commitments: Sequence[Commitment] = ()
+    too_small: Sequence[TooSmall] = ()
 
 
 class Rule(NamedTuple):
@@ -174,14 +172,12 @@ def _shared_across_fork(evidence: PoolEvidence) -> str | None:
     )
 
 
-@_rule("pool-per-request", "warning")
-def _per_request(evidence: PoolEvidence) -> str | None:
-    acquires = evidence.reading.acquired / max(evidence.created, 1)
-    if evidence.created < MANY_POOLS or acquires >= FEW_ACQUIRES:
-        return None
-    return (
-        f"{evidence.created} pools were created, and each served {acquires:.1f} callers on average"
-    )
+_observed_rule(
+    "pool-per-request",
+    "warning",
+    f"at least {MANY_POOLS} pools came and went in one process, and each served fewer than "
+    f"{FEW_ACQUIRES:g} callers on average",
+)
 
 
 @_rule("few-reused", "warning")
@@ -201,14 +197,18 @@ def _few_reused(evidence: PoolEvidence) -> str | None:
 
 @_rule("too-small", "warning")
 def _too_small(evidence: PoolEvidence) -> str | None:
-    reading = evidence.reading
-    watched = reading.watched_seconds * max(reading.instances, 1.0)
-    if reading.watched_seconds < LONG_WATCHED or not reading.waited:
+    if not evidence.too_small:
         return None
-    share = reading.saturated_seconds / watched
-    if share <= OFTEN_SATURATED:
-        return None
-    return f"no connection was free for {share:.0%} of the time"
+    message = f"no connection was free for {evidence.too_small[0].share:.0%} of the time"
+    pools = evidence.reading.instances
+    if pools <= 1:
+        return message
+    addresses = [pool.address for pool in evidence.too_small if pool.address]
+    if not addresses:
+        return f"{message} in one of {pools:g} pools"
+    further = len(addresses) - SHOWN_ADDRESSES
+    shown = ", ".join(addresses[:SHOWN_ADDRESSES]) + f" and {further} more" * (further > 0)
+    return f"{message} in the pool of {shown}"
 
 
 @_rule("too-large", "info")

@@ -112,6 +112,10 @@ GAUGES: Final = _FIELDS.index("acquired")
 IN_USE: Final = _FIELDS.index("in_use")
 OPENING: Final = _FIELDS.index("opening")
 LIMIT: Final = _FIELDS.index("limit")
+INSTANCES: Final = _FIELDS.index("instances")
+WATCHED_SECONDS: Final = _FIELDS.index("watched_seconds")
+WAITED: Final = _FIELDS.index("waited")
+SATURATED_SECONDS: Final = _FIELDS.index("saturated_seconds")
 _NO_GAUGES: Final = (0.0,) * GAUGES
 _AGES: Final = tuple(
     map(_FIELDS.index, ("oldest_hold_seconds", "oldest_wait_seconds", "watched_seconds"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from poolscope.callsites.frames import Site
@@ -22,7 +22,9 @@ from poolscope.readings.hosts import HostReading, busiest
 from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
 from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, sum_readings
 from poolscope.readings.report import Info, Report
+from poolscope.readings.saturation import too_small
 from poolscope.readings.sites import SharedSites
+from poolscope.readings.turnover import Turnover
 from poolscope.watching.pool_log import PoolLog
 
 
@@ -43,7 +45,11 @@ class Member(Protocol):
     @property
     def site(self) -> Site | None: ...
     @property
+    def address(self) -> str: ...
+    @property
     def info(self) -> Info | None: ...
+    @property
+    def closed(self) -> bool: ...
 
     def hosts(self) -> Sequence[HostReading]: ...
     def check_leaks(self) -> None: ...
@@ -58,6 +64,7 @@ class PoolGroup(Generic[M]):
 
     ended: the sum of the counters of pools that have ended.
     created: how many pool objects there have been.
+    turnover: of the pools that have ended.
     shown: False after `unwatch` has ended the last member, until there is a new one.
     """
 
@@ -73,6 +80,7 @@ class PoolGroup(Generic[M]):
         "pool_log",
         "shown",
         "sites",
+        "turnover",
     )
 
     def __init__(self, name: str, kind: str) -> None:
@@ -82,6 +90,7 @@ class PoolGroup(Generic[M]):
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
+        self.turnover = Turnover()
         self.pool_log = PoolLog(name, kind)
         self.evidence = Evidence(self._add_evidence)
         self.members: list[M] = []
@@ -109,9 +118,13 @@ class PoolGroup(Generic[M]):
             ledger.add_evidence(rule, site)
         self.created += 1
 
-    def read(self) -> Reading:
-        """Return the sum of all pools."""
-        readings = [ledger.read() for member in self.members for ledger in member.ledgers]
+    def read_each(self) -> list[tuple[M, Reading]]:
+        """Return a reading of each pool object, with the member that it is of."""
+        return [(member, ledger.read()) for member in self.members for ledger in member.ledgers]
+
+    def total(self, each: Sequence[tuple[M, Reading]]) -> Reading:
+        """Return the sum of all pools, with those that have ended."""
+        readings = [reading for _, reading in each]
         if len(readings) == 1 and self.created == 1:
             return readings[0]
         values = sum_readings([*readings, self.ended]).values()
@@ -122,16 +135,39 @@ class PoolGroup(Generic[M]):
             for ledger in list(member.ledgers):
                 ledger.add_evidence(rule, site)
 
-    def findings(self, reading: Reading) -> tuple[Finding, ...]:
+    def has_ended(self, member: M) -> None:
+        """A pool has come and gone."""
+        self.turnover.add(member.site, member.ended.acquired)
+        self._check(self.turnover, [member])
+
+    def _check(self, turnover: Turnover, members: Iterable[M]) -> None:
+        for member in members:
+            if turnover.is_high(member.site):
+                self.evidence.add("pool-per-request", member.site)
+
+    def _check_closed(self, each: Sequence[tuple[M, Reading]]) -> None:
+        """Look at the pools that were closed and still exist; most programs have none."""
+        closed = [member for member in self.members if member.closed]
+        if closed:
+            turnover = self.turnover.copy()
+            for member in closed:
+                mine = sum(reading.acquired for owner, reading in each if owner is member)
+                turnover.add(member.site, member.ended.acquired + mine)
+            self._check(turnover, closed)
+
+    def findings(self, each: Sequence[tuple[M, Reading]], reading: Reading) -> tuple[Finding, ...]:
+        self._check_closed(each)
         # Between two pools that share the name there may be no member for a while.
         configs = {member.config for member in self.members} or {self._last_config}
         evidence = self.evidence.read()
-        cases = [PoolEvidence(config, reading, self.created, evidence) for config in configs]
+        small = too_small((member.address, reading) for member, reading in each)
+        cases = [PoolEvidence(config, reading, evidence, (), small) for config in configs]
         return findings_of(self.name, self.kind, cases)
 
     def report(self) -> Report:
         ledgers = [ledger for member in self.members for ledger in member.ledgers]
-        reading = self.read()
+        each = self.read_each()
+        reading = self.total(each)
         hosts: list[HostReading] = []
         for member in self.members:
             hosts += member.hosts()
@@ -143,7 +179,7 @@ class PoolGroup(Generic[M]):
             infos=tuple(sorted({member.info for member in self.members if member.info})),
             hosts=busiest(hosts),
             sites=self.sites.sums(site for ledger in ledgers for site in ledger.sites()),
-            findings=self.findings(reading),
+            findings=self.findings(each, reading),
         )
 
 
@@ -203,7 +239,7 @@ class Groups(Generic[M]):
         with self._lock:
             self._fold_gone()
             for ledger in list(member.ledgers):
-                self._end(member, ledger)
+                self._end(member, ledger, ledger.closed_for_good)
             group = self._groups[member.name, member.kind]
             group.remove(member)
             group.shown = bool(group.members)
@@ -230,7 +266,8 @@ class Groups(Generic[M]):
         with self._lock:
             self._fold_gone()
             group = self._groups[member.name, member.kind]
-            return group.findings(group.read())
+            each = group.read_each()
+            return group.findings(each, group.total(each))
 
     def members(self) -> list[M]:
         with self._lock:
@@ -268,6 +305,7 @@ class Groups(Generic[M]):
             group.ended = EMPTY_READING
             group._monotonic = Monotonic()
             group.sites = SharedSites()
+            group.turnover = Turnover()
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
             group.created = 0
@@ -282,9 +320,10 @@ class Groups(Generic[M]):
 
     def _fold_gone(self) -> None:
         while self._gone:
-            self._end(*self._gone.popleft())
+            self._end(*self._gone.popleft(), gone=True)
 
-    def _end(self, member: M, ledger: Ledger) -> None:
+    def _end(self, member: M, ledger: Ledger, gone: bool) -> None:
+        """A pool object has ended; `gone`: it was collected or closed, and not only unwatched."""
         if ledger not in member.ledgers:
             return
         member.ledgers.remove(ledger)
@@ -297,3 +336,5 @@ class Groups(Generic[M]):
         group.sites.add_ended(ledger.sites())
         if not member.ledgers:
             group.remove(member)
+            if gone:
+                group.has_ended(member)

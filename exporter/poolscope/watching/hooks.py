@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from poolscope.readings.hosts import HostReading
 from poolscope.readings.pool_config import PoolConfig
@@ -29,3 +29,10 @@ class Hooks(ABC):
     def find_abandoned(self) -> None:
         """Find connections that nobody can return, where no event reports that; tell the ledger."""
         return
+
+    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+        """
+        Return which of these connections in use their holders have dropped, where no event reports
+        that; tell the ledger of those that nobody can return.
+        """
+        return frozenset()

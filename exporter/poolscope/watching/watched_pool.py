@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Final
 
 from poolscope import application_names
@@ -33,6 +33,7 @@ class WatchedPool:
 
     It holds no reference to the pool.
 
+    address: what the pool connects to, which tells it from others of its name.
     site: the line of the application that called `watch`; None without call sites.
     handle: the `Watch` that the user has; watching the pool again returns the same one.
     ledgers: one for each pool object that is alive.
@@ -44,6 +45,7 @@ class WatchedPool:
         "_groups",
         "_segments",
         "_service",
+        "address",
         "call_sites",
         "clock",
         "config",
@@ -69,10 +71,12 @@ class WatchedPool:
         call_sites: bool = True,
         folder: Folder | None = None,
         service: str | None = None,
+        address: str = "",
     ) -> None:
         """The innermost line of the application on the stack becomes the `site`."""
         self.name: Final = name
         self.kind: Final = kind
+        self.address: Final = address
         self.clock: Final = clock
         self.leak_after: Final = leak_after
         self.call_sites: Final = call_sites
@@ -126,6 +130,11 @@ class WatchedPool:
     def info(self) -> Info | None:
         return self.hooks.info if self.hooks is not None else None
 
+    @property
+    def closed(self) -> bool:
+        """Whether the pool, and each that has replaced it, was closed."""
+        return bool(self.ledgers) and all(ledger.closed_for_good for ledger in self.ledgers)
+
     def hosts(self) -> Sequence[HostReading]:
         return self.hooks.hosts() if self.hooks is not None else ()
 
@@ -138,6 +147,11 @@ class WatchedPool:
             ledger.check_overdue(self.clock())
             if self.pool_log is not None:
                 self.pool_log.log_events(ledger)
+
+    @harmless
+    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+        """Return which of these connections their holders have dropped; see `Hooks`."""
+        return self.hooks.find_dropped(keys) if self.hooks is not None else frozenset()
 
     # Called by its `Watch`
 
@@ -170,6 +184,7 @@ class WatchedPool:
             facts = {
                 "pool": self.name,
                 "kind": self.kind,
+                "address": self.address,
                 "info": info,
                 "setup": config._asdict(),
             }
@@ -183,6 +198,7 @@ class WatchedPool:
             Segment if asleep else segments,
             self.check_leaks,
             self.call_sites,
+            self.find_dropped,
         )
         if asleep:
             ledger.sleep(segments)

@@ -138,11 +138,20 @@ class Watches:
         call_sites: bool,
         application_name: str | None,
     ) -> Watch:
-        pool_name = adapter.default_name(target) if name is None else name
+        address = adapter.default_name(target)
+        pool_name = address if name is None else name
         folder = self._folder = self._folder or Folder.of_environment()
         service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
         watched = WatchedPool(
-            pool_name, adapter.KIND, groups, self._clock, leak_after, call_sites, folder, service
+            pool_name,
+            adapter.KIND,
+            groups,
+            self._clock,
+            leak_after,
+            call_sites,
+            folder,
+            service,
+            address,
         )
         # Before others can see the pool: `snapshots` returns those of its `Watch`.
         watch = Watch(watched)

@@ -21,7 +21,7 @@ import aiohttp
 
 from poolscope.adapters import versions
 from poolscope.adapters.aiohttp.connectors import config_of, connector_of
-from poolscope.adapters.aiohttp.hooks import ConnectorHooks, hooks_by_connector
+from poolscope.adapters.aiohttp.hooks import ConnectorHooks, hooks_by_connector, hooks_for
 from poolscope.errors import harmless
 from poolscope.watching.watched_pool import WatchedPool
 
@@ -54,7 +54,7 @@ def default_name(target: Any) -> str:
 
 
 def hook(target: Any, watched: WatchedPool) -> ConnectorHooks:
-    return ConnectorHooks(connector_of(target), watched, config_of(target))
+    return hooks_for(connector_of(target), watched, config_of(target))
 
 
 def trace_config(watch: Callable[[aiohttp.ClientSession], object]) -> aiohttp.TraceConfig:

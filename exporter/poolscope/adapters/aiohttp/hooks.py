@@ -25,6 +25,12 @@ hooks_by_connector: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHo
 )
 
 
+def hooks_for(connector: Any, watched: WatchedPool, config: PoolConfig) -> ConnectorHooks:
+    """Put hooks into a connector, and return them."""
+    cls = HostLimitedHooks if connector.limit_per_host else ConnectorHooks
+    return cls(connector, watched, config)
+
+
 class ConnectorHooks(ConnectorRecording, Hooks):
     """The hooks of one connector."""
 
@@ -66,4 +72,15 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             self.who(attempt, on_purpose=True)
         if key.is_ssl and key.ssl is False:
             self.watched.evidence.add_at("tls-not-verified", self.who(attempt)[:2])
+        return attempt
+
+
+class HostLimitedHooks(ConnectorHooks):
+    """Of a connector with a limit for each host, which callers may have to wait for."""
+
+    @harmless
+    def asked(self, req: Any, started: float) -> Tracer | None:
+        attempt = super().asked(req, started)
+        if attempt is not None:
+            self.who(attempt)  # now, while it is known which host is asked for
         return attempt

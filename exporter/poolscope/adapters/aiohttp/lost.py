@@ -47,8 +47,13 @@ def is_lost(protocol: Any) -> bool:
     """
     if is_upgraded(protocol):
         return COUNTS_ARE_EXACT and _is_lost_socket(protocol)
-    payload = protocol._payload
-    if not (COUNTS_ARE_EXACT and protocol._reading_paused and isinstance(payload, StreamReader)):
+    return bool(protocol._reading_paused) and is_dropped(protocol)
+
+
+def is_dropped(protocol: Any) -> bool:
+    """Whether nobody can read it any more; the end of its body may still return it."""
+    payload = getattr(protocol, "_payload", None)
+    if not (COUNTS_ARE_EXACT and isinstance(payload, StreamReader)):
         return False
     callbacks = payload._eof_callbacks
     del payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any, Final
 
 import aiohttp
@@ -13,12 +13,13 @@ from aiohttp.client_proto import ResponseHandler
 
 from poolscope.adapters.aiohttp.attempts import Attempt
 from poolscope.adapters.aiohttp.connectors import host_of
-from poolscope.adapters.aiohttp.lost import is_lost
+from poolscope.adapters.aiohttp.lost import is_dropped, is_lost
 from poolscope.adapters.aiohttp.protocols import watch_protocol
 from poolscope.adapters.classes import unwatch_object
 from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
+from poolscope.ledger.events import CROWDED
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
@@ -84,11 +85,31 @@ class ConnectorRecording:
             if isinstance(protocol, ResponseHandler) and is_lost(protocol):
                 self.dropped(protocol)
 
+    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+        connector = self._connector()
+        dropped = set()
+        for protocol in list(connector._acquired) if connector is not None else ():
+            if id(protocol) in keys and is_dropped(protocol):
+                dropped.add(id(protocol))
+                if is_lost(protocol):
+                    self.dropped(protocol)
+        return dropped
+
     def who(self, attempt: Attempt, on_purpose: bool = False) -> Borrower:
         """Return who asks, perhaps to hold the connection on purpose; the first call finds it."""
         if attempt.who is None:
-            attempt.who = self.ledger.ask(on_purpose=on_purpose)
+            attempt.who = self.ledger.ask(
+                on_purpose=on_purpose, is_crowded=lambda: self._is_crowded(attempt.host)
+            )
         return attempt.who
+
+    def _is_crowded(self, host: str) -> bool:
+        """Whether the host has connections in use, which crowd `limit_per_host` with one more."""
+        connector = self._connector()
+        limit = connector.limit_per_host if connector is not None else 0
+        in_use = self.ledger.holds.in_use.copy()
+        to_host = sum(self.hosts_by_protocol.get(key) == host for key in in_use)
+        return limit > 0 < to_host and to_host + 1 >= CROWDED * limit
 
     @harmless
     def served(self, protocol: Any, attempt: Attempt) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import weakref
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Any, Final
 
 import asyncpg
@@ -310,10 +310,24 @@ class PoolRecording(Hooks):
             check_channels(connection)
             if connection._proxy is None:
                 self._find_not_begun(connection)
-            elif is_lost(connection, self.ledger.who(id(connection))):
-                holder = holder_of(connection)
-                if id(holder) not in self._acquiring and not is_being_released(holder):
-                    self.ledger.abandoned(id(connection), self.clock())
+            else:
+                self._is_abandoned(connection)
+
+    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+        return {
+            id(connection)
+            for connection in list(self._live)
+            if id(connection) in keys and self._is_abandoned(connection)
+        }
+
+    def _is_abandoned(self, connection: Any) -> bool:
+        """Whether nobody can return a connection; tell the ledger then."""
+        if is_lost(connection, self.ledger.who(id(connection))):
+            holder = holder_of(connection)
+            if id(holder) not in self._acquiring and not is_being_released(holder):
+                self.ledger.abandoned(id(connection), self.clock())
+                return True
+        return False
 
     def _find_not_begun(self, connection: Any) -> None:
         """
