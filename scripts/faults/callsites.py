@@ -47,13 +47,6 @@ FAULTS = (
         ("tests/contract/test_askers.py",),
     ),
     (
-        "the tasks of a group whose jobs run in threads are one caller",
-        "callsites/runners.py",
-        "if len(inner) == 1 and",
-        "if",
-        ("tests/contract/test_askers.py",),
-    ),
-    (
         "a thread that Python did not start leaves a dead thread",
         "callsites/owners.py",
         "known = _threads.get(get_ident())",
