@@ -74,8 +74,8 @@ FAULTS = (
     (
         "an abandoned connection is still its caller's",
         "ledger/holds.py",
-        "        changes.put(self.abandoned_keys, key, None)\n        self._remove_from_borrower(",
-        "        changes.put(self.abandoned_keys, key, None)\n        id(",
+        "            self._remove_from_borrower(borrower[2])\n        changes.put(",
+        "            pass\n        changes.put(",
         ("tests/contract/test_nested.py",),
     ),
     (
@@ -95,7 +95,7 @@ FAULTS = (
     (
         "two jobs that ran on one thread are the same borrower",
         "ledger/hot_path.py",
-        "if job.runner != identify():",
+        "if job.runner != get_ident() or trio_was_seen:",
         "if job.runner is None:",
         ("tests/contract",),
     ),
@@ -298,8 +298,8 @@ FAULTS = (
     (
         "what is held on purpose is a partner of nesting",
         "ledger/holds.py",
-        "        if on_purpose:\n            self._remove_from_borrower(borrower[2])\n",
-        "        if on_purpose:\n            pass\n",
+        "            change = self._remove_from_borrower if on_purpose else self._add_to_borrower\n",
+        "            change = id if on_purpose else self._add_to_borrower\n",
         ("tests/ledger/test_holds_on_purpose.py",),
     ),
     (
