@@ -298,8 +298,8 @@ FAULTS = (
     (
         "what is held on purpose is a partner of nesting",
         "ledger/holds.py",
-        "            change = self._remove_from_borrower if on_purpose else self._add_to_borrower\n",
-        "            change = id if on_purpose else self._add_to_borrower\n",
+        "change = self._remove_from_borrower if on_purpose else self._add_to_borrower",
+        "change = id if on_purpose else self._add_to_borrower",
         ("tests/ledger/test_holds_on_purpose.py",),
     ),
     (
