@@ -43,7 +43,9 @@ class Ledger(Events):
         # They keep the segment, so each new segment needs new ones.
         self.begin, self.end = make_begin(self), make_end(self)
 
-    def ask(self, depth: int = 1, pool_locked: bool = False) -> Borrower:
+    def ask(
+        self, depth: int = 1, pool_locked: bool = False, frame: FrameType | None = None
+    ) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
 
@@ -51,7 +53,8 @@ class Ledger(Events):
 
         depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
         pool_locked: see `asked`.
+        frame: instead of a depth, the innermost frame that may be the caller's.
         """
         now = self.clock()
-        borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
+        borrower = self._find_borrower(frame or sys._getframe(depth), self.call_sites)
         return self.asked(borrower, now, pool_locked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Hashable
@@ -11,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from poolscope.adapters.aiohttp.attempts import Attempt
+from poolscope.adapters.aiohttp.attempts import Attempt, frame_of_request
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_lost
 from poolscope.adapters.aiohttp.protocols import watch_protocol
@@ -87,7 +88,7 @@ class ConnectorRecording:
     def who(self, attempt: Attempt) -> Borrower:
         """Return who asks; the first call finds it out."""
         if attempt.who is None:
-            attempt.who = self.ledger.ask()
+            attempt.who = self.ledger.ask(frame=frame_of_request(sys._getframe(1)))
         return attempt.who
 
     @harmless
