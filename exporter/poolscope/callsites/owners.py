@@ -30,7 +30,7 @@ class ThreadJob:
     thread: the identifier of the thread.
     """
 
-    __slots__ = ("name", "thread")
+    __slots__ = ("_known", "name", "thread")
 
     def __init__(self, thread: int) -> None:
         self.thread: Final = thread
@@ -38,6 +38,12 @@ class ThreadJob:
         # stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
         known = _threads.get(thread)
         self.name: Final = known.name if known is not None else f"thread {get_native_id()}"
+        self._known: Final = weakref.ref(known) if known is not None else None
+
+    def get_name(self) -> str | None:
+        """Return the name that the thread has now, or None if it is not known."""
+        known = self._known() if self._known is not None else None
+        return known.name if known is not None else None
 
 
 current_job: Final[ContextVar[ThreadJob | None]] = ContextVar("poolscope_thread_job", default=None)
