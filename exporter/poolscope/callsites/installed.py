@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ MAX_FOLDERS: Final = 1000
 
 _DIST_INFO: Final = ".dist-info"
 _PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:site|dist)-packages[\\/]")
+
+_UNREADABLE: Final = (OSError, ValueError, LookupError, EOFError, NotImplementedError, zlib.error)
+"""What reading a folder or an archive raises; a damaged one also `zipfile.BadZipFile`."""
 
 Read = Callable[[str], str]
 """Returns the text of a file in a folder, or "" if it cannot be read."""
@@ -67,7 +71,7 @@ def installed_in(folder: str) -> Installed:
 
 def _look_into(folder: str) -> Installed:
     path = Path(folder)
-    with suppress(Exception):  # a damaged archive raises almost anything
+    with suppress(*_UNREADABLE):
         if path.is_dir():
             names = [file.name for file in path.iterdir() if file.name.endswith(_DIST_INFO)]
             return _read(folder, names, lambda name: _text(path / name))
@@ -83,7 +87,7 @@ def _look_into_archive(folder: Path) -> Installed:
         return NOTHING
     inside = folder.relative_to(archive).as_posix()
     prefix = "" if inside == "." else f"{inside}/"
-    with zipfile.ZipFile(archive) as opened:
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(archive) as opened:
         files = {name for name in opened.namelist() if name.startswith(prefix)}
         names = {name[len(prefix) :].partition("/")[0] for name in files}
 
@@ -93,6 +97,7 @@ def _look_into_archive(folder: Path) -> Installed:
 
         dist_infos = [name for name in names if name.endswith(_DIST_INFO)]
         return _read(str(folder), dist_infos, text)
+    return NOTHING
 
 
 def _text(path: Path) -> str:

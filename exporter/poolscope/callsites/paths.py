@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from poolscope.callsites.origins import split
 
-_TYPED: Final = ("<stdin>", "<console>", "<python-input-", "<ipython-input-", "<doctest ")
+_TYPED: Final = ("<stdin", "<console>", "<python-input-", "<ipython-input-", "<doctest ")
 """How the names of code begin that was typed in, or is in a docstring: no file has its lines."""
 
 
@@ -53,6 +53,6 @@ def _cell(path: str) -> str | None:
     try:
         # Checked with IPython 8.0.1 to 9.18.1, and ipykernel 6.0 to 7.4: `compile` knows the cells.
         found = ipython.get_ipython().compile.format_code_name(path)
-    except Exception:  # another version, or none that runs cells
+    except (AttributeError, LookupError, TypeError):  # another version, or none that runs cells
         return None
     return " ".join(found) if isinstance(found, tuple) and found[0] == "Cell" else None

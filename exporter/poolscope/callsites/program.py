@@ -26,6 +26,7 @@ _VARIABLES: Final = ("DJANGO_SETTINGS_MODULE", "FLASK_APP", "CELERY_APP", "_HAND
 """They name a module of the application; the last one is that of AWS Lambda."""
 
 _MODULE: Final = re.compile(r"[^\W\d]\w*(?:[./][^\W\d]\w*)*")
+_DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _CALLABLE: Final = re.compile(rf"({_MODULE.pattern}):[^\W\d][\w.]*(?:\(.*\))?")
 _MORE_THAN_A_LAUNCHER: Final = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.With, ast.For, ast.While
@@ -89,7 +90,7 @@ def _arguments(is_server: bool) -> Iterator[str]:
     """Yield the packages that the arguments name as `package.module:attribute`; a server's, any."""
     for argument in sys.argv[1:]:
         text = argument.rpartition("=")[2] if argument.startswith("-") else argument
-        match = _CALLABLE.fullmatch(text) or (_MODULE.fullmatch(text) if is_server else None)
+        match = _CALLABLE.fullmatch(text) or (_DOTTED.fullmatch(text) if is_server else None)
         if match and (package := _top(match[0].partition(":")[0])) not in WELL_KNOWN:
             yield package
 
@@ -99,7 +100,8 @@ def _launched(main: Any) -> Iterator[str]:
     file = getattr(main, "__file__", None)
     if not file or (PurePath(file).suffix == ".py" and PurePath(file).name != "__main__.py"):
         return
-    with suppress(Exception):  # loaders raise anything, and the file may be anything
+    # The file may be anything, and its loader may lack the method.
+    with suppress(ImportError, OSError, SyntaxError, ValueError, AttributeError, TypeError):
         text = main.__loader__.get_source(main.__spec__.name if main.__spec__ else "__main__")
         if len(text) > _MAX_LAUNCHER:
             return
