@@ -16,6 +16,7 @@ import pytest
 from support.layouts import (
     LINE,
     SERVER,
+    SPAWNING_SERVER,
     WRAPPERS,
     application,
     archive,
@@ -85,6 +86,25 @@ def an_installed_application_run_by_the_command_of_a_server(folder: Path) -> str
     write(folder / "bin", {"gunicorn": COMMAND.format("gunicorn.run", "main", "main")})
     made = packages(folder, INSTALLED_APPLICATION, server)
     return run(folder, "bin/gunicorn", "-w", "2", "shopapp.main", path=(made,))
+
+
+def spawning(folder: Path, *command: str) -> str:
+    main = "from uvicorn.server import main\n\nif __name__ == '__main__':\n    main()\n"
+    files = {"uvicorn/__init__.py": "", "uvicorn/__main__.py": main}
+    server = distribution("uvicorn", {**files, "uvicorn/server.py": SPAWNING_SERVER})
+    write(folder / "bin", {"uvicorn": COMMAND.format("uvicorn.server", "main", "main")})
+    path = (packages(folder, INSTALLED_APPLICATION, server),)
+    return run(folder, *command, "shopapp.main:app", path=path)
+
+
+@layout
+def a_worker_that_a_command_has_spawned(folder: Path) -> str:
+    return spawning(folder, "bin/uvicorn")
+
+
+@layout
+def a_worker_that_a_module_has_spawned(folder: Path) -> str:
+    return spawning(folder, "-m", "uvicorn")
 
 
 @layout

@@ -92,6 +92,18 @@ if __name__ == "__main__":
     main()
 """
 
+SPAWNING_SERVER: Final = SERVER.replace("def main", "def serve").replace(
+    "if __name__",
+    """\
+def main():
+    import multiprocessing
+    child = multiprocessing.get_context("spawn").Process(target=serve)
+    child.start()
+    child.join()
+
+if __name__""",
+)
+
 CART: Final = """\
 import importlib, json
 import sqlalchemy

@@ -34,6 +34,9 @@ MAX_KNOWN_FUNCTIONS: Final = 10_000
 MAX_LABEL_LENGTH: Final = 120
 """Characters of a path, of a function's name, and of a label."""
 
+_CONTEXTLIBS: Final = ("contextlib", "contextlib2", "asyncstdlib.contextlib")
+"""Modules with `@contextmanager` or `@asynccontextmanager`."""
+
 # Flags of `inspect`, which is slow to import: `CO_GENERATOR`, `CO_COROUTINE`, `CO_ASYNC_GENERATOR`.
 _COROUTINE: Final = 0x80
 _GENERATOR: Final = 0x20 | 0x200
@@ -169,7 +172,7 @@ def find_place(frame: FrameType | None, outermost: FrameType | None = None) -> P
 
 def _is_run_by_contextlib(generator: FrameType) -> bool:
     caller = generator.f_back
-    return caller is not None and caller.f_globals.get("__name__") == "contextlib"
+    return caller is not None and caller.f_globals.get("__name__") in _CONTEXTLIBS
 
 
 def find_awaiting_function() -> tuple[Function, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Final
 
 from poolscope.callsites.installed import installed_in, is_folder_of_packages
@@ -36,9 +36,11 @@ WRAPPER: a library that is known to pass on requests for connections, or to run 
 SKIPPED: Python, a pool's library or poolscope, whose lines are never call sites.
 """
 
-_STANDARD_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
+_PYTHON: Final[str | None] = getattr(os, "__file__", None)
 
-_IS_FROZEN: Final = getattr(sys, "frozen", False) or "__compiled__" in vars(os)
+_STANDARD_LIBRARY: Final = f"{PurePath(_PYTHON or '').parent}{os.sep}"
+
+_IS_FROZEN: Final = getattr(sys, "frozen", False) or "__compiled__" in vars(os) or _PYTHON is None
 """Whether all code, Python's too, is in one program: by PyInstaller and its like, or by Nuitka."""
 
 _SEPARATORS: Final = re.compile(r"[\s,;]+")
@@ -61,7 +63,7 @@ def rank_of(module: str, file: str, is_script: bool = False) -> int:
     if top in POOL_LIBRARIES or _is_standard(top, file):
         return SKIPPED
     own = UNNAMED if named else APPLICATION
-    if is_script and (is_command(file) or main_program().is_launcher):
+    if is_script and (is_command(file) or file == main_program().launcher):
         return INSTALLED
     folder, inside = split(file, module)
     installed = installed_in(folder)

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final, NamedTuple
 
 from poolscope.callsites.libraries import WELL_KNOWN
@@ -20,7 +20,7 @@ from poolscope.off_loop import off_loop
 MAIN: Final = ("__main__", "__mp_main__")
 """What the main program is called; `multiprocessing` uses the second name in its children."""
 
-_COMMANDS: Final = PurePath(sys.executable).parent
+_COMMANDS: Final = PurePath(sys.executable).parent if sys.executable else None
 
 _VARIABLES: Final = ("DJANGO_SETTINGS_MODULE", "FLASK_APP", "CELERY_APP", "_HANDLER")
 """They name a module of the application; the last one is that of AWS Lambda."""
@@ -28,6 +28,7 @@ _VARIABLES: Final = ("DJANGO_SETTINGS_MODULE", "FLASK_APP", "CELERY_APP", "_HAND
 _MODULE: Final = re.compile(r"[^\W\d]\w*(?:[./][^\W\d]\w*)*")
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _CALLABLE: Final = re.compile(rf"({_MODULE.pattern}):[^\W\d][\w.]*(?:\(.*\))?")
+_IN_PACKAGES: Final = re.compile(r"(?:site|dist)-packages[\\/](\w+)")
 _MORE_THAN_A_LAUNCHER: Final = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.With, ast.For, ast.While
 )  # fmt: skip
@@ -41,11 +42,11 @@ class Program(NamedTuple):
     The main program.
 
     packages: its top-level packages, as far as they are known.
-    is_launcher: whether its file only imports something and calls it, as an installed command.
+    launcher: its file, if that only imports something and calls it, as an installed command; or "".
     """
 
     packages: frozenset[str]
-    is_launcher: bool
+    launcher: str
 
 
 _found: dict[tuple[Any, ...], Program] = {}
@@ -57,11 +58,12 @@ def main_program() -> Program:
     main = sys.modules.get("__main__")
     name = getattr(getattr(main, "__spec__", None), "name", "")
     named = [os.environ.get(variable, "") for variable in _VARIABLES]
-    key = (name, getattr(main, "__file__", None), *sys.argv, None, *named)
+    arguments = [str(argument) for argument in getattr(sys, "argv", None) or ()]
+    key = (name, getattr(main, "__file__", None), *arguments, None, *named)
     found = _found.get(key)
     if found is None:
         _found.clear()
-        found = _found[key] = off_loop(lambda: _program(main, name, named))
+        found = _found[key] = off_loop(lambda: _program(main, name, arguments, named))
     return found
 
 
@@ -75,24 +77,25 @@ def is_command(path: str) -> bool:
     return folder == _COMMANDS and (file.suffix != ".py" or file.stem.endswith("-script"))
 
 
-def _program(main: Any, name: str, named: list[str]) -> Program:
+def _program(main: Any, name: str, arguments: list[str], named: list[str]) -> Program:
     launched = set() if name and name not in MAIN else set(_launched(main))
     run = launched or {_top(name)} - {"", *MAIN}
-    packages = {package for package in run if package not in WELL_KNOWN}
+    # What `python -m` has run, in a process that `multiprocessing` has spawned.
+    if not run and arguments and (match := _IN_PACKAGES.search(arguments[0])):
+        run = {match[1]}
+    packages = {*run, *_of_uwsgi()}
     packages.update(_top(match[0]) for text in named if (match := _MODULE.match(text)))
     if run:
-        packages.update(_arguments(is_server=not run.isdisjoint(WELL_KNOWN)))
-    packages.update(_of_uwsgi())
-    return Program(frozenset(packages), bool(launched))
+        packages.update(_named_by(arguments[1:], is_server=not run.isdisjoint(WELL_KNOWN)))
+    return Program(frozenset(packages - WELL_KNOWN), str(main.__file__) if launched else "")
 
 
-def _arguments(is_server: bool) -> Iterator[str]:
+def _named_by(arguments: list[str], is_server: bool) -> Iterator[str]:
     """Yield the packages that the arguments name as `package.module:attribute`; a server's, any."""
-    for argument in sys.argv[1:]:
+    for argument in arguments:
         text = argument.rpartition("=")[2] if argument.startswith("-") else argument
-        match = _CALLABLE.fullmatch(text) or (_DOTTED.fullmatch(text) if is_server else None)
-        if match and (package := _top(match[0].partition(":")[0])) not in WELL_KNOWN:
-            yield package
+        if match := _CALLABLE.fullmatch(text) or (_DOTTED.fullmatch(text) if is_server else None):
+            yield _top(match[0].partition(":")[0])
 
 
 def _launched(main: Any) -> Iterator[str]:
@@ -100,9 +103,8 @@ def _launched(main: Any) -> Iterator[str]:
     file = getattr(main, "__file__", None)
     if not file or (PurePath(file).suffix == ".py" and PurePath(file).name != "__main__.py"):
         return
-    # The file may be anything, and its loader may lack the method.
-    with suppress(ImportError, OSError, SyntaxError, ValueError, AttributeError, TypeError):
-        text = main.__loader__.get_source(main.__spec__.name if main.__spec__ else "__main__")
+    with suppress(ImportError, OSError, SyntaxError, ValueError):  # it may be any file
+        text = _source(main, file)
         if len(text) > _MAX_LAUNCHER:
             return
         nodes = list(ast.walk(ast.parse(text)))
@@ -113,6 +115,14 @@ def _launched(main: Any) -> Iterator[str]:
             package = modules.get(_root(node.func)) if isinstance(node, ast.Call) else None
             if package is not None and package not in sys.stdlib_module_names:
                 yield package
+
+
+def _source(main: Any, file: str) -> str:
+    """Return the text of the main program, which may lie in an archive."""
+    get_source = getattr(main.__loader__, "get_source", None)
+    if get_source is None:
+        return Path(file).read_text(encoding="utf-8")
+    return get_source(main.__spec__.name if main.__spec__ else "__main__") or ""
 
 
 def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
