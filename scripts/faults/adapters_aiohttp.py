@@ -50,4 +50,18 @@ FAULTS = (
         "",
         ("tests/adapters/aiohttp/test_aiohttp_lost.py",),
     ),
+    (
+        "a client middleware asks for the connections of all requests",
+        "adapters/aiohttp/classes.py",
+        "                    if outer is None or outer.f_code is not REQUEST:\n",
+        "                    if outer is None:\n",
+        ("tests/adapters/aiohttp/test_aiohttp_middlewares.py",),
+    ),
+    (
+        "a client middleware waits for the connections of all requests",
+        "adapters/aiohttp/attempts.py",
+        "        if code is REQUEST or (\n",
+        "        if found is frame or (\n",
+        ("tests/adapters/aiohttp/test_aiohttp_middlewares.py",),
+    ),
 )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
 import itertools
-import os
 import subprocess
 import sys
+import weakref
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ import pytest
 
 from poolscope.callsites import frames
 from poolscope.callsites.frames import here
+from poolscope.callsites.origins import SKIPPED
 from poolscope.errors import ErrorLog
 from poolscope.watching.watches import Watches
 
@@ -48,21 +47,14 @@ def test_a_lambda_and_a_nested_function_have_their_qualified_names() -> None:
 
 
 def test_the_standard_library_is_skipped() -> None:
-    @contextlib.contextmanager
-    def session() -> Iterator[str]:
-        yield str(here())
+    def clean_up() -> str:
+        return str(weakref.finalize(Repository, here)())
 
-    @functools.lru_cache
-    def cached() -> str:
-        with session() as site:
-            return site
-
-    written: Any = session.__wrapped__  # type: ignore[attr-defined]  # the function that was decorated
-    assert f"test_frames.py:{line_of(written, 2)} in {session.__qualname__}" == cached()
+    assert f"test_frames.py:{line_of(clean_up)} in {clean_up.__qualname__}" == clean_up()
 
 
 def test_a_stack_without_an_application_has_no_call_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "_rank", lambda path: frames.SKIPPED)
+    monkeypatch.setattr(frames, "rank_of", lambda *_: SKIPPED)
     monkeypatch.setattr(frames, "known_function", {}.get)
     assert here() is None
 
@@ -75,45 +67,6 @@ def test_code_generated_again_and_again_takes_bounded_memory(
     for _ in range(10):
         eval(compile("here()", "made.py", "eval"))  # noqa: S307
     assert len(frames._functions) <= 3
-
-
-PYTHON = Path(os.__file__).parent
-
-
-@pytest.mark.parametrize(
-    ("path", "rank"),
-    [
-        ("/srv/shop/orders/service.py", frames.APPLICATION),
-        ("<stdin>", frames.APPLICATION),
-        (str(Path(frames.__file__).parent.parent / "demo" / "service.py"), frames.APPLICATION),
-        (str(Path(frames.__file__).parent / "owners.py"), frames.SKIPPED),
-        (str(PYTHON / "contextlib.py"), frames.SKIPPED),
-        ("<frozen runpy>", frames.SKIPPED),
-        (str(PYTHON / "site-packages" / "sqlalchemy" / "pool" / "base.py"), frames.SKIPPED),
-        ("/usr/lib/python3/dist-packages/asyncpg/pool.py", frames.SKIPPED),
-        (str(PYTHON / "site-packages" / "starlette" / "routing.py"), frames.INSTALLED),
-        (str(Path(sys.executable).parent / "uvicorn"), frames.INSTALLED),
-    ],
-)
-def test_a_file_belongs_to_the_application_or_to_a_library(path: str, rank: int) -> None:
-    assert rank == frames._rank(path)
-
-
-@pytest.mark.parametrize(
-    ("path", "module", "expected"),
-    [
-        ("/srv/shop/orders/service.py", "shop.orders.service", "shop/orders/service.py"),
-        ("/srv/shop/orders/service.py", "service", "service.py"),
-        ("/srv/shop/orders/__init__.py", "shop.orders", "shop/orders/__init__.py"),
-        ("/srv/shop/__main__.py", "shop.__main__", "shop/__main__.py"),
-        ("/srv/notebook.py", "__main__", "notebook.py"),
-        ("<stdin>", "__main__", "<stdin>"),
-    ],
-)
-def test_a_path_is_relative_to_where_its_package_is_imported_from(
-    path: str, module: str, expected: str
-) -> None:
-    assert expected == frames._path_in(path, module)
 
 
 def test_equal_code_in_two_modules_is_two_functions(tmp_path: Path) -> None:

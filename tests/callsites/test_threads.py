@@ -84,3 +84,31 @@ def test_a_thread_of_python_has_its_own_name() -> None:
     thread.start()
     thread.join()
     assert ["nightly"] == seen
+
+
+def test_an_owner_has_the_name_that_its_thread_has_now_or_had(
+    sqlite: Any, watches: Watches
+) -> None:
+    engine = sqlite()
+    watch = watches.watch(engine, registry=None)
+    held: list[Any] = []
+    steps = [threading.Event(), threading.Event()]
+
+    def use() -> None:
+        held.append(engine.connect())
+        steps[0].set()
+        steps[1].wait()
+
+    def owners() -> list[str | None]:
+        return [hold.owner for hold in watch.holders()]
+
+    thread = threading.Thread(target=use, name="worker")
+    thread.start()
+    steps[0].wait()
+    thread.name = "nightly report"
+    assert ["nightly report"] == owners()
+    steps[1].set()
+    thread.join()
+    del thread
+    assert ["worker"] == owners()
+    held.pop().close()

@@ -66,6 +66,29 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
     assert [] == watch.holders()
 
 
+async def test_an_owner_has_the_name_that_its_task_has_now(
+    pool: PoolUnderTest, watch: Watch
+) -> None:
+    if "acquire" not in asks(pool):
+        pytest.skip("it is used in threads")
+    held: list[Any] = []
+    acquired, end = asyncio.Event(), asyncio.Event()
+
+    async def job() -> None:
+        held.append(await pool.acquire())
+        acquired.set()
+        await end.wait()
+
+    task = asyncio.create_task(job(), name="first")
+    await acquired.wait()
+    assert ["first"] == [hold.owner for hold in watch.holders()]
+    task.set_name("nightly report")  # as who creates an eager task names it
+    assert ["nightly report"] == [hold.owner for hold in watch.holders()]
+    end.set()
+    await task
+    await pool.release(held.pop())
+
+
 def leaks(watch: Watch) -> tuple[int, int, int]:
     """Return how many holds are overdue, have ever been, and were returned after that."""
     now = watch.snapshot()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Hashable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from poolscope.callsites.frames import Function, Site, site_of
 
@@ -16,13 +17,21 @@ class Borrower(NamedTuple):
     function, at: the place in the application, if it is known; see `frames.Place`.
     borrower_key: identifies the caller: a weak reference to its task of asyncio, or its
         `owners.ThreadJob`.
-    owner: the name of the task or thread; "" if it is not known.
+    owner: the name that the task or thread had when it asked; "" if it is not known.
     """
 
     function: Function | None
     at: int
     borrower_key: Hashable
     owner: str
+
+    @property
+    def owner_now(self) -> str:
+        """The name of the task or thread as it is now; once it is gone, as it was."""
+        key: Any = self.borrower_key
+        caller = key() if isinstance(key, weakref.ref) else key
+        get_name = getattr(caller, "get_name", None)
+        return (get_name() if get_name is not None else None) or self.owner
 
     @property
     def site(self) -> Site | None:

@@ -1,32 +1,32 @@
 """
 Finds the line of the application that asks for a connection, its call site.
 
-That is the innermost frame that belongs to the application: not to the standard library, not to an
-installed package, and not to poolscope. If there is none, the application is itself an installed
-package: then it is the innermost frame of an installed package that is not a pool's library.
+That is the innermost frame that belongs to the application (see `origins`): not to Python, not to
+an installed package, and not to poolscope. If there is none, the application is itself an installed
+package that nothing names: then it is the innermost frame of the packages that come next in rank.
+
+A generator that contextlib runs, such as `@contextmanager def connection()`, asks for whoever
+enters it: it is passed over if a frame of the application lies outside of it.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import sys
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
+
+from poolscope.callsites import origins
+from poolscope.callsites.origins import SKIPPED, rank_of
+from poolscope.callsites.paths import file_of, separator, shown_path
+from poolscope.callsites.program import MAIN
+
+APPLICATION: Final = origins.APPLICATION
 
 OTHER_SITES: Final = "other"
 
 SHOWN_SITES: Final = 50
 """Functions of a pool that have a label of their own: the first ones that ask."""
-
-APPLICATION: Final = 0
-INSTALLED: Final = 1
-SKIPPED: Final = 2
-"""The rank of a function whose lines are never call sites."""
-
-POOL_LIBRARIES: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
-"""Packages that only pass on requests for connections."""
 
 MAX_KNOWN_FUNCTIONS: Final = 10_000
 """Size of a cache, which is cleared when full: code that is generated at run time has no end."""
@@ -34,14 +34,12 @@ MAX_KNOWN_FUNCTIONS: Final = 10_000
 MAX_LABEL_LENGTH: Final = 120
 """Characters of a path, of a function's name, and of a label."""
 
-_AWAITS: Final = 0x80 | 0x200
-"""`CO_COROUTINE` and `CO_ASYNC_GENERATOR` of `inspect`, which is slow to import."""
+_CONTEXTLIBS: Final = ("contextlib", "contextlib2", "asyncstdlib.contextlib")
+"""Modules with `@contextmanager` or `@asynccontextmanager`."""
 
-_OWN: Final = f"{Path(__file__).parent.parent}{os.sep}"
-_DEMO: Final = f"{_OWN}demo{os.sep}"
-_STANDARD_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
-_COMMANDS: Final = Path(sys.executable).parent
-_PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:site|dist)-packages[\\/](\w+)")
+# Flags of `inspect`, which is slow to import: `CO_GENERATOR`, `CO_COROUTINE`, `CO_ASYNC_GENERATOR`.
+_COROUTINE: Final = 0x80
+_GENERATOR: Final = 0x20 | 0x200
 
 
 class Function:
@@ -49,14 +47,29 @@ class Function:
     A function on the stack: what it is called, and whether it is the application's.
 
     code: its code object, kept so that no other one gets the same `id`.
-    rank: `APPLICATION`, `INSTALLED` or `SKIPPED`.
+    rank: whose it is; see `origins`.
     path: the path of its file, relative to where its package is imported from.
     label: `module:function`, which stays the same when lines move.
     is_application: whether it belongs to the application.
-    is_async: whether it is a coroutine function or an asynchronous generator.
+    is_generator: whether it is a generator, asynchronous or not.
+    has_exact_frames: whether its frames know which bytecode they execute; those of a compiler,
+        such as Nuitka, know only the line.
+    is_site: whether it is a call site wherever it is the innermost function of the application.
+    is_task_site: likewise in a task.
     """
 
-    __slots__ = ("code", "is_application", "is_async", "label", "name", "path", "rank")
+    __slots__ = (
+        "code",
+        "has_exact_frames",
+        "is_application",
+        "is_generator",
+        "is_site",
+        "is_task_site",
+        "label",
+        "name",
+        "path",
+        "rank",
+    )
 
     def __init__(
         self,
@@ -65,22 +78,30 @@ class Function:
         path: str,
         name: str,
         label: str,
-        is_async: bool = False,
+        flags: int = 0,
+        has_exact_frames: bool = True,
     ) -> None:
+        """`flags` are those of the code."""
         self.code: Final = code
         self.rank: Final = rank
         self.path: Final = path
         self.name: Final = name
         self.label: Final = label
         self.is_application: Final = rank == APPLICATION
-        self.is_async: Final = is_async
+        self.is_generator: Final = bool(flags & _GENERATOR)
+        self.has_exact_frames: Final = has_exact_frames
+        self.is_site: Final = self.is_application and has_exact_frames and not self.is_generator
+        # A function that is not async may have called the event loop, beyond the task.
+        self.is_task_site: Final = self.is_site and bool(flags & _COROUTINE)
 
     def line(self, at: int) -> int:
-        """Return the line of the bytecode at that offset; without code, return the offset."""
-        if self.code is None:
+        """Return the line of the bytecode at that offset; without exact frames, the offset."""
+        if self.code is None or not self.has_exact_frames:
             return at
-        lines = (line for start, end, line in self.code.co_lines() if start <= at < end)
-        return next(lines, None) or self.code.co_firstlineno
+        return _line(self.code, at) or self.code.co_firstlineno
+
+    def place(self, frame: FrameType) -> Place:
+        return self, frame.f_lasti if self.has_exact_frames else frame.f_lineno
 
 
 class Site(NamedTuple):
@@ -90,8 +111,11 @@ class Site(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        return f"{self.function.path}:{self.line} in {self.function.name}"
+        path = self.function.path
+        return f"{path}{separator(path)}{self.line} in {self.function.name}"
 
+
+_NO_FUNCTION: Final = Function(None, SKIPPED, "", "", "")
 
 _functions: dict[int, Function] = {}
 """By the `id` of their code: Python takes equal code of two files for the same."""
@@ -101,7 +125,10 @@ known_function: Final = _functions.get
 
 
 Place = tuple[Function | None, int]
-"""A function, if it is known, and the offset of the bytecode that it executes."""
+"""
+A function, if it is known, and the offset of the bytecode that it executes; of one without exact
+frames, the line.
+"""
 
 NOWHERE: Final[Place] = (None, 0)
 
@@ -123,14 +150,16 @@ def find_place(frame: FrameType | None, outermost: FrameType | None = None) -> P
 
     Frames beyond `outermost`, a task's, only run the event loop.
     """
-    installed = NOWHERE
+    found, rank, is_helper = NOWHERE, SKIPPED, False
     hops = 0
     while frame is not None:
         function = known_function(id(frame.f_code)) or remember_function(frame)
-        if function.rank == APPLICATION:
-            return function, frame.f_lasti
-        if function.rank == INSTALLED and installed is NOWHERE:
-            installed = function, frame.f_lasti
+        if function.rank < rank or (is_helper and function.rank == rank):
+            found, rank = function.place(frame), function.rank
+            # Of helpers alone the outermost one is found.
+            is_helper = function.is_generator and _is_run_by_contextlib(frame)
+            if rank == APPLICATION and not is_helper:
+                break
         if frame is outermost:
             break
         outer = frame.f_back
@@ -138,18 +167,27 @@ def find_place(frame: FrameType | None, outermost: FrameType | None = None) -> P
             hops += 1
             outer = _parent_greenlets_frame(hops)
         frame = outer
-    return installed
+    return found
 
 
-def find_awaiting_function() -> tuple[Any, FrameType | None]:
-    """Return the application's innermost function that awaits this greenlet, and its frame."""
+def _is_run_by_contextlib(generator: FrameType) -> bool:
+    caller = generator.f_back
+    return caller is not None and caller.f_globals.get("__name__") in _CONTEXTLIBS
+
+
+def find_awaiting_function() -> tuple[Function, Any]:
+    """
+    Return the application's innermost function that awaits this greenlet, and its frame.
+
+    If there is none, return a function that is no site, and None.
+    """
     frame = _parent_greenlets_frame(1)
     while frame is not None:
         function = known_function(id(frame.f_code)) or remember_function(frame)
         if function.is_application:
             return function, frame
         frame = frame.f_back
-    return None, None
+    return _NO_FUNCTION, None
 
 
 def _parent_greenlets_frame(hops: int) -> FrameType | None:
@@ -169,16 +207,18 @@ def _parent_greenlets_frame(hops: int) -> FrameType | None:
 
 def remember_function(frame: FrameType) -> Function:
     """Return the function of a frame, and keep it for `known_function`."""
-    code = frame.f_code
-    module = _module_of(frame.f_globals)
-    path = _path_of(code.co_filename, module)
+    code, names = frame.f_code, frame.f_globals
+    module, is_script = _module_of(names)
+    at_line = _line(code, frame.f_lasti)
     function = Function(
         code=code,
-        rank=_rank(path),
-        path=_short(_path_in(path, module)),
+        rank=rank_of(module, file_of(names, code.co_filename, module), is_script),
+        path=_short(shown_path(code.co_filename, module)),
         name=_short(code.co_qualname),
         label=_short(f"{module}:{code.co_qualname}"),
-        is_async=bool(code.co_flags & _AWAITS),
+        flags=code.co_flags,
+        # Nuitka leaves `__compiled__` in each of its modules.
+        has_exact_frames="__compiled__" not in names and at_line in (frame.f_lineno, None),
     )
     if len(_functions) >= MAX_KNOWN_FUNCTIONS:
         _functions.clear()
@@ -186,51 +226,26 @@ def remember_function(frame: FrameType) -> Function:
     return function
 
 
+def _line(code: CodeType, at: int) -> int | None:
+    """Return the line of the bytecode at that offset, or None if it has none."""
+    return next((line for start, end, line in code.co_lines() if start <= at < end), None)
+
+
 def _short(text: str) -> str:
     """Return the text, or, if it is longer than `MAX_LABEL_LENGTH`, the end of it."""
     return text if len(text) <= MAX_LABEL_LENGTH else f"...{text[3 - MAX_LABEL_LENGTH :]}"
 
 
-def _path_of(path: str, module: str) -> str:
-    """Return the path of the code's file; for code generated at run time, that of its module."""
-    if not path.startswith("<") or path.startswith("<frozen "):
-        return path
-    while module:
-        if file := getattr(sys.modules.get(module), "__file__", None):
-            return str(file)
-        module = module.rpartition(".")[0]
-    return path
+def _module_of(names: dict[str, Any]) -> tuple[str, bool]:
+    """
+    Return the name of the module with these globals, and whether it is a script.
 
-
-def _rank(path: str) -> int:
-    if path.startswith(_DEMO):
-        return APPLICATION
-    if path.startswith((_OWN, "<frozen ")):
-        return SKIPPED
-    if package := _PACKAGES.search(path):
-        return SKIPPED if package.group(1) in POOL_LIBRARIES else INSTALLED
-    if path.startswith(_STANDARD_LIBRARY):
-        return SKIPPED
-    # Commands of installed packages, such as uvicorn, are in the same folder as Python.
-    return INSTALLED if Path(path).parent == _COMMANDS else APPLICATION
-
-
-def _module_of(names: dict[str, Any]) -> str:
-    """Return the name of the module with these globals, also if it is run as `__main__`."""
+    That is the main program if it is run by its file; it is named as if it were imported.
+    """
     name = str(names.get("__name__", "?"))
-    if name != "__main__":
-        return name
+    if name not in MAIN:
+        return name, False
     spec = names.get("__spec__")
     if spec is not None:
-        return str(spec.name)
-    return PurePath(str(names.get("__file__", name))).stem
-
-
-def _path_in(path: str, module: str) -> str:
-    """Return the path of a module's file, relative to where its package is imported from."""
-    parts = PurePath(path or "<unknown>").parts
-    names = module.split(".")
-    if PurePath(path).stem == "__init__" and names[-1] != "__init__":
-        names.append("__init__")
-    inside = PurePath(path).with_suffix("").parts[-len(names) :] if path else ()
-    return "/".join(parts[-len(names) :]) if inside == tuple(names) else parts[-1]
+        return str(spec.name), spec.name in MAIN
+    return PurePath(str(names.get("__file__", name))).stem, True

@@ -33,7 +33,7 @@ class ThreadJob:
     runner: what identifies the thread or task; see `runners`.
     """
 
-    __slots__ = ("name", "runner")
+    __slots__ = ("_named", "name", "runner")
 
     name: str
     runner: Hashable
@@ -44,13 +44,16 @@ class ThreadJob:
     def begin(self) -> None:
         """The job begins, or goes on, in the thread or task that calls this."""
         self.runner = identify()
-        if callable(self.runner):
-            self.name = str(trio_task().name)
-        else:
-            # Not `current_thread()`: for a thread that Python did not start, it makes an object
-            # that stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
-            known = _threads.get(get_ident())
-            self.name = known.name if known is not None else f"thread {get_native_id()}"
+        # Not `current_thread()`: for a thread that Python did not start, it makes an object that
+        # stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
+        named: Any = trio_task() if callable(self.runner) else _threads.get(get_ident())
+        self.name = str(named.name) if named is not None else f"thread {get_native_id()}"
+        self._named = weakref.ref(named) if named is not None else None
+
+    def get_name(self) -> str | None:
+        """Return the name that the thread or task has now, or None if it is not known."""
+        named = self._named() if self._named is not None else None
+        return str(named.name) if named is not None else None
 
 
 NO_JOB: Final = ThreadJob()

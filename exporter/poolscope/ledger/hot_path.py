@@ -19,7 +19,6 @@ from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Hashable
 from sys import _getframe
 from threading import get_ident
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -85,7 +84,7 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
             else:
                 borrower_key, owner = ref(task), task.get_name()
             if ledger.call_sites:
-                frame: FrameType | None = _getframe(depth)
+                frame: Any = _getframe(depth)
                 while frame is not None:
                     function = known_function(id(frame.f_code)) or remember_function(frame)
                     if function.is_application:
@@ -93,12 +92,11 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
                     frame = frame.f_back
                 else:
                     function, frame = find_awaiting_function()
-                # A function that is not async may have called the event loop, beyond the task.
-                if frame is None or (task is not None and not function.is_async):
+                if function.is_site if task is None else function.is_task_site:
+                    caller = function, frame.f_lasti, borrower_key, owner
+                else:
                     place = find_place(_getframe(depth), outermost_frame(task))
                     caller = *place, borrower_key, owner
-                else:
-                    caller = function, frame.f_lasti, borrower_key, owner
             else:
                 caller = None, 0, borrower_key, owner
         # Pending events come first: they may be of the same connection. In a forked child all of

@@ -55,6 +55,7 @@ class Ledger(Events):
         pool_locked: bool = False,
         on_purpose: bool = False,
         is_crowded: Callable[[], bool] = bool,
+        frame: FrameType | None = None,
     ) -> Borrower:
         """
         Record that a caller asks for a connection, and return it as the future borrower.
@@ -63,7 +64,8 @@ class Ledger(Events):
 
         depth: the innermost frame that may be the caller's; 1 is the one that calls this method.
         pool_locked, on_purpose, is_crowded: see `asked`.
+        frame: instead of a depth, the innermost frame that may be the caller's.
         """
         now = self.clock()
-        borrower = self._find_borrower(sys._getframe(depth), self.call_sites)
+        borrower = self._find_borrower(frame or sys._getframe(depth), self.call_sites)
         return self.asked(borrower, now, pool_locked, on_purpose, is_crowded)

@@ -26,7 +26,8 @@ class Hold:
 
     site: `path/file.py:LINE in function` of the application, or None if it is not known: with
         `call_sites=False`, or because the connection was in use before its pool was watched.
-    owner: the name of the task or thread that acquired it, or None if it is not known.
+    owner: the name that the task or thread that acquired it has now, or had when it ended; None if
+        it is not known.
     overdue: whether it has been held for longer than `leak_after`, and not on purpose.
     abandoned: whether it was dropped without being returned, so that nothing can return it.
     on_purpose: whether it is held for long on purpose: as a websocket, a connection with LISTEN
@@ -49,7 +50,7 @@ def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Itera
     """Yield a public `Hold` for each holder in a pool of this process."""
     for who, held_seconds, overdue, abandoned, on_purpose in holders:
         site = who.site_text if who is not None else None
-        owner = who.owner if who is not None else None
+        owner = who.owner_now if who is not None else None
         yield Hold(pool, kind, site, held_seconds, owner, overdue, abandoned, on_purpose, pid)
 
 

@@ -68,7 +68,7 @@ class PoolLog:
 
     def _log_event(self, leak_event: LeakEvent, leak_after: float) -> None:
         site = leak_event.who.site_text if leak_event.who is not None else None
-        owner = leak_event.who.owner if leak_event.who is not None else None
+        owner = leak_event.who.owner_now if leak_event.who is not None else None
         facts = {
             "event": leak_event.event,
             "pool": self._pool,

@@ -9,11 +9,11 @@ from poolscope import application_names
 from poolscope.callsites import frames
 from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
-from poolscope.fleet.off_loop import off_loop
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
+from poolscope.off_loop import off_loop
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder

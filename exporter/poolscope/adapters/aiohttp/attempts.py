@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
+from types import FrameType
+from typing import Any, Final
+
+import aiohttp
+
 from poolscope.callsites.borrower import Borrower
+
+# Checked with aiohttp 3.9.0 to 3.14.5: ClientSession._request() makes each request. From 3.12 on, a
+# function inside of it calls connect(), and client middlewares run between the two.
+HAS_MIDDLEWARES: Final = hasattr(aiohttp, "ClientMiddlewareType")
+
+_request: Any = inspect.unwrap(aiohttp.ClientSession._request)
+
+REQUEST: Final = getattr(_request, "__code__", None)
+"""The code of what makes a request, unless something was put over it."""
+
+
+def frame_of_request(frame: FrameType) -> FrameType:
+    """
+    Return the frame of the request that an attempt is for, from a frame of the attempt outwards.
+
+    A client middleware between the two only passes on what another caller has asked for.
+    """
+    found: FrameType | None = frame
+    while found is not None:
+        code = found.f_code
+        if code is REQUEST or (
+            code.co_qualname == "ClientSession._request"
+            and found.f_globals.get("__name__") == aiohttp.client.__name__
+        ):
+            return found
+        found = found.f_back
+    return frame
 
 
 class Attempt:

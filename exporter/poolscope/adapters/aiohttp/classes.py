@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from sys import _getframe
 from types import FrameType
 from typing import Any, Final
 
 import aiohttp
 
+from poolscope.adapters.aiohttp.attempts import HAS_MIDDLEWARES, REQUEST
 from poolscope.adapters.aiohttp.tracer import WatchedResolver
 from poolscope.adapters.classes import HOOKS, bound, stock_of
 from poolscope.ledger.open_holds import ALWAYS_HELD
@@ -59,6 +60,10 @@ def _connect(base: Any) -> Any:
                 and attempt.queued is None
                 and protocol.is_connected()
             ):
+                if HAS_MIDDLEWARES:
+                    outer = _getframe(1).f_back
+                    if outer is None or outer.f_code is not REQUEST:
+                        hooks.who(attempt)
                 attempt.who = hooks.ledger.begin(key, attempt.started, ALWAYS_HELD, 2, attempt.who)
                 if attempt.who is not None:
                     hooks.served(protocol, attempt)
@@ -74,7 +79,7 @@ def _connect(base: Any) -> Any:
 def _release(base: Any) -> Any:
     def _release(self: Any, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         hooks = vars(self).get(HOOKS)
-        collected = hooks is not None and _is_collected(sys._getframe(1))
+        collected = hooks is not None and _is_collected(_getframe(1))
         if hooks is not None and not collected:
             # Recorded before the connector has it back. An exception that comes meanwhile comes
             # before the call, so aiohttp releases the connection once more, and not twice.
@@ -91,7 +96,7 @@ def _release(base: Any) -> Any:
 def _close(base: Any) -> Any:
     def _close(self: Any, *args: Any, **kwargs: Any) -> Any:
         hooks = vars(self).get(HOOKS)
-        if hooks is not None and sys._getframe(1).f_code is _CONNECTOR_DEL:
+        if hooks is not None and _getframe(1).f_code is _CONNECTOR_DEL:
             hooks.never_closed()
         try:
             return bound(base, "_close", self)(*args, **kwargs)
@@ -107,10 +112,7 @@ def _resolver(_: Any) -> Any:
 
     def get(self: Any) -> Any:
         resolver, hooks = vars(self)["_resolver"], vars(self).get(HOOKS)
-        if (
-            hooks is None
-            or sys._getframe(1).f_globals.get("__name__") != aiohttp.connector.__name__
-        ):
+        if hooks is None or _getframe(1).f_globals.get("__name__") != aiohttp.connector.__name__:
             return resolver
         return WatchedResolver(resolver, hooks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Collection, Hashable
@@ -11,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from poolscope.adapters.aiohttp.attempts import Attempt
+from poolscope.adapters.aiohttp.attempts import Attempt, frame_of_request
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_dropped, is_lost
 from poolscope.adapters.aiohttp.protocols import watch_protocol
@@ -99,7 +100,9 @@ class ConnectorRecording:
         """Return who asks, perhaps to hold the connection on purpose; the first call finds it."""
         if attempt.who is None:
             attempt.who = self.ledger.ask(
-                on_purpose=on_purpose, is_crowded=lambda: self._is_crowded(attempt.host)
+                on_purpose=on_purpose,
+                is_crowded=lambda: self._is_crowded(attempt.host),
+                frame=frame_of_request(sys._getframe(1)),
             )
         return attempt.who
 
