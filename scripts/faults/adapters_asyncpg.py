@@ -2,6 +2,13 @@
 
 FAULTS = (
     (
+        "a caller that was served and then fails has given up waiting",
+        "adapters/asyncpg/recording.py",
+        "            attempt.in_queue = False\n",
+        "            pass\n",
+        ("tests/adapters/asyncpg/test_asyncpg_giving_up.py",),
+    ),
+    (
         "a caller that is cancelled is counted as waiting for ever",
         "adapters/asyncpg/recording.py",
         "        self._end_wait(attempt)\n        now, outcome = ",

@@ -44,14 +44,15 @@ PEAK_WINDOW: Final = 60.0
     UNKNOWN_SITE_SECONDS,                        # seconds of finished holds without a site
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
     TIMEOUT, CANCELLED, ERROR,                   # failed attempts by outcome
-    WAITED, NEW,                                 # NEW: attempts that opened a connection
+    WAITED, GAVE_UP,                             # GAVE_UP: attempts that ended while they waited
+    NEW,                                         # attempts that opened a connection
     # From here to INVALIDATED_SOFT, and in the histograms, the order is that of `Reading`.
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                      # of finished holds
     ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(44)
+) = range(45)
 # fmt: on
 
 
@@ -227,6 +228,7 @@ def reading_values(
         acquired,
         *failed,
         cells[WAITED],
+        cells[GAVE_UP],
         max(0.0, acquired - cells[NEW]),
         *cells[OPENED : INVALIDATED_SOFT + 1],
         cells[NESTED],

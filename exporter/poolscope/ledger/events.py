@@ -251,7 +251,9 @@ class Events(State):
         self._wait(seconds)
 
     @recorded
-    def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
+    def finished(
+        self, outcome: int, seconds: float, queued: float | None, gave_up: bool = False
+    ) -> None:
         """
         An attempt has ended without a connection of the pool.
 
@@ -259,8 +261,10 @@ class Events(State):
             no longer belongs to the pool.
         seconds: the duration of the attempt.
         queued: the seconds of it spent waiting for a slot; None if it did not have to wait.
+        gave_up: whether it ended while it waited, whatever ended it.
         """
         self._finish(outcome, seconds, queued)
+        self._cells[c.GAVE_UP] += gave_up
 
     @recorded
     def looked_up(self, outcome: int, seconds: float | None) -> None:

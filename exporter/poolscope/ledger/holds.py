@@ -19,6 +19,7 @@ from poolscope.callsites.frames import Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, Changes
 from poolscope.ledger.folding import add_finished
+from poolscope.ledger.lately import Lately
 from poolscope.ledger.open_holds import (
     ALWAYS_HELD,
     SLOW_RELEASE,
@@ -54,6 +55,7 @@ class Holds:
     holds_by_borrower: how many connections each task or thread holds, by `borrower_key`.
     abandoned_keys: the open holds that nobody can end any more.
     site_cells: the cells of the functions.
+    lately: who held connections in the last seconds.
     next_check_at: the clock from which on a hold may be overdue, or a leak waits to be logged.
     leak_events: what waits to be logged.
 
@@ -74,6 +76,7 @@ class Holds:
         "finished",
         "holds_by_borrower",
         "in_use",
+        "lately",
         "leak_events",
         "next_check_at",
         "site_cells",
@@ -85,6 +88,7 @@ class Holds:
         self.finished: list[FinishedHold] = []
         self.holds_by_borrower: dict[Hashable, int] = {}
         self.site_cells = SiteCells(changes)
+        self.lately = Lately(changes)
         self.next_check_at = math.inf
         self.leak_events: list[LeakEvent] = []
         self._leak_after = leak_after
@@ -104,6 +108,7 @@ class Holds:
         self.finished.clear()
         self.holds_by_borrower.clear()
         self.site_cells.start(segment)
+        self.lately.by_second.clear()
         self._holder_refs.clear()
         self.abandoned_keys.clear()
         self._checked_at = -math.inf
@@ -114,6 +119,11 @@ class Holds:
         """Return the borrower of the connection, or None if it is not known."""
         hold = self.in_use.get(key)
         return known(hold[2]) if hold is not None else None
+
+    @property
+    def seen_lately(self) -> bool:
+        """Whether there may be holds that are open, or ended lately."""
+        return bool(self.in_use or self.finished or self.lately.by_second)
 
     def is_held(self, key: Hashable) -> bool:
         """Whether a caller has the connection; not while it is being set up."""
@@ -178,6 +188,7 @@ class Holds:
         c.HOLD_SECONDS.observe_count(self._numbers, held)
         cell = self.site_cells.cell(borrower[0])
         self._numbers[cell] += held
+        self.lately.add(borrower, since, now)
         if slot:
             self._free_slot(slot)
         else:
@@ -194,6 +205,9 @@ class Holds:
         """
         batch = self.finished[:MAX_FINISHED]
         slots, postponed = add_finished(batch, self.in_use, self._numbers, self.site_cells.cell)
+        self.lately.add_batch(
+            [hold for hold in batch if hold not in postponed] if postponed else batch
+        )
         last: list[Action] = [(delitem, self.finished, slice(0, len(batch)))]
         if postponed:
             last.append((self.finished.extend, postponed))

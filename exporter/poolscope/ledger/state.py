@@ -23,6 +23,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
 from poolscope.ledger.holds import MAX_FINISHED, Holds, LeakEvent
+from poolscope.ledger.lately import Place
 from poolscope.ledger.open_holds import HolderRef
 from poolscope.ledger.recorder import (
     MAX_PENDING,
@@ -346,6 +347,11 @@ class State(Recorder):
         """Return the holders of the connections in use, the longest hold first."""
         with self.reading_lock():
             return self._copy().holders(self.clock())
+
+    def lately(self) -> dict[Place, float]:
+        """Return the connection-seconds of the last seconds by line, of holds that have ended."""
+        with self.reading_lock():
+            return self.holds.lately.sums(self.clock())
 
     def sites(self) -> list[SiteReading]:
         """Return the open and finished holds of each function of the application."""

@@ -117,9 +117,20 @@ class ConnectorRecording:
 
     @harmless_once
     def finished(self, outcome: int, attempt: Attempt) -> None:
-        self.ledger.finished(outcome, attempt.seconds, attempt.queued)
-        if outcome == cells.TIMEOUT:
-            self.watched.log_timeout(self.clock())
+        self.ledger.finished(outcome, attempt.seconds, attempt.queued, attempt.in_queue)
+        if outcome == cells.TIMEOUT and not attempt.in_queue:
+            self.watched.log_timeout(self.clock(), True)
+
+    @harmless_once
+    def log_gave_up(self, attempt: Attempt, timed_out: bool) -> None:
+        """
+        Log who holds the connections if the attempt has ended while it waited.
+
+        At once: the outcome may be known only when the attempt is collected, and nothing can be
+        logged then.
+        """
+        if attempt.in_queue:
+            self.watched.log_timeout(self.clock(), timed_out)
 
     @harmless
     def waiting(self, attempt: Attempt) -> None:
@@ -152,7 +163,9 @@ class ConnectorRecording:
     def gave_up(self, attempt: Attempt) -> None:
         """The attempt has failed, while it waited, opened a connection, or did neither."""
         self.who(attempt)
-        self.stopped_waiting(attempt)
+        if attempt.number in self._waiting:
+            attempt.in_queue = True
+            self.stopped_waiting(attempt)
         now = self.clock()
         attempt.seconds = now - attempt.started
         if attempt.number in self._opening:

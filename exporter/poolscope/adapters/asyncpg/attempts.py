@@ -18,12 +18,14 @@ class PendingAttempt:
 
     queued: seconds that it has waited for a slot; None if it did not have to wait.
     waiting_since: the clock when it began to wait; None if it is not waiting.
+    in_queue: whether it has begun to wait, and no holder has served it.
     """
 
-    __slots__ = ("queued", "started", "waiting_since", "who")
+    __slots__ = ("in_queue", "queued", "started", "waiting_since", "who")
 
     def __init__(self, started: float, who: Borrower) -> None:
         self.started = started
         self.who = who
         self.waiting_since: float | None = None
         self.queued: float | None = None
+        self.in_queue = False

@@ -143,6 +143,7 @@ class PoolRecording(Hooks):
         connection = None
         try:
             self._end_wait(attempt)
+            attempt.in_queue = False
             connection = ready(holder._pool, holder)
             if connection is not None:
                 if attempt.queued is not None:
@@ -179,7 +180,7 @@ class PoolRecording(Hooks):
     @harmless
     def asked(self, pool: Any, attempt: PendingAttempt) -> None:
         if pool._queue is not None and pool._queue.empty() and not pool._closing:
-            attempt.waiting_since = self.clock()
+            attempt.in_queue, attempt.waiting_since = True, self.clock()
             self.ledger.waiting(id(attempt), attempt.waiting_since)
 
     def _end_wait(self, attempt: PendingAttempt) -> None:
@@ -192,9 +193,9 @@ class PoolRecording(Hooks):
     def failed(self, error: BaseException, attempt: PendingAttempt) -> None:
         self._end_wait(attempt)
         now, outcome = self.clock(), outcome_of(error, TimeoutError)
-        self.ledger.finished(outcome, now - attempt.started, attempt.queued)
-        if outcome == cells.TIMEOUT:
-            self.watched.log_timeout(now)
+        self.ledger.finished(outcome, now - attempt.started, attempt.queued, attempt.in_queue)
+        if attempt.in_queue or outcome == cells.TIMEOUT:
+            self.watched.log_timeout(now, outcome == cells.TIMEOUT)
 
     # Holders
 

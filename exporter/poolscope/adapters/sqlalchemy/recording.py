@@ -143,12 +143,14 @@ class PoolRecording:
             self.ledger.closed(opened, now)
         outcome = outcome_of(error, exc.TimeoutError)
         queued = waited.seconds if waited is not None else None
-        self.ledger.finished(outcome, now - started, queued)
-        if outcome == cells.TIMEOUT:
-            self.watched.log_timeout(now)
+        gave_up = waited is not None and waited.got_none
+        self.ledger.finished(outcome, now - started, queued, gave_up)
+        if gave_up or outcome == cells.TIMEOUT:
+            self.watched.log_timeout(now, outcome == cells.TIMEOUT)
 
     @harmless
     def taken(self, record: Any) -> None:
+        self._wait_tracker.got_slot()
         if record.dbapi_connection is not None:
             records.track(record, self)
             self.ledger.taken(id(record), self.clock())
@@ -184,6 +186,7 @@ class PoolRecording:
 
     @harmless
     def opening(self, attempt: int, now: float) -> None:
+        self._wait_tracker.got_slot()
         self.ledger.opening(attempt, now)
 
     @harmless
