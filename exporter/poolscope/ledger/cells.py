@@ -49,10 +49,11 @@ PEAK_WINDOW: Final = 60.0
     # From here to INVALIDATED_SOFT, and in the histograms, the order is that of `Reading`.
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                      # of finished holds
-    ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
+    ABANDONED, LOST_SLOTS,                       # LOST_SLOTS: of those, without a connection
+    LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(45)
+) = range(46)
 # fmt: on
 
 
@@ -275,7 +276,7 @@ def _gauges(
 ) -> list[float]:
     """Return the gauges, in the order of the fields of `Reading`."""
     limit, opening, waiting = cells[LIMIT], cells[OPENING], cells[WAITING]
-    idle = max(0.0, cells[OPENED] - cells[CLOSED] - in_use)
+    idle = max(0.0, cells[OPENED] - cells[CLOSED] - (in_use - cells[LOST_SLOTS]))
     retired = limit != limit  # NaN
     if retired and not (in_use or idle or opening or waiting):
         # A closed and empty pool has no gauges, so its peaks disappear too.

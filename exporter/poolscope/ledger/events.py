@@ -15,12 +15,12 @@ from collections.abc import Hashable, Sequence
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
+from poolscope.ledger.lost_slots import LostSlots
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import State
 
 
-class Events(State):
+class Events(LostSlots):
     """
     The events of one pool object.
 
@@ -212,6 +212,9 @@ class Events(State):
     def check_overdue(self, now: float) -> None:
         """Find the holds that have become overdue; see `leak_events`."""
         self.holds.check_overdue(now)
+        if self._lost_slots:
+            # The pool may get one back at any time, and no event tells.
+            self.holds.next_check_at = min(self.holds.next_check_at, now + 1.0)
         self._count(now)
 
     # Callers
@@ -289,6 +292,7 @@ class Events(State):
         for key in list(self._open):
             self.changes.pop(self._open, key)
             self._cells[c.CLOSED] += 1
+        self._forget_lost_slots()
         self._count(now)
 
     def retired(self, now: float) -> None:

@@ -59,6 +59,7 @@ class State(Recorder):
         "_cells",
         "_check_leaks",
         "_inherited",
+        "_lost_slots",
         "_monotonic",
         "_open",
         "_opening",
@@ -110,6 +111,8 @@ class State(Recorder):
         # Dictionaries, because an empty set takes three times the memory.
         self._open: dict[Hashable, None] = {}
         self._opening: dict[Hashable, None] = {}
+        # The keys of holds that have no connection.
+        self._lost_slots: dict[Hashable, None] = {}
         # For each connection, the `holder_ref` of its last hold, until that event is applied.
         self._pending_refs: dict[Hashable, HolderRef] = {}
         super().__init__()
@@ -151,6 +154,7 @@ class State(Recorder):
         self._cells = self._segment.numbers
         self._open.clear()
         self._opening.clear()
+        self._lost_slots.clear()
         self._pending_refs.clear()
         self.holds.start(self._segment, now)
         self._waits = Waits(self._segment, self.changes)

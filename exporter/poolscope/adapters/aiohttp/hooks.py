@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -38,6 +39,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             for host, protocol, in_use in existing(connector):
                 self._add_existing(protocol, host)
                 self.ledger.adopted(id(protocol), self.clock(), in_use)
+            self._missing_slots.begin(functools.partial(self._count_missing, connector))
         except BaseException:
             with suppress(Exception):
                 self.unhook()

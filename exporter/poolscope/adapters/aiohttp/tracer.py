@@ -36,6 +36,7 @@ class Tracer(Attempt):
         further out, which is reported to the session's tracers; so this one joins them.
         """
         self.hooks.gave_up(self)
+        self.hooks.failed_with(self, error)
         self.hooks.log_gave_up(self, isinstance(error, TimeoutError) or _is_out_of_time(req))
         if isinstance(error, asyncio.CancelledError) and isinstance(traces, list):
             self._undecided = True

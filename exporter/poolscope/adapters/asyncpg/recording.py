@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -12,8 +13,15 @@ import asyncpg
 import asyncpg.pool
 
 from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
-from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
+from poolscope.adapters.asyncpg.lost import (
+    count_missing,
+    holder_of,
+    is_being_released,
+    is_lost,
+    is_missing,
+)
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
+from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
@@ -62,6 +70,9 @@ class PoolRecording(Hooks):
         self._connected: set[int] = set()
         # By connection: a hold that nobody has, and when that was seen first.
         self._not_begun: dict[int, tuple[OpenHold, float]] = {}
+        # The list of the pool's holders, if it has one.
+        self.holders: Callable[[], Any] = type(None)
+        self._missing_slots: Final = MissingSlots(self.ledger)
         # Connections that callers can lose.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -143,7 +154,7 @@ class PoolRecording(Hooks):
         connection = None
         try:
             self._end_wait(attempt)
-            attempt.in_queue = False
+            attempt.in_queue, attempt.holder = False, holder
             connection = ready(holder._pool, holder)
             if connection is not None:
                 if attempt.queued is not None:
@@ -194,6 +205,7 @@ class PoolRecording(Hooks):
         self._end_wait(attempt)
         now, outcome = self.clock(), outcome_of(error, TimeoutError)
         self.ledger.finished(outcome, now - attempt.started, attempt.queued, attempt.in_queue)
+        self.find_lost_slots(attempt.who if is_missing(attempt.holder) else None)
         if attempt.in_queue or outcome == cells.TIMEOUT:
             self.watched.log_timeout(now, outcome == cells.TIMEOUT)
 
@@ -303,6 +315,18 @@ class PoolRecording(Hooks):
                 holder = holder_of(connection)
                 if id(holder) not in self._acquiring and not is_being_released(holder):
                     self.ledger.abandoned(id(connection), self.clock())
+
+        self.find_lost_slots()
+
+    @harmless
+    def find_lost_slots(self, lost_by: Borrower | None = None) -> None:
+        """Find holders that asyncpg has lost; `lost_by`: whose attempt has just lost one."""
+        holders = self.holders()
+        if holders:
+            self._missing_slots.look(self.missing_counter(holders), lost_by)
+
+    def missing_counter(self, holders: Any) -> Callable[[], int]:
+        return functools.partial(count_missing, holders, self.ledger, self._acquiring)
 
     def _find_not_begun(self, connection: Any) -> None:
         """
