@@ -15,6 +15,7 @@ class Attempt:
     open_seconds: how long it took to open the connection.
     queued: seconds that it has waited for a slot; None if it did not have to wait.
     in_queue: whether it has ended while it waited for a slot.
+    has_failed: whether it has ended without a connection.
     who: who asks, once it has been found out.
     """
 
@@ -25,6 +26,7 @@ class Attempt:
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
     in_queue = False
+    has_failed = False
     who: Borrower | None = None
 
     @property

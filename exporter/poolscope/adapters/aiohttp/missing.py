@@ -42,7 +42,7 @@ def attempts_in_flight(connector: Any) -> Iterator[int]:
     for referrer in gc.get_referrers(connector):
         if isinstance(referrer, CoroutineType) and referrer.cr_frame is not None:
             attempt = referrer.cr_frame.f_locals.get("attempt")
-            if isinstance(attempt, Attempt):
+            if isinstance(attempt, Attempt) and not attempt.has_failed:
                 yield attempt.number
 
 

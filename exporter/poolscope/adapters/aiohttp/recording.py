@@ -194,6 +194,7 @@ class ConnectorRecording:
     def gave_up(self, attempt: Attempt) -> None:
         """The attempt has failed, while it waited, opened a connection, or did neither."""
         self.who(attempt)
+        attempt.has_failed = True
         if attempt.number in self._waiting:
             attempt.in_queue = True
             self.stopped_waiting(attempt)
