@@ -2,6 +2,13 @@
 
 FAULTS = (
     (
+        "a caller that was served and then fails has given up waiting",
+        "adapters/asyncpg/recording.py",
+        "attempt.in_queue, attempt.holder = False, holder",
+        "attempt.holder = holder",
+        ("tests/adapters/asyncpg/test_asyncpg_giving_up.py",),
+    ),
+    (
         "a caller that is cancelled is counted as waiting for ever",
         "adapters/asyncpg/recording.py",
         "        self._end_wait(attempt)\n        now, outcome = ",
@@ -18,7 +25,7 @@ FAULTS = (
     (
         "the connections that a pool opens first are not counted",
         "adapters/asyncpg/hooks.py",
-        "        pool._holders = HolderList(self)\n",
+        "        self._keep_holders(pool, ())\n",
         "        pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
     ),

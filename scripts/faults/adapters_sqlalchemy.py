@@ -2,6 +2,13 @@
 
 FAULTS = (
     (
+        "a caller that was served and then fails has given up waiting",
+        "adapters/sqlalchemy/queues.py",
+        "waited._replace(got_none=False)",
+        "waited",
+        ("tests/adapters/sqlalchemy/test_giving_up.py",),
+    ),
+    (
         "a detached connection is counted as in use or idle",
         "adapters/sqlalchemy/recording.py",
         "if record.dbapi_connection is None:  # detached, invalidated, or never opened",

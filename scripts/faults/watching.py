@@ -14,9 +14,16 @@ FAULTS = (
     (
         "every time-out is logged",
         "watching/pool_log.py",
-        "                self._next = now + MIN_INTERVAL\n",
-        "                pass\n",
+        "before, self._next = self._next, now + MIN_INTERVAL\n",
+        "before = self._next\n",
         ("tests/contract",),
+    ),
+    (
+        "a line that names nobody uses up the minute",
+        "watching/pool_log.py",
+        "            self._next = before\n",
+        "            pass\n",
+        ("tests/watching/test_pool_log.py",),
     ),
     (
         "a pool that is dropped with open connections counts as closed",

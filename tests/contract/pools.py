@@ -12,9 +12,11 @@ import contextvars
 import functools
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import aiohttp
 import asyncpg
@@ -68,6 +70,10 @@ class PoolUnderTest(ABC):
     @abstractmethod
     async def acquire_soon(self) -> Any:
         """Take a connection; raise `self.timeout` if none is free at once."""
+
+    @abstractmethod
+    def lose_slot(self) -> Callable[[], object]:
+        """Lose a slot, as a mistake of the library may; return what gives it back."""
 
     @abstractmethod
     async def release(self, connection: Any) -> None: ...
@@ -152,6 +158,9 @@ class SyncEngine(PostgresPool):
         finally:
             self.pool._timeout = 30
 
+    def lose_slot(self) -> Callable[[], object]:
+        return lose_record(self.pool)
+
     async def release(self, connection: Any) -> None:
         await asyncio.get_running_loop().run_in_executor(self.threads, connection.close)
 
@@ -211,6 +220,9 @@ class AsyncEngine(PostgresPool):
         finally:
             self.pool._timeout = 30
 
+    def lose_slot(self) -> Callable[[], object]:
+        return lose_record(self.pool)
+
     async def release(self, connection: Any) -> None:
         await connection.close()
 
@@ -251,6 +263,9 @@ class AsyncpgPool(PostgresPool):
 
     async def acquire_soon(self) -> Any:
         return await self.pool.acquire(timeout=0.01)
+
+    def lose_slot(self) -> Callable[[], object]:
+        return functools.partial(self.pool._queue.put_nowait, self.pool._queue.get_nowait())
 
     async def release(self, connection: Any) -> None:
         await self.pool.release(connection)
@@ -314,6 +329,12 @@ class Session(PoolUnderTest):
         timeout = aiohttp.ClientTimeout(total=0.01)
         return await self.session.get(f"{self.url}{next(_numbers)}", timeout=timeout)
 
+    def lose_slot(self) -> Callable[[], object]:
+        connector: Any = self.session.connector
+        placeholder = Mock(transport=None, closed=None)
+        connector._acquired.add(placeholder)
+        return functools.partial(connector._acquired.discard, placeholder)
+
     async def release(self, connection: Any) -> None:
         self.bodies.setdefault(connection.url.path.strip("/"), asyncio.Event()).set()
         await connection.read()
@@ -348,6 +369,12 @@ class Connector(Session):
     @property
     def target(self) -> Any:
         return self.session.connector
+
+
+def lose_record(pool: Any) -> Callable[[], object]:
+    """Lose the slot of a connection that is not open: its record is collected, and not returned."""
+    pool._inc_overflow()
+    return pool._dec_overflow  # type: ignore[no-any-return]  # a method of the library
 
 
 def _pending(futures: Any) -> int:

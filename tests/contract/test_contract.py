@@ -80,6 +80,7 @@ NOTHING = Snapshot(
     cancelled=0,
     failed=0,
     waited=0,
+    gave_up=0,
     reused=0,
     opened=0,
     open_failed=0,
@@ -127,7 +128,7 @@ async def test_a_scripted_life_of_a_pool(
 
     with pytest.raises(pool.timeout):
         await pool.acquire_soon()
-    await script.expect(timed_out=1, waited=1, waiting_peak=2, nested=2 * pool.nests)
+    await script.expect(timed_out=1, waited=1, gave_up=1, waiting_peak=2, nested=2 * pool.nests)
 
     if pool.cancels:
         await a_second_waiter_is_cancelled(pool, script)
@@ -165,7 +166,7 @@ async def a_second_waiter_is_cancelled(pool: PoolUnderTest, script: Script) -> N
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
-    await script.expect(waiting=1, cancelled=1, waited=2)
+    await script.expect(waiting=1, cancelled=1, waited=2, gave_up=2)
 
 
 async def test_connections_that_were_open_or_in_use_before_the_watch_are_counted(

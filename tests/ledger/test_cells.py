@@ -21,6 +21,7 @@ CELLS = {
     "cancelled": c.CANCELLED,
     "failed": c.ERROR,
     "waited": c.WAITED,
+    "gave_up": c.GAVE_UP,
     "opened": c.OPENED,
     "open_failed": c.OPEN_FAILED,
     "closed": c.CLOSED,

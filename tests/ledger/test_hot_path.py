@@ -229,7 +229,7 @@ def test_a_hold_that_is_finished_and_still_in_use_counts_once(
     begin_fast(ledger, "a", clock(), borrower_of(PAY, "1"))
     before = ledger.read()
     since, asked, borrower, _, slot = ledger.holds.in_use["a"]
-    ledger.holds.finished.append(("a", borrower, since - asked, clock() - since, slot))
+    ledger.holds.finished.append(("a", borrower, asked, since, clock(), slot))
     assert before == ledger.read()
     del ledger.holds.in_use["a"]
     after = ledger.read()

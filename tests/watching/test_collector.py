@@ -57,7 +57,7 @@ def text(clock: FakeClock) -> str:
     ledger.waiting(3, clock())
     clock.advance(1.5)
     ledger.stopped_waiting(3, clock())
-    ledger.finished(cells.TIMEOUT, 1.5, 1.5)
+    ledger.finished(cells.TIMEOUT, 1.5, 1.5, True)
     ledger.finished(cells.CANCELLED, 0.0, None)
     ledger.returned("b", clock())
     ledger.waiting(4, clock())

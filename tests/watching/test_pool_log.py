@@ -108,6 +108,61 @@ def test_the_line_says_when_nobody_holds_a_connection(
     assert caplog.records[0].getMessage().endswith("0 waiting; held by nobody")
 
 
+def test_the_line_says_who_held_the_connections_lately(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(1, 1, 0), clock)
+    for name, seconds in (("one", 3.0), ("two", 1.0)):
+        ledger.served("a", clock(), clock(), who(name))
+        clock.advance(seconds)
+        ledger.returned("a", clock())
+    PoolLog("orders", "aiohttp").log_timeout([ledger], clock(), False)
+    (record,) = caplog.records
+    assert (
+        "pool 'orders' (aiohttp): a caller gave up waiting for a connection; 0 of 1 in use, "
+        "0 opening, 0 waiting; lately held by 75 % shop.py:7 in one, 25 % shop.py:7 in two"
+    ) == record.getMessage()
+    assert [
+        {"site": "shop.py:7 in one", "share": 0.75, "seconds": 3.0},
+        {"site": "shop.py:7 in two", "share": 0.25, "seconds": 1.0},
+    ] == record.poolscope["lately"]  # type: ignore[attr-defined]  # an extra
+
+
+def test_of_those_who_held_connections_lately_the_line_names_a_few(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(1, 1, 0), clock)
+    for number in range(2 * SHOWN):
+        ledger.served("a", clock(), clock(), who(f"f{number}"))
+        ledger.returned("a", clock())
+    PoolLog("orders", "aiohttp").log_timeout([ledger], clock())
+    assert caplog.records[0].getMessage().endswith("10 % shop.py:7 in f4, 50 % others")
+
+
+def test_who_holds_a_connection_now_matters_more_than_who_did(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(1, 1, 0), clock)
+    ledger.served("a", clock(), clock(), who("before"))
+    ledger.returned("a", clock())
+    ledger.served("a", clock(), clock(), who("now"))
+    PoolLog("orders", "aiohttp").log_timeout([ledger], clock())
+    assert caplog.records[0].getMessage().endswith("; held by 1 x shop.py:7 in now (oldest 0.0 s)")
+
+
+def test_a_line_that_names_nobody_does_not_use_up_the_minute(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool_log, ledger = PoolLog("orders", "asyncpg"), Ledger(Limits(1, 1, 0), clock)
+    for _ in range(2):
+        pool_log.log_timeout([ledger], clock())
+    ledger.served("a", clock(), clock(), who("pay"))
+    for _ in range(2):
+        pool_log.log_timeout([ledger], clock())
+    ends = [record.getMessage().partition("waiting; ")[2] for record in caplog.records]
+    assert ["held by nobody", "held by 1 x shop.py:7 in pay (oldest 0.0 s)"] == ends
+
+
 def test_a_caller_does_not_wait_while_another_logs(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

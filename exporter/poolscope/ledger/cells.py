@@ -44,14 +44,16 @@ PEAK_WINDOW: Final = 60.0
     UNKNOWN_SITE_SECONDS,                        # seconds of finished holds without a site
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
     TIMEOUT, CANCELLED, ERROR,                   # failed attempts by outcome
-    WAITED, NEW,                                 # NEW: attempts that opened a connection
+    WAITED, GAVE_UP,                             # GAVE_UP: attempts that ended while they waited
+    NEW,                                         # attempts that opened a connection
     # From here to INVALIDATED_SOFT, and in the histograms, the order is that of `Reading`.
     OPENED, OPEN_FAILED, CLOSED, INVALIDATED_HARD, INVALIDATED_SOFT,
     WAS_OVERDUE, RECOVERED,                      # of finished holds
-    ABANDONED, LEAKS_ABANDONED, NESTED, MOST_IN_USE,
+    ABANDONED, LOST_SLOTS,                       # LOST_SLOTS: of those, without a connection
+    LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(44)
+) = range(46)
 # fmt: on
 
 
@@ -231,6 +233,7 @@ def reading_values(
         acquired,
         *failed,
         cells[WAITED],
+        cells[GAVE_UP],
         max(0.0, acquired - cells[NEW]),
         *cells[OPENED : INVALIDATED_SOFT + 1],
         cells[NESTED],
@@ -277,7 +280,7 @@ def _gauges(
 ) -> list[float]:
     """Return the gauges, in the order of the fields of `Reading`."""
     limit, opening, waiting = cells[LIMIT], cells[OPENING], cells[WAITING]
-    idle = max(0.0, cells[OPENED] - cells[CLOSED] - in_use)
+    idle = max(0.0, cells[OPENED] - cells[CLOSED] - (in_use - cells[LOST_SLOTS]))
     retired = limit != limit  # NaN
     if retired and not (in_use or idle or opening or waiting):
         # A closed and empty pool has no gauges, so its peaks disappear too.

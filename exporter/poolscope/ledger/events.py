@@ -17,9 +17,9 @@ from typing import Final
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.callsites.purposes import is_on_purpose
 from poolscope.ledger import cells as c
+from poolscope.ledger.lost_slots import LostSlots
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import State
 
 CROWDED: Final = 0.5
 """
@@ -29,7 +29,7 @@ no mistake: there is room for all.
 """
 
 
-class Events(State):
+class Events(LostSlots):
     """
     The events of one pool object.
 
@@ -248,6 +248,9 @@ class Events(State):
     def check_overdue(self, now: float) -> None:
         """Find the holds that have become overdue; see `leak_events`."""
         self.holds.check_overdue(now)
+        if self._lost_slots:
+            # The pool may get one back at any time, and no event tells.
+            self.holds.next_check_at = min(self.holds.next_check_at, now + 1.0)
         self._count(now)
 
     # Callers
@@ -296,7 +299,9 @@ class Events(State):
         self._wait(seconds)
 
     @recorded
-    def finished(self, outcome: int, seconds: float, queued: float | None) -> None:
+    def finished(
+        self, outcome: int, seconds: float, queued: float | None, gave_up: bool = False
+    ) -> None:
         """
         An attempt has ended without a connection of the pool.
 
@@ -304,8 +309,10 @@ class Events(State):
             no longer belongs to the pool.
         seconds: the duration of the attempt.
         queued: the seconds of it spent waiting for a slot; None if it did not have to wait.
+        gave_up: whether it ended while it waited, whatever ended it.
         """
         self._finish(outcome, seconds, queued)
+        self._cells[c.GAVE_UP] += gave_up
 
     @recorded
     def looked_up(self, outcome: int, seconds: float | None) -> None:
@@ -330,6 +337,7 @@ class Events(State):
         for key in list(self._open):
             self.changes.pop(self._open, key)
             self._cells[c.CLOSED] += 1
+        self._forget_lost_slots()
         self._count(now)
 
     def retired(self, now: float) -> None:

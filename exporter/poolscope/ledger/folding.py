@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import repeat
-from operator import itemgetter
+from operator import itemgetter, sub
 from typing import Final
 
 from poolscope.callsites.borrower import Borrower
@@ -36,13 +36,14 @@ def add_finished(
         end a hold.
     """
     postponed: list[FinishedHold] = []
-    keys, borrowers, acquired_after, held, slots = zip(*batch, strict=True)
+    keys, borrowers, asked, begun, ended, slots = zip(*batch, strict=True)
     if not in_use.keys().isdisjoint(keys):
         postponed = [hold for hold in batch if is_open(in_use.get(hold[0]), hold[1])]
         batch = [hold for hold in batch if hold not in postponed]
         if not batch:
             return [], postponed
-        keys, borrowers, acquired_after, held, slots = zip(*batch, strict=True)
+        keys, borrowers, asked, begun, ended, slots = zip(*batch, strict=True)
+    acquired_after, held = list(map(sub, begun, asked)), list(map(sub, ended, begun))
     if max(acquired_after) <= _FIRST_BOUND:
         numbers[_ACQUIRES] += len(batch)
     else:

@@ -19,6 +19,7 @@ from poolscope.callsites.frames import Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, Changes
 from poolscope.ledger.folding import add_finished
+from poolscope.ledger.lately import Lately
 from poolscope.ledger.open_holds import (
     ALWAYS_HELD,
     ORDINARY,
@@ -59,6 +60,7 @@ class Holds:
     abandoned_keys: the open holds that nobody can end any more.
     purposes: of the open holds that are, or were, held on purpose.
     site_cells: the cells of the functions.
+    lately: who held connections in the last seconds.
     next_check_at: the clock from which on a hold may be overdue, or a leak waits to be logged.
     leak_events: what waits to be logged.
 
@@ -79,6 +81,7 @@ class Holds:
         "finished",
         "holds_by_borrower",
         "in_use",
+        "lately",
         "leak_events",
         "next_check_at",
         "purposes",
@@ -91,6 +94,7 @@ class Holds:
         self.finished: list[FinishedHold] = []
         self.holds_by_borrower: dict[Hashable, int] = {}
         self.site_cells = SiteCells(changes)
+        self.lately = Lately(changes)
         self.next_check_at = math.inf
         self.leak_events: list[LeakEvent] = []
         self._leak_after = leak_after
@@ -111,6 +115,7 @@ class Holds:
         self.finished.clear()
         self.holds_by_borrower.clear()
         self.site_cells.start(segment)
+        self.lately.by_second.clear()
         self._holder_refs.clear()
         self.abandoned_keys.clear()
         self.purposes.clear()
@@ -122,6 +127,11 @@ class Holds:
         """Return the borrower of the connection, or None if it is not known."""
         hold = self.in_use.get(key)
         return known(hold[2]) if hold is not None else None
+
+    @property
+    def seen_lately(self) -> bool:
+        """Whether there may be holds that are open, or ended lately."""
+        return bool(self.in_use or self.finished or self.lately.by_second)
 
     def is_held(self, key: Hashable) -> bool:
         """Whether a caller has the connection; not while it is being set up."""
@@ -197,6 +207,7 @@ class Holds:
         c.HOLD_SECONDS.observe_count(self._numbers, held)
         cell = self.site_cells.cell(borrower[0])
         self._numbers[cell] += held
+        self.lately.add(borrower, since, now)
         if slot:
             self._free_slot(slot)
         else:
@@ -215,6 +226,9 @@ class Holds:
         """
         batch = self.finished[:MAX_FINISHED]
         slots, postponed = add_finished(batch, self.in_use, self._numbers, self.site_cells.cell)
+        self.lately.add_batch(
+            [hold for hold in batch if hold not in postponed] if postponed else batch
+        )
         last: list[Action] = [(delitem, self.finished, slice(0, len(batch)))]
         if postponed:
             last.append((self.finished.extend, postponed))

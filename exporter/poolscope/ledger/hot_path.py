@@ -140,14 +140,13 @@ def make_end(ledger: Events, after_end: AtLimit) -> End:
         if hold is None or pending or not mark[0]:
             return False
         since, asked, borrower, holder_ref, slot = hold
-        held = now - since
-        if held > ledger.leak_after or holder_ref() is None:
+        if now - since > ledger.leak_after or holder_ref() is None:
             return False
         try:
             if slot:
                 cells[slot + HOLD_ENDED] = now
             borrower_key = borrower[2]
-            finished.append((key, borrower, since - asked, held, slot))
+            finished.append((key, borrower, asked, since, now, slot))
             in_use.pop(key, None)
             if (before := holds_by_borrower.pop(borrower_key, 1)) != 1:
                 holds_by_borrower[borrower_key] = before - 1

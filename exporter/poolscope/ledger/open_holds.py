@@ -42,10 +42,10 @@ A plain tuple, because the hot path makes one for each use of a connection.
 """
 
 
-FinishedHold = tuple[Hashable, Borrower, float, float, int]
+FinishedHold = tuple[Hashable, Borrower, float, float, float, int]
 """
-A hold that has ended and is not in the cells yet: its key, its borrower, the seconds from asking to
-getting the connection, the seconds that it was held, and its slot or 0.
+A hold that has ended and is not in the cells yet: its key, its borrower, the clock when the caller
+asked, got the connection and returned it, and its slot or 0.
 """
 
 

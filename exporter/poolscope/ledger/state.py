@@ -23,6 +23,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
 from poolscope.ledger.holds import MAX_FINISHED, Holds, LeakEvent
+from poolscope.ledger.lately import Place
 from poolscope.ledger.open_holds import FindDropped, HolderRef, nothing_dropped
 from poolscope.ledger.recorder import (
     MAX_PENDING,
@@ -59,6 +60,7 @@ class State(Recorder):
         "_check_leaks",
         "_find_dropped",
         "_inherited",
+        "_lost_slots",
         "_monotonic",
         "_open",
         "_opening",
@@ -112,6 +114,8 @@ class State(Recorder):
         # Dictionaries, because an empty set takes three times the memory.
         self._open: dict[Hashable, None] = {}
         self._opening: dict[Hashable, None] = {}
+        # The keys of holds that have no connection.
+        self._lost_slots: dict[Hashable, None] = {}
         # For each connection, the `holder_ref` of its last hold, until that event is applied.
         self._pending_refs: dict[Hashable, HolderRef] = {}
         super().__init__()
@@ -153,6 +157,7 @@ class State(Recorder):
         self._cells = self._segment.numbers
         self._open.clear()
         self._opening.clear()
+        self._lost_slots.clear()
         self._pending_refs.clear()
         self.holds.start(self._segment, now)
         self._waits = Waits(self._segment, self.changes)
@@ -349,6 +354,11 @@ class State(Recorder):
         """Return the holders of the connections in use, the longest hold first."""
         with self.reading_lock():
             return self._copy().holders(self.clock())
+
+    def lately(self) -> dict[Place, float]:
+        """Return the connection-seconds of the last seconds by line, of holds that have ended."""
+        with self.reading_lock():
+            return self.holds.lately.sums(self.clock())
 
     def sites(self) -> list[SiteReading]:
         """Return the open and finished holds of each function of the application."""

@@ -151,6 +151,12 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         _one("waited"),
     ),
     _counter(
+        "connpool_waits_given_up_total",
+        "Attempts to acquire a connection that ended while they waited for a free one: by a time "
+        "limit, a deadline around the caller, or cancellation.",
+        _one("gave_up"),
+    ),
+    _counter(
         "connpool_reused_total",
         "Attempts to acquire a connection that got one that was already open.",
         _one("reused"),

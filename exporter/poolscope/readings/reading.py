@@ -53,6 +53,7 @@ class Reading(NamedTuple):
     cancelled: float = 0.0
     failed: float = 0.0
     waited: float = 0.0
+    gave_up: float = 0.0
     reused: float = 0.0
     opened: float = 0.0
     open_failed: float = 0.0

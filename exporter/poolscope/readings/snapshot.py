@@ -42,6 +42,7 @@ class Snapshot:
     cancelled: int
     failed: int
     waited: int
+    gave_up: int
     reused: int
     opened: int
     open_failed: int

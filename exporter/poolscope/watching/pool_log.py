@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.errors import logger
 from poolscope.ledger.holds import LeakEvent
+from poolscope.ledger.lately import Place
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
 from poolscope.readings.reading import sum_readings
@@ -24,38 +26,57 @@ _EVENTS: Final = {
     "held by %s, acquired at %s",
 }
 
+TIMED_OUT: Final = "an attempt to get a connection timed out"
+GAVE_UP: Final = "a caller gave up waiting for a connection"
+
 MIN_INTERVAL: Final = 60.0
-"""Seconds between two lines about time-outs of the pools of one name."""
+"""Seconds between two lines about callers that gave up, of the pools of one name."""
 
 SHOWN: Final = 5
 """How many call sites the line names, most connections first; `record.poolscope` has all."""
 
 
 class PoolLog:
-    """Logs the time-outs (at most one a minute) and the leaks of the pools of one name."""
+    """Logs callers that give up (at most one a minute) and the leaks of the pools of one name."""
 
-    __slots__ = ("_free", "_kind", "_next", "_pool")
+    __slots__ = ("_free", "_kind", "_next", "_next_empty", "_pool")
 
     def __init__(self, pool: str, kind: str) -> None:
         self._pool: Final = pool
         self._kind: Final = kind
         self._free = Lock()
-        self._next = -math.inf
+        self._next = self._next_empty = -math.inf
 
-    def log_timeout(self, ledgers: Sequence[Ledger], now: float) -> None:
+    def log_timeout(self, ledgers: Sequence[Ledger], now: float, timed_out: bool = True) -> None:
         """
         Log that an attempt to get a connection has timed out; the ledgers are those of the pool.
 
         A caller that finds another one logging returns at once.
+
+        timed_out: False if something else has ended the attempt: a deadline around the caller, or
+            cancellation.
         """
         if now < self._next or not self._free.acquire(False):
             return
         try:
             if now >= self._next:  # again: another may have logged before the lock was taken
-                self._next = now + MIN_INTERVAL
-                self._log_holders(ledgers)
+                self._log_if_due(ledgers, now, timed_out)
         finally:
             self._free.release()
+
+    def _log_if_due(self, ledgers: Sequence[Ledger], now: float, timed_out: bool) -> None:
+        """Log the line. One that names nobody does not keep the next from being logged."""
+        if now < self._next_empty and not any(ledger.holds.seen_lately for ledger in ledgers):
+            return
+        before, self._next = self._next, now + MIN_INTERVAL
+        sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+        lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
+        if not (sites or lately):
+            self._next = before
+            if now < self._next_empty:
+                return
+            self._next_empty = now + MIN_INTERVAL
+        self._log_holders(ledgers, sites, lately, timed_out)
 
     def log_events(self, ledger: Ledger) -> None:
         """Log each leak event of one of the pools, and remove it from the ledger."""
@@ -87,9 +108,14 @@ class PoolLog:
             extra={"poolscope": facts},
         )  # fmt: skip
 
-    def _log_holders(self, ledgers: Sequence[Ledger]) -> None:
+    def _log_holders(
+        self,
+        ledgers: Sequence[Ledger],
+        sites: Sequence[dict[str, Any]],
+        lately: Sequence[dict[str, Any]],
+        timed_out: bool,
+    ) -> None:
         reading = sum_readings([ledger.read() for ledger in ledgers])
-        sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
         facts = {
             "event": "timeout",
             "pool": self._pool,
@@ -99,12 +125,13 @@ class PoolLog:
             "waiting": int(reading.waiting),
             "limit": _finite_or_none(reading.limit),
             "holders": sites,
+            **({"lately": lately} if lately else {}),
         }
         logger().warning(
-            "pool %r (%s): an attempt to get a connection timed out; %d of %s in use, %d opening, "
-            "%d waiting; held by %s",
-            self._pool, self._kind, reading.in_use, f"{reading.limit:g}", reading.opening,
-            reading.waiting, _in_words(sites),
+            "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s",
+            self._pool, self._kind, TIMED_OUT if timed_out else GAVE_UP, reading.in_use,
+            f"{reading.limit:g}", reading.opening, reading.waiting,
+            _lately_in_words(lately) if lately else f"held by {_in_words(sites)}",
             extra={"poolscope": facts},
         )  # fmt: skip
 
@@ -132,3 +159,32 @@ def _in_words(sites: Sequence[dict[str, Any]]) -> str:
     ]
     more = sum(row["count"] for row in sites[SHOWN:])
     return ", ".join([*words, *([f"{more} more"] if more else [])]) or "nobody"
+
+
+def lately_by_site(sums: Iterable[Mapping[Place, float]]) -> list[dict[str, Any]]:
+    """
+    Return site, share and seconds of those who held connections lately, the largest share first.
+
+    sums: connection-seconds by line. Where all are 0.0, each line has the same share.
+    """
+    seconds: dict[str | None, float] = {}
+    for by_place in sums:
+        for (function, at), held in by_place.items():
+            site = Borrower(function, at, None, "").site_text
+            seconds[site] = seconds.get(site, 0.0) + held
+    total = sum(seconds.values())
+    return [
+        {"site": site, "share": held / total if total else 1 / len(seconds), "seconds": held}
+        for site, held in sorted(seconds.items(), key=lambda item: -item[1])
+    ]
+
+
+def _lately_in_words(lately: Sequence[dict[str, Any]]) -> str:
+    words = [
+        f"{row['share']:.0%}".replace("%", f" % {row['site'] or UNKNOWN_LINE}")
+        for row in lately[:SHOWN]
+    ]
+    more = sum(row["share"] for row in lately[SHOWN:])
+    return (
+        f"lately held by {', '.join([*words, *([f'{100 * more:.0f} % others'] if more else [])])}"
+    )

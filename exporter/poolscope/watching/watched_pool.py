@@ -228,10 +228,15 @@ class WatchedPool:
         ledger.emptied(self.clock())
         self._groups.pool_gone(self, ledger)
 
-    def log_timeout(self, now: float) -> None:
-        """Log that an attempt timed out at the clock's `now`, unless one was logged lately."""
+    def log_timeout(self, now: float, timed_out: bool) -> None:
+        """
+        Log who holds the connections, unless that was logged lately: a caller has given up.
+
+        now: a reading of the clock.
+        timed_out: whether a time limit of the pool's library has ended the attempt.
+        """
         if self.pool_log is not None:
-            self.pool_log.log_timeout(list(self.ledgers), now)
+            self.pool_log.log_timeout(list(self.ledgers), now, timed_out)
 
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""

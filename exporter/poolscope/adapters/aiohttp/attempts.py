@@ -47,6 +47,8 @@ class Attempt:
     seconds: how long it took, set when it has failed.
     open_seconds: how long it took to open the connection.
     queued: seconds that it has waited for a slot; None if it did not have to wait.
+    in_queue: whether it has ended while it waited for a slot.
+    has_failed: whether it has ended without a connection.
     who: who asks, once it has been found out.
     """
 
@@ -56,6 +58,8 @@ class Attempt:
     # Defaults in the class, because most attempts set none of these.
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
+    in_queue = False
+    has_failed = False
     who: Borrower | None = None
 
     @property

@@ -46,7 +46,7 @@ def _connect(base: Any) -> Any:
                 )
         except BaseException as error:
             try:
-                attempt.failed(error, traces)
+                attempt.failed(error, traces, req)
             except BaseException:
                 # Another exception has come meanwhile; a second time changes nothing.
                 hooks.gave_up(attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -48,6 +49,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
                 self.ledger.adopted(id(protocol), self.clock(), in_use)
                 if is_upgraded(protocol):
                     self.upgraded(protocol)
+            self._missing_slots.begin(functools.partial(self._count_missing, connector))
         except BaseException:
             with suppress(Exception):
                 self.unhook()

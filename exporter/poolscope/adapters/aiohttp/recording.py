@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import weakref
@@ -15,8 +16,10 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.adapters.aiohttp.attempts import Attempt, frame_of_request
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_dropped, is_lost
+from poolscope.adapters.aiohttp.missing import attempts_in_flight, keeps_slot, unknown_slots
 from poolscope.adapters.aiohttp.protocols import watch_protocol
 from poolscope.adapters.classes import unwatch_object
+from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
@@ -55,6 +58,7 @@ class ConnectorRecording:
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
         self._busy = BusyHosts()
+        self._missing_slots: Final = MissingSlots(self.ledger)
         self._closed = False
         self._connector = weakref.ref(connector, self._on_collected)
 
@@ -85,6 +89,33 @@ class ConnectorRecording:
         for protocol in list(connector._acquired) if connector is not None else ():
             if isinstance(protocol, ResponseHandler) and is_lost(protocol):
                 self.dropped(protocol)
+        self.find_lost_slots()
+
+    @harmless
+    def find_lost_slots(self, lost_by: Borrower | None = None) -> None:
+        """Find slots that aiohttp has lost; `lost_by`: whose attempt has just lost one."""
+        connector = self._connector()
+        if connector is not None and not connector.closed:
+            self._missing_slots.look(functools.partial(self._count_missing, connector), lost_by)
+
+    def _count_missing(self, connector: Any) -> int:
+        """Return how many slots are acquired that nobody has, and no attempt is about to have."""
+        acquired = unknown_slots(connector, self.ledger.slots()[0])
+        missing = len(acquired) - len(self._opening)
+        if missing <= 0:
+            return 0
+        elsewhere = (
+            number not in self._opening and number not in self._waiting
+            for number in attempts_in_flight(connector)
+        )
+        return max(0, missing - sum(elsewhere))
+
+    @harmless
+    def failed_with(self, attempt: Attempt, error: BaseException) -> None:
+        """The attempt has failed with `error`, and may have lost its slot."""
+        connector = self._connector()
+        lost = connector is not None and keeps_slot(connector, error, self.ledger.slots()[0])
+        self.find_lost_slots(attempt.who if lost else None)
 
     def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
         connector = self._connector()
@@ -141,9 +172,20 @@ class ConnectorRecording:
 
     @harmless_once
     def finished(self, outcome: int, attempt: Attempt) -> None:
-        self.ledger.finished(outcome, attempt.seconds, attempt.queued)
-        if outcome == cells.TIMEOUT:
-            self.watched.log_timeout(self.clock())
+        self.ledger.finished(outcome, attempt.seconds, attempt.queued, attempt.in_queue)
+        if outcome == cells.TIMEOUT and not attempt.in_queue:
+            self.watched.log_timeout(self.clock(), True)
+
+    @harmless_once
+    def log_gave_up(self, attempt: Attempt, timed_out: bool) -> None:
+        """
+        Log who holds the connections if the attempt has ended while it waited.
+
+        At once: the outcome may be known only when the attempt is collected, and nothing can be
+        logged then.
+        """
+        if attempt.in_queue:
+            self.watched.log_timeout(self.clock(), timed_out)
 
     @harmless
     def waiting(self, attempt: Attempt) -> None:
@@ -176,7 +218,10 @@ class ConnectorRecording:
     def gave_up(self, attempt: Attempt) -> None:
         """The attempt has failed, while it waited, opened a connection, or did neither."""
         self.who(attempt)
-        self.stopped_waiting(attempt)
+        attempt.has_failed = True
+        if attempt.number in self._waiting:
+            attempt.in_queue = True
+            self.stopped_waiting(attempt)
         now = self.clock()
         attempt.seconds = now - attempt.started
         if attempt.number in self._opening:

@@ -28,14 +28,16 @@ class Tracer(Attempt):
         self.host = host
         self.started = started
 
-    def failed(self, error: BaseException, traces: object) -> None:
+    def failed(self, error: BaseException, traces: object, req: object) -> None:
         """
-        The attempt ended with `error`.
+        The attempt of a request ended with `error`.
 
         The time limits of a session cancel the attempt too, and become a TimeoutError only
         further out, which is reported to the session's tracers; so this one joins them.
         """
         self.hooks.gave_up(self)
+        self.hooks.failed_with(self, error)
+        self.hooks.log_gave_up(self, isinstance(error, TimeoutError) or _is_out_of_time(req))
         if isinstance(error, asyncio.CancelledError) and isinstance(traces, list):
             self._undecided = True
             traces.append(self)
@@ -77,6 +79,12 @@ class Tracer(Attempt):
         if name.startswith("send_"):
             return _ignore_signal
         raise AttributeError(name)
+
+
+# Checked with aiohttp 3.9.0 to 3.14.5: ClientRequest._timer, TimerContext._cancelled
+def _is_out_of_time(req: Any) -> bool:
+    """Whether a time limit of its session has cancelled the request."""
+    return bool(getattr(getattr(req, "_timer", None), "_cancelled", False))
 
 
 async def _ignore_signal(*args: object, **kwargs: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterable
 from typing import Any, Final
 
 from poolscope.adapters.asyncpg.attempts import pending_attempts
@@ -49,9 +50,14 @@ _attempts = itertools.count()
 
 
 class HolderList(list[Any]):
-    """The holders of a pool that is being opened; each is watched before it connects."""
+    """
+    The holders of a pool; each is watched before it connects.
 
-    def __init__(self, hooks: PoolRecording) -> None:
+    Unlike the pool it takes weak references, and so it is how the hooks find the pool.
+    """
+
+    def __init__(self, hooks: PoolRecording, holders: Iterable[Any] = ()) -> None:
+        super().__init__(holders)
         self._hooks = hooks
 
     def append(self, holder: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from poolscope.adapters.asyncpg.classes import HOLDER_METHODS, POOL_METHODS, HolderList
@@ -23,10 +25,13 @@ class PoolHooks(PoolRecording):
         try:
             hooks_by_pool_id[id(pool)] = self
             watch_object(pool, POOL_METHODS)
+            self._keep_holders(pool, pool._holders)
             for holder in pool._holders:
                 watch_object(holder, HOLDER_METHODS)
                 if holder.is_connected():
                     self._adopt(holder)
+            if pool._holders:
+                self._missing_slots.begin(self.missing_counter(pool._holders))
         except BaseException:
             self._unhook(pool)
             raise
@@ -49,9 +54,14 @@ class PoolHooks(PoolRecording):
                 holder._con.remove_termination_listener(self.terminated)
                 unwatch_channels(holder._con)
 
+    def _keep_holders(self, pool: Any, holders: Iterable[Any]) -> None:
+        """Let the pool keep its holders in a list that takes weak references."""
+        pool._holders = kept = HolderList(self, holders)
+        self.holders = weakref.ref(kept)
+
     @harmless
     def expect_holders(self, pool: Any) -> None:
-        pool._holders = HolderList(self)
+        self._keep_holders(pool, ())
 
     @harmless
     def watch_holder(self, holder: Any) -> None:

@@ -1,5 +1,5 @@
 """
-Whether an asyncpg connection in use can still be returned.
+Whether an asyncpg connection in use can still be returned, and which holders the pool has lost.
 
 A caller gets a proxy. The pool and the connection refer to it while the connection is in use, so
 Python never collects it; when they hold the only references, nobody can return the connection any
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
 import asyncpg.pool
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.references import COUNTS_ARE_EXACT, references
 
 # Checked with asyncpg 0.29.0 to 0.32.0: Connection._proxy, ._listeners, ._log_listeners;
-#   PoolConnectionProxy._holder; PoolConnectionHolder._proxy, release(timeout); Pool._loop
+#   PoolConnectionProxy._holder; PoolConnectionHolder._pool, ._proxy, ._in_use, release(timeout);
+#   Pool._loop, ._queue, ._initialized, ._closing, ._closed; the queue is a LifoQueue with _queue
 
 
 _RELEASE: Final = asyncpg.pool.PoolConnectionHolder.release.__code__
@@ -53,6 +55,38 @@ def is_being_released(holder: Any) -> bool:
         if frame is not None and frame.f_code is _RELEASE and frame.f_locals.get("self") is holder:
             return True
     return False
+
+
+def is_missing(holder: Any) -> bool:
+    """Whether the holder, if there is one, is neither anybody's nor in its pool's queue."""
+    return (
+        holder is not None
+        and holder._in_use is None
+        and not any(free is holder for free in list(holder._pool._queue._queue))
+    )
+
+
+def count_missing(holders: Sequence[Any], ledger: Ledger, acquiring: Collection[int]) -> int:
+    """
+    Return how many holders of a pool are neither anybody's nor in its queue.
+
+    acquiring: the ids of the holders that may be connecting, or calling `setup`.
+    """
+    pool = holders[0]._pool
+    if pool._closing or pool._closed or not pool._initialized:
+        return 0
+    missing = [holder for holder in holders if is_missing(holder)]
+    if not missing:
+        return 0
+    in_use, opening = ledger.slots()
+    return max(
+        0,
+        sum(
+            id(holder) not in acquiring and id(holder._con) not in in_use and is_missing(holder)
+            for holder in missing
+        )
+        - opening,
+    )
 
 
 def _references_of_failed_task(connection: Any, who: Borrower | None) -> int:

@@ -13,9 +13,16 @@ import asyncpg
 import asyncpg.pool
 
 from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
-from poolscope.adapters.asyncpg.lost import holder_of, is_being_released, is_lost
+from poolscope.adapters.asyncpg.lost import (
+    count_missing,
+    holder_of,
+    is_being_released,
+    is_lost,
+    is_missing,
+)
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
 from poolscope.adapters.channels import check_channels, listens, watch_channels
+from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
@@ -64,6 +71,9 @@ class PoolRecording(Hooks):
         self._connected: set[int] = set()
         # By connection: a hold that nobody has, and when that was seen first.
         self._not_begun: dict[int, tuple[OpenHold, float]] = {}
+        # The list of the pool's holders, if it has one.
+        self.holders: Callable[[], Any] = type(None)
+        self._missing_slots: Final = MissingSlots(self.ledger)
         # Connections that callers can lose.
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -146,6 +156,7 @@ class PoolRecording(Hooks):
         connection = None
         try:
             self._end_wait(attempt)
+            attempt.in_queue, attempt.holder = False, holder
             connection = ready(holder._pool, holder)
             if connection is not None:
                 if attempt.queued is not None:
@@ -184,7 +195,7 @@ class PoolRecording(Hooks):
     @harmless
     def asked(self, pool: Any, attempt: PendingAttempt) -> None:
         if pool._queue is not None and pool._queue.empty() and not pool._closing:
-            attempt.waiting_since = self.clock()
+            attempt.in_queue, attempt.waiting_since = True, self.clock()
             self.ledger.waiting(id(attempt), attempt.waiting_since)
 
     def _end_wait(self, attempt: PendingAttempt) -> None:
@@ -197,9 +208,10 @@ class PoolRecording(Hooks):
     def failed(self, error: BaseException, attempt: PendingAttempt) -> None:
         self._end_wait(attempt)
         now, outcome = self.clock(), outcome_of(error, TimeoutError)
-        self.ledger.finished(outcome, now - attempt.started, attempt.queued)
-        if outcome == cells.TIMEOUT:
-            self.watched.log_timeout(now)
+        self.ledger.finished(outcome, now - attempt.started, attempt.queued, attempt.in_queue)
+        self.find_lost_slots(attempt.who if is_missing(attempt.holder) else None)
+        if attempt.in_queue or outcome == cells.TIMEOUT:
+            self.watched.log_timeout(now, outcome == cells.TIMEOUT)
 
     # Holders
 
@@ -312,6 +324,7 @@ class PoolRecording(Hooks):
                 self._find_not_begun(connection)
             else:
                 self._is_abandoned(connection)
+        self.find_lost_slots()
 
     def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
         return {
@@ -328,6 +341,16 @@ class PoolRecording(Hooks):
                 self.ledger.abandoned(id(connection), self.clock())
                 return True
         return False
+
+    @harmless
+    def find_lost_slots(self, lost_by: Borrower | None = None) -> None:
+        """Find holders that asyncpg has lost; `lost_by`: whose attempt has just lost one."""
+        holders = self.holders()
+        if holders:
+            self._missing_slots.look(self.missing_counter(holders), lost_by)
+
+    def missing_counter(self, holders: Any) -> Callable[[], int]:
+        return functools.partial(count_missing, holders, self.ledger, self._acquiring)
 
     def _find_not_begun(self, connection: Any) -> None:
         """

@@ -101,9 +101,16 @@ def _do_get(base: Any) -> Any:
 
 def _close_connection(base: Any) -> Any:
     def _close_connection(self: Any, connection: Any, **how: Any) -> None:
-        if is_watched(self):
-            self._poolscope_hooks.closed(connection)
-        bound(base, "_close_connection", self)(connection, **how)
+        if not is_watched(self):
+            bound(base, "_close_connection", self)(connection, **how)
+            return
+        hooks = self._poolscope_hooks
+        hooks.closed(connection)
+        try:
+            hooks.closes[id(connection)] = None
+            bound(base, "_close_connection", self)(connection, **how)
+        finally:
+            hooks.closes.pop(id(connection), None)
 
     return _close_connection
 

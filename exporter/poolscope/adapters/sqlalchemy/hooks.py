@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +15,7 @@ from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.classes import METHODS, METHODS_WITH_CHECKOUT, PROPERTIES
 from poolscope.adapters.sqlalchemy.names import Namer, namer_of
-from poolscope.adapters.sqlalchemy.pools import config_of, existing_records
+from poolscope.adapters.sqlalchemy.pools import config_of, counts_slots, existing_records
 from poolscope.adapters.sqlalchemy.recording import PoolRecording
 from poolscope.errors import harmless
 from poolscope.ledger.open_holds import ALWAYS_HELD
@@ -57,6 +58,9 @@ class EngineHooks(Hooks):
     def find_abandoned(self) -> None:
         # Events tell of abandoned connections; this makes sure that none was interrupted.
         records.find_collected()
+        for _, hooks in list(hooks_by_pool.items()):
+            if hooks.watched is self._watched:
+                hooks.find_lost_slots()
 
     def unhook(self) -> None:
         if self._namer is not None:
@@ -86,6 +90,8 @@ class PoolHooks(PoolRecording):
             if pool._pre_ping or pool.dispatch.checkout:
                 self.watch_checkout(pool)
             self._adopt(existing_records(pool))
+            if counts_slots(pool):
+                self._missing_slots.begin(functools.partial(self._count_missing, pool))
         except BaseException:
             self.unhook(pool)
             raise

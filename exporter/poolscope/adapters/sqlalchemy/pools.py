@@ -66,6 +66,11 @@ def limits_of(pool: Pool) -> Limits:
     return Limits(math.inf, math.inf, 0)
 
 
+def counts_slots(pool: Pool) -> bool:
+    """Whether `checkedout()` is exact; without a limit, threads overwrite each other's count."""
+    return isinstance(pool, QueuePool) and pool._max_overflow >= 0
+
+
 def config_of(pool: Pool) -> PoolConfig:
     # The dialect of a bare pool is a stub that has no name.
     dialect = getattr(pool._dialect, "name", "")

@@ -47,10 +47,17 @@ else:
 
 
 class Waited(NamedTuple):
-    """The seconds that an attempt has waited for a slot, and who asks, if that is known."""
+    """
+    How an attempt has waited for a slot.
+
+    seconds: how long.
+    who: who asks, if that is known.
+    got_none: whether it has got no slot since, as far as is known.
+    """
 
     seconds: float
     who: Borrower | None
+    got_none: bool = True
 
 
 NOT_WAITED: Final = Waited(0.0, None)
@@ -87,6 +94,14 @@ class WaitTracker:
         """Remove and return how the attempt of this caller has waited; None if it has not."""
         waited = self.ended.pop(current_caller(), NOT_WAITED)
         return None if waited is NOT_WAITED else waited
+
+    def got_slot(self) -> None:
+        """The attempt of this caller has a slot: if it fails now, it has not given up waiting."""
+        if self.ended:
+            key = current_caller()
+            waited = self.ended.get(key, NOT_WAITED)
+            if waited is not NOT_WAITED:
+                self.ended[key] = waited._replace(got_none=False)
 
     def block(self, original: Callable[..., Any], timeout: float | None) -> Any:
         self._check_event_loop()

@@ -12,9 +12,10 @@ from sqlalchemy import exc
 from sqlalchemy.pool import Pool
 
 from poolscope.adapters.channels import listens, watch_channels
+from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import records
-from poolscope.adapters.sqlalchemy.pools import limits_of
+from poolscope.adapters.sqlalchemy.pools import counts_slots, limits_of
 from poolscope.adapters.sqlalchemy.queues import NOT_WAITED, WaitTracker, current_caller
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
@@ -36,9 +37,12 @@ class PoolRecording:
     __slots__ = (
         "_closing",
         "_collected",
+        "_got",
+        "_missing_slots",
         "_opened",
         "_wait_tracker",
         "clock",
+        "closes",
         "config",
         "info",
         "is_async",
@@ -61,6 +65,11 @@ class PoolRecording:
         # whose connection it is about to close.
         self._opened: dict[int, int] = {}
         self._closing: dict[int, weakref.ref[Any]] = {}
+        # By caller: the id of the record that its attempt in flight has got from the pool.
+        self._got: dict[int, int] = {}
+        # The ids of the connections that are being closed: their slots may be out meanwhile.
+        self.closes: Final[dict[int, None]] = {}
+        self._missing_slots: Final = MissingSlots(self.ledger)
         # The listeners of all pools to `checkout`, until the hooks watch that event.
         self.of_all_pools: Sequence[object] = pool.dispatch.checkout.parent_listeners
         # Whether closing a connection may switch to another task.
@@ -115,10 +124,12 @@ class PoolRecording:
         """Forget the attempt of this caller."""
         self.unusual.pop(current_caller(), None)
         self._opened.pop(current_caller(), None)
+        self._got.pop(current_caller(), None)
 
     @harmless
     def served(self, proxied: Any, started: float, who: Borrower) -> None:
         now, opened = self.clock(), self._opened.pop(current_caller(), None)
+        self._got.pop(current_caller(), None)
         record = proxied._connection_record
         if record is None:  # a listener has already detached the connection
             self.ledger.finished(cells.OK, now - started, None)
@@ -138,19 +149,24 @@ class PoolRecording:
         now = self.clock()
         waited = self._wait_tracker.take()
         opened = self._opened.get(current_caller())
-        if waited is None:
-            self.ledger.ask()
+        who = waited.who if waited is not None else None
+        if who is None:
+            who = self.ledger.ask()
         if opened is not None:
             # SQLAlchemy drops a connection that it has opened for an attempt that fails.
             self.ledger.closed(opened, now)
         outcome = outcome_of(error, exc.TimeoutError)
         queued = waited.seconds if waited is not None else None
-        self.ledger.finished(outcome, now - started, queued)
-        if outcome == cells.TIMEOUT:
-            self.watched.log_timeout(now)
+        gave_up = waited is not None and waited.got_none
+        self.ledger.finished(outcome, now - started, queued, gave_up)
+        self.find_lost_slots(who if current_caller() in self._got else None)
+        if gave_up or outcome == cells.TIMEOUT:
+            self.watched.log_timeout(now, outcome == cells.TIMEOUT)
 
     @harmless
     def taken(self, record: Any) -> None:
+        self._wait_tracker.got_slot()
+        self._got[current_caller()] = id(record)
         if record.dbapi_connection is not None:
             records.track(record, self)
             self.ledger.taken(id(record), self.clock())
@@ -161,11 +177,36 @@ class PoolRecording:
         # attempt has ended.
         if self._opened and self._opened.get(current_caller()) == id(record):
             del self._opened[current_caller()]
+        if self._got and self._got.get(current_caller()) == id(record):
+            del self._got[current_caller()]
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
             records.track(record, self)
             self.ledger.returned(id(record), self.clock())
+
+    @harmless
+    def find_lost_slots(self, lost_by: Borrower | None = None) -> None:
+        """
+        Find slots that SQLAlchemy has lost.
+
+        lost_by: whose attempt has just failed, after it had got a slot.
+        """
+        pool = self._collected()
+        if pool is not None and counts_slots(pool) and not self.ledger.is_retired:
+            self._missing_slots.look(functools.partial(self._count_missing, pool), lost_by)
+
+    def _count_missing(self, pool: Any) -> int:
+        """Return how many connections the pool counts as out that nobody has or opens."""
+        in_use, opening = self.ledger.slots()
+        closing = len(self.closes)
+        out: int = pool.checkedout()
+        if out <= len(in_use) + opening + closing:
+            return 0
+        # Others may have taken or returned one meanwhile.
+        later, still_opening = self.ledger.slots()
+        opening, closing = max(opening, still_opening), max(closing, len(self.closes))
+        return max(0, out - len(in_use | later) - opening - closing)
 
     def open(self, create: Callable[[Any], Any], record: Any) -> Any:
         """Return what `create(record)` returns: the connection that it opens."""
@@ -187,6 +228,7 @@ class PoolRecording:
 
     @harmless
     def opening(self, attempt: int, now: float) -> None:
+        self._wait_tracker.got_slot()
         self.ledger.opening(attempt, now)
 
     @harmless

@@ -117,6 +117,7 @@ function showFacts(list, pool) {
     ...pool.servers.map((seen) => [
       `${seen.server} sees`, plural(seen.connections, "connection"), false, true,
     ]),
+    ["gave up waiting", formatCount(pool.gave_up), false, pool.gave_up],
     ["failed to connect", formatCount(pool.open_failed), pool.open_failed],
   ];
   const always = 5;
