@@ -213,6 +213,14 @@ class WatchedPool:
         if self.pool_log is not None:
             self.pool_log.log_timeout(list(self.ledgers), now)
 
+    @harmless
+    def log_close(self, ledger: Ledger, what: str) -> None:
+        """The pool object of the ledger is being closed; see `PoolLog.log_close`."""
+        if ledger.connections()[1]:
+            self.check_leaks()
+            if self.pool_log is not None:
+                self.pool_log.log_close(ledger, what)
+
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""
         forks().follow()
