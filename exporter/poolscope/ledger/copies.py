@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable
 from operator import getitem
-from typing import Any, Final
+from typing import Any
 
 from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
@@ -30,12 +30,9 @@ class Copy:
     in_use: the open holds, by key.
     """
 
-    __slots__ = ("_abandoned", "_by_label", "_leak_after", "_waits", "in_use", "numbers")
+    __slots__ = ("_abandoned", "_by_label", "_waits", "in_use", "numbers")
 
-    def __init__(
-        self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes, leak_after: float
-    ) -> None:
-        self._leak_after: Final = leak_after
+    def __init__(self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes) -> None:
         originals: list[Any] = [
             holds.in_use,
             holds.abandoned_keys,
@@ -79,7 +76,7 @@ class Copy:
             Holder(
                 known(borrower),
                 max(0.0, now - since),
-                now - since > self._leak_after,
+                c.is_overdue(self.numbers, since, now),
                 key in self._abandoned,
             )
             for key, (since, _, borrower, _, _) in self.in_use.items()
@@ -95,7 +92,7 @@ class Copy:
                 row = sums.setdefault(self._label(borrower[0]), [0, 0.0, 0, 0])
                 row[0] += 1
                 row[1] += max(0.0, now - since)
-                row[2] += now - since > self._leak_after
+                row[2] += c.is_overdue(self.numbers, since, now)
                 row[3] += key in self._abandoned
         no_holds = [0, 0.0, 0, 0]
         return [

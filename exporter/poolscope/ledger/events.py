@@ -16,11 +16,11 @@ from collections.abc import Hashable, Sequence
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
+from poolscope.ledger.paused import PausedState
 from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import State
 
 
-class Events(State):
+class Events(PausedState):
     """
     The events of one pool object.
 
@@ -104,6 +104,7 @@ class Events(State):
 
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, whether it was idle or in use."""
+        self._look_back(key, now)
         self.changes.pop(self._inherited, key)
         self._closed(key, now, self._lost_ref(key))
 
@@ -192,6 +193,7 @@ class Events(State):
 
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and still open."""
+        self._look_back(key, now)
         self._returned(key, now, self._lost_ref(key))
 
     @recorded

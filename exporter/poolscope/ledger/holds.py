@@ -183,7 +183,8 @@ class Holds:
         else:
             self._count_overflow(-1, since, borrower[0])
         self._remove_from_borrower(borrower[2])
-        self._count_leak(key, borrower, held, returned)
+        awake = held - c.paused(self._numbers, since)
+        self._count_leak(key, borrower, held, awake, returned)
 
     def fold(self) -> tuple[list[Action], list[Action]]:
         """
@@ -298,23 +299,33 @@ class Holds:
         """Report the holds that have become overdue, and set when to check again."""
         oldest, checked_at = now, self._checked_at
         for since, _, borrower, _, _ in list(self.in_use.values()):
-            if since == c.TAKEN or checked_at - since > self._leak_after:
+            if since == c.TAKEN:
                 continue
-            if now - since > self._leak_after:
+            paused = c.paused(self._numbers, since)
+            paused_before = paused - c.paused(self._numbers, checked_at)
+            if checked_at - since - paused_before > self._leak_after:
+                continue
+            if now - since - paused > self._leak_after:
                 self._add_event(LeakEvent("overdue", known(borrower), now - since))
             else:
-                oldest = min(oldest, since)
+                oldest = min(oldest, since + paused)
         # Holds that begin later become overdue later.
         self.next_check_at = oldest + self._leak_after
         self._changes.at_commit(setattr, self, "_checked_at", max(now, checked_at))
 
-    def _count_leak(self, key: Hashable, borrower: Borrower, held: float, returned: bool) -> None:
-        """Count a hold that has ended, if it was overdue or abandoned."""
+    def _count_leak(
+        self, key: Hashable, borrower: Borrower, held: float, awake: float, returned: bool
+    ) -> None:
+        """
+        Count a hold that has ended, if it was overdue or abandoned.
+
+        awake: the seconds of it in which the process ran.
+        """
         if key in self.abandoned_keys:
             self._changes.pop(self.abandoned_keys, key)
             self._numbers[c.ABANDONED] = len(self.abandoned_keys)
             returned = False
-        if held > self._leak_after:
+        if awake > self._leak_after:
             self._numbers[c.WAS_OVERDUE] += 1
             if returned:
                 self._numbers[c.RECOVERED] += 1

@@ -13,6 +13,7 @@ import prometheus_client
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from poolscope.metrics.rendering import rendered
+from poolscope.pauses import pauses
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -40,6 +41,9 @@ def start_http_server(
             what += ", by another process or another worker of this service"
         raise OSError(error.errno, what) from error
     server.set_app(_wsgi_app(registry))
+    # The thread wakes up twice a second, to see whether it should end: so it notices pauses.
+    pauses().tick_on(thread)
+    vars(server)["service_actions"] = pauses().tick
     return server, thread
 
 

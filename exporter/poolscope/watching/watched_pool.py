@@ -14,6 +14,7 @@ from poolscope.fleet.segment_file import FileSegment
 from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
+from poolscope.pauses import Pauses
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder
@@ -42,6 +43,7 @@ class WatchedPool:
     __slots__ = (
         "_folder",
         "_groups",
+        "_pauses",
         "_segments",
         "_service",
         "call_sites",
@@ -69,6 +71,7 @@ class WatchedPool:
         call_sites: bool = True,
         folder: Folder | None = None,
         service: str | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         """The innermost line of the application on the stack becomes the `site`."""
         self.name: Final = name
@@ -87,6 +90,7 @@ class WatchedPool:
         self._groups = groups
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
+        self._pauses = pauses
         # Those made before the pool was added to its group.
         self._segments: list[FileSegment] | None = []
 
@@ -128,9 +132,12 @@ class WatchedPool:
     @harmless
     def check_leaks(self) -> None:
         """Find connections that have become overdue or abandoned, and log them."""
+        if self._pauses is not None:
+            self._pauses.look()
         if self.hooks is not None:
             self.hooks.find_abandoned()
         for ledger in list(self.ledgers):
+            ledger.follow_pauses()
             ledger.check_overdue(self.clock())
             if self.pool_log is not None:
                 self.pool_log.log_events(ledger)
@@ -179,6 +186,7 @@ class WatchedPool:
             Segment if asleep else segments,
             self.check_leaks,
             self.call_sites,
+            self._pauses,
         )
         if asleep:
             ledger.sleep(segments)

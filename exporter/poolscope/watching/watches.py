@@ -15,6 +15,8 @@ from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
 from poolscope.forks import forks
+from poolscope.pauses import Pauses
+from poolscope.pauses import pauses as pauses_of_process
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
@@ -57,9 +59,22 @@ class Adapter(Protocol):
 class Watches:
     """A set of watches that share a clock; `poolscope.watch` uses that of the process."""
 
-    def __init__(self, clock: Clock = time.monotonic, folder: Folder | None = None) -> None:
-        """Without `folder` the first watch takes the folder from POOLSCOPE_DIR."""
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        folder: Folder | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:
+        """
+        Without `folder` the first watch takes the folder from POOLSCOPE_DIR.
+
+        pauses: notices when this process did not run. By default that of the process, or none with
+            another clock, which says nothing about the process.
+        """
         self._clock = clock
+        if pauses is None and clock is time.monotonic:
+            pauses = pauses_of_process()
+        self._pauses = pauses
         self._folder = folder
         self._unregistered = Groups[WatchedPool]()
         # Watches and registries keep the groups alive; a watch may outlive its registry.
@@ -112,6 +127,8 @@ class Watches:
         if existing is not None:
             return _watch_of(existing, name)
         forks().add(self)
+        if self._pauses is not None:
+            forks().add(self._pauses)
         groups = self._groups_of(registry)
         try:
             return self._begin(
@@ -137,7 +154,15 @@ class Watches:
         folder = self._folder = self._folder or Folder.of_environment()
         service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
         watched = WatchedPool(
-            pool_name, adapter.KIND, groups, self._clock, leak_after, call_sites, folder, service
+            pool_name,
+            adapter.KIND,
+            groups,
+            self._clock,
+            leak_after,
+            call_sites,
+            folder,
+            service,
+            self._pauses,
         )
         # Before others can see the pool: `snapshots` returns those of its `Watch`.
         watch = Watch(watched)
