@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from poolscope.ledger import cells as c
 from poolscope.ledger.recorder import recorded_if_awake
 from poolscope.ledger.state import State
+from poolscope.readings.reading import Reading
 
 
 class PausedState(State):
@@ -25,6 +26,11 @@ class PausedState(State):
         ):
             self._pauses.look_back()
             self.follow_pauses()
+
+    def read(self) -> Reading:
+        """Return one consistent reading that includes all events and pauses before the call."""
+        self.follow_pauses()
+        return super().read()
 
     def follow_pauses(self) -> None:
         """Record the pauses of the process that are not known yet."""
