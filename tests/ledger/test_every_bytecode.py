@@ -24,6 +24,7 @@ from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.segment import Segment
+from poolscope.pauses import Pause, Pauses
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import GAUGES, Reading
 from poolscope.testing import FakeClock
@@ -57,11 +58,13 @@ class PoolOfThree:
 
     def __init__(self, path: Path | None) -> None:
         self.clock = FakeClock()
+        self.pauses = Pauses(self.clock, self.clock)
         self.ledger = Ledger(
             Limits(3, 3, 0),
             self.clock,
             5.0,
             Segment if path is None else lambda slots: FileSegment(path, slots, FACTS),
+            pauses=self.pauses,
         )
         self.file = PoolFile(path, 42) if path is not None else None
         self.open = dict.fromkeys("abc")
@@ -148,8 +151,11 @@ class PoolOfThree:
         if self.file is not None:
             free = ledger._segment.free
             used = [hold[4] for hold in ledger.holds.in_use.values()]
+            others = self.file.read(self.clock()).reading
+            # Who read without the lock has seen holds as overdue before a pause was applied.
+            overdue = max(reading.leaks_overdue, others.leaks_overdue)
             laws |= {
-                "other processes read the same": self.file.read(self.clock()).reading == reading,
+                "other processes read the same": others._replace(leaks_overdue=overdue) == reading,
                 # One is lost between two bytecodes: its hold was not to be.
                 "each slot is free or used": len({*free, *used}) == len(free) + len(used)
                 and len(ledger._segment.borrowers) - len(free) - len(used) <= 1,
@@ -243,6 +249,19 @@ def on_purpose(pool: PoolOfThree) -> None:
         pool.end(key)
 
 
+def a_pause(pool: PoolOfThree) -> None:
+    ledger, clock = pool.ledger, pool.clock
+    pool.begin("a")
+    pool.begin("b")
+    for _ in range(4):
+        clock.advance(20.0)
+        pool.pauses.known = (*pool.pauses.known, Pause(clock() - 20.0, clock()))
+        pool.record(ledger.follow_pauses)
+        pool.record(ledger.check_overdue, clock())
+    pool.end("a")
+    pool.end("b")
+
+
 def nesting(pool: PoolOfThree) -> None:
     pool.begin("a")
     pool.record(pool.ledger.nested, Borrower(CART, 3, "task a", "Task-a"), again=False)
@@ -267,7 +286,7 @@ def looks(pool: PoolOfThree) -> None:
 
 USES: Final[tuple[Use, ...]] = (
     ordinary_uses, a_fold, a_full_pool, a_new_window, slow_uses, waits, opening_and_closing, leaks,
-    on_purpose, nesting, the_end, looks,
+    on_purpose, a_pause, nesting, the_end, looks,
 )  # fmt: skip
 
 FEWEST: Final = 100

@@ -70,7 +70,17 @@ async def test_rules_read_the_configuration_of_an_asyncpg_pool(
         ({"limit_per_host": 5}, {"total": 10, "connect": 1}, []),
         ({}, {"total": 10, "connect": 1}, ["no-limit-per-host"]),
         ({"limit_per_host": 5}, {"total": None, "connect": 1}, ["no-total-timeout"]),
-        ({"limit_per_host": 5}, {"total": None, "sock_read": 9, "sock_connect": 1}, []),
+        (
+            {"limit_per_host": 5},
+            {"total": None, "sock_read": 9, "sock_connect": 1},
+            ["no-acquire-timeout"],
+        ),
+        (
+            {"limit": 0, "limit_per_host": 5},
+            {"total": None, "sock_read": 9, "sock_connect": 1},
+            ["no-acquire-timeout", "unlimited"],
+        ),
+        ({"limit": 100}, {"total": 10, "connect": 1}, ["no-limit-per-host"]),
         ({"limit_per_host": 5}, {"total": 10}, ["no-connect-timeout"]),
         ({"limit_per_host": 5, "limit": 0}, {"total": 10, "connect": 1}, ["unlimited"]),
         (
@@ -83,7 +93,7 @@ async def test_rules_read_the_configuration_of_an_asyncpg_pool(
             {"total": 1, "connect": 1},
             ["no-dns-cache"],
         ),
-        ({"limit_per_host": 5, "ssl": False}, {"total": 1, "connect": 1}, ["tls-not-verified"]),
+        ({"limit_per_host": 5, "ssl": False}, {"total": 1, "connect": 1}, []),
     ],
 )
 async def test_rules_read_the_configuration_of_a_session(
@@ -94,7 +104,7 @@ async def test_rules_read_the_configuration_of_a_session(
     ) as session:
         assert rules == rules_found(config_of_session(session))
         # A connector alone does not know the timeouts of its sessions.
-        timeouts = {"no-total-timeout", "no-connect-timeout"}
+        timeouts = {"no-total-timeout", "no-connect-timeout", "no-acquire-timeout"}
         assert [rule for rule in rules if rule not in timeouts] == rules_found(
             config_of_session(session.connector)
         )

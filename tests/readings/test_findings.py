@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import math
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,10 +76,13 @@ BOUNDARIES: dict[str, tuple[PoolEvidence, PoolEvidence]] = {
     ),
     "no-total-timeout": (NO_MISTAKE, case(PoolConfig(total_timeout=math.inf))),
     "no-connect-timeout": (NO_MISTAKE, case(PoolConfig(connect_timeout=math.inf))),
+    "no-acquire-timeout": (
+        case(PoolConfig(queue_timeout=math.inf), acquired=1, reused=1),
+        case(PoolConfig(queue_timeout=math.inf)),
+    ),
     "no-keepalive": (NO_MISTAKE, case(PoolConfig(keeps_alive=False))),
     "no-limit-per-host": (NO_MISTAKE, case(PoolConfig(limited_per_host=False))),
     "no-dns-cache": (NO_MISTAKE, case(PoolConfig(caches_dns=False))),
-    "tls-not-verified": (NO_MISTAKE, case(PoolConfig(verifies_tls=False))),
     "overcommitted": (
         NO_MISTAKE._replace(commitments=[Commitment("db:5432", 97, 97.0)]),
         NO_MISTAKE._replace(commitments=[Commitment("db:5432", 97, 98.0)]),
@@ -111,7 +115,7 @@ def test_correct_pools_that_look_like_a_mistake_have_no_finding(fine: PoolEviden
 
 
 def test_findings_are_sorted_by_severity_and_never_repeated() -> None:
-    config = PoolConfig(limit=math.inf, caches_dns=False, verifies_tls=False)
+    config = PoolConfig(limit=math.inf, caches_dns=False)
     sites_by_rule = {WATCHED: ("shop.py:3 in main",), "tls-not-verified": ("shop.py:9 in ask",)}
     evidence = PoolEvidence(config, Reading(), sites_by_rule)
     findings = findings_of("orders", "aiohttp", [evidence, evidence])
@@ -273,22 +277,87 @@ class TestTheUse:
             value = registry.get_sample_value("connpool_finding", {**labels, "rule": rule})
             assert expected == value
 
-    async def test_unverified_tls_of_one_request_is_found(
-        self, sessions: Any, watches: Watches
+    @pytest.mark.parametrize(
+        ("connector", "url", "options", "found"),
+        [
+            ({}, "http://{}/", {"ssl": False}, False),
+            ({}, "https://{}/", {}, False),
+            ({}, "https://{}/", {"ssl": False}, True),
+            ({}, "wss://{}/", {"ssl": False}, True),
+            ({"ssl": False}, "http://{}/", {}, False),
+            ({"ssl": False}, "ws://{}/", {}, False),
+            ({"ssl": False}, "https://{}/", {}, True),
+            ({"ssl": False}, "wss://{}/", {}, True),
+            ({"ssl": False}, "https://{}/", {"ssl": ssl.create_default_context()}, False),
+            ({"ssl": False}, "https://{}/", {"ssl": aiohttp.Fingerprint(bytes(32))}, False),
+            ({"ssl": aiohttp.Fingerprint(bytes(32))}, "https://{}/", {}, False),
+            ({"ssl": ssl.create_default_context()}, "https://{}/", {}, False),
+            ({"ssl": False}, "http://{}/", {"proxy": "http://{}/"}, False),
+            ({"ssl": False}, "http://{}/", {"proxy": "https://{}/"}, True),
+            ({"ssl": False}, "https://{}/", {"proxy": "http://{}/"}, True),
+            ({}, "https://{}/", {"proxy": "https://{}/"}, False),
+        ],
+    )
+    async def test_tls_is_unverified_only_once_it_is_used(
+        self,
+        sessions: Any,
+        watches: Watches,
+        connector: dict[str, Any],
+        url: str,
+        options: dict[str, Any],
+        found: bool,
     ) -> None:
-        session = sessions()
+        session, nowhere = sessions(**connector), f"127.0.0.1:{closed_port()}"
         watch = watches.watch(session, registry=None)
+        assert "tls-not-verified" not in [finding.rule for finding in watch.findings()]
 
-        async def ask(url: str, **options: Any) -> None:
+        async def ask() -> None:
+            proxy = options.get("proxy", "").format(nowhere)
             with pytest.raises(aiohttp.ClientConnectorError):
-                await session.get(url, **options)
+                await session.get(url.format(nowhere), **{**options, "proxy": proxy or None})
 
-        nowhere = f"127.0.0.1:{closed_port()}"
-        await ask(f"http://{nowhere}/", ssl=False)
-        await ask(f"https://{nowhere}/")
-        assert [] == sites(watch, "tls-not-verified")
-        await ask(f"https://{nowhere}/", ssl=False)
-        assert ["ask"] == sites(watch, "tls-not-verified")
+        await ask()
+        assert (["ask"] if found else []) == sites(watch, "tls-not-verified")
+
+    @pytest.mark.parametrize(
+        ("limits", "default", "own", "found"),
+        [
+            ({"limit": 1}, {"total": None, "sock_connect": 5, "sock_read": 60}, None, True),
+            ({"limit": 1}, {"total": None}, None, True),
+            ({"limit": 0, "limit_per_host": 1}, {"total": None}, None, True),
+            ({"limit": 1}, {"total": None, "connect": 5}, {"total": None}, True),
+            ({"limit": 1}, {"total": None}, {"total": 9}, False),
+            ({"limit": 1}, {"total": None}, {"connect": 9}, False),
+            ({"limit": 1}, {"total": None, "connect": 5}, None, False),
+            ({"limit": 1}, {"total": 300}, None, False),
+            ({"limit": 0}, {"total": None}, None, False),
+        ],
+    )
+    async def test_a_request_that_waits_for_a_slot_for_ever(
+        self,
+        watches: Watches,
+        server: Server,
+        limits: dict[str, Any],
+        default: dict[str, Any],
+        own: dict[str, Any] | None,
+        found: bool,
+    ) -> None:
+        options: dict[str, Any] = {} if own is None else {"timeout": aiohttp.ClientTimeout(**own)}
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(**limits), timeout=aiohttp.ClientTimeout(**default)
+        ) as session:
+            watch = watches.watch(session, registry=None)
+
+            async def ask() -> None:
+                async with session.get(f"{server.url}/now/x", **options) as response:
+                    await response.read()
+
+            # Before the first request there is only what the session says.
+            says = not (default.get("total") or default.get("connect")) and limits != {"limit": 0}
+            assert says == ("no-acquire-timeout" in [each.rule for each in watch.findings()])
+            await ask()
+            await ask()
+            assert (["ask"] if found else []) == sites(watch, "no-acquire-timeout")
 
     def test_a_pool_that_is_too_large_is_found_after_an_hour(
         self, engines: Any, watches: Watches, clock: FakeClock

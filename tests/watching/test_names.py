@@ -42,6 +42,28 @@ class TestNames:
         assert "QueuePool" == watches.watch(sqlite().pool, registry=None).name
 
     @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            ({"pool_logging_name": "billing"}, "billing"),
+            ({"logging_name": "reports"}, "reports"),
+            ({"pool_logging_name": "billing", "logging_name": "reports"}, "billing"),
+            ({"pool_logging_name": ""}, "orders@db.example"),
+        ],
+    )
+    @pytest.mark.parametrize("make", [sqlalchemy.create_engine, create_async_engine])
+    def test_an_engine_is_named_by_its_own_logging_names_first(
+        self, watches: Watches, make: Any, options: dict[str, Any], name: str
+    ) -> None:
+        driver = "psycopg" if make is sqlalchemy.create_engine else "asyncpg"
+        engine = make(f"postgresql+{driver}://user:secret@db.example/orders", **options)
+        watch = watches.watch(engine, registry=None)
+        assert name == watch.name
+        # The pool that replaces this one has the same name.
+        engine = getattr(engine, "sync_engine", engine)
+        engine.dispose(close=False)
+        assert name == watches.watch(engine, registry=None).name
+
+    @pytest.mark.parametrize(
         ("arguments", "name"),
         [
             ({"dsn": "postgresql://user:secret@db.example:5433/orders"}, "orders@db.example:5433"),

@@ -25,7 +25,9 @@ from poolscope.fleet.commitments import commitments
 from poolscope.fleet.folder import POOL, PROCESS, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import OwnRegularFile, PoolFile
+from poolscope.fleet.stops import Stops, is_stopped, owner_of
 from poolscope.fleet.totals import TOTALS, Totals
+from poolscope.pauses import Pause
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
@@ -94,6 +96,7 @@ class Fleet:
         self._lock: int | None = _lock_folder(folder / LOCK)
         self._totals = Totals.load(folder / TOTALS)
         self._known: dict[str, PoolFile] = {}
+        self._stops = Stops()
         # The processes that others were forked from after they had watched a pool.
         self._parents: set[str] = set()
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
@@ -121,7 +124,8 @@ class Fleet:
         unfolded: list[PoolView] = []
         with ExitStack() as locks:
             for name, last_seen, lock in self._processes(files, now, bad):
-                views = self._read(files[name], now, last_seen, bad)
+                stops = self._stops_of(name, now) if last_seen is None else ()
+                views = self._read(files[name], now, last_seen, bad, stops)
                 if last_seen is None:
                     live[name] = views
                 elif len(ended) < MAX_PROCESSES_PER_SCAN:
@@ -152,6 +156,7 @@ class Fleet:
         existing = set(chain.from_iterable(files.values()))
         self._known = {name: file for name, file in self._known.items() if name in existing}
         self._parents &= files.keys()
+        self._stops.keep(files.keys())
         return files
 
     def _processes(
@@ -175,8 +180,20 @@ class Fleet:
                     continue
                 yield name, last_seen, lock
 
+    def _stops_of(self, name: str, now: float) -> tuple[Pause, ...]:
+        """Return the stops of a live process."""
+        pid = 0
+        with suppress(BadFileError, OSError), OwnRegularFile(str(self._folder / name)) as (file, _):
+            pid = owner_of(file)
+        return self._stops.look(name, is_stopped(pid), now)
+
     def _read(
-        self, names: Iterable[str], now: float, last_seen: float | None, bad: list[str]
+        self,
+        names: Iterable[str],
+        now: float,
+        last_seen: float | None,
+        bad: list[str],
+        stops: Sequence[Pause] = (),
     ) -> list[PoolView]:
         """Return the pools in the files of one process; add files that cannot be used to `bad`."""
         views = []
@@ -187,7 +204,7 @@ class Fleet:
                     file = self._known[name] = PoolFile(self._folder / name, _pid_of(name))
                     if file.parent:
                         self._parents.add(file.parent + PROCESS)
-                views.append(file.read(now, last_seen))
+                views.append(file.read(now, last_seen, stops))
             except FileNotFoundError:
                 continue
             except (BadFileError, OSError):

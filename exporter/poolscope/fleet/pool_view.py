@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from poolscope.fleet.segment_file import OWNER_BYTES
 from poolscope.ledger import cells as c
+from poolscope.pauses import Pause
 from poolscope.readings.holders import Hold
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import GAUGES, Reading
@@ -95,6 +96,14 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
         slots,
         data[owners:],
     )
+
+
+def with_pauses(cells: ParsedSegment, pauses: Sequence[Pause]) -> ParsedSegment:
+    """Return the cells with pauses of the process that it may not have noticed itself."""
+    numbers = cells.numbers.copy()
+    for start, end in pauses:
+        c.add_pause(numbers, start, end, min(cells.holds, default=end))
+    return cells._replace(numbers=numbers)
 
 
 def _finish_fold(cells: memoryview[float]) -> memoryview[float]:
@@ -253,7 +262,7 @@ class PoolView:
                 site=self._text(site),
                 held_seconds=max(0.0, self._now - since),
                 owner=owner or None,
-                overdue=self._now - max(since, counts_from) > self._cells.numbers[c.LEAK_AFTER],
+                overdue=c.is_overdue(self._cells.numbers, max(since, counts_from), self._now),
                 abandoned=bool(lost),
                 on_purpose=counts_from == math.inf,
                 pid=self._pid,
@@ -262,7 +271,7 @@ class PoolView:
     def _sum_slots(self) -> dict[float, list[float]]:
         """Return sums over the hold slots, by the number of the function: see `SiteReading`."""
         by_function: dict[float, list[float]] = {}
-        now, leak_after = self._now, self._cells.numbers[c.LEAK_AFTER]
+        now, numbers = self._now, self._cells.numbers
         for _, since, _, ended, _, label, lost, counts_from in self._cells.slots:
             if label not in by_function:
                 by_function[label] = [0.0, 0.0, 0.0, 0.0]
@@ -273,7 +282,7 @@ class PoolView:
             sums[0] += 1.0
             if now > since:
                 sums[1] += now - since
-                if now - max(since, counts_from) > leak_after:
+                if c.is_overdue(numbers, max(since, counts_from), now):
                     sums[2] += 1.0
             if lost:
                 sums[3] += 1.0

@@ -12,10 +12,17 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from poolscope.fleet.pool_view import BadFileError, ParsedSegment, PoolView, parse_segment
+from poolscope.fleet.pool_view import (
+    BadFileError,
+    ParsedSegment,
+    PoolView,
+    parse_segment,
+    with_pauses,
+)
 from poolscope.fleet.segment_file import (
     HEAD,
     LENGTH,
@@ -25,6 +32,7 @@ from poolscope.fleet.segment_file import (
     TEXT_BYTES,
 )
 from poolscope.ledger import cells as c
+from poolscope.pauses import Pause
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 
@@ -86,12 +94,15 @@ class PoolFile:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadFileError("its description of the pool is not valid") from error
 
-    def read(self, now: float, last_seen: float | None = None) -> PoolView:
+    def read(
+        self, now: float, last_seen: float | None = None, stops: Sequence[Pause] = ()
+    ) -> PoolView:
         """
         Return the pool at the moment `now`, in seconds of `time.monotonic`.
 
         last_seen: when a process that has ended was last seen alive, or None if it lives. Its open
             holds are counted up to then, and not up to the moment of reading.
+        stops: when the process did not run, as seen from outside, the earliest first.
         """
         with OwnRegularFile(self._path) as (file, size):
             if size != self._size:
@@ -108,6 +119,8 @@ class PoolFile:
                 self._config_id = 0
         if last_seen is not None:
             now = last_seen
+        if stops:
+            cells = with_pauses(cells, stops)
         return PoolView(
             pool=self.pool,
             kind=self.kind,

@@ -40,6 +40,8 @@ PEAK_WINDOW: Final = 60.0
     SATURATED_SINCE,                             # clock, or 0.0 while the pool has a free slot
     # Holds and waits without a slot: their number, and the sum of their start times.
     OVERFLOW_HOLDS, OVERFLOW_HOLDS_SINCE, OVERFLOW_WAITS, OVERFLOW_WAITS_SINCE,
+    # Pauses of the process, the latest first: the clock when one ended, and its seconds.
+    PAUSES, _SECONDS_1, _END_2, _SECONDS_2, _END_3, _SECONDS_3,
     TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,   # sums of finished intervals
     UNKNOWN_SITE_SECONDS,                        # seconds of finished holds without a site
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
@@ -53,7 +55,7 @@ PEAK_WINDOW: Final = 60.0
     LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(46)
+) = range(52)
 # fmt: on
 
 
@@ -64,6 +66,8 @@ counts as acquired and not as reused.
 """
 
 PEAKS: Final = slice(WINDOW, WAITING_PEAK_BEFORE + 1)
+
+PAUSE_ENDS: Final = (PAUSES, _END_2, _END_3)
 
 ALREADY_COUNTED: Final = -math.inf
 """Replaces the start time of an attempt whose duration has been observed already."""
@@ -172,6 +176,41 @@ def count_overflow(cells: Cells, number: int, started: int, change: int, since: 
     cells[started] = cells[started] + change * since if cells[number] else 0.0
 
 
+def add_pause(
+    cells: MutableSequence[float] | memoryview[float], start: float, end: float, oldest: float
+) -> None:
+    """
+    Add a pause of the process, or the part of it that is later than those known.
+
+    oldest: when the oldest open hold began. Pauses before that do not matter any more; if there are
+        still too many, the two earliest become one, at the time of the earlier one.
+    """
+    pauses = [(cells[at], cells[at + 1]) for at in PAUSE_ENDS if cells[at] > oldest]
+    start = max(start, cells[PAUSES])
+    if end <= start:
+        return
+    pauses.insert(0, (end, end - start))
+    if len(pauses) > len(PAUSE_ENDS):
+        (_, later), (earlier_end, earlier) = pauses[-2:]
+        pauses[-2:] = [(earlier_end, earlier + later)]
+    pauses += [(0.0, 0.0)] * (len(PAUSE_ENDS) - len(pauses))
+    for at, pause in zip(PAUSE_ENDS, pauses, strict=True):
+        cells[at], cells[at + 1] = pause
+
+
+def paused(cells: Sequence[float], since: float) -> float:
+    """Return the seconds for which the process did not run since then."""
+    if cells[PAUSES] <= since:  # as in most readings
+        return 0.0
+    return sum([cells[at + 1] for at in PAUSE_ENDS if cells[at] > since])
+
+
+def is_overdue(cells: Sequence[float], since: float, now: float) -> bool:
+    """Whether a hold that began then is overdue; pauses of the process do not count."""
+    leak_after = cells[LEAK_AFTER]
+    return now - since > leak_after and now - since - paused(cells, since) > leak_after
+
+
 def peak(cells: Sequence[float], current: int, value: float, now: float) -> float:
     """
     Return the highest value of the last 60 to 120 s, without rotating the windows.
@@ -218,7 +257,7 @@ def reading_values(
         oldest = max(0.0, now - min(holds))
         open_seconds = _elapsed(now, len(holds), sum(holds))
         if oldest > cells[LEAK_AFTER]:
-            overdue = sum([now - since > cells[LEAK_AFTER] for since in overdue_since])
+            overdue = sum([is_overdue(cells, since, now) for since in overdue_since])
         acquires = _observe_all(acquires, list(map(sub, holds, asked)))
     if overflow_holds[0]:
         open_seconds += _elapsed(now, *overflow_holds)

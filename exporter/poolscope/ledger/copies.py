@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable
 from operator import getitem
-from typing import Any, Final
+from typing import Any
 
 from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
@@ -30,20 +30,9 @@ class Copy:
     in_use: the open holds, by key.
     """
 
-    __slots__ = (
-        "_abandoned",
-        "_by_label",
-        "_leak_after",
-        "_purposes",
-        "_waits",
-        "in_use",
-        "numbers",
-    )
+    __slots__ = ("_abandoned", "_by_label", "_purposes", "_waits", "in_use", "numbers")
 
-    def __init__(
-        self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes, leak_after: float
-    ) -> None:
-        self._leak_after: Final = leak_after
+    def __init__(self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes) -> None:
         originals: list[Any] = [
             holds.in_use,
             holds.abandoned_keys,
@@ -121,7 +110,7 @@ class Copy:
         ]
 
     def _is_overdue(self, key: Hashable, since: float, now: float) -> bool:
-        return now - overdue_since(self._purposes, key, since) > self._leak_after
+        return c.is_overdue(self.numbers, overdue_since(self._purposes, key, since), now)
 
     def _label(self, function: Function) -> str:
         known_or_room = function.label in self._by_label or len(self._by_label) < SHOWN_SITES

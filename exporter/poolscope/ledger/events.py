@@ -19,6 +19,7 @@ from poolscope.callsites.purposes import is_on_purpose
 from poolscope.ledger import cells as c
 from poolscope.ledger.lost_slots import LostSlots
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
+from poolscope.ledger.paused import PausedState
 from poolscope.ledger.recorder import recorded, recorded_if_awake
 
 CROWDED: Final = 0.5
@@ -29,7 +30,7 @@ no mistake: there is room for all.
 """
 
 
-class Events(LostSlots):
+class Events(LostSlots, PausedState):
     """
     The events of one pool object.
 
@@ -130,6 +131,7 @@ class Events(LostSlots):
 
     def closed(self, key: Hashable, now: float) -> None:
         """A connection leaves the pool, whether it was idle or in use."""
+        self._look_back(key, now)
         self.changes.pop(self._inherited, key)
         self._closed(key, now, self._lost_ref(key))
 
@@ -223,6 +225,7 @@ class Events(LostSlots):
 
     def returned(self, key: Hashable, now: float) -> None:
         """A connection is back in the pool, and still open."""
+        self._look_back(key, now)
         self._returned(key, now, self._lost_ref(key))
 
     @recorded

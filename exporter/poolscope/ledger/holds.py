@@ -340,13 +340,17 @@ class Holds:
         """Report the holds that have become overdue, and set when to check again."""
         oldest, checked_at = now, self._checked_at
         for key, (since, _, borrower, _, _) in list(self.in_use.items()):
-            counted_from = overdue_since(self.purposes, key, since)
-            if since == c.TAKEN or checked_at - counted_from > self._leak_after:
+            if since == c.TAKEN:
                 continue
-            if now - counted_from > self._leak_after:
+            counted_from = overdue_since(self.purposes, key, since)
+            paused = c.paused(self._numbers, counted_from)
+            paused_before = paused - c.paused(self._numbers, checked_at)
+            if checked_at - counted_from - paused_before > self._leak_after:
+                continue
+            if now - counted_from - paused > self._leak_after:
                 self._add_event(LeakEvent("overdue", known(borrower), now - since))
             else:
-                oldest = min(oldest, counted_from)
+                oldest = min(oldest, counted_from + paused)
         # Holds that begin later become overdue later.
         self.next_check_at = oldest + self._leak_after
         self._changes.at_commit(setattr, self, "_checked_at", max(now, checked_at))
@@ -396,7 +400,7 @@ class Holds:
         return self.purposes.get(key, ORDINARY).is_on_purpose
 
     def _is_overdue(self, key: Hashable, since: float, now: float) -> bool:
-        return now - overdue_since(self.purposes, key, since) > self._leak_after
+        return c.is_overdue(self._numbers, overdue_since(self.purposes, key, since), now)
 
     def _report(self, event: LeakEvent) -> None:
         """Add an event that is to be logged at the next opportunity."""

@@ -34,6 +34,7 @@ from poolscope.ledger.recorder import (
 )
 from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
+from poolscope.pauses import Pauses
 from poolscope.readings.evidence import SHARED_BETWEEN, Evidence
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits
@@ -64,6 +65,7 @@ class State(Recorder):
         "_monotonic",
         "_open",
         "_opening",
+        "_pauses",
         "_pending_refs",
         "_resting",
         "_retired",
@@ -92,12 +94,14 @@ class State(Recorder):
         check_leaks: Callable[[], None] = ignore_leaks,
         call_sites: bool = True,
         find_dropped: FindDropped = nothing_dropped,
+        pauses: Pauses | None = None,
     ) -> None:
         """
         leak_after: seconds after which a hold is overdue; None: never.
         segments: makes the memory for the cells.
         check_leaks: called when holds may have become overdue, with no lock held.
         call_sites: whether to find the line of each caller.
+        pauses: notices pauses of this process; None: there are none.
         """
         self.limits: Final = limits
         self.clock: Final = clock
@@ -105,6 +109,7 @@ class State(Recorder):
         self.call_sites: Final = call_sites
         self._check_leaks = check_leaks
         self._find_dropped = find_dropped
+        self._pauses = pauses
         self._segments = segments
         self._retired = self._resting = False
         # In a forked child, for each connection that it has inherited: the id of the process that
@@ -337,7 +342,7 @@ class State(Recorder):
         return super()._is_crowded() or len(self.holds.finished) > MAX_PENDING
 
     def _copy(self) -> Copy:
-        return Copy(self._cells, self.holds, self._waits, self.changes, self.leak_after)
+        return Copy(self._cells, self.holds, self._waits, self.changes)
 
     def read(self) -> Reading:
         """Return one consistent reading that includes all events before the call."""

@@ -12,6 +12,7 @@ import prometheus_client
 from poolscope.fleet.folder import DIR_VARIABLE
 from poolscope.metrics.registries import DEFAULT, Registry, current
 from poolscope.metrics.wsgi import at_path, make_wsgi_app
+from poolscope.pauses import pauses
 
 if TYPE_CHECKING:
     from poolscope.metrics.asgi import ASGIApp
@@ -44,6 +45,9 @@ def start_http_server(
             )
         raise OSError(error.errno, what) from error
     server.set_app(at_path(make_wsgi_app(registry), PATH))
+    # The thread wakes up twice a second, to see whether it should end: so it notices pauses.
+    pauses().tick_on(thread)
+    vars(server)["service_actions"] = pauses().tick
     return server, thread
 
 

@@ -146,6 +146,12 @@ _observed_rule(
     "a synchronous pool waits for a free connection inside a running event loop, which blocks it",
 )
 _observed_rule(
+    "other-loop",
+    "critical",
+    "a connection was used in another event loop than the one that it was opened in, where its use "
+    "fails or waits for ever",
+)
+_observed_rule(
     "not-shared",
     "warning",
     "POOLSCOPE_DIR is set but cannot be used, so the exporter does not see the pool",
@@ -154,10 +160,25 @@ _observed_rule(
     "never-closed", "warning", "a pool was dropped with open connections and was never closed"
 )
 _observed_rule(
-    "no-acquire-timeout",
-    "warning",
-    "connections are acquired without a time limit; with no connection free, callers wait for ever",
+    "tls-not-verified",
+    "critical",
+    "an https request was sent with ssl=False: the server's certificate is not verified, so "
+    "anybody can impersonate the server",
 )
+
+
+@_rule("no-acquire-timeout", "warning")
+def _no_acquire_timeout(evidence: PoolEvidence) -> str | None:
+    reading = evidence.reading
+    attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
+    # Once there are callers, each of them may have set a limit of its own.
+    never_ends = evidence.config.queue_timeout == math.inf and not attempts
+    if never_ends or "no-acquire-timeout" in evidence.sites:
+        return (
+            "connections are acquired without a time limit; with no connection free, callers wait "
+            "for ever"
+        )
+    return None
 
 
 @_rule("shared-across-fork", "critical")
@@ -223,16 +244,6 @@ def _too_large(evidence: PoolEvidence) -> str | None:
 
 
 # How a pool is configured
-
-
-@_rule("tls-not-verified", "critical")
-def _unverified(evidence: PoolEvidence) -> str | None:
-    if evidence.config.verifies_tls and "tls-not-verified" not in evidence.sites:
-        return None
-    return (
-        "ssl=False: the server's certificate is not verified, so anybody can impersonate the "
-        "server; for plain http leave the option out"
-    )
 
 
 @_rule("unlimited", "warning")

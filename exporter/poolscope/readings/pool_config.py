@@ -20,6 +20,7 @@ class PoolConfig(NamedTuple):
     survives_fork: whether a forked child may use the connections of its parent, as those of a
         SQLite database in memory, of which it has a copy.
     connect_timeout: time limit of getting a connection for a request, in seconds.
+    queue_timeout: time limit of waiting for a slot, in seconds, for callers that set none.
     """
 
     bounded: bool = True
@@ -30,10 +31,10 @@ class PoolConfig(NamedTuple):
     recycle: float = math.inf
     total_timeout: float = 1.0
     connect_timeout: float = 1.0
+    queue_timeout: float = 1.0
     limited_per_host: bool = True
     keeps_alive: bool = True
     caches_dns: bool = True
-    verifies_tls: bool = True
     survives_fork: bool = False
 
 

@@ -123,31 +123,33 @@ _AGES: Final = tuple(
 )
 _histograms: Final[Any] = EMPTY_READING[SCALARS:]
 _SIZES: Final = tuple(map(len, _histograms))
-_SECONDS: Final = (
+_CLAMPED: Final = (
+    _FIELDS.index("leaks_overdue"),
     *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
     *(SCALARS + end - 1 for end in accumulate(_SIZES)),
 )
-_NO_SECONDS: Final = [0.0] * len(_SECONDS)
+_NOTHING_YET: Final = [0.0] * len(_CLAMPED)
 
 
 class Monotonic:
     """
-    Keeps sums of seconds from decreasing, which Prometheus would take for a restart.
+    Keeps counters from decreasing, which Prometheus would take for a restart.
 
-    A sum can decrease for two reasons: a hold that is still open counts up to the moment of
-    reading, but its end, which is recorded later, may lie before that moment; and the last digit of
-    a sum of floats depends on the order of its terms.
+    A sum of seconds can decrease for two reasons: a hold that is still open counts up to the moment
+    of reading, but its end, which is recorded later, may lie before that moment; and the last digit
+    of a sum of floats depends on the order of its terms. The count of overdue holds can if a reader
+    comes after a pause of the process, before that is known.
     """
 
-    __slots__ = ("_seconds",)
+    __slots__ = ("_shown",)
 
     def __init__(self) -> None:
-        self._seconds = _NO_SECONDS
+        self._shown = _NOTHING_YET
 
     def clamp(self, values: list[float]) -> list[float]:
-        """Raise each sum of seconds in `values` to what it was last time; return `values`."""
-        self._seconds = list(map(max, self._seconds, [values[place] for place in _SECONDS]))
-        for place, seconds in zip(_SECONDS, self._seconds, strict=True):
+        """Raise each such counter in `values` to what it was last time; return `values`."""
+        self._shown = list(map(max, self._shown, [values[place] for place in _CLAMPED]))
+        for place, seconds in zip(_CLAMPED, self._shown, strict=True):
             values[place] = seconds
         return values
 

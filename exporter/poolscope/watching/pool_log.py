@@ -1,4 +1,4 @@
-"""Log lines: who holds the connections when an attempt times out, and which are leaked."""
+"""Log lines: who holds the connections at a time-out or at the end, and which are leaked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ SHOWN: Final = 5
 
 
 class PoolLog:
-    """Logs callers that give up (at most one a minute) and the leaks of the pools of one name."""
+    """
+    Logs callers that give up (at most one a minute), the leaks, and the closing with connections in
+    use, of the pools of one name.
+    """
 
     __slots__ = ("_free", "_kind", "_next", "_next_empty", "_pool")
 
@@ -77,6 +80,30 @@ class PoolLog:
                 return
             self._next_empty = now + MIN_INTERVAL
         self._log_holders(ledgers, sites, lately, timed_out)
+
+    def log_close(self, ledger: Ledger, what: str) -> None:
+        """
+        Log who holds connections of a pool that is being closed, if there are any.
+
+        what: what happens to them, as a clause whose subject is the connections.
+        """
+        reading, holders = ledger.read(), ledger.holders()
+        if not reading.in_use:
+            return
+        sites, abandoned = by_site(holders), sum(holder.abandoned for holder in holders)
+        facts = {
+            "event": "closing",
+            "pool": self._pool,
+            "kind": self._kind,
+            "in_use": int(reading.in_use),
+            "abandoned": abandoned,
+            "holders": sites,
+        }
+        logger().warning(
+            "pool %r (%s): it is being closed with %d in use, %d of them abandoned; %s; held by %s",
+            self._pool, self._kind, reading.in_use, abandoned, what, _in_words(sites),
+            extra={"poolscope": facts},
+        )  # fmt: skip
 
     def log_events(self, ledger: Ledger) -> None:
         """Log each leak event of one of the pools, and remove it from the ledger."""

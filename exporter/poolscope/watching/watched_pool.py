@@ -14,6 +14,7 @@ from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
 from poolscope.off_loop import off_loop
+from poolscope.pauses import Pauses
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder
@@ -43,6 +44,7 @@ class WatchedPool:
     __slots__ = (
         "_folder",
         "_groups",
+        "_pauses",
         "_segments",
         "_service",
         "address",
@@ -72,6 +74,7 @@ class WatchedPool:
         folder: Folder | None = None,
         service: str | None = None,
         address: str = "",
+        pauses: Pauses | None = None,
     ) -> None:
         """The innermost line of the application on the stack becomes the `site`."""
         self.name: Final = name
@@ -91,6 +94,7 @@ class WatchedPool:
         self._groups = groups
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
+        self._pauses = pauses
         # Those made before the pool was added to its group.
         self._segments: list[FileSegment] | None = []
 
@@ -141,9 +145,12 @@ class WatchedPool:
     @harmless
     def check_leaks(self) -> None:
         """Find connections that have become overdue or abandoned, and log them."""
+        if self._pauses is not None:
+            self._pauses.look()
         if self.hooks is not None:
             self.hooks.find_abandoned()
         for ledger in list(self.ledgers):
+            ledger.follow_pauses()
             ledger.check_overdue(self.clock())
             if self.pool_log is not None:
                 self.pool_log.log_events(ledger)
@@ -199,6 +206,7 @@ class WatchedPool:
             self.check_leaks,
             self.call_sites,
             self.find_dropped,
+            self._pauses,
         )
         if asleep:
             ledger.sleep(segments)
@@ -237,6 +245,14 @@ class WatchedPool:
         """
         if self.pool_log is not None:
             self.pool_log.log_timeout(list(self.ledgers), now, timed_out)
+
+    @harmless
+    def log_close(self, ledger: Ledger, what: str) -> None:
+        """The pool object of the ledger is being closed; see `PoolLog.log_close`."""
+        if ledger.connections()[1]:
+            self.check_leaks()
+            if self.pool_log is not None:
+                self.pool_log.log_close(ledger, what)
 
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""

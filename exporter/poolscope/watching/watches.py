@@ -14,6 +14,8 @@ from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
 from poolscope.forks import forks
 from poolscope.metrics.registries import DEFAULT, Registry
+from poolscope.pauses import Pauses
+from poolscope.pauses import pauses as pauses_of_process
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
@@ -57,9 +59,22 @@ class Adapter(Protocol):
 class Watches:
     """A set of watches that share a clock; `poolscope.watch` uses that of the process."""
 
-    def __init__(self, clock: Clock = time.monotonic, folder: Folder | None = None) -> None:
-        """Without `folder` the first watch takes the folder from POOLSCOPE_DIR."""
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        folder: Folder | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:
+        """
+        Without `folder` the first watch takes the folder from POOLSCOPE_DIR.
+
+        pauses: notices when this process did not run. By default that of the process, or none with
+            another clock, which says nothing about the process.
+        """
         self._clock = clock
+        if pauses is None and clock is time.monotonic:
+            pauses = pauses_of_process()
+        self._pauses = pauses
         self._folder = folder
         self._unregistered = Groups[WatchedPool]()
         # Watches and registries keep the groups alive; a watch may outlive its registry.
@@ -82,9 +97,9 @@ class Watches:
 
         target: a SQLAlchemy `Engine`, `AsyncEngine` or `Pool`, an `asyncpg.Pool` (opened or not
             yet), or an aiohttp `ClientSession` or connector.
-        name: the value of the label `pool`. The default is made from what the pool connects to,
-            and never contains a credential. The numbers of pools of one kind that share a name
-            are added up.
+        name: the value of the label `pool`. The default is SQLAlchemy's own name of the pool
+            (`pool_logging_name`), or is made from what the pool connects to, and never contains a
+            credential. The numbers of pools of one kind that share a name are added up.
         leak_after: seconds for which a connection may be held before it is overdue; None: for any
             time.
         call_sites: whether to find out which line of the application holds each connection.
@@ -115,6 +130,8 @@ class Watches:
                 self._collectors.keep(existing.groups, registry)
             return watch
         forks().add(self)
+        if self._pauses is not None:
+            forks().add(self._pauses)
         groups = self._groups_of(registry)
         if registry is not None:
             self._multiprocess_mode.warn_once()
@@ -152,6 +169,7 @@ class Watches:
             folder,
             service,
             address,
+            self._pauses,
         )
         # Before others can see the pool: `snapshots` returns those of its `Watch`.
         watch = Watch(watched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from sys import _getframe
 from types import FrameType
 from typing import Any, Final
@@ -10,15 +11,18 @@ import aiohttp
 
 from poolscope.adapters.aiohttp.attempts import HAS_MIDDLEWARES, REQUEST
 from poolscope.adapters.aiohttp.tracer import WatchedResolver
-from poolscope.adapters.classes import HOOKS, bound, stock_of
+from poolscope.adapters.classes import HOOKS, bound, is_watched, stock_of
+from poolscope.adapters.loops import used_in_other_loop
 from poolscope.ledger.open_holds import ALWAYS_HELD
 
 # Checked with aiohttp 3.9.0, 3.10.11, 3.11.18, 3.12.15, 3.13.5 and 3.14.5:
+#   BaseConnector._loop, _closed, and closed, which ClientSession.closed asks, in _request() first
 #   BaseConnector._release(key, protocol, should_close=), _close(), Connection.protocol,
 #     TCPConnector._resolver, which is an attribute of the connector,
 #     Connection.__del__() and ClientResponse.__del__(), which call _release(), the latter by
 #     Connection.release()
 
+_STOCK_CLOSED: Final = aiohttp.BaseConnector.closed
 _CONNECTION_DEL: Final = aiohttp.connector.Connection.__del__.__code__
 _CONNECTOR_DEL: Final = aiohttp.BaseConnector.__del__.__code__
 _RESPONSE_DEL: Final = aiohttp.ClientResponse.__del__.__code__
@@ -32,7 +36,7 @@ def _connect(base: Any) -> Any:
             hooks = self._poolscope_hooks
         except AttributeError:  # no longer watched
             return await bound(base, "connect", self)(req, traces=traces, timeout=timeout)
-        attempt = hooks.asked(req, hooks.clock())
+        attempt = hooks.asked(req, timeout, hooks.clock())
         if attempt is None:
             return await bound(base, "connect", self)(req, traces=traces, timeout=timeout)
         # These are passed by name, as aiohttp does, for what may be patched over the method.
@@ -97,7 +101,9 @@ def _close(base: Any) -> Any:
     def _close(self: Any, *args: Any, **kwargs: Any) -> Any:
         hooks = vars(self).get(HOOKS)
         if hooks is not None and _getframe(1).f_code is _CONNECTOR_DEL:
-            hooks.never_closed()
+            hooks.never_closed()  # nothing is logged in a finalizer
+        elif hooks is not None and not self._closed:
+            hooks.closing()
         try:
             return bound(base, "_close", self)(*args, **kwargs)
         finally:
@@ -105,6 +111,23 @@ def _close(base: Any) -> Any:
                 hooks.closed()
 
     return _close
+
+
+def _closed(base: Any) -> Any:
+    """
+    Whether it is closed, which a session asks at the beginning of each request.
+
+    In another loop than its own, the request fails before it asks for a connection.
+    """
+
+    def get(self: Any) -> Any:
+        if self._loop is not _get_running_loop() and is_watched(self):
+            asker = _getframe(1)
+            if asker.f_code.co_name == "closed" and _caller(asker) == "_request":
+                used_in_other_loop(self._poolscope_hooks.watched)
+        return self._closed if base.closed is _STOCK_CLOSED else bound(base, "closed", self)
+
+    return property(get, doc=base.closed.__doc__)
 
 
 def _resolver(_: Any) -> Any:
@@ -126,8 +149,14 @@ def _resolver(_: Any) -> Any:
 
 
 METHODS: Final = {"connect": _connect, "_release": _release, "_close": _close}
-PROPERTIES: Final = {"_resolver": _resolver}
+STATE: Final = {"closed": _closed}
+PROPERTIES: Final = {**STATE, "_resolver": _resolver}
 """Of a connector that looks up names."""
+
+
+def _caller(frame: FrameType) -> str:
+    """Return the name of the function that has called the one of the frame."""
+    return frame.f_back.f_code.co_name if frame.f_back is not None else ""
 
 
 def _is_collected(frame: FrameType) -> bool:

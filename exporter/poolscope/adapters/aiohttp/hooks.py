@@ -10,8 +10,14 @@ from typing import Any
 import aiohttp
 from aiohttp.hdrs import SEC_WEBSOCKET_KEY
 
-from poolscope.adapters.aiohttp.classes import METHODS, PROPERTIES
-from poolscope.adapters.aiohttp.connectors import existing, host_of
+from poolscope.adapters.aiohttp.classes import METHODS, PROPERTIES, STATE
+from poolscope.adapters.aiohttp.connectors import (
+    existing,
+    has_limit,
+    host_of,
+    is_unverified,
+    verifies_tls,
+)
 from poolscope.adapters.aiohttp.protocols import is_upgraded
 from poolscope.adapters.aiohttp.recording import ConnectorRecording
 from poolscope.adapters.aiohttp.tracer import Tracer
@@ -38,12 +44,16 @@ class ConnectorHooks(ConnectorRecording, Hooks):
     def __init__(self, connector: Any, watched: WatchedPool, config: PoolConfig) -> None:
         """If this fails, the connector is left as it was."""
         super().__init__(connector, watched, config)
+        self._verifies = verifies_tls(connector)
+        self._queues = has_limit(connector)
+        # The last one that limits how long a caller waits: most requests have that of the session.
+        self._limited: Any = None
         watched.add_pool(self.ledger)
         try:
             hooks_by_connector[connector] = self
             connector._poolscope_hooks = self
             resolves = isinstance(connector, aiohttp.TCPConnector)
-            watch_object(connector, METHODS, PROPERTIES if resolves else {})
+            watch_object(connector, METHODS, PROPERTIES if resolves else STATE)
             for host, protocol, in_use in existing(connector):
                 self._add_existing(protocol, host)
                 self.ledger.adopted(id(protocol), self.clock(), in_use)
@@ -65,24 +75,36 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             unwatch_object(protocol)
 
     @harmless
-    def asked(self, req: Any, started: float) -> Tracer:
+    def asked(self, req: Any, timeout: Any, started: float) -> Tracer:
         key = req.connection_key
         host = host_of(key)
         self._busy.ask(host)
         attempt = Tracer(self, host, started)
         if SEC_WEBSOCKET_KEY in req.headers:
             self.who(attempt, on_purpose=True)
-        if key.is_ssl and key.ssl is False:
-            self.watched.evidence.add_at("tls-not-verified", self.who(attempt)[:2])
+        if (key.is_ssl or key.proxy) and is_unverified(key, self._verifies):
+            self._found("tls-not-verified", attempt)
+        if timeout is not self._limited:
+            self._check_timeout(timeout, attempt)
         return attempt
+
+    def _check_timeout(self, timeout: Any, attempt: Tracer) -> None:
+        """Check that a caller does not wait for a slot for ever."""
+        if not self._queues or timeout is None or timeout.total or timeout.connect:
+            self._limited = timeout
+        else:
+            self._found("no-acquire-timeout", attempt)
+
+    def _found(self, rule: str, attempt: Tracer) -> None:
+        self.watched.evidence.add_at(rule, self.who(attempt)[:2])
 
 
 class HostLimitedHooks(ConnectorHooks):
     """Of a connector with a limit for each host, which callers may have to wait for."""
 
     @harmless
-    def asked(self, req: Any, started: float) -> Tracer | None:
-        attempt = super().asked(req, started)
+    def asked(self, req: Any, timeout: Any, started: float) -> Tracer | None:
+        attempt = super().asked(req, timeout, started)
         if attempt is not None:
             self.who(attempt)  # now, while it is known which host is asked for
         return attempt

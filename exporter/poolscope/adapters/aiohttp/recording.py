@@ -263,6 +263,9 @@ class ConnectorRecording:
         """The connector was collected with open connections."""
         self.watched.evidence.add("never-closed", self.watched.site)
 
+    def closing(self) -> None:
+        self.watched.log_close(self.ledger, "they are cut off")
+
     @harmless
     def closed(self) -> None:
         self._closed = True

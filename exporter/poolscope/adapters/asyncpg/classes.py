@@ -34,6 +34,7 @@ class NullHooks:
     def check_closed(self, holder: Any) -> None: ...
     def lost(self, holder: Any) -> None: ...
     def not_acquired(self, holder: Any) -> None: ...
+    def closing(self, pool: Any, what: str) -> None: ...
     def maybe_closed(self, pool: Any) -> None: ...
     def collected(self) -> None: ...
 
@@ -98,6 +99,7 @@ def _initialize(base: Any) -> Any:
 
 def _pool_close(base: Any) -> Any:
     async def close(self: Any) -> None:
+        hooks_of(self).closing(self, "it waits until they are returned")
         try:
             await bound(base, "close", self)()
         finally:
@@ -108,6 +110,7 @@ def _pool_close(base: Any) -> Any:
 
 def _pool_terminate(base: Any) -> Any:
     def terminate(self: Any) -> None:
+        hooks_of(self).closing(self, "they are cut off")
         try:
             bound(base, "terminate", self)()
         finally:

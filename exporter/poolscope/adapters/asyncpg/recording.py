@@ -6,6 +6,7 @@ import asyncio
 import functools
 import weakref
 from abc import abstractmethod
+from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from poolscope.adapters.asyncpg.lost import (
 )
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
 from poolscope.adapters.channels import check_channels, listens, watch_channels
+from poolscope.adapters.loops import used_in_other_loop
 from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
@@ -90,6 +92,9 @@ class PoolRecording(Hooks):
     def acquire(self, pool: Any, timeout: float | None, acquire: Callable[..., Any]) -> Any:
         """Return an awaitable of a connection; the caller awaits it at once."""
         started, connection = self.clock(), None
+        if pool._loop is not _get_running_loop():
+            # Its connections are opened in its own loop only.
+            used_in_other_loop(self.watched)
         try:
             if (
                 acquire is STOCK_ACQUIRE
@@ -370,6 +375,11 @@ class PoolRecording(Hooks):
         elif now - since >= BEGUN_WITHIN:
             del self._not_begun[key]
             self.ledger.returned(key, now)
+
+    def closing(self, pool: Any, what: str) -> None:
+        # `close` calls `terminate` when it is cancelled, and has been reported then.
+        if not (pool._closing or pool._closed):
+            self.watched.log_close(self.ledger, what)
 
     @harmless
     def maybe_closed(self, pool: Any) -> None:

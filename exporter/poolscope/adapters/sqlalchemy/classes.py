@@ -7,10 +7,13 @@ The first two run for every use of a connection.
 from __future__ import annotations
 
 import functools
+from asyncio import _get_running_loop
 from itertools import starmap
 from typing import Any, Final
 
 from poolscope.adapters.classes import HOOKS, bound, is_watched, stock_of
+from poolscope.adapters.loops import used_in_other_loop
+from poolscope.adapters.sqlalchemy.pools import closes_in_use, driver_loop
 from poolscope.errors import report
 
 # Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
@@ -46,6 +49,8 @@ def _connect(base: Any) -> Any:
                 who = hooks.ledger.begin(id(record), started, record.fairy_ref)
                 if who is not None:
                     hooks.served(proxied, started, who)
+                if hooks.is_bound_to_a_loop and driver_loop(record) is not _get_running_loop():
+                    used_in_other_loop(hooks.watched)
         except BaseException as error:  # also if there is no record
             hooks.not_begun(proxied, started, error)
         return proxied
@@ -115,6 +120,16 @@ def _close_connection(base: Any) -> Any:
     return _close_connection
 
 
+def _dispose(base: Any) -> Any:
+    def dispose(self: Any) -> None:
+        what = closes_in_use(self)
+        if what is not None and is_watched(self):
+            self._poolscope_hooks.disposing(what)
+        bound(base, "dispose", self)()
+
+    return dispose
+
+
 def _recreate(base: Any) -> Any:
     def recreate(self: Any) -> Any:
         pool = bound(base, "recreate", self)()
@@ -146,6 +161,7 @@ METHODS: Final = {
     "connect": _connect,
     "_do_return_conn": _do_return_conn,
     "_close_connection": _close_connection,
+    "dispose": _dispose,
     "recreate": _recreate,
 }
 METHODS_WITH_CHECKOUT: Final = {**METHODS, "_do_get": _do_get}

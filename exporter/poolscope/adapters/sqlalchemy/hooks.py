@@ -125,6 +125,7 @@ class PoolHooks(PoolRecording):
     def _adopt(self, existing: Iterable[Any]) -> None:
         for record in existing:
             records.track(record, self)
+            self.learn_loop(record)
             holder_ref = record.fairy_ref if record.in_use else ALWAYS_HELD
             self.ledger.adopted(id(record), self.clock(), record.in_use, holder_ref)
             self.watch_channels(record, record.dbapi_connection)

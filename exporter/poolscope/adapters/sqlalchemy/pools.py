@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 import sys
 import weakref
+from asyncio import _get_running_loop
 from collections.abc import Collection
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import (
@@ -38,14 +40,42 @@ def pool_of(target: Any) -> Pool:
 
 
 def default_name(target: object) -> str:
-    """Return `DATABASE@HOST:PORT` of an engine, or the logging name or the class of a pool."""
+    """
+    Return the logging name of the pool or the engine, if it has one.
+
+    Else `DATABASE@HOST:PORT` of an engine, and the class of a bare pool.
+    """
     engine = engine_of(target)
+    for named in (pool_of(target), engine):
+        name = getattr(named, "logging_name", None)
+        if name:
+            return str(name)
     if engine is None:
-        return getattr(target, "logging_name", None) or type(target).__name__
+        return type(target).__name__
     url = engine.url
     database = PurePath(url.database or "").name or url.get_backend_name()
     port = f":{url.port}" if url.port else ""
     return f"{database}@{url.host}{port}" if url.host else database
+
+
+driver_loop: Final = operator.attrgetter("dbapi_connection.driver_connection._loop")
+"""
+The event loop to which the driver's connection of a record belongs, which asyncpg names so. The
+connections of psycopg belong to none, and work in any loop.
+"""
+
+
+def is_of_other_loop(record: Any) -> bool:
+    """Whether the record's connection belongs to another event loop than the running one."""
+    return driver_loop(record) is not _get_running_loop()
+
+
+def is_bound_to_a_loop(record: Any) -> bool:
+    """Whether the record's connection can be used in one event loop only."""
+    try:
+        return driver_loop(record) is not None
+    except AttributeError:
+        return False
 
 
 def limits_of(pool: Pool) -> Limits:
@@ -84,6 +114,19 @@ def config_of(pool: Pool) -> PoolConfig:
         # The classes that SQLAlchemy chooses for, or advises with, a database in memory.
         survives_fork=dialect == "sqlite" and isinstance(pool, (SingletonThreadPool, StaticPool)),
     )
+
+
+def closes_in_use(pool: Pool) -> str | None:
+    """
+    Return what `dispose` does to connections in use, as a clause of a sentence about them.
+
+    None for a pool whose callers need not mind: without a pool, each closes its own connection.
+    """
+    if isinstance(pool, NullPool):
+        return None
+    if isinstance(pool, (StaticPool, SingletonThreadPool, AssertionPool)):
+        return "they are closed now"
+    return "they stay open until they are returned"
 
 
 def existing_records(pool: Pool) -> list[Any]:

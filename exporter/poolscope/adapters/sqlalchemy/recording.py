@@ -12,10 +12,16 @@ from sqlalchemy import exc
 from sqlalchemy.pool import Pool
 
 from poolscope.adapters.channels import listens, watch_channels
+from poolscope.adapters.loops import used_in_other_loop
 from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import records
-from poolscope.adapters.sqlalchemy.pools import counts_slots, limits_of
+from poolscope.adapters.sqlalchemy.pools import (
+    counts_slots,
+    is_bound_to_a_loop,
+    is_of_other_loop,
+    limits_of,
+)
 from poolscope.adapters.sqlalchemy.queues import NOT_WAITED, WaitTracker, current_caller
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
@@ -46,6 +52,7 @@ class PoolRecording:
         "config",
         "info",
         "is_async",
+        "is_bound_to_a_loop",
         "ledger",
         "of_all_pools",
         "unusual",
@@ -74,6 +81,8 @@ class PoolRecording:
         self.of_all_pools: Sequence[object] = pool.dispatch.checkout.parent_listeners
         # Whether closing a connection may switch to another task.
         self.is_async: Final = pool._dialect.is_async
+        # Whether its connections can each be used in one event loop only.
+        self.is_bound_to_a_loop = False
         self._collected = weakref.ref(pool, self._on_collected)
 
     @harmless
@@ -94,6 +103,8 @@ class PoolRecording:
             who = self.ledger.begin(id(record), started, record.fairy_ref, 3, who)
         if who is not None:
             self.served(proxied, started, who)
+        if record is not None and self.is_bound_to_a_loop and is_of_other_loop(record):
+            used_in_other_loop(self.watched)
 
     def not_begun(self, proxied: Any, started: float, error: BaseException) -> None:
         """
@@ -135,6 +146,7 @@ class PoolRecording:
             self.ledger.finished(cells.OK, now - started, None)
             return
         records.track(record, self)
+        self.learn_loop(record)
         reused = opened is None
         self.ledger.served(id(record), now, started, who, record.fairy_ref, None, reused)
 
@@ -170,6 +182,8 @@ class PoolRecording:
         if record.dbapi_connection is not None:
             records.track(record, self)
             self.ledger.taken(id(record), self.clock())
+            if self.is_bound_to_a_loop and is_of_other_loop(record):
+                used_in_other_loop(self.watched)
 
     @harmless
     def returned(self, record: Any) -> None:
@@ -239,6 +253,11 @@ class PoolRecording:
         self.unusual.setdefault(current_caller(), NOT_WAITED)
         self.ledger.opened(attempt, id(record), now, now - started, True)
 
+    def learn_loop(self, record: Any) -> None:
+        """Learn from a connection whether those of the pool belong to an event loop."""
+        if self.is_async and not self.is_bound_to_a_loop:
+            self.is_bound_to_a_loop = is_bound_to_a_loop(record)
+
     @harmless
     def watch_channels(self, record: Any, connection: Any) -> None:
         """The record has this connection, which may begin to listen for notifications."""
@@ -275,6 +294,9 @@ class PoolRecording:
         record = self._closing.pop(current_caller(), lambda: None)()
         if record is not None and record.dbapi_connection is connection:
             self.ledger.closed(id(record), self.clock())
+
+    def disposing(self, what: str) -> None:
+        self.watched.log_close(self.ledger, what)
 
     @harmless
     def _on_collected(self, _: object) -> None:
