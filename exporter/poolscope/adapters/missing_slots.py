@@ -81,7 +81,8 @@ class MissingSlots:
         lost_by: the caller whose attempt has just failed, if it may have lost one.
         """
         ledger = self._ledger
-        if ledger.dormant:
+        # In a forked child that has not used the pool, all of this is of its parent.
+        if not ledger.follow_fork() or ledger.dormant:
             return
         if self._pid != os.getpid():
             self._reset(None)  # the parent may use some of them

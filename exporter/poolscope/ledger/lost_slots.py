@@ -55,6 +55,7 @@ class LostSlots(State):
 
     def slots(self) -> tuple[frozenset[Hashable], int]:
         """Return the keys of the connections in use, and how many are being opened."""
+        self.follow_fork()
         with self.reading_lock():
             return frozenset(self.holds.in_use).difference(self._lost_slots), len(self._opening)
 
