@@ -23,9 +23,12 @@ from behaviour.programs import mistakes
 from behaviour.programs.website import website
 from behaviour.programs.world import World
 from poolscope.readings.findings import RULES
+from support.probing import bouncers
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
+
+__all__ = ["bouncers"]
 
 DOCS: Final = Path(__file__).parent.parent.parent / "docs"
 PAGE: Final = (DOCS / "what-people-ask.md").read_text()
@@ -157,6 +160,22 @@ def test_the_page_says_what_is_shown(
         {name: getattr(shown, name) for name in case.numbers},
         found,
     )
+
+
+async def test_a_pgbouncer_that_accepts_no_more(bouncers: Any, postgres: EmbeddedPostgres) -> None:
+    message = "no more connections allowed (max_client_conn)"
+    assert message in PAGE
+    bouncer = bouncers(max_client_conn=2)
+    world = World(postgres, "")
+    pool = world.watch(asyncpg.create_pool(bouncer.dsn("postgres"), min_size=0, max_size=3))
+    async with pool:
+        taken = [await pool.acquire(timeout=60) for _ in range(2)]
+        with pytest.raises(asyncpg.PostgresError, match=re.escape(message)):
+            await pool.acquire(timeout=60)
+        shown = world.watched[0].snapshot()
+        assert (2, 1, 1) == (shown.acquired, shown.failed, shown.open_failed)
+        for connection in taken:
+            await pool.release(connection)
 
 
 def leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
