@@ -12,9 +12,11 @@ import gc
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import aiohttp
+import aiohttp.client
 import pytest
 import uvloop
 
@@ -46,7 +48,7 @@ class Row(NamedTuple):
     program: Callable[[World], Any]
     acquired: int = 60
     nested: int = 0
-    hints: tuple[str, ...] = ()
+    hints: Sequence[str] = ()
     wrong: str = ""
 
 
@@ -54,6 +56,17 @@ ON_PURPOSE = "a connection that is held on purpose is called overdue"
 DISPOSED = "an engine that is disposed of, to be used again, counts as another pool"
 DEADLINE = "a deadline around the caller is not seen"
 HANDED_OVER = "a connection that was handed to another caller counts for the first one"
+
+RETURNED_LATE = (
+    "with uvloop, this aiohttp returns a connection after the caller has left the response, whose "
+    "next request then counts as nested"
+)
+
+OLD_AIOHTTP = aiohttp.__version__.startswith(("3.9.", "3.10."))
+
+DEFAULTS = ["no-limit-per-host"]
+if getattr(aiohttp.client.DEFAULT_TIMEOUT, "sock_connect", None) is None:  # before aiohttp 3.10.9
+    DEFAULTS.append("no-connect-timeout")
 
 PROGRAMS = (
     Row(sync_sqlalchemy.connection_for_each_request),
@@ -122,7 +135,7 @@ PROGRAMS = (
     Row(asyncpg_pool.errors_kept),
     Row(asyncpg_pool.workers_of_a_queue),
     Row(aiohttp_session.one_session_for_the_service),
-    Row(aiohttp_session.session_with_all_defaults, hints=("no-limit-per-host",)),
+    Row(aiohttp_session.session_with_all_defaults, hints=DEFAULTS),
     Row(aiohttp_session.responses_read_without_a_context),
     Row(aiohttp_session.streaming_download, acquired=5),
     Row(aiohttp_session.downloads_that_are_given_up, acquired=6),
@@ -195,11 +208,20 @@ def runs() -> Iterator[Any]:
     """Each program, and those of coroutines with each kind of event loop."""
     for row in PROGRAMS:
         module = row.program.__module__.rpartition(".")[2]
-        loops = LOOPS if inspect.iscoroutinefunction(row.program) else [""]
-        marks = [pytest.mark.xfail(reason=row.wrong, strict=True)] if row.wrong else []
-        for loop in loops:
+        for loop in LOOPS if inspect.iscoroutinefunction(row.program) else [""]:
             name = "-".join([f"{module}.{row.program.__name__}", *([loop] if loop else [])])
-            yield pytest.param(row, loop, id=name, marks=marks)
+            yield pytest.param(row, loop, id=name, marks=marks(row, loop))
+
+
+def marks(row: Row, loop: str) -> list[pytest.MarkDecorator]:
+    if row.wrong:
+        return [pytest.mark.xfail(reason=row.wrong, strict=True)]
+    if OLD_AIOHTTP and row.program is aiohttp_session.the_first_answer_counts:
+        return [pytest.mark.skip("this aiohttp hangs, unwatched as well")]
+    if OLD_AIOHTTP and loop == "uvloop" and row.program.__module__ == aiohttp_session.__name__:
+        # How late depends on the machine.
+        return [pytest.mark.xfail(reason=RETURNED_LATE, strict=False)]
+    return []
 
 
 @pytest.mark.parametrize(("row", "loop"), [*runs()])

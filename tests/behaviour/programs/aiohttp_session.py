@@ -290,28 +290,34 @@ async def requests_that_take_too_long(world: World) -> None:
 
 async def the_first_answer_counts(world: World) -> None:
     """A service is asked in two ways, and the slower request is cancelled once it is sent."""
-    async with session_of(world, limit=8) as session:
+    sent = asyncio.Event()
+    config = aiohttp.TraceConfig()
+
+    async def note(session: Any, context: Any, params: Any) -> None:
+        if params.url.path == "/never":
+            sent.set()
+
+    config.on_request_headers_sent.append(note)
+    async with session_of(world, limit=8, trace_configs=[config]) as session:
+
+        async def get(path: str) -> None:
+            async with session.get(path) as response:
+                await response.read()
 
         async def handle(number: int) -> None:
-            sent = asyncio.Event()
+            if number % 10:
+                await get("/json")
+                return
+            sent.clear()
+            slow = asyncio.create_task(get("/never"))
+            await get("/json")
+            await sent.wait()
+            slow.cancel()
+            await asyncio.wait([slow])
 
-            async def body() -> Any:
-                yield b"begun"
-                sent.set()
-
-            async def ask() -> None:
-                async with session.post("/never", data=body()) as response:
-                    await response.read()
-
-            slow = asyncio.create_task(ask()) if number % 10 == 0 else None
-            async with session.get("/json") as response:
-                await response.read()
-            if slow is not None:
-                await sent.wait()
-                slow.cancel()
-                await asyncio.wait([slow])
-
-        await world.serve(handle)
+        for number in range(60):
+            await handle(number)
+            world.pass_time(1.0)
 
 
 async def response_passed_to_another_task(world: World) -> None:
