@@ -30,6 +30,7 @@ VERSIONS = {
 
 # Tests that do not depend on the versions of these libraries run with the newest only.
 NEWEST_ONLY = (
+    "tests/behaviour/test_what_people_ask.py",
     "tests/mixin",
     "tests/test_compose_servers.py",
     "tests/test_compose_services.py",

@@ -17,7 +17,7 @@ import poolscope
 
 async def work(url: str) -> None:
     """Send ten requests at once, over at most four connections."""
-    connector = aiohttp.TCPConnector(limit=4)
+    connector = aiohttp.TCPConnector(limit=4, limit_per_host=4)
     timeout = aiohttp.ClientTimeout(total=10, connect=2)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         watch = poolscope.watch(session, name="upstream")
@@ -30,7 +30,8 @@ async def work(url: str) -> None:
         seen = watch.snapshot()
         print(
             f"{seen.acquired} acquired, {seen.waited} of them waited, {seen.reused} reused, "
-            f"{seen.opened} opened, at most {seen.in_use_peak} of {seen.limit:.0f} in use"
+            f"{seen.opened} opened, at most {seen.in_use_peak} of {seen.limit:.0f} in use, "
+            f"{len(watch.findings())} findings"
         )
 
 

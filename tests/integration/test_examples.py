@@ -33,6 +33,7 @@ async def test_the_fastapi_service_serves_its_metrics(
         assert 0 == (await client.get("/orders")).json()
         metrics = (await client.get("/metrics")).text
     assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 1.0' in metrics
+    assert [] == poolscope.watch(example["engine"]).findings()
     example["engine"].dispose()
     poolscope.watch(example["engine"]).unwatch()
 
@@ -55,7 +56,10 @@ async def test_the_worker_prints_its_metrics_and_a_summary() -> None:
     metrics, summary = result.stdout.splitlines()
     assert ("", 0) == (result.stderr, result.returncode)
     assert metrics.startswith("metrics: http://127.0.0.1:")
-    assert "10 acquired, 6 of them waited, 6 reused, 4 opened, at most 4 of 4 in use" == summary
+    assert (
+        "10 acquired, 6 of them waited, 6 reused, 4 opened, at most 4 of 4 in use, 0 findings"
+        == summary
+    )
 
 
 def test_the_leaky_service_gets_a_finding_for_each_of_its_mistakes(

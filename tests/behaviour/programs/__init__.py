@@ -1,0 +1,1 @@
+"""Correct programs, each written as the documentation of its library or framework says."""
