@@ -20,7 +20,7 @@ FAULTS = (
         "metrics/rendering.py",
         "text.removeprefix(head)",
         "text",
-        ("tests/test_pacing.py",),
+        ("tests/process/test_pacing.py",),
     ),
     (
         "findings disappear together with the pool",

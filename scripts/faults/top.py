@@ -3,10 +3,10 @@
 FAULTS = (
     (
         "a scrape never pauses for other threads",
-        "pacing.py",
+        "process/pacing.py",
         "perf_counter() - self._since >= PAUSE_EVERY",
         "False",
-        ("tests/test_pacing.py",),
+        ("tests/process/test_pacing.py",),
     ),
     (
         "a log that fails because the stack is exhausted raises in the caller",

@@ -9,7 +9,7 @@ FAULTS = (
             "            member.check_leaks()\n        with self._lock:\n"
         ),
         "        with self._lock:\n            pacer.yield_gil()\n",
-        ("tests/test_pacing.py",),
+        ("tests/process/test_pacing.py",),
     ),
     (
         "every time-out is logged",

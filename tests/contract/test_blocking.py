@@ -13,7 +13,7 @@ import pytest
 from contract.pools import PoolUnderTest
 from poolscope.errors import internal_errors
 from poolscope.fleet.folder import DIR_VARIABLE
-from poolscope.off_loop import off_loop
+from poolscope.process.off_loop import off_loop
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from contract.pools import PoolUnderTest
 from poolscope import Watch
-from poolscope.pauses import BEATS, Pauses
+from poolscope.process.pauses import BEATS, Pauses
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 

@@ -17,7 +17,7 @@ from poolscope.fleet import stops
 from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import PROCESS
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
-from poolscope.pauses import MISSED, Pause
+from poolscope.process.pauses import MISSED, Pause
 from poolscope.testing import FakeClock
 
 pytestmark = pytest.mark.skipif(
@@ -157,7 +157,7 @@ def test_the_state_of_a_process(text: str, expected: bool, tmp_path: Path) -> No
 SERVICE: Final = """
 import logging, sys
 import poolscope, sqlalchemy
-from poolscope.pauses import pauses
+from poolscope.process.pauses import pauses
 
 logging.basicConfig(stream=sys.stderr, format="%(message)s")
 engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)

@@ -24,7 +24,7 @@ from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.segment import Segment
-from poolscope.pauses import Pause, Pauses
+from poolscope.process.pauses import Pause, Pauses
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import GAUGES, Reading
 from poolscope.testing import FakeClock

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from poolscope.off_loop import off_loop
+from poolscope.process.off_loop import off_loop
 
 MAX_FOLDERS: Final = 1000
 """Size of a cache, which is cleared when full."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final, NamedTuple
 
 from poolscope.callsites.libraries import WELL_KNOWN
-from poolscope.off_loop import off_loop
+from poolscope.process.off_loop import off_loop
 
 MAIN: Final = ("__main__", "__mp_main__")
 """What the main program is called; `multiprocessing` uses the second name in its children."""

@@ -27,7 +27,7 @@ from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import OwnRegularFile, PoolFile
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
 from poolscope.fleet.totals import TOTALS, Totals
-from poolscope.pauses import Pause
+from poolscope.process.pauses import Pause
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first

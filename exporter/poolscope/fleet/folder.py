@@ -21,7 +21,7 @@ from typing import Any, Final
 from poolscope.errors import logger
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.ledger.segment import Segment, Segments
-from poolscope.off_loop import off_loop
+from poolscope.process.off_loop import off_loop
 
 try:
     import fcntl

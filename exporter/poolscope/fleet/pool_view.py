@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from poolscope.fleet.segment_file import OWNER_BYTES
 from poolscope.ledger import cells as c
-from poolscope.pauses import Pause
+from poolscope.process.pauses import Pause
 from poolscope.readings.holders import Hold
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import GAUGES, Reading

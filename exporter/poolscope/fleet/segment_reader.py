@@ -32,7 +32,7 @@ from poolscope.fleet.segment_file import (
     TEXT_BYTES,
 )
 from poolscope.ledger import cells as c
-from poolscope.pauses import Pause
+from poolscope.process.pauses import Pause
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 

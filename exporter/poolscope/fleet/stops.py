@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from poolscope.pauses import Pause
+from poolscope.process.pauses import Pause
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
 """`struct flock` of Linux with 64 bits: type, whence, start, length, pid."""

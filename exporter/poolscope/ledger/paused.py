@@ -12,7 +12,7 @@ from poolscope.readings.reading import Reading
 
 
 class PausedState(State):
-    """The state of a ledger whose process may pause; see `poolscope.pauses`."""
+    """The state of a ledger whose process may pause; see `poolscope.process.pauses`."""
 
     __slots__ = ()
 

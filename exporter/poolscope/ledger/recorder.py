@@ -36,9 +36,9 @@ from threading import get_ident
 from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from poolscope.errors import count_error, report
-from poolscope.forks import forks
 from poolscope.ledger.changes import Action, Changes
 from poolscope.ledger.references import COUNTS_ARE_EXACT, references
+from poolscope.process.forks import forks
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorder")

@@ -18,7 +18,6 @@ from typing import Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
-from poolscope.forks import forks
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
@@ -34,7 +33,8 @@ from poolscope.ledger.recorder import (
 )
 from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
-from poolscope.pauses import Pauses
+from poolscope.process.forks import forks
+from poolscope.process.pauses import Pauses
 from poolscope.readings.evidence import SHARED_BETWEEN, Evidence
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits

@@ -12,7 +12,7 @@ import prometheus_client
 from poolscope.fleet.folder import DIR_VARIABLE
 from poolscope.metrics.registries import DEFAULT, Registry, current
 from poolscope.metrics.wsgi import at_path, make_wsgi_app
-from poolscope.pauses import pauses
+from poolscope.process.pauses import pauses
 
 if TYPE_CHECKING:
     from poolscope.metrics.asgi import ASGIApp

@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 from poolscope.errors import internal_errors
 from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
-from poolscope.pacing import Pacer
+from poolscope.process.pacing import Pacer
 from poolscope.readings.reading import Histogram
 from poolscope.readings.report import Report
 

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected, in_pieces, metric_of
-from poolscope.pacing import Pacer
+from poolscope.process.pacing import Pacer
 from poolscope.watching.groups import Groups, M
 
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 
 from poolscope.errors import count_error, is_of_signal_handler
-from poolscope.forks import forks
 from poolscope.metrics.registries import (
     Default,
     Registry,
@@ -17,6 +16,7 @@ from poolscope.metrics.registries import (
     is_registered,
     register_again,
 )
+from poolscope.process.forks import forks
 from poolscope.watching.collector import PoolCollector
 from poolscope.watching.groups import Groups
 from poolscope.watching.watched_pool import WatchedPool

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from poolscope.callsites.frames import Site
-from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
-from poolscope.pacing import Pacer
+from poolscope.process.forks import forks
+from poolscope.process.pacing import Pacer
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder

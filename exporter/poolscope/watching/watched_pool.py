@@ -10,11 +10,11 @@ from poolscope.callsites import frames
 from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_file import FileSegment
-from poolscope.forks import forks
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
-from poolscope.off_loop import off_loop
-from poolscope.pauses import Pauses
+from poolscope.process.forks import forks
+from poolscope.process.off_loop import off_loop
+from poolscope.process.pauses import Pauses
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, cast
 from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
-from poolscope.forks import forks
 from poolscope.metrics.registries import DEFAULT, Registry
-from poolscope.pauses import Pauses
-from poolscope.pauses import pauses as pauses_of_process
+from poolscope.process.forks import forks
+from poolscope.process.pauses import Pauses
+from poolscope.process.pauses import pauses as pauses_of_process
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolscope.pauses import BEATS, BURST, MISSED, MOST_CPU, Pause, Pauses
+from poolscope.process.pauses import BEATS, BURST, MISSED, MOST_CPU, Pause, Pauses
 from poolscope.testing import FakeClock
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from poolscope.forks import Forks, Mark, ProcessMark, make_mark
+from poolscope.process.forks import Forks, Mark, ProcessMark, make_mark
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import choose_encoder
 from sqlalchemy.pool import QueuePool
 
-from poolscope import pacing
 from poolscope.metrics import samples as samples_of
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
 from poolscope.metrics.rendering import rendered
+from poolscope.process import pacing
 from poolscope.readings.report import Report
 from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
