@@ -158,6 +158,32 @@ async def test_closed_pools_that_something_keeps_have_gone(watches: Watches, ste
         await end(pool)
 
 
+@pytest.mark.parametrize(
+    ("lives", "pause", "found"),
+    [(0.0, 179.0, True), (0.0, 200.0, False), (59.0, 1.0, True), (61.0, 1.0, False)],
+)
+def test_pools_of_a_job_that_runs_seldom_are_no_mistake(
+    watches: Watches, clock: FakeClock, lives: float, pause: float, found: bool
+) -> None:
+    """Nor are those that live for longer than a request takes."""
+    shared = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+    watch = watches.watch(shared, "jobs", registry=None)
+
+    def job() -> None:
+        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+        watches.watch(engine, "jobs", registry=None)
+        engine.connect().close()
+        clock.advance(lives)
+        engine.dispose()
+
+    for _ in range(MANY_POOLS):
+        job()
+        gc.collect()
+        clock.advance(pause)
+    assert (["job"] if found else []) == lines(watch)
+    shared.dispose()
+
+
 class TestOnePool:
     """However often it is replaced or watched, it is one."""
 

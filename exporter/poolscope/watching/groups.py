@@ -19,6 +19,7 @@ from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import HostReading, busiest
+from poolscope.readings.limits import Clock
 from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
 from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, sum_readings
 from poolscope.readings.report import Info, Report
@@ -44,6 +45,10 @@ class Member(Protocol):
     def kind(self) -> str: ...
     @property
     def site(self) -> Site | None: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def since(self) -> float: ...
     @property
     def address(self) -> str: ...
     @property
@@ -137,7 +142,7 @@ class PoolGroup(Generic[M]):
 
     def has_ended(self, member: M) -> None:
         """A pool has come and gone."""
-        self.turnover.add(member.site, member.ended.acquired)
+        self.turnover.add(member.site, member.ended.acquired, member.since, member.clock())
         self._check(self.turnover, [member])
 
     def _check(self, turnover: Turnover, members: Iterable[M]) -> None:
@@ -152,7 +157,8 @@ class PoolGroup(Generic[M]):
             turnover = self.turnover.copy()
             for member in closed:
                 mine = sum(reading.acquired for owner, reading in each if owner is member)
-                turnover.add(member.site, member.ended.acquired + mine)
+                acquired = member.ended.acquired + mine
+                turnover.add(member.site, acquired, member.since, member.clock())
             self._check(turnover, closed)
 
     def findings(self, each: Sequence[tuple[M, Reading]], reading: Reading) -> tuple[Finding, ...]:

@@ -37,6 +37,7 @@ class WatchedPool:
     address: what the pool connects to, which tells it from others of its name.
     site: the line of the application that called `watch`; None without call sites.
     handle: the `Watch` that the user has; watching the pool again returns the same one.
+    since: the clock when the watch began.
     ledgers: one for each pool object that is alive.
     ended: the sum of the counters of pool objects that have ended.
     """
@@ -60,6 +61,7 @@ class WatchedPool:
         "ledgers",
         "name",
         "pool_log",
+        "since",
         "site",
     )
 
@@ -81,6 +83,7 @@ class WatchedPool:
         self.kind: Final = kind
         self.address: Final = address
         self.clock: Final = clock
+        self.since: Final = clock()
         self.leak_after: Final = leak_after
         self.call_sites: Final = call_sites
         self.site: Final = frames.here() if call_sites else None
