@@ -70,8 +70,8 @@ FAULTS = (
     (
         "a pool that is only unwatched has come and gone",
         "watching/groups.py",
-        "self._end(member, ledger, ledger.closed_for_good)",
-        "self._end(member, ledger, True)",
+        "self._end(member, ledger, member.clock() if ledger.closed_for_good else None)",
+        "self._end(member, ledger, member.clock())",
         ("tests/watching/test_turnover.py",),
     ),
     (

@@ -140,9 +140,9 @@ class PoolGroup(Generic[M]):
             for ledger in list(member.ledgers):
                 ledger.add_evidence(rule, site)
 
-    def has_ended(self, member: M) -> None:
-        """A pool has come and gone."""
-        self.turnover.add(member.site, member.ended.acquired, member.since, member.clock())
+    def has_ended(self, member: M, gone_at: float) -> None:
+        """A pool has come and gone, at a reading of the clock."""
+        self.turnover.add(member.site, member.ended.acquired, member.since, gone_at)
         self._check(self.turnover, [member])
 
     def _check(self, turnover: Turnover, members: Iterable[M]) -> None:
@@ -195,7 +195,7 @@ class Groups(Generic[M]):
     def __init__(self) -> None:
         self._process_lock = threading.RLock()
         self._groups: dict[tuple[str, str], PoolGroup[M]] = {}
-        self._gone: deque[tuple[M, Ledger]] = deque()
+        self._gone: deque[tuple[M, Ledger, float]] = deque()
 
     @property
     def _lock(self) -> threading.RLock:
@@ -238,14 +238,14 @@ class Groups(Generic[M]):
 
         The garbage collector calls this at any point of any thread, so it takes no lock.
         """
-        self._gone.append((member, ledger))
+        self._gone.append((member, ledger, member.clock()))
 
     def remove(self, member: M) -> None:
         """End a member: its group keeps the counters, and is not shown without a member."""
         with self._lock:
             self._fold_gone()
             for ledger in list(member.ledgers):
-                self._end(member, ledger, ledger.closed_for_good)
+                self._end(member, ledger, member.clock() if ledger.closed_for_good else None)
             group = self._groups[member.name, member.kind]
             group.remove(member)
             group.shown = bool(group.members)
@@ -326,10 +326,10 @@ class Groups(Generic[M]):
 
     def _fold_gone(self) -> None:
         while self._gone:
-            self._end(*self._gone.popleft(), gone=True)
+            self._end(*self._gone.popleft())
 
-    def _end(self, member: M, ledger: Ledger, gone: bool) -> None:
-        """A pool object has ended; `gone`: it was collected or closed, and not only unwatched."""
+    def _end(self, member: M, ledger: Ledger, gone_at: float | None) -> None:
+        """A pool object was collected or closed at this time; None: it was only unwatched."""
         if ledger not in member.ledgers:
             return
         member.ledgers.remove(ledger)
@@ -342,5 +342,5 @@ class Groups(Generic[M]):
         group.sites.add_ended(ledger.sites())
         if not member.ledgers:
             group.remove(member)
-            if gone:
-                group.has_ended(member)
+            if gone_at is not None:
+                group.has_ended(member, gone_at)
