@@ -4,8 +4,8 @@ FAULTS = (
     (
         "sums of seconds decrease when a reading comes before the recorded end of a hold",
         "readings/reading.py",
-        "list(map(max, self._seconds, [values[place] for place in _SECONDS]))",
-        "[values[place] for place in _SECONDS]",
+        "list(map(max, self._shown, [values[place] for place in _CLAMPED]))",
+        "[values[place] for place in _CLAMPED]",
         ("tests/ledger/test_ledger.py",),
     ),
 )
