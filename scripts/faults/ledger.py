@@ -267,4 +267,11 @@ FAULTS = (
         "",
         ("tests/ledger/test_hot_path.py",),
     ),
+    (
+        "a hold that is returned after a pause was overdue",
+        "ledger/holds.py",
+        "        awake = held - c.paused(self._numbers, since)\n",
+        "        awake = held\n",
+        ("tests/contract/test_stopped_processes.py",),
+    ),
 )

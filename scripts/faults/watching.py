@@ -53,4 +53,18 @@ FAULTS = (
         "            if False:\n",
         ("tests/watching/test_watch.py",),
     ),
+    (
+        "a process that sleeps counts as stopped, although its scrapes come in time",
+        "pauses.py",
+        "            and all(rhythm.is_missed(now) for rhythm in regular)\n",
+        "",
+        ("tests/test_pauses.py",),
+    ),
+    (
+        "a stopped process may compute",
+        "pauses.py",
+        "            and self._cpu() - cpu <= BURST + MOST_CPU * (now - start)\n",
+        "",
+        ("tests/test_pauses.py",),
+    ),
 )
