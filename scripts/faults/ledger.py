@@ -330,4 +330,11 @@ FAULTS = (
         "",
         ("tests/contract/test_held_on_purpose.py",),
     ),
+    (
+        "a pause of the process counts for the age of a hold",
+        "ledger/cells.py",
+        "    return now - since > leak_after and now - since - paused(cells, since) > leak_after\n",
+        "    return now - since > leak_after\n",
+        ("tests/contract/test_stopped_processes.py",),
+    ),
 )

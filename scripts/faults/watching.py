@@ -81,4 +81,18 @@ FAULTS = (
         "closed: list[M] = []",
         ("tests/watching/test_turnover.py",),
     ),
+    (
+        "a process that sleeps counts as stopped, although its scrapes come in time",
+        "process/pauses.py",
+        "            and all(rhythm.is_missed(now) for rhythm in regular)\n",
+        "",
+        ("tests/process/test_pauses.py",),
+    ),
+    (
+        "a stopped process may compute",
+        "process/pauses.py",
+        "            and self._cpu() - cpu <= BURST + MOST_CPU * (now - start)\n",
+        "",
+        ("tests/process/test_pauses.py",),
+    ),
 )
