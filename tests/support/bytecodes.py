@@ -6,6 +6,7 @@ import dis
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 import poolscope
+from support.waiting import PATIENCE
 
 OURS: Final = str(Path(poolscope.__file__).parent)
 CLOCK: Final = str(Path(OURS) / "testing.py")
@@ -131,3 +133,33 @@ def interruption(number: int) -> Callable[[], object]:
         raise (Interruption, HardInterruption)[number % 2]
 
     return interrupt
+
+
+def in_a_thread(act: Callable[[], object]) -> Callable[[], None]:
+    """Return an action that does the same in another thread, while this one does not run."""
+
+    def run() -> None:
+        errors: list[BaseException] = []
+
+        def do() -> None:
+            try:
+                act()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=do, daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the other thread waits for this one"
+        for error in errors:
+            raise error
+
+    return run
+
+
+def is_free(lock: Any) -> bool:
+    """Whether no other thread holds a lock."""
+    free: bool = lock.acquire(blocking=False)
+    if free:
+        lock.release()
+    return free
