@@ -26,7 +26,6 @@ from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     HardInterruption,
     Interruption,
@@ -37,8 +36,6 @@ from support.bytecodes import (
 from support.counters import falls
 from support.histograms import count_of
 from support.segments import FACTS
-
-pytestmark = ON_ONE_PYTHON
 
 PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
 CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")

@@ -26,7 +26,6 @@ from poolscope.testing import FakeClock
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     HardInterruption,
     Interruption,
@@ -37,8 +36,6 @@ from support.bytecodes import (
 from support.counters import falls
 from support.histograms import count_of
 from support.web import Server
-
-pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 

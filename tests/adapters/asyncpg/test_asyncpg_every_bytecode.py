@@ -25,7 +25,6 @@ from poolscope.testing import FakeClock
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     AtBytecode,
     HardInterruption,
@@ -40,8 +39,6 @@ from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
-
-pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 

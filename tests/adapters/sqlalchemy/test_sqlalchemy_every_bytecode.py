@@ -23,7 +23,6 @@ from poolscope.ledger import recorder
 from poolscope.readings.reading import Reading
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     AtBytecode,
     HardInterruption,
@@ -35,8 +34,6 @@ from support.bytecodes import (
 )
 from support.counters import falls
 from support.histograms import count_of
-
-pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
