@@ -203,6 +203,41 @@ async def test_another_thread_reads_at_any_bytecode_of_a_hook(
     assert number > 100
 
 
+@pytest.mark.skipif(
+    not aiohttp.__version__.startswith("3.14"),
+    reason="the points at which the library itself loses a connection differ between releases",
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_a_connection_is_lost_while_an_exception_comes() -> None:
+    server = Server()
+    await server.start()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    wrong: list[tuple[Any, ...]] = []
+    for number in itertools.count(1):
+        client = Client(server)
+        watch = Watches(FakeClock()).watch(client.session, registry=None)
+        response = await client.hold()
+        with at_bytecode(number, interruption(number), let_in=True) as tracer:
+            response.connection.transport.abort()
+            for _ in range(10):  # until the loop has told of it
+                await asyncio.sleep(0)
+        reading = watch._pool.read()
+        # In `lose` it comes before aiohttp is told.
+        if tracer.stack[:1] != ["lose"] and (0, 0, 1) != (
+            reading.in_use,
+            reading.idle,
+            reading.closed,
+        ):
+            wrong.append((number, tracer.where, reading.in_use, reading.idle, reading.closed))
+        response.close()
+        await client.session.close()
+        if not tracer.where:
+            break
+    await server.stop()
+    assert [] == wrong
+    assert number > 10
+
+
 def look(watch: Watch) -> Reading:
     watch.holders()
     watch.snapshot()
