@@ -52,8 +52,6 @@ class Row(NamedTuple):
     wrong: str = ""
 
 
-ON_PURPOSE = "a connection that is held on purpose is called overdue"
-DISPOSED = "an engine that is disposed of, to be used again, counts as another pool"
 DEADLINE = "a deadline around the caller is not seen"
 HANDED_OVER = "a connection that was handed to another caller counts for the first one"
 
@@ -88,7 +86,6 @@ PROGRAMS = (
         acquired=10,
         nested=5,
         hints=("null-pool",),
-        wrong="two connections are a critical finding although nobody can wait",
     ),
     Row(pools_of_sqlalchemy.database_in_memory, acquired=41),
     Row(pools_of_sqlalchemy.connection_of_each_thread),
@@ -100,7 +97,7 @@ PROGRAMS = (
         pools_of_sqlalchemy.tenants,
         wrong="a pool for each tenant is called a pool for each request",
     ),
-    Row(pools_of_sqlalchemy.disposed_when_idle, acquired=25, wrong=DISPOSED),
+    Row(pools_of_sqlalchemy.disposed_when_idle, acquired=25),
     Row(pools_of_sqlalchemy.options_of_an_engine, acquired=120),
     Row(pools_of_sqlalchemy.watched_while_in_use),
     Row(pools_of_sqlalchemy.pool_of_another_driver),
@@ -114,7 +111,7 @@ PROGRAMS = (
     Row(async_sqlalchemy.parts_of_a_request_in_tasks, acquired=180),
     Row(async_sqlalchemy.background_task_after_the_answer, acquired=120),
     Row(async_sqlalchemy.generator_of_sessions),
-    Row(async_sqlalchemy.listener_in_the_driver, acquired=2, wrong=ON_PURPOSE),
+    Row(async_sqlalchemy.listener_in_the_driver, acquired=2),
     Row(asyncpg_pool.one_pool_for_the_service),
     Row(asyncpg_pool.transactions),
     Row(asyncpg_pool.cursors, acquired=5),
@@ -124,7 +121,7 @@ PROGRAMS = (
     Row(asyncpg_pool.acquire_within_a_deadline, wrong=DEADLINE),
     Row(asyncpg_pool.acquire_and_release),
     Row(asyncpg_pool.callbacks_of_the_pool),
-    Row(asyncpg_pool.listener, acquired=61, wrong=ON_PURPOSE),
+    Row(asyncpg_pool.listener, acquired=61),
     Row(asyncpg_pool.requests_that_clients_give_up, acquired=6),
     Row(asyncpg_pool.idle_connections_that_are_closed, acquired=2),
     Row(asyncpg_pool.password_that_changes),
@@ -140,8 +137,8 @@ PROGRAMS = (
     Row(aiohttp_session.streaming_download, acquired=5),
     Row(aiohttp_session.downloads_that_are_given_up, acquired=6),
     Row(aiohttp_session.uploads),
-    Row(aiohttp_session.websocket, acquired=1, wrong=ON_PURPOSE),
-    Row(aiohttp_session.bot, acquired=21, wrong="a websocket is called a partner of nesting"),
+    Row(aiohttp_session.websocket, acquired=1),
+    Row(aiohttp_session.bot, acquired=21),
     Row(aiohttp_session.retries, acquired=120),
     Row(aiohttp_session.errors_raised_for_a_status),
     Row(aiohttp_session.status_alone, acquired=120),
@@ -152,10 +149,7 @@ PROGRAMS = (
     Row(aiohttp_session.many_requests_at_once, acquired=100),
     Row(aiohttp_session.proxy_of_requests, acquired=120),
     Row(aiohttp_session.session_of_a_job, acquired=20),
-    Row(
-        aiohttp_session.plain_http_without_verification,
-        wrong="ssl=False is called critical although no certificate is ever asked for",
-    ),
+    Row(aiohttp_session.plain_http_without_verification),
     Row(aiohttp_session.requests_with_limits_of_their_own),
     Row(aiohttp_session.requests_that_take_too_long, acquired=3),
     Row(aiohttp_session.the_first_answer_counts, acquired=66),
