@@ -38,7 +38,7 @@ FAULTS = (
     ),
     (
         "a connection that asyncpg is still returning counts as lost",
-        "adapters/asyncpg/recording.py",
+        "adapters/asyncpg/looks.py",
         " and not is_being_released(holder)",
         "",
         ("tests/adapters/asyncpg/test_asyncpg_lost.py",),

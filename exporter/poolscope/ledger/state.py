@@ -21,7 +21,8 @@ from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
-from poolscope.ledger.holds import MAX_FINISHED, Holds, LeakEvent
+from poolscope.ledger.hold_records import LeakEvent
+from poolscope.ledger.holds import MAX_FINISHED, Holds
 from poolscope.ledger.lately import Place
 from poolscope.ledger.open_holds import FindDropped, HolderRef, nothing_dropped
 from poolscope.ledger.recorder import (
