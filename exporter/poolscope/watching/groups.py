@@ -69,7 +69,7 @@ class PoolGroup(Generic[M]):
 
     ended: the sum of the counters of pools that have ended.
     created: how many pool objects there have been.
-    turnover: of the pools that have ended.
+    turnover: of the pools that have ended, if any has.
     shown: False after `unwatch` has ended the last member, until there is a new one.
     """
 
@@ -95,7 +95,7 @@ class PoolGroup(Generic[M]):
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
-        self.turnover = Turnover()
+        self.turnover: Turnover | None = None
         self.pool_log = PoolLog(name, kind)
         self.evidence = Evidence(self._add_evidence)
         self.members: list[M] = []
@@ -142,6 +142,8 @@ class PoolGroup(Generic[M]):
 
     def has_ended(self, member: M, gone_at: float) -> None:
         """A pool has come and gone, at a reading of the clock."""
+        if self.turnover is None:
+            self.turnover = Turnover()
         self.turnover.add(member.site, member.ended.acquired, member.since, gone_at)
         self._check(self.turnover, [member])
 
@@ -154,7 +156,7 @@ class PoolGroup(Generic[M]):
         """Look at the pools that were closed and still exist; most programs have none."""
         closed = [member for member in self.members if member.closed]
         if closed:
-            turnover = self.turnover.copy()
+            turnover = self.turnover.copy() if self.turnover is not None else Turnover()
             for member in closed:
                 mine = sum(reading.acquired for owner, reading in each if owner is member)
                 acquired = member.ended.acquired + mine
@@ -311,7 +313,7 @@ class Groups(Generic[M]):
             group.ended = EMPTY_READING
             group._monotonic = Monotonic()
             group.sites = SharedSites()
-            group.turnover = Turnover()
+            group.turnover = None
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
             group.created = 0
