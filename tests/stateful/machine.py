@@ -29,8 +29,8 @@ from stateful.forks import problem_in_child
 from support.histograms import count_of
 
 COUNTERS: Final = (
-    "acquired", "timed_out", "cancelled", "failed", "waited", "reused", "opened", "open_failed",
-    "closed", "invalidated_hard", "invalidated_soft", "nested",
+    "acquired", "timed_out", "cancelled", "failed", "waited", "gave_up", "reused",
+    "opened", "open_failed", "closed", "invalidated_hard", "invalidated_soft", "nested",
     "leaks_overdue", "leaks_abandoned", "leaks_recovered",
     "in_use_seconds", "waiting_seconds", "saturated_seconds",
 )  # fmt: skip
@@ -91,6 +91,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.adopted = 0
         self.dropped_out = 0
         self._before: Reading | None = None
+        self._found = 0.0
         self._errors_before = internal_errors.count
         self._patches: dict[tuple[type, str], Any] = {}
 
@@ -121,6 +122,10 @@ class PoolMachine(RuleBasedStateMachine):
     def most_lost(self) -> float:
         """Return how many connections can be abandoned at most."""
         return self.dropped_out
+
+    def lost_slots(self) -> int:
+        """Return how many slots count as lost by the library: they are in use without a caller."""
+        return sum(len(ledger._lost_slots) for ledger in self.watch._pool.ledgers)
 
     @operation()
     def a_second_passes(self) -> None:
@@ -203,7 +208,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _gauges_are_the_pools_own(self, reading: Reading) -> None:
         read = Gauges(
-            int(reading.in_use), int(reading.idle), int(reading.opening), int(reading.waiting)
+            int(reading.in_use) - self.lost_slots(),
+            int(reading.idle),
+            int(reading.opening),
+            int(reading.waiting),
         )
         expected = self.gauges()
         assert expected == read, (expected, read)
@@ -212,18 +220,24 @@ class PoolMachine(RuleBasedStateMachine):
     def _counters_obey_their_laws(self, reading: Reading) -> None:
         ended = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
         assert self.begun == ended + self.in_flight()
-        assert reading.opened - reading.closed == reading.in_use + reading.idle
+        lost = self.lost_slots()
+        assert reading.opened - reading.closed == reading.in_use - lost + reading.idle
         assert ended == count_of(reading.acquire_seconds)
         assert reading.waited == count_of(reading.queue_seconds)
-        assert reading.acquired == count_of(reading.hold_seconds) + self.holds()
+        assert reading.gave_up <= min(reading.waited, ended - reading.acquired)
+        # A lost slot that the pool has back was a hold that nobody had acquired.
+        found = count_of(reading.hold_seconds) + self.holds() - reading.acquired
+        assert 0 <= found <= reading.leaks_abandoned - lost
+        assert found >= self._found
+        self._found = found
         assert reading.opened + reading.open_failed == count_of(reading.open_seconds) + self.adopted
         assert reading.reused <= reading.acquired
         assert self._errors_before == internal_errors.count
         holders = self.watch.holders()
-        assert self.out() == len(holders)
+        assert self.out() + lost == len(holders)
         assert sum(holder.overdue for holder in holders) == reading.overdue
         assert sum(holder.abandoned for holder in holders) == reading.abandoned
-        assert reading.abandoned <= reading.leaks_abandoned <= self.most_lost()
+        assert reading.abandoned <= reading.leaks_abandoned <= self.most_lost() + lost + found
         assert reading.leaks_recovered + reading.overdue <= reading.leaks_overdue
         sites = [site for ledger in self.watch._pool.ledgers for site in ledger.sites()]
         named = sum(holder.site is not None for holder in holders)
