@@ -22,6 +22,7 @@ from poolscope.adapters.aiohttp.protocols import is_upgraded
 from poolscope.adapters.aiohttp.recording import ConnectorRecording
 from poolscope.adapters.aiohttp.tracer import Tracer
 from poolscope.adapters.classes import unwatch_object, watch_object
+from poolscope.callsites.deadlines import unless_deadline
 from poolscope.errors import harmless
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
@@ -93,7 +94,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         if not self._queues or timeout is None or timeout.total or timeout.connect:
             self._limited = timeout
         else:
-            self._found("no-acquire-timeout", attempt)
+            place = self.who(attempt)[:2]
+            self.watched.evidence.add_at("no-acquire-timeout", place, unless_deadline)
 
     def _found(self, rule: str, attempt: Tracer) -> None:
         self.watched.evidence.add_at(rule, self.who(attempt)[:2])
