@@ -163,6 +163,24 @@ async def cancelled_by_a_function(look: Look) -> Any:
         timer.cancel()
 
 
+async def timeout_that_gives_its_callback_the_task(look: Look) -> Any:
+    """As that of async_timeout 4.0.0 to 4.0.2 does."""
+
+    class Timeout:
+        async def __aenter__(self) -> None:
+            task = asyncio.current_task()
+            self.timer = asyncio.get_running_loop().call_later(PATIENCE, self._on_timeout, task)
+
+        async def __aexit__(self, *error: object) -> None:
+            self.timer.cancel()
+
+        def _on_timeout(self, task: Any) -> None:
+            task.cancel()
+
+    async with Timeout():
+        return await look()
+
+
 async def timeout_around_a_group(look: Look) -> Any:
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         task = group.create_task(look())
@@ -241,7 +259,7 @@ WITH = (
     *(move_on_after, cancelled_by_a_timer, cancelled_by_a_function, timeout_around_a_group),
     *(timeout_around_gather, timeout_around_a_task, wait_for_gather, scope_around_a_group),
     *(timeout_around_a_group_of_anyio, scope_around_gather, timeout_far_out),
-    more_timers_than_are_searched,
+    *(timeout_that_gives_its_callback_the_task, more_timers_than_are_searched),
 )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import itertools
 import math
 import sys
 import weakref
@@ -38,6 +39,7 @@ MAX_WAITERS: Final = 100
 #     `wait_for` of 3.11 a `partial` with it; the timer that ends its wait has it, too
 # With uvloop 0.17 to 0.23: its Loop refers to a set of TimerHandle and to a deque of Handle, and
 #   these to their callback and its arguments
+# With async_timeout 3.0 to 5.0, which gives its callback the task, or has it in an attribute
 # With anyio 4.0 to 4.16: the callback of a group's tasks is a closure that refers to the group;
 #   TaskGroup.cancel_scope, CancelScope._host_task
 
@@ -172,7 +174,7 @@ def _is_ended(waiting: dict[int, Any], handles: list[Any]) -> bool:
                 is_manager = managers.get(type(owner))
                 if is_manager is None:
                     is_manager = managers[type(owner)] = _is_context_manager(type(owner))
-                if is_manager and _refers(owner, waiting):
+                if is_manager and _refers([owner, *_arguments(referents)], waiting):
                     return True
             elif (kind is FunctionType or kind is functools.partial) and _is_given_one(
                 callback, referents, waiting
@@ -181,19 +183,21 @@ def _is_ended(waiting: dict[int, Any], handles: list[Any]) -> bool:
     return False
 
 
-def _refers(owner: object, waiting: dict[int, Any]) -> bool:
-    values = gc.get_referents(owner)
+def _refers(objects: list[Any], waiting: dict[int, Any]) -> bool:
+    values = gc.get_referents(*objects)
     for attributes in [value for value in values if type(value) is dict]:
         values += attributes.copy().values()
     return not waiting.keys().isdisjoint(map(id, values))
 
 
+def _arguments(referents: list[Any]) -> list[Any]:
+    """Return the tuples of them: the arguments of a handle."""
+    return [one for one in referents if type(one) is tuple]
+
+
 def _is_given_one(callback: Any, referents: list[Any], waiting: dict[int, Any]) -> bool:
     """Whether a function is given a future that it ends, or a task that it cancels."""
-    given = [
-        *_given(callback),
-        *(value for one in referents if type(one) is tuple for value in one),
-    ]
+    given = [*_given(callback), *itertools.chain(*_arguments(referents))]
     found = [value for value in given if id(value) in waiting]
     if not found:
         return False
