@@ -64,4 +64,11 @@ FAULTS = (
         "        if found is frame or (\n",
         ("tests/adapters/aiohttp/test_aiohttp_middlewares.py",),
     ),
+    (
+        "an option of the connector is not seen in a request",
+        "adapters/aiohttp/connectors.py",
+        "(key.ssl is False or (not by_default and key.ssl in (True, None)))",
+        "key.ssl is False",
+        ("tests/readings/test_findings.py",),
+    ),
 )

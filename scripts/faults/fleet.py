@@ -78,4 +78,11 @@ FAULTS = (
         "self._name = _register(folder)",
         ("tests/fleet/test_fleet.py",),
     ),
+    (
+        "the exporter calls a stopped process's holds overdue",
+        "fleet/segment_reader.py",
+        "        if stops:\n",
+        "        if False:\n",
+        ("tests/fleet/test_stops.py",),
+    ),
 )

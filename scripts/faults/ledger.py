@@ -31,14 +31,14 @@ FAULTS = (
     ),
     (
         "an overdue hold whose connection was lost counts as recovered",
-        "ledger/holds.py",
+        "ledger/hold_records.py",
         "            if returned:\n",
         "            if True:\n",
         ("tests/readings/test_holders.py",),
     ),
     (
         "an overdue hold is not counted when it ends",
-        "ledger/holds.py",
+        "ledger/hold_records.py",
         "            self._numbers[c.WAS_OVERDUE] += 1\n            if returned:\n",
         "            if returned:\n",
         ("tests/contract",),
@@ -73,7 +73,7 @@ FAULTS = (
     ),
     (
         "an abandoned connection is still its caller's",
-        "ledger/holds.py",
+        "ledger/hold_records.py",
         "            self._remove_from_borrower(borrower[2])\n        changes.put(",
         "            pass\n        changes.put(",
         ("tests/contract/test_nested.py",),
@@ -101,7 +101,7 @@ FAULTS = (
     ),
     (
         "an overdue hold is reported at each check",
-        "ledger/holds.py",
+        "ledger/hold_records.py",
         '        self._changes.at_commit(setattr, self, "_checked_at", max(now, checked_at))\n',
         "",
         ("tests/contract",),
@@ -297,7 +297,7 @@ FAULTS = (
     ),
     (
         "what is held on purpose is a partner of nesting",
-        "ledger/holds.py",
+        "ledger/hold_records.py",
         "change = self._remove_from_borrower if on_purpose else self._add_to_borrower",
         "change = id if on_purpose else self._add_to_borrower",
         ("tests/ledger/test_holds_on_purpose.py",),
@@ -311,7 +311,7 @@ FAULTS = (
     ),
     (
         "a hold that was overdue before it was on purpose is no longer counted",
-        "ledger/holds.py",
+        "ledger/hold_records.py",
         "            self._numbers[c.WAS_OVERDUE] += 1\n        changes.put",
         "            pass\n        changes.put",
         ("tests/ledger/test_holds_on_purpose.py",),
@@ -329,5 +329,12 @@ FAULTS = (
         "            or (used and is_on_purpose())\n",
         "",
         ("tests/contract/test_held_on_purpose.py",),
+    ),
+    (
+        "a pause of the process counts for the age of a hold",
+        "ledger/cells.py",
+        "    return now - since > leak_after and now - since - paused(cells, since) > leak_after\n",
+        "    return now - since > leak_after\n",
+        ("tests/contract/test_stopped_processes.py",),
     ),
 )

@@ -70,8 +70,8 @@ FAULTS = (
     (
         "a pool that is only unwatched has come and gone",
         "watching/groups.py",
-        "self._end(member, ledger, ledger.closed_for_good)",
-        "self._end(member, ledger, True)",
+        "self._end(member, ledger, member.clock() if ledger.closed_for_good else None)",
+        "self._end(member, ledger, member.clock())",
         ("tests/watching/test_turnover.py",),
     ),
     (
@@ -80,5 +80,19 @@ FAULTS = (
         "closed = [member for member in self.members if member.closed]",
         "closed: list[M] = []",
         ("tests/watching/test_turnover.py",),
+    ),
+    (
+        "a process that sleeps counts as stopped, although its scrapes come in time",
+        "process/pauses.py",
+        "            and all(rhythm.is_missed(now) for rhythm in regular)\n",
+        "",
+        ("tests/process/test_pauses.py",),
+    ),
+    (
+        "a stopped process may compute",
+        "process/pauses.py",
+        "            and self._cpu() - cpu <= BURST + MOST_CPU * (now - start)\n",
+        "",
+        ("tests/process/test_pauses.py",),
     ),
 )

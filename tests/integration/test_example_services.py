@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -124,27 +125,40 @@ def pools(exporter: Any) -> Pools:
     return {pool["pool"]: (pool["acquired"], pool["in_use"], pool["findings"]) for pool in found}
 
 
+def wait_for(expected: Pools, exporter: Any) -> None:
+    """Wait until the exporter shows this; fail with what it shows if it never does."""
+    with contextlib.suppress(AssertionError):
+        until(lambda: pools(exporter) == expected, "as expected")
+    assert expected == pools(exporter)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    reserved = ReservedPort()
+    yield reserved.number
+    reserved.give_back()
+
+
 @pytest.mark.parametrize("example", SERVICES, ids=lambda example: example.name)
 def test_a_service_gets_no_finding(
     example: Example,
     start: Callable[..., subprocess.Popen[bytes]],
     exporter: Any,
     postgres: EmbeddedPostgres,
+    port: int,
 ) -> None:
-    port = ReservedPort()
-    filled = {"port": port.number, "dsn": postgres.dsn}
+    filled = {"port": port, "dsn": postgres.dsn}
     process = start(*(word.format(**filled) for word in example.command))
-    until(lambda: answers(port.number), "the service answers")
+    until(lambda: answers(port), "the service answers")
     with ThreadPoolExecutor(AT_ONCE) as clients:
         for path in example.paths:
-            codes = set(clients.map(lambda _, path=path: ask(port.number, path), range(REQUESTS)))
+            codes = set(clients.map(lambda _, path=path: ask(port, path), range(REQUESTS)))
             assert {200} == codes
     expected: Pools = {name: (acquired, 0, []) for name, acquired in example.acquired.items()}
-    until(lambda: pools(exporter) == expected, f"{expected}; at last {pools(exporter)}")
+    wait_for(expected, exporter)
 
     process.terminate()
     process.wait(PATIENCE)
-    port.give_back()
     assert expected == pools(exporter)
 
 
@@ -159,7 +173,7 @@ def test_a_celery_worker_gets_no_finding(
     (tmp_path / "send.py").write_text(send)
     assert 0 == start("send").wait(PATIENCE)
     expected: Pools = {"orders": (REQUESTS, 0, [])}
-    until(lambda: pools(exporter) == expected, f"{expected}; at last {pools(exporter)}")
+    wait_for(expected, exporter)
     live = json.loads(exporter.get("/api/v1/pools")[2])["processes"]["live"]
     assert live in (1, 2)  # a process that had no task yet does not count
 

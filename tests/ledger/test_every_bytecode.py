@@ -6,7 +6,6 @@ finalizer, or other threads that record and read while this one does not run.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -26,20 +25,19 @@ from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.segment import Segment
 from poolscope.process.pauses import Pause, Pauses
 from poolscope.readings.limits import Limits
-from poolscope.readings.reading import GAUGES, Reading
+from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     HardInterruption,
     Interruption,
     at_bytecode,
+    in_a_thread,
     interruption,
 )
+from support.counters import falls
 from support.histograms import count_of
 from support.segments import FACTS
-
-pytestmark = ON_ONE_PYTHON
 
 PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
 CART = Function(None, APPLICATION, "shop.py", "cart", "shop:cart")
@@ -356,12 +354,8 @@ def test_others_record_and_read_at_any_bytecode(
             ledger.closed("x", now)
             seen.append(ledger.read())
 
-        def in_a_thread(others: Callable[[], None] = others) -> None:
-            thread = threading.Thread(target=others)
-            thread.start()
-            thread.join()
-
-        with at_bytecode(number, others if by == "finalizer" else in_a_thread) as tracer:
+        action = others if by == "finalizer" else in_a_thread(others)
+        with at_bytecode(number, action) as tracer:
             use(pool)
         if not tracer.where:
             break
@@ -371,20 +365,3 @@ def test_others_record_and_read_at_any_bytecode(
         wrong += [(number, tracer.where, fault) for fault in faults]
     assert [] == wrong
     assert number > FEWEST
-
-
-def falls(readings: list[Reading]) -> list[str]:
-    """Return the counters that are lower in a reading than in the one before."""
-    names = Reading._fields[GAUGES:]
-    return [
-        f"{name} fell from {before} to {after}"
-        for earlier, later in itertools.pairwise(readings)
-        for name, before, after in zip(names, earlier[GAUGES:], later[GAUGES:], strict=True)
-        if not _at_least(before, after)
-    ]
-
-
-def _at_least(before: Any, after: Any) -> bool:
-    if isinstance(before, tuple):
-        return all(map(_at_least, before, after))
-    return bool(after >= before - 1e-9)

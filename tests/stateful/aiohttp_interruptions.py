@@ -10,6 +10,7 @@ from typing import Final
 
 import aiohttp
 from hypothesis import strategies as st
+from hypothesis.stateful import precondition
 
 from stateful.aiohttp_base import AiohttpMachine, Request
 from stateful.aiohttp_server import QUICK, Options
@@ -17,6 +18,9 @@ from stateful.deadlines import DEADLINES
 from stateful.interruptions import INTERRUPTIONS, OUTCOMES, ended
 from stateful.machine import operation
 from support.bytecodes import AtBytecode, at_bytecode, interruption
+
+CLEANS_UP: Final = hasattr(aiohttp.BaseConnector, "_wait_for_available_connection")
+"""Whether a tracer may raise: before 3.11, aiohttp then waits for ever, or loses a slot."""
 
 REQUESTS: Final = ("now", "stream", "redirect", "socket", "last")
 USES: Final = (*REQUESTS, "end", "close", "drop", "cancel", "deadline")
@@ -29,6 +33,7 @@ class InterruptedConnector(AiohttpMachine):
     Each use takes the way through the hooks that is possible at that moment.
     """
 
+    @precondition(lambda self: CLEANS_UP)
     @operation(
         step=st.integers(1, 300),
         what=st.sampled_from(USES),

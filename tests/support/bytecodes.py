@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dis
+import gc
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import pytest
-
 import poolscope
+from support.waiting import PATIENCE
 
 OURS: Final = str(Path(poolscope.__file__).parent)
 CLOCK: Final = str(Path(OURS) / "testing.py")
@@ -25,11 +26,6 @@ STEP: Final = int(os.environ.get("BYTECODE_STEP", "7"))
 
 LETS_IN: Final = ("CALL", "JUMP_BACKWARD", "RESUME", "SEND", "YIELD_VALUE")
 """How the names of the bytecodes begin at whose end Python lets signal handlers and threads in."""
-
-ON_ONE_PYTHON: Final = pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11),
-    reason="the points that are known to go no further are those of Python 3.11",
-)
 
 
 class Interruption(Exception):  # noqa: N818  # it stands for the time limits of task queues
@@ -84,14 +80,20 @@ class AtBytecode:
         if event != "opcode" or self.where:
             return self._count
         code, before = frame.f_code, self._before.get(frame, "RESUME")
+        if frame.f_lineno is None:
+            # What the compiler adds to generators, which an exception passes through, such as that
+            # of a generator that is closed.
+            before = "an exception"
         if not self._let_in or (before.startswith(LETS_IN) and "NO_INTERRUPT" not in before):
             self._left -= 1
         if self._left:
             self._before[frame] = dis.opname[code.co_code[frame.f_lasti]]
             return self._count
         self.where = f"{Path(code.co_filename).name}:{frame.f_lineno} in {code.co_qualname}"
-        self._is_first = before == "RESUME" and frame not in self._before
-        self._goes_on = before in ("SEND", "YIELD_VALUE", "RESUME") and not self._is_first
+        # RESUME says by its argument whether it begins a function: 0, or goes on after waiting.
+        argument_of_resume = code.co_code[frame.f_lasti - 1] & 3 if before == "RESUME" else None
+        self._is_first = argument_of_resume == 0
+        self._goes_on = before in ("SEND", "YIELD_VALUE") or bool(argument_of_resume)
         self.stack = [_name_of(each) for each in _outwards(frame)]
         # It would keep what the frames refer to.
         self._before.clear()
@@ -115,13 +117,21 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 def at_bytecode(
     number: int, action: Callable[[], object], let_in: bool = False
 ) -> Iterator[AtBytecode]:
-    """Call `action` before the bytecode `number` of the block; see `AtBytecode`."""
+    """
+    Call `action` before the bytecode `number` of the block; see `AtBytecode`.
+
+    Meanwhile nothing collects garbage: it may be what an earlier test has left.
+    """
     tracer, before = AtBytecode(number, action, let_in), sys.gettrace()
+    collects = gc.isenabled()
+    gc.disable()
     sys.settrace(tracer)
     try:
         yield tracer
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
 
 
 def interruption(number: int) -> Callable[[], object]:
@@ -131,3 +141,33 @@ def interruption(number: int) -> Callable[[], object]:
         raise (Interruption, HardInterruption)[number % 2]
 
     return interrupt
+
+
+def in_a_thread(act: Callable[[], object]) -> Callable[[], None]:
+    """Return an action that does the same in another thread, while this one does not run."""
+
+    def run() -> None:
+        errors: list[BaseException] = []
+
+        def do() -> None:
+            try:
+                act()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=do, daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the other thread waits for this one"
+        for error in errors:
+            raise error
+
+    return run
+
+
+def is_free(lock: Any) -> bool:
+    """Whether no other thread holds a lock."""
+    free: bool = lock.acquire(blocking=False)
+    if free:
+        lock.release()
+    return free

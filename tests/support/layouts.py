@@ -212,7 +212,8 @@ def run(
     folder: Path, *command: str, path: tuple[Path, ...] = (), stdin: str = "", **variables: str
 ) -> str:
     """Return what Python prints; `path`: what is put before its module search path."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **variables}
+    paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
     done = subprocess.run(
         [sys.executable, *command],
         check=False,

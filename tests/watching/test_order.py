@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER
-from poolscope.ledger.holds import MAX_LEAK_EVENTS
+from poolscope.ledger.hold_records import MAX_LEAK_EVENTS
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Hold
 from poolscope.readings.limits import Limits

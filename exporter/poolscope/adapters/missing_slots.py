@@ -61,7 +61,7 @@ class MissingSlots:
         """
         self._pid = os.getpid()
         self._lock = Lock()
-        self._slots: list[Slot] = []
+        self._slots: tuple[Slot, ...] = ()
         self._before = before
 
     def begin(self, count: Callable[[], int]) -> None:
@@ -105,13 +105,13 @@ class MissingSlots:
 
     def _adjust(self, missing: int, lost_by: Borrower | None) -> None:
         """Note that so many slots are missing now."""
-        now, slots = self._ledger.clock(), self._slots
-        while len(slots) > missing:
-            self._ledger.slot_found(slots[-1], now)
-            slots.pop()
-        for _ in range(missing - len(slots)):
+        now = self._ledger.clock()
+        while len(self._slots) > missing:
+            self._ledger.slot_found(self._slots[-1], now)
+            self._slots = self._slots[:-1]
+        for _ in range(missing - len(self._slots)):
             who = anonymous_borrower() if lost_by is None else Borrower(*lost_by)
-            slots.append(Slot(now, who))
+            self._slots = (*self._slots, Slot(now, who))
             lost_by = None  # an attempt has one slot
 
     def _is_sure(self, count: Callable[[], int]) -> bool:

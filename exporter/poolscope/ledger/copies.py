@@ -11,7 +11,8 @@ from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import MISSING, Changes, perform
 from poolscope.ledger.folding import add_finished
-from poolscope.ledger.holds import Holds, known
+from poolscope.ledger.hold_records import known
+from poolscope.ledger.holds import Holds
 from poolscope.ledger.open_holds import ORDINARY, OpenHold, Purpose, overdue_since
 from poolscope.ledger.waits import Waits
 from poolscope.readings.holders import Holder

@@ -19,7 +19,7 @@ from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Hashable
 from sys import _getframe
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from poolscope.callsites.frames import (
@@ -33,6 +33,7 @@ from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.callsites.runners import trio_was_seen
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
 from poolscope.ledger.holds import MAX_FINISHED
+from poolscope.process.forks import forks
 
 if TYPE_CHECKING:
     from poolscope.callsites.borrower import Borrower
@@ -57,13 +58,15 @@ alone, and returns False.
 
 _current_job = current_job.get
 
+mark: Final = forks().mark
+"""See `Recorder.mark`: it is the same for all ledgers of a process."""
+
 
 def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
     """Return `begin` of a ledger."""
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
-    cells, shared = segment.cells, segment.shared
-    in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
-    mark = ledger.mark
+    shared, in_use = segment.shared, ledger.holds.in_use
+    holds_by_borrower = ledger.holds.holds_by_borrower
 
     def begin(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
@@ -117,8 +120,8 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
             in_use[key] = now, asked, caller, holder_ref, slot
             holds_by_borrower[borrower_key] = 1
             if slot:
-                cells[slot + HOLD_ASKED] = asked
-                cells[slot] = now
+                segment.cells[slot + HOLD_ASKED] = asked
+                segment.cells[slot] = now
             if len(in_use) > ledger.fast_up_to or now >= ledger.fast_until:
                 after_begin(now)
         except BaseException:
@@ -131,9 +134,9 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
 
 def make_end(ledger: Events, after_end: AtLimit) -> End:
     """Return `end` of a ledger."""
-    cells, holds = ledger._segment.cells, ledger.holds
+    segment, holds = ledger._segment, ledger.holds
     in_use, holds_by_borrower = holds.in_use, holds.holds_by_borrower
-    finished, pending, mark = holds.finished, ledger.pending, ledger.mark
+    finished, pending = holds.finished, ledger.pending
 
     def end(key: Hashable, now: float) -> bool:
         hold = in_use.get(key)
@@ -144,7 +147,7 @@ def make_end(ledger: Events, after_end: AtLimit) -> End:
             return False
         try:
             if slot:
-                cells[slot + HOLD_ENDED] = now
+                segment.cells[slot + HOLD_ENDED] = now
             borrower_key = borrower[2]
             finished.append((key, borrower, asked, since, now, slot))
             in_use.pop(key, None)

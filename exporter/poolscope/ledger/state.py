@@ -14,14 +14,15 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterable
 from operator import setitem
-from typing import Final
+from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.copies import Copy
-from poolscope.ledger.holds import MAX_FINISHED, Holds, LeakEvent
+from poolscope.ledger.hold_records import LeakEvent
+from poolscope.ledger.holds import MAX_FINISHED, Holds
 from poolscope.ledger.lately import Place
 from poolscope.ledger.open_holds import FindDropped, HolderRef, nothing_dropped
 from poolscope.ledger.recorder import (
@@ -47,6 +48,10 @@ MAX_HOLD_SLOTS: Final = 128
 
 NO_LIMITS: Final = Limits(math.nan, math.nan, math.nan)
 """Of a pool that has been closed."""
+
+
+NOTHING_INHERITED: Final[dict[Any, Any]] = {}
+"""Of all pools but those of a forked child. It stays empty, and saves each pool a dictionary."""
 
 
 def ignore_leaks() -> None:
@@ -114,7 +119,7 @@ class State(Recorder):
         self._retired = self._resting = False
         # In a forked child, for each connection that it has inherited: the id of the process that
         # had opened it, and the line that held it at the fork, or None.
-        self._inherited: dict[Hashable, tuple[int, Site | None]] = {}
+        self._inherited: dict[Hashable, tuple[int, Site | None]] = NOTHING_INHERITED
         self.evidence = Evidence(self.add_evidence)
         # Dictionaries, because an empty set takes three times the memory.
         self._open: dict[Hashable, None] = {}
@@ -129,6 +134,8 @@ class State(Recorder):
 
     def forked(self) -> None:
         """Start from zero in a forked child, where the parent's lock may stay locked for ever."""
+        if self._inherited is NOTHING_INHERITED:
+            self._inherited = {}
         for key in list(self._open):
             borrower = self.holds.who(key)
             site = borrower.site if borrower is not None else None

@@ -69,7 +69,7 @@ class PoolGroup(Generic[M]):
 
     ended: the sum of the counters of pools that have ended.
     created: how many pool objects there have been.
-    turnover: of the pools that have ended.
+    turnover: of the pools that have ended, if any has.
     shown: False after `unwatch` has ended the last member, until there is a new one.
     """
 
@@ -95,7 +95,7 @@ class PoolGroup(Generic[M]):
         self.created = 0
         self.shown = False
         self.sites = SharedSites()
-        self.turnover = Turnover()
+        self.turnover: Turnover | None = None
         self.pool_log = PoolLog(name, kind)
         self.evidence = Evidence(self._add_evidence)
         self.members: list[M] = []
@@ -140,9 +140,11 @@ class PoolGroup(Generic[M]):
             for ledger in list(member.ledgers):
                 ledger.add_evidence(rule, site)
 
-    def has_ended(self, member: M) -> None:
-        """A pool has come and gone."""
-        self.turnover.add(member.site, member.ended.acquired, member.since, member.clock())
+    def has_ended(self, member: M, gone_at: float) -> None:
+        """A pool has come and gone, at a reading of the clock."""
+        if self.turnover is None:
+            self.turnover = Turnover()
+        self.turnover.add(member.site, member.ended.acquired, member.since, gone_at)
         self._check(self.turnover, [member])
 
     def _check(self, turnover: Turnover, members: Iterable[M]) -> None:
@@ -154,7 +156,7 @@ class PoolGroup(Generic[M]):
         """Look at the pools that were closed and still exist; most programs have none."""
         closed = [member for member in self.members if member.closed]
         if closed:
-            turnover = self.turnover.copy()
+            turnover = self.turnover.copy() if self.turnover is not None else Turnover()
             for member in closed:
                 mine = sum(reading.acquired for owner, reading in each if owner is member)
                 acquired = member.ended.acquired + mine
@@ -195,7 +197,7 @@ class Groups(Generic[M]):
     def __init__(self) -> None:
         self._process_lock = threading.RLock()
         self._groups: dict[tuple[str, str], PoolGroup[M]] = {}
-        self._gone: deque[tuple[M, Ledger]] = deque()
+        self._gone: deque[tuple[M, Ledger, float]] = deque()
 
     @property
     def _lock(self) -> threading.RLock:
@@ -238,14 +240,14 @@ class Groups(Generic[M]):
 
         The garbage collector calls this at any point of any thread, so it takes no lock.
         """
-        self._gone.append((member, ledger))
+        self._gone.append((member, ledger, member.clock()))
 
     def remove(self, member: M) -> None:
         """End a member: its group keeps the counters, and is not shown without a member."""
         with self._lock:
             self._fold_gone()
             for ledger in list(member.ledgers):
-                self._end(member, ledger, ledger.closed_for_good)
+                self._end(member, ledger, member.clock() if ledger.closed_for_good else None)
             group = self._groups[member.name, member.kind]
             group.remove(member)
             group.shown = bool(group.members)
@@ -311,7 +313,7 @@ class Groups(Generic[M]):
             group.ended = EMPTY_READING
             group._monotonic = Monotonic()
             group.sites = SharedSites()
-            group.turnover = Turnover()
+            group.turnover = None
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
             group.created = 0
@@ -326,10 +328,10 @@ class Groups(Generic[M]):
 
     def _fold_gone(self) -> None:
         while self._gone:
-            self._end(*self._gone.popleft(), gone=True)
+            self._end(*self._gone.popleft())
 
-    def _end(self, member: M, ledger: Ledger, gone: bool) -> None:
-        """A pool object has ended; `gone`: it was collected or closed, and not only unwatched."""
+    def _end(self, member: M, ledger: Ledger, gone_at: float | None) -> None:
+        """A pool object was collected or closed at this time; None: it was only unwatched."""
         if ledger not in member.ledgers:
             return
         member.ledgers.remove(ledger)
@@ -342,5 +344,5 @@ class Groups(Generic[M]):
         group.sites.add_ended(ledger.sites())
         if not member.ledgers:
             group.remove(member)
-            if gone:
-                group.has_ended(member)
+            if gone_at is not None:
+                group.has_ended(member, gone_at)

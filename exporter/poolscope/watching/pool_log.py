@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.errors import logger
-from poolscope.ledger.holds import LeakEvent
+from poolscope.ledger.hold_records import LeakEvent
 from poolscope.ledger.lately import Place
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder

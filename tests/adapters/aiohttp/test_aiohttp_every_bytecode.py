@@ -1,6 +1,8 @@
 """
 An exception from outside may come at any bytecode of the hooks of an aiohttp connector. Then the
 connector loses no connection, and the numbers are those of the connector.
+
+So they are when another thread reads while the event loop does not run.
 """
 
 from __future__ import annotations
@@ -17,21 +19,23 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
+from poolscope.errors import internal_errors
+from poolscope.ledger import recorder
+from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     HardInterruption,
     Interruption,
     at_bytecode,
+    in_a_thread,
     interruption,
 )
+from support.counters import falls
 from support.histograms import count_of
 from support.web import Server
-
-pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
@@ -157,3 +161,85 @@ async def test_an_exception_at_any_bytecode_of_a_hook(use: Use) -> None:
     await server.stop()
     assert [] == wrong
     assert number > 100
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+async def test_another_thread_reads_at_any_bytecode_of_a_hook(
+    use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "READER_NAPS", 1)
+    monkeypatch.setattr(recorder, "NAP", 0.0)
+    server = Server()
+    await server.start()
+    wrong: list[tuple[Any, ...]] = []
+    outcomes: set[tuple[float, ...]] = set()
+    for number in itertools.count(1, STEP):
+        client, errors = Client(server), internal_errors.count
+        await globals()["use"](client)
+        watch = Watches(FakeClock()).watch(client.session, registry=None)
+        seen: list[Reading] = []
+
+        def others(watch: Watch = watch, seen: list[Reading] = seen) -> None:
+            seen.append(look(watch))
+
+        with at_bytecode(number, in_a_thread(others), let_in=True) as tracer:
+            await use(client)
+        for _ in range(10):  # until the loop has told of connections that were lost
+            await asyncio.sleep(0)
+        seen.append(reading := look(watch))
+        wrong += [(number, tracer.where, fault) for fault in faults(client, watch) + falls(seen)]
+        if reading.acquired != count_of(reading.hold_seconds) or reading.leaks_abandoned:
+            wrong.append((number, tracer.where, "a use has no end"))
+        if errors != internal_errors.count:
+            wrong.append((number, tracer.where, "an error is ours"))
+        outcomes.add((reading.acquired, reading.timed_out, reading.cancelled, reading.failed))
+        await client.session.close()
+        if not tracer.where:
+            break
+    await server.stop()
+    assert [] == wrong
+    assert 1 == len(outcomes), outcomes
+    assert number > 100
+
+
+@pytest.mark.skipif(
+    not aiohttp.__version__.startswith("3.14"),
+    reason="the points at which the library itself loses a connection differ between releases",
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_a_connection_is_lost_while_an_exception_comes() -> None:
+    server = Server()
+    await server.start()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    wrong: list[tuple[Any, ...]] = []
+    for number in itertools.count(1):
+        client = Client(server)
+        watch = Watches(FakeClock()).watch(client.session, registry=None)
+        response = await client.hold()
+        with at_bytecode(number, interruption(number), let_in=True) as tracer:
+            response.connection.transport.abort()
+            for _ in range(10):  # until the loop has told of it
+                await asyncio.sleep(0)
+        reading = watch._pool.read()
+        # In `lose` it comes before aiohttp is told.
+        if tracer.stack[:1] != ["lose"] and (0, 0, 1) != (
+            reading.in_use,
+            reading.idle,
+            reading.closed,
+        ):
+            wrong.append((number, tracer.where, reading.in_use, reading.idle, reading.closed))
+        response.close()
+        await client.session.close()
+        if not tracer.where:
+            break
+    await server.stop()
+    assert [] == wrong
+    assert number > 10
+
+
+def look(watch: Watch) -> Reading:
+    watch.holders()
+    watch.snapshot()
+    watch._pool.hosts()
+    return watch._pool.read()

@@ -1,6 +1,8 @@
 """
 An exception from outside may come at any bytecode of the hooks of an asyncpg pool. Then the pool
 loses no connection, and the numbers are those of the pool.
+
+So they are when another thread reads while the event loop does not run.
 """
 
 from __future__ import annotations
@@ -16,25 +18,27 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import pytest
 
+from poolscope.errors import internal_errors
+from poolscope.ledger import recorder
+from poolscope.readings.reading import Reading
 from poolscope.testing import FakeClock
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     AtBytecode,
     HardInterruption,
     Interruption,
     at_bytecode,
+    in_a_thread,
     interruption,
 )
+from support.counters import falls
 from support.histograms import count_of
 from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
-
-pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
@@ -126,24 +130,39 @@ def faults(pool: Any, watch: Watch, clock: FakeClock, tracer: AtBytecode) -> lis
     """Return what does not agree with the pool, once the application holds nothing."""
     watch.snapshot()
     clock.advance(2.0)
+    laws = laws_of_counters(watch)
+    if not any(map(tracer.begins, BEGINNINGS)) and not any(map(tracer.goes_on, COROUTINES)):
+        laws |= laws_of_gauges(pool, watch)
+    return [law for law, holds in laws.items() if not holds]
+
+
+def laws_of_counters(watch: Watch) -> dict[str, bool]:
     reading, ledger = watch._pool.read(), watch._pool.ledgers[0]
     attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
-    laws = {
+    return {
         "attempts have a duration": attempts == count_of(reading.acquire_seconds),
         "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
         "waits have a duration": reading.waited == count_of(reading.queue_seconds),
         "nothing is pending": not ledger.pending and not ledger._lock,
     }
-    if not any(map(tracer.begins, BEGINNINGS)) and not any(map(tracer.goes_on, COROUTINES)):
-        in_use = sum(holder._in_use is not None for holder in pool._holders)
-        connected = sum(holder.is_connected() for holder in pool._holders)
-        laws |= {
-            "nobody waits or opens": (0, 0) == (reading.waiting, reading.opening),
-            "no holder is lost": pool._queue.qsize() + in_use == len(pool._holders),
-            "in use are those of the pool": reading.in_use == in_use,
-            "idle are those of the pool": reading.idle == connected - in_use,
-        }
-    return [law for law, holds in laws.items() if not holds]
+
+
+def laws_of_gauges(pool: Any, watch: Watch) -> dict[str, bool]:
+    reading = watch._pool.read()
+    in_use = sum(holder._in_use is not None for holder in pool._holders)
+    connected = sum(holder.is_connected() for holder in pool._holders)
+    return {
+        "nobody waits or opens": (0, 0) == (reading.waiting, reading.opening),
+        "no holder is lost": pool._queue.qsize() + in_use == len(pool._holders),
+        "in use are those of the pool": reading.in_use == in_use,
+        "idle are those of the pool": reading.idle == connected - in_use,
+    }
+
+
+def look(watch: Watch) -> Reading:
+    watch.holders()
+    watch.snapshot()
+    return watch._pool.read()
 
 
 @pytest.mark.skipif(
@@ -156,6 +175,7 @@ def faults(pool: Any, watch: Watch, clock: FakeClock, tracer: AtBytecode) -> lis
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
 async def test_an_exception_at_any_bytecode_of_a_hook(postgres: EmbeddedPostgres, use: Use) -> None:
     wrong: list[tuple[Any, ...]] = []
+    attempts: list[float] = []
     for number in itertools.count(1, STEP):
         clock = FakeClock()
         pool = await opened(postgres)
@@ -163,10 +183,51 @@ async def test_an_exception_at_any_bytecode_of_a_hook(postgres: EmbeddedPostgres
         with at_bytecode(number, interruption(number), let_in=True) as tracer:
             await use(pool)
         wrong += [(number, tracer.where, fault) for fault in faults(pool, watch, clock, tracer)]
+        attempts.append(count_of(watch._pool.read().acquire_seconds))
         pool.terminate()
         for holder in pool._holders:
             holder.terminate()
         if not tracer.where:
             break
     assert [] == wrong
+    # The last was not interrupted. An attempt that was counts as one, or as none; where the log
+    # of a time-out is interrupted, it may count as two.
+    assert use is time_out or {attempts[-1] - 1, attempts[-1]} >= set(attempts)
+    assert number > 100
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+async def test_another_thread_reads_at_any_bytecode_of_a_hook(
+    postgres: EmbeddedPostgres, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "READER_NAPS", 1)
+    monkeypatch.setattr(recorder, "NAP", 0.0)
+    wrong: list[tuple[Any, ...]] = []
+    outcomes: set[tuple[float, ...]] = set()
+    for number in itertools.count(1, STEP):
+        pool, errors = await opened(postgres), internal_errors.count
+        watch = Watches(FakeClock()).watch(pool, registry=None)
+        seen: list[Reading] = []
+
+        def others(watch: Watch = watch, seen: list[Reading] = seen) -> None:
+            seen.append(look(watch))
+
+        with at_bytecode(number, in_a_thread(others), let_in=True) as tracer:
+            await use(pool)
+        seen.append(reading := look(watch))
+        laws = {
+            **laws_of_counters(watch),
+            **laws_of_gauges(pool, watch),
+            "each use has a duration": reading.acquired == count_of(reading.hold_seconds),
+            "nobody is blamed": 0 == reading.leaks_abandoned,
+            "no error is ours": errors == internal_errors.count,
+        }
+        faults = [law for law, holds in laws.items() if not holds] + falls(seen)
+        wrong += [(number, tracer.where, fault) for fault in faults]
+        outcomes.add((reading.acquired, reading.timed_out, reading.cancelled, reading.failed))
+        pool.terminate()
+        if not tracer.where:
+            break
+    assert [] == wrong
+    assert 1 == len(outcomes), outcomes
     assert number > 100

@@ -1,12 +1,15 @@
 """
 An exception from outside may come at any bytecode of the hooks of a SQLAlchemy pool. Then it
 reaches the application, the pool loses no connection, and the numbers are those of the pool.
+
+So they are when another thread uses the pool and reads while this one does not run.
 """
 
 from __future__ import annotations
 
 import gc
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,19 +18,22 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
+from poolscope.errors import internal_errors
+from poolscope.ledger import recorder
+from poolscope.readings.reading import Reading
 from poolscope.watching.watches import Watches
 from support.bytecodes import (
-    ON_ONE_PYTHON,
     STEP,
     AtBytecode,
     HardInterruption,
     Interruption,
     at_bytecode,
+    in_a_thread,
     interruption,
+    is_free,
 )
+from support.counters import falls
 from support.histograms import count_of
-
-pytestmark = ON_ONE_PYTHON
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
@@ -56,10 +62,13 @@ class Application:
         # SQLAlchemy takes a connection that it disposes of for one in use, if it is interrupted.
         self.disposed = False
         self.interruptions = 0
+        # What those who asked for a connection got.
+        self.outcomes: Counter[str] = Counter()
         # Both connections are open before anything is interrupted.
         held = [self.pool.connect(), self.pool.connect()]
         for connection in held:
             connection.close()
+        self.errors = internal_errors.count
         self.watch = Watches().watch(self.pool, registry=None)
 
     def connect(self) -> Connection:
@@ -75,36 +84,92 @@ class Application:
             return None
 
     def hold(self) -> Any:
-        return self.do(self.pool.connect)
+        """Return a connection; None if there is none, or an exception comes instead."""
+        return self.do(self._connect)
+
+    def _connect(self) -> Any:
+        try:
+            connection = self.pool.connect()
+        except sqlalchemy.exc.TimeoutError:
+            self.outcomes["timed_out"] += 1
+            return None
+        except OSError:
+            self.outcomes["failed"] += 1
+            return None
+        self.outcomes["acquired"] += 1
+        return connection
 
     def give_back(self, connection: Any) -> None:
         if connection is not None:
             self.do(connection.close)
 
-    def faults(self, tracer: AtBytecode) -> list[str]:
+    def faults_after_an_exception(self, tracer: AtBytecode) -> list[str]:
         """Return what does not agree with the pool, once the application holds nothing."""
-        snapshot, ledger = self.watch.snapshot(), self.watch._pool.ledgers[-1]
-        attempts = snapshot.acquired + snapshot.timed_out + snapshot.cancelled + snapshot.failed
-        reading = self.watch._pool.read()
-        laws = {
+        laws = self.laws_of_counters()
+        if not tracer.begins("_do_return_conn"):
+            # There the exception comes before the call of the pool's own method, which loses the
+            # connection without a watch, too.
+            laws |= self.laws_of_gauges()
+            laws["the exception reaches the application"] = self.interruptions == bool(
+                tracer.where
+            ) or bool(SWALLOWED.intersection(tracer.stack))
+        return [law for law, holds in laws.items() if not holds]
+
+    def laws_of_counters(self) -> dict[str, bool]:
+        reading, ledger = self.watch._pool.read(), self.watch._pool.ledgers[-1]
+        attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
+        return {
             "attempts have a duration": attempts == count_of(reading.acquire_seconds),
             "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
             "waits have a duration": reading.waited == count_of(reading.queue_seconds),
             "nothing is pending": not ledger.pending and not ledger._lock,
         }
-        if not tracer.begins("_do_return_conn"):
-            # There the exception comes before the call of the pool's own method, which loses the
-            # connection without a watch, too.
-            laws |= {
-                "nobody waits or opens": (0, 0) == (snapshot.waiting, snapshot.opening),
-                "nothing is in use": snapshot.in_use == 0
-                and (self.disposed or in_use(self.pool) == 0),
-                "idle are the idle ones": snapshot.idle == sum(map(idle, self.pools)),
-                "nobody is blamed": 0 == reading.leaks_abandoned,
-                "the exception reaches the application": self.interruptions == bool(tracer.where)
-                or bool(SWALLOWED.intersection(tracer.stack)),
-            }
-        return [law for law, holds in laws.items() if not holds]
+
+    def laws_of_gauges(self) -> dict[str, bool]:
+        snapshot = self.watch.snapshot()
+        return {
+            "nobody waits or opens": (0, 0) == (snapshot.waiting, snapshot.opening),
+            "nothing is in use": snapshot.in_use == 0 and (self.disposed or in_use(self.pool) == 0),
+            "idle are the idle ones": snapshot.idle == sum(map(idle, self.pools)),
+            "nobody is blamed": 0 == snapshot.leaks_abandoned,
+        }
+
+    def use_and_look(self) -> list[Reading]:
+        """
+        Use the pool as another thread does; return what it has read before and after.
+
+        What needs a lock of the thread that does not run is left out.
+        """
+        queue: Any = getattr(self.pool, "_pool", None)
+        can_use = queue is None or is_free(queue.mutex)
+        # The lock of those who read is also held while a pool is added; uses never need it.
+        can_look = is_free(self.watch._pool._groups._process_lock)
+        looks = [self.look] if can_look else []
+        seen = [look() for look in looks]
+        if can_use:
+            connection = self.hold()
+            seen += [look() for look in looks]
+            self.give_back(connection)
+        return [*seen, *(look() for look in looks)]
+
+    def look(self) -> Reading:
+        self.watch.holders()
+        self.watch.snapshot()
+        return self.watch._pool.read()
+
+    def faults_after_a_pause(self, seen: list[Reading]) -> list[str]:
+        """Return what does not agree with the pool and with what those who asked have got."""
+        reading = self.look()
+        got = {name: self.outcomes[name] for name in ("acquired", "timed_out", "failed")}
+        laws = {
+            **self.laws_of_counters(),
+            **self.laws_of_gauges(),
+            "attempts have ended as they did": got
+            == {name: getattr(reading, name) for name in got},
+            "each use has a duration": reading.acquired == count_of(reading.hold_seconds),
+            "no error is ours": self.errors == internal_errors.count,
+        }
+        return [law for law, holds in laws.items() if not holds] + falls([*seen, reading])
 
 
 def in_use(pool: Pool) -> int:
@@ -125,13 +190,7 @@ def use(application: Application) -> None:
 
 
 def time_out(application: Application) -> None:
-    held = [application.hold(), application.hold()]
-    try:
-        held.append(application.pool.connect())
-    except sqlalchemy.exc.TimeoutError:
-        pass
-    except INTERRUPTIONS:
-        application.interruptions += 1
+    held = [application.hold(), application.hold(), application.hold()]
     for connection in held:
         application.give_back(connection)
 
@@ -151,12 +210,7 @@ def fail_to_open(application: Application) -> None:
         application.give_back(connection)
     application.fails = True
     for _ in range(2):
-        try:
-            application.give_back(application.pool.connect())
-        except OSError:
-            pass
-        except INTERRUPTIONS:
-            application.interruptions += 1
+        application.give_back(application.hold())
     application.fails = False
 
 
@@ -204,9 +258,40 @@ def test_an_exception_at_any_bytecode_of_a_hook(
             event.listen(application.pool, "checkout", lambda *_: None)
         with at_bytecode(number, interruption(number), let_in=True) as tracer:
             use(application)
-        wrong += [(number, tracer.where, fault) for fault in application.faults(tracer)]
+        wrong += [
+            (number, tracer.where, fault) for fault in application.faults_after_an_exception(tracer)
+        ]
         if not tracer.where:
             break
     gc.collect()  # while the warnings of what was interrupted are ignored
+    assert [] == wrong
+    assert number > 100
+
+
+@pytest.mark.parametrize("case", ["queue", "pre-ping or listener", "null"])
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_another_thread_uses_the_pool_at_any_bytecode_of_a_hook(
+    use: Callable[[Application], None], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if case == "null" and use is time_out:
+        pytest.skip("a NullPool has no limit")
+    monkeypatch.setattr(recorder, "READER_NAPS", 1)
+    monkeypatch.setattr(recorder, "NAP", 0.0)
+    wrong = []
+    for number in itertools.count(1, STEP):
+        application = Application(kind=NullPool) if case == "null" else Application()
+        if case == "pre-ping or listener":
+            event.listen(application.pool, "checkout", lambda *_: None)
+        seen: list[Reading] = []
+
+        def others(application: Application = application, seen: list[Reading] = seen) -> None:
+            seen += application.use_and_look()
+
+        with at_bytecode(number, in_a_thread(others), let_in=True) as tracer:
+            use(application)
+        if not tracer.where:
+            break
+        faults = application.faults_after_a_pause(seen)
+        wrong += [(number, tracer.where, fault) for fault in faults]
     assert [] == wrong
     assert number > 100

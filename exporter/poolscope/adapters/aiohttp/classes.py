@@ -108,7 +108,12 @@ def _close(base: Any) -> Any:
             return bound(base, "_close", self)(*args, **kwargs)
         finally:
             if hooks is not None:
-                hooks.closed()
+                try:
+                    hooks.closed()
+                except BaseException:
+                    # It may have come before the hook; a second time changes nothing.
+                    hooks.closed()
+                    raise
 
     return _close
 

@@ -63,6 +63,17 @@ def is_dropped(protocol: Any) -> bool:
     return False
 
 
+def is_returning(protocol: Any) -> bool:
+    """
+    Whether the response has arrived in full, so that the connection comes back by itself.
+
+    aiohttp returns it once the request is sent as well. That is later if the server answers early;
+    and before aiohttp 3.11 with uvloop after every request, a moment after the caller has left it.
+    """
+    payload = getattr(protocol, "_payload", None)
+    return payload is not None and not protocol.upgraded and payload.is_eof()
+
+
 def _is_unread(protocol: Any, callback: Any) -> bool:
     return references(lambda: callback.__self__) == 1 and references(lambda: protocol._payload) == 3
 

@@ -42,7 +42,12 @@ def _losing(name: str) -> Factory:
                 return bound(base, name, self)(*args, **kwargs)
             finally:
                 if hooks is not None:
-                    hooks.lost(self)
+                    try:
+                        hooks.lost(self)
+                    except BaseException:
+                        # It may have come before the hook; a second time changes nothing.
+                        hooks.lost(self)
+                        raise
 
         return lose
 

@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from poolscope.adapters.aiohttp.attempts import Attempt, frame_of_request
 from poolscope.adapters.aiohttp.connectors import host_of
-from poolscope.adapters.aiohttp.lost import is_dropped, is_lost
+from poolscope.adapters.aiohttp.lost import is_dropped, is_lost, is_returning
 from poolscope.adapters.aiohttp.missing import attempts_in_flight, keeps_slot, unknown_slots
 from poolscope.adapters.aiohttp.protocols import watch_protocol
 from poolscope.adapters.classes import unwatch_object
@@ -121,7 +121,11 @@ class ConnectorRecording:
         connector = self._connector()
         dropped = set()
         for protocol in list(connector._acquired) if connector is not None else ():
-            if id(protocol) in keys and is_dropped(protocol):
+            if id(protocol) not in keys:
+                continue
+            if is_returning(protocol):
+                dropped.add(id(protocol))
+            elif is_dropped(protocol):
                 dropped.add(id(protocol))
                 if is_lost(protocol):
                     self.dropped(protocol)

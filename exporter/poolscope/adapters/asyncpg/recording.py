@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import weakref
 from abc import abstractmethod
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import asyncpg
 import asyncpg.pool
 
 from poolscope.adapters.asyncpg.attempts import PendingAttempt, pending_attempts
+from poolscope.adapters.asyncpg.looks import Looks
 from poolscope.adapters.asyncpg.lost import (
-    count_missing,
-    holder_of,
-    is_being_released,
-    is_lost,
     is_missing,
 )
 from poolscope.adapters.asyncpg.pools import config_of, limits_of, name_connections, ready
-from poolscope.adapters.channels import check_channels, listens, watch_channels
+from poolscope.adapters.channels import listens, watch_channels
 from poolscope.adapters.loops import used_in_other_loop
-from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
 from poolscope.callsites.deadlines import unless_deadline
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
-from poolscope.ledger.open_holds import ALWAYS_HELD, OpenHold
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.report import Info
-from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
@@ -44,16 +38,13 @@ from poolscope.watching.watched_pool import WatchedPool
 STOCK_ACQUIRE: Final = asyncpg.pool.Pool._acquire
 """asyncpg's own method: the fast path relies on it, and is not for one that overrides it."""
 
-BEGUN_WITHIN: Final = 1.0
-"""Seconds after which a caller has the connection that the fast path has recorded."""
-
 # By id, because a pool takes no weak reference. The entry is removed when the pool is collected.
 hooks_by_pool_id: dict[int, PoolRecording] = {}
 
 find_hooks: Final = hooks_by_pool_id.get
 
 
-class PoolRecording(Hooks):
+class PoolRecording(Looks):
     """
     Records what happens to one pool. The classes of the pool and its holders call the methods.
 
@@ -62,23 +53,14 @@ class PoolRecording(Hooks):
 
     def __init__(self, pool: Any, watched: WatchedPool) -> None:
         self.watched: Final = watched
-        self.clock: Final = watched.clock
         self.info = Info(type(pool).__name__, "asyncpg", asyncpg.__version__)
         self.config = config_of(pool)
-        self.ledger: Final = watched.new_ledger(limits_of(pool), self.info, self.config)
+        super().__init__(watched.new_ledger(limits_of(pool), self.info, self.config))
         self._pool_id = id(pool)
-        # By the id of a holder: the connection that it has; whether a caller is acquiring it, and
-        # whether it had to connect for that caller.
+        # By the id of a holder: the connection that it has, and whether it had to connect for the
+        # caller that acquires it.
         self._connections: dict[int, int] = {}
-        self._acquiring: set[int] = set()
         self._connected: set[int] = set()
-        # By connection: a hold that nobody has, and when that was seen first.
-        self._not_begun: dict[int, tuple[OpenHold, float]] = {}
-        # The list of the pool's holders, if it has one.
-        self.holders: Callable[[], Any] = type(None)
-        self._missing_slots: Final = MissingSlots(self.ledger)
-        # Connections that callers can lose.
-        self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @abstractmethod
     def expect_holders(self, pool: Any) -> None:
@@ -321,61 +303,6 @@ class PoolRecording(Hooks):
         self.ledger.purpose_changed(key, self.clock(), on_purpose)
 
     # The pool
-
-    @harmless
-    def find_abandoned(self) -> None:
-        for connection in list(self._live):
-            check_channels(connection)
-            if connection._proxy is None:
-                self._find_not_begun(connection)
-            else:
-                self._is_abandoned(connection)
-        self.find_lost_slots()
-
-    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
-        return {
-            id(connection)
-            for connection in list(self._live)
-            if id(connection) in keys and self._is_abandoned(connection)
-        }
-
-    def _is_abandoned(self, connection: Any) -> bool:
-        """Whether nobody can return a connection; tell the ledger then."""
-        if is_lost(connection, self.ledger.who(id(connection))):
-            holder = holder_of(connection)
-            if id(holder) not in self._acquiring and not is_being_released(holder):
-                self.ledger.abandoned(id(connection), self.clock())
-                return True
-        return False
-
-    @harmless
-    def find_lost_slots(self, lost_by: Borrower | None = None) -> None:
-        """Find holders that asyncpg has lost; `lost_by`: whose attempt has just lost one."""
-        holders = self.holders()
-        if holders:
-            self._missing_slots.look(self.missing_counter(holders), lost_by)
-
-    def missing_counter(self, holders: Any) -> Callable[[], int]:
-        return functools.partial(count_missing, holders, self.ledger, self._acquiring)
-
-    def _find_not_begun(self, connection: Any) -> None:
-        """
-        End a hold of a connection that nobody has: an exception came between its two halves.
-
-        The fast path records a hold before the caller has the connection, so one that has just
-        begun looks the same.
-        """
-        key, now = id(connection), self.clock()
-        hold = self.ledger.holds.in_use.get(key)
-        if hold is None or hold[0] == cells.TAKEN:
-            self._not_begun.pop(key, None)
-            return
-        seen_hold, since = self._not_begun.setdefault(key, (hold, now))
-        if seen_hold is not hold:
-            self._not_begun[key] = hold, now
-        elif now - since >= BEGUN_WITHIN:
-            del self._not_begun[key]
-            self.ledger.returned(key, now)
 
     def closing(self, pool: Any, what: str) -> None:
         # `close` calls `terminate` when it is cancelled, and has been reported then.
