@@ -11,7 +11,9 @@ import asyncio
 import contextvars
 import sys
 import threading
+import time
 from collections.abc import Collection, Hashable, Iterator
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +41,16 @@ MAX_PLACES: Final = 1000
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Without it, the variables of a thread that runs cannot be looked at."""
 
-_RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "anyio._backends._asyncio")
+_LOOKS: Final = 10 if sys.version_info >= (3, 13) else 1
+"""
+Looks at the threads, while one of them may be receiving something: from Python 3.13 on, `put` of a
+`SimpleQueue` gives it to a thread that waits, and no variable has it until that thread runs.
+"""
+
+_PAUSE: Final = 0.0005
+"""Seconds between these looks."""
+
+_RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._backends._asyncio")
 """Modules of Python and anyio whose frames have the job of a thread, before it begins."""
 
 
@@ -89,6 +100,8 @@ class Hands:
             own.ignored.add(pending)
             own.look(variables.values())
         own.look(contextvars.copy_context().values())
+        if own.is_cut_short:
+            return set()
         others = Search(self._library, set(keys) - own.found, levels=2, of_others=True)
         if others.wanted:
             _search_tasks(others)
@@ -137,9 +150,19 @@ def _search_tasks(search: Search) -> None:
 
 def _search_threads(search: Search) -> None:
     """Search the other threads: what they have, and what they are about to do."""
-    frames, own = sys._current_frames(), threading.get_ident()
+    for _ in range(_LOOKS):
+        search.forget()
+        is_receiving = _search_threads_once(search)
+        if search.is_done or not is_receiving:
+            return
+        time.sleep(_PAUSE)
+
+
+def _search_threads_once(search: Search) -> bool:
+    """Return whether a thread may be about to go on with what it was given meanwhile."""
+    frames, own, is_receiving = sys._current_frames(), threading.get_ident(), False
     if len(frames) > MAX_OTHERS:
-        return
+        return False
     for thread in threading.enumerate():
         if thread.ident != own:
             search.look(vars(thread).get(name) for name in ("_args", "_kwargs"))
@@ -151,5 +174,8 @@ def _search_threads(search: Search) -> None:
             if frame is None or search.is_done:
                 break
             if _is_of_application(frame) or frame.f_globals.get("__name__") in _RUNS_JOBS:
-                search.look((variables_of(frame) or {}).values())
+                values = list((variables_of(frame) or {}).values())
+                search.look(values)
+                is_receiving |= frame is innermost and SimpleQueue in map(type, values)
             frame = frame.f_back
+    return is_receiving

@@ -14,21 +14,26 @@ from types import (
     AsyncGeneratorType,
     BuiltinMethodType,
     CellType,
+    CodeType,
     CoroutineType,
     FunctionType,
     GeneratorType,
     MethodType,
+    ModuleType,
 )
 from typing import Any, Final
 
 from poolscope.callsites.libraries import Library
 
-MAX_OBJECTS: Final = 5_000
+MAX_OBJECTS: Final = 2_000
 """Objects that a search looks at, from all of its variables together."""
 
 MAX_ITEMS: Final = 1_000
 """Items of a list, a set or a dictionary; a larger one is not looked into."""
 
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, CodeType, type, ModuleType})
+"""Types of objects that refer to nothing of interest."""
 
 _SEQUENCES: Final = (list, tuple, set, frozenset, deque)
 _CODE: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
@@ -81,14 +86,23 @@ class Search:
 
     @property
     def is_done(self) -> bool:
-        return len(self.found) == len(self.wanted) or len(self._seen) >= MAX_OBJECTS
+        return len(self.found) == len(self.wanted) or self.is_cut_short
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether there were more objects than it looks at."""
+        return len(self._seen) >= MAX_OBJECTS
+
+    def forget(self) -> None:
+        """Search again what was searched, as it may have changed."""
+        self._seen.clear()
 
     def look(self, roots: Iterable[Any]) -> None:
         """Search what these objects refer to, the nearest first."""
         unseen = deque((root, self._levels) for root in roots)
         while unseen and not self.is_done:
             value, levels = unseen.popleft()
-            if self._seen.get(id(value), -1) >= levels:
+            if type(value) in _PLAIN or self._seen.get(id(value), -1) >= levels:
                 continue
             self._seen[id(value)] = levels
             if id(value) in self.wanted:
