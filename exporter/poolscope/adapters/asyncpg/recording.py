@@ -128,10 +128,12 @@ class PoolRecording(Looks):
                 if not attempt.is_counted:
                     self.failed(error, attempt)
             finally:
-                self._end_wait(attempt)
-                _close(acquiring)
-                if pending_attempts.get(task) is attempt:
-                    del pending_attempts[task]
+                try:
+                    self._end_wait(attempt)
+                    _close(acquiring)
+                finally:
+                    # Whatever comes meanwhile: the next attempt of this task is another one.
+                    pending_attempts.pop(task, None)
             raise
 
     def serve(self, holder: Any, acquire: Callable[..., Any]) -> Any:
