@@ -165,7 +165,7 @@ def find_place(frame: FrameType | None, outermost: FrameType | None = None) -> P
         outer = frame.f_back
         if outer is None:
             hops += 1
-            outer = _parent_greenlets_frame(hops)
+            outer = parent_greenlets_frame(hops)
         frame = outer
     return found
 
@@ -181,7 +181,7 @@ def find_awaiting_function() -> tuple[Function, Any]:
 
     If there is none, return a function that is no site, and None.
     """
-    frame = _parent_greenlets_frame(1)
+    frame = parent_greenlets_frame(1)
     while frame is not None:
         function = known_function(id(frame.f_code)) or remember_function(frame)
         if function.is_application:
@@ -190,7 +190,7 @@ def find_awaiting_function() -> tuple[Function, Any]:
     return _NO_FUNCTION, None
 
 
-def _parent_greenlets_frame(hops: int) -> FrameType | None:
+def parent_greenlets_frame(hops: int) -> FrameType | None:
     """
     Return the frame in which the parent greenlet waits for this one, `hops` parents up.
 

@@ -8,7 +8,8 @@ application is itself installed and nothing says which of the installed packages
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
 POOL_LIBRARIES: Final = frozenset({"aiohttp", "asyncpg", "greenlet", "sqlalchemy"})
 """They only pass on requests for connections, so their lines are never call sites."""
@@ -46,3 +47,15 @@ _RUNNERS: Final = """
 
 WELL_KNOWN: Final = frozenset(f"{_OVER_POOLS} {_WRAPPERS} {_RUNNERS}".split())
 """They pass on requests for connections, or run the application."""
+
+
+class Library(NamedTuple):
+    """
+    How the objects of a pool's library refer to a connection.
+
+    package: the top-level package of their classes, or of the bases of these.
+    parts: attributes that lead to a connection, none of which is a property.
+    """
+
+    package: str
+    parts: Collection[str]

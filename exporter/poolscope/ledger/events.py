@@ -63,11 +63,17 @@ class Events(Lifetime, PausedState):
         if may_nest and not on_purpose and not is_on_purpose():
             borrower = self._asker(borrower)
             held = self.holds.held_by(borrower[2])
-            if not held or held.difference(self._find_dropped(held) or ()):
+            if not held or self._still_held(borrower[2], held):
                 self.nested(Borrower(*borrower), is_crowded())
         if not pool_locked:
             self.check_if_due(now)
         return borrower
+
+    def _still_held(self, borrower_key: Hashable, held: frozenset[Hashable]) -> bool:
+        """Whether a caller has one of the connections that it has taken."""
+        kept = held.difference(self._find_dropped(held) or ())
+        # Who has got one may have returned it meanwhile.
+        return bool(kept) and not kept.isdisjoint(self.holds.held_by(borrower_key))
 
     def _asker(self, borrower: Borrower) -> Borrower:
         """Return the caller, if it was taken for another one that holds a connection."""

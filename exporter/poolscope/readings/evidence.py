@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,6 +21,16 @@ MAX_KNOWN_PLACES: Final = 1000
 """How many places are remembered; a rule that is broken at further places is not recorded."""
 
 
+ALWAYS_JUDGED: Final = 8
+"""
+Calls at a place that are each judged. Of the later ones, while none was found to break the rule,
+those are whose number is a power of two, so that a correct place costs next to nothing.
+"""
+
+
+Judge = Callable[[Callable[[], None]], object]
+
+
 def _ignore(rule: str, site: Site | None) -> None:
     """Do nothing: the default of `on_new`."""
 
@@ -31,12 +42,14 @@ class Evidence:
     on_new: is called with each rule and site that was not known before.
     """
 
-    __slots__ = ("_on_new", "_places", "_sites")
+    __slots__ = ("_calls", "_on_new", "_places", "_sites")
 
     def __init__(self, on_new: Callable[[str, Site | None], None] = _ignore) -> None:
         self._on_new = on_new
         self._sites: dict[str, list[Site | None]] = {}
         self._places: dict[tuple[str, Place], None] = {}
+        # How many calls at a place have not been found to break the rule.
+        self._calls: dict[tuple[str, Place], int] = {}
 
     def add(self, rule: str, site: Site | None) -> None:
         """Record that the rule was broken at `site`, or at an unknown line if it is None."""
@@ -47,11 +60,31 @@ class Evidence:
             sites.append(site)
             self._on_new(rule, site)
 
-    def add_at(self, rule: str, place: Place) -> None:
-        """Record that the rule was broken at a place. A known place costs one look-up."""
+    def add_at(self, rule: str, place: Place, judge: Judge | None = None) -> None:
+        """
+        Record that the rule was broken at a place. A known place costs one look-up.
+
+        judge: calls its argument if the rule was broken, at once or later. It is not asked at each
+            call, nor at a place that is known.
+        """
         if (rule, place) not in self._places and len(self._places) < MAX_KNOWN_PLACES:
-            self._places[rule, place] = None
-            self.add(rule, site_of(place))
+            if judge is None:
+                self._found(rule, place)
+            elif self._is_due((rule, place)):
+                judge(functools.partial(self._found, rule, place))
+
+    def _found(self, rule: str, place: Place) -> None:
+        self._calls.pop((rule, place), None)
+        self._places[rule, place] = None
+        self.add(rule, site_of(place))
+
+    def _is_due(self, key: tuple[str, Place]) -> bool:
+        """Whether the next call at a place is to be judged."""
+        calls = self._calls.get(key, 0) + 1
+        if calls == 1 and len(self._calls) >= MAX_KNOWN_PLACES:
+            return False
+        self._calls[key] = calls
+        return calls <= ALWAYS_JUDGED or not calls & (calls - 1)
 
     def __iter__(self) -> Iterator[tuple[str, Site | None]]:
         for rule, sites in list(self._sites.items()):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Sequence
+from typing import ClassVar
 
+from poolscope.callsites.libraries import Library
 from poolscope.readings.hosts import HostReading
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
@@ -17,6 +19,7 @@ class Hooks(ABC):
 
     info: Info
     config: PoolConfig
+    library: ClassVar[Library]
 
     @abstractmethod
     def unhook(self) -> None:

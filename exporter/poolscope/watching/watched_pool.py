@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from poolscope import application_names
 from poolscope.callsites import frames
@@ -27,6 +27,9 @@ from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.pool_log import PoolLog
 
+if TYPE_CHECKING:
+    from poolscope.callsites.hands import Hands
+
 
 class WatchedPool:
     """
@@ -45,6 +48,7 @@ class WatchedPool:
     __slots__ = (
         "_folder",
         "_groups",
+        "_hands",
         "_pauses",
         "_segments",
         "_service",
@@ -95,6 +99,7 @@ class WatchedPool:
         self.evidence = Evidence()
         self.config = DEFAULT_CONFIG
         self._groups = groups
+        self._hands: Hands | None = None
         self._folder = folder if folder is not None else Folder(None)
         self._service = service
         self._pauses = pauses
@@ -160,8 +165,20 @@ class WatchedPool:
 
     @harmless
     def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
-        """Return which of these connections their holders have dropped; see `Hooks`."""
-        return self.hooks.find_dropped(keys) if self.hooks is not None else frozenset()
+        """
+        Return which of these connections of the caller it has dropped (see `Hooks`), or handed on
+        to another task or thread.
+        """
+        if self.hooks is None:
+            return frozenset()
+        dropped = frozenset(self.hooks.find_dropped(keys) or ())
+        if keys <= dropped:
+            return dropped
+        if self._hands is None:
+            from poolscope.callsites.hands import Hands  # imports asyncio
+
+            self._hands = Hands(self.hooks.library)
+        return dropped.union(self._hands.handed_on(keys - dropped))
 
     # Called by its `Watch`
 

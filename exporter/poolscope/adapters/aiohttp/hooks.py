@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.hdrs import SEC_WEBSOCKET_KEY
@@ -22,6 +22,8 @@ from poolscope.adapters.aiohttp.protocols import is_upgraded
 from poolscope.adapters.aiohttp.recording import ConnectorRecording
 from poolscope.adapters.aiohttp.tracer import Tracer
 from poolscope.adapters.classes import unwatch_object, watch_object
+from poolscope.callsites.deadlines import unless_deadline
+from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
@@ -32,6 +34,11 @@ hooks_by_connector: weakref.WeakKeyDictionary[aiohttp.BaseConnector, ConnectorHo
 )
 
 
+# Checked with aiohttp 3.9.0 to 3.14.5: _RequestContextManager._resp, ClientResponse._connection,
+#   Connection._protocol, StreamReader._protocol, ClientWebSocketResponse._response
+LIBRARY: Final = Library("aiohttp", ("_resp", "_response", "_connection", "_protocol"))
+
+
 def hooks_for(connector: Any, watched: WatchedPool, config: PoolConfig) -> ConnectorHooks:
     """Put hooks into a connector, and return them."""
     cls = HostLimitedHooks if connector.limit_per_host else ConnectorHooks
@@ -40,6 +47,8 @@ def hooks_for(connector: Any, watched: WatchedPool, config: PoolConfig) -> Conne
 
 class ConnectorHooks(ConnectorRecording, Hooks):
     """The hooks of one connector."""
+
+    library = LIBRARY
 
     def __init__(self, connector: Any, watched: WatchedPool, config: PoolConfig) -> None:
         """If this fails, the connector is left as it was."""
@@ -93,7 +102,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
         if not self._queues or timeout is None or timeout.total or timeout.connect:
             self._limited = timeout
         else:
-            self._found("no-acquire-timeout", attempt)
+            place = self.who(attempt)[:2]
+            self.watched.evidence.add_at("no-acquire-timeout", place, unless_deadline)
 
     def _found(self, rule: str, attempt: Tracer) -> None:
         self.watched.evidence.add_at(rule, self.who(attempt)[:2])

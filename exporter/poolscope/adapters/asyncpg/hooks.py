@@ -5,18 +5,25 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from poolscope.adapters.asyncpg.classes import HOLDER_METHODS, POOL_METHODS, HolderList
 from poolscope.adapters.asyncpg.recording import PoolRecording, hooks_by_pool_id
 from poolscope.adapters.channels import unwatch_channels
 from poolscope.adapters.classes import unwatch_object, watch_object
+from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
 from poolscope.watching.watched_pool import WatchedPool
+
+# Checked with asyncpg 0.29.0 to 0.32.0: PoolAcquireContext.connection; PoolConnectionProxy,
+#   PoolConnectionHolder._con; Transaction, PreparedStatement, Cursor._connection
+LIBRARY: Final = Library("asyncpg", ("connection", "_con", "_connection"))
 
 
 class PoolHooks(PoolRecording):
     """The hooks of one pool."""
+
+    library = LIBRARY
 
     def __init__(self, pool: Any, watched: WatchedPool) -> None:
         """If this fails, the pool is left as it was."""

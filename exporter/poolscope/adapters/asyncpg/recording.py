@@ -22,6 +22,7 @@ from poolscope.adapters.channels import listens, watch_channels
 from poolscope.adapters.loops import used_in_other_loop
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.callsites.borrower import Borrower, anonymous_borrower
+from poolscope.callsites.deadlines import unless_deadline
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.ledger.open_holds import ALWAYS_HELD
@@ -112,7 +113,7 @@ class PoolRecording(Looks):
         return anonymous_borrower()
 
     def _no_timeout(self, who: Borrower) -> None:
-        self.watched.evidence.add_at("no-acquire-timeout", who[:2])
+        self.watched.evidence.add_at("no-acquire-timeout", who[:2], unless_deadline)
 
     async def _follow(self, pool: Any, acquiring: Awaitable[Any], attempt: PendingAttempt) -> Any:
         """Follow an attempt that may wait, connect, or fail."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy.pool import Pool
@@ -17,6 +17,7 @@ from poolscope.adapters.sqlalchemy.classes import METHODS, METHODS_WITH_CHECKOUT
 from poolscope.adapters.sqlalchemy.names import Namer, namer_of
 from poolscope.adapters.sqlalchemy.pools import config_of, counts_slots, existing_records
 from poolscope.adapters.sqlalchemy.recording import PoolRecording
+from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.pool_config import PoolConfig
@@ -29,6 +30,18 @@ from poolscope.watching.watched_pool import WatchedPool
 #   Pool._do_get() -> record, Pool._do_return_conn(record), Pool._invoke_creator(record)
 #   Pool._close_connection(connection, *, terminate=False)
 #   _ConnectionRecord.fairy_ref, a weak reference to the caller's proxy
+#   AsyncSession.sync_session, AsyncConnection.sync_connection, AsyncTransaction.sync_transaction,
+#     Session._transaction, SessionTransaction._parent, ._connections,
+#     Connection._dbapi_connection, _ConnectionFairy._connection_record
+
+LIBRARY: Final = Library(
+    "sqlalchemy",
+    (
+        *("sync_session", "sync_connection", "sync_transaction", "_transaction", "_parent"),
+        *("_connections", "_dbapi_connection", "_connection_record"),
+    ),
+)
+
 hooks_by_pool: weakref.WeakKeyDictionary[Pool, PoolHooks] = weakref.WeakKeyDictionary()
 
 
@@ -36,6 +49,8 @@ class EngineHooks(Hooks):
     """The hooks of an engine's pool and of the pools that replace it: `dispose` makes a new one."""
 
     __slots__ = ("_namer", "_watched", "config", "info")
+
+    library = LIBRARY
 
     def __init__(self, pool: Pool, watched: WatchedPool) -> None:
         self.info = Info(

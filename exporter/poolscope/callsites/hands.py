@@ -1,0 +1,181 @@
+"""
+In whose hands a connection is: whether who took it has handed it on to another task or thread.
+
+That is proven if another task or thread has it in a variable, or is about to be given it, and who
+took it has it in none of its own any more. Nothing is hooked; what is looked at is not changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+import time
+from collections.abc import Collection, Hashable, Iterator
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from poolscope.callsites.frames import known_function, parent_greenlets_frame, remember_function
+from poolscope.callsites.libraries import Library
+from poolscope.callsites.origins import SKIPPED
+from poolscope.callsites.owners import outermost_frame
+from poolscope.callsites.reach import Search
+from poolscope.callsites.variables import pending_variable, variables_of
+
+MAX_OTHERS: Final = 1000
+"""Other tasks, or threads, that are searched; where there are more, nothing is proven."""
+
+MAX_FRAMES: Final = 200
+"""Frames of each that are searched, the innermost ones."""
+
+ALWAYS_SEARCHED: Final = 8
+"""
+Calls at a place that are each looked into. Of the later ones, those are whose number is a power of
+two; the others are taken to be as the last one was.
+"""
+
+MAX_PLACES: Final = 1000
+
+_HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Without it, the variables of a thread that runs cannot be looked at."""
+
+_LOOKS: Final = 10 if sys.version_info >= (3, 13) else 1
+"""
+Looks at the threads, while one of them may be receiving something: from Python 3.13 on, `put` of a
+`SimpleQueue` gives it to a thread that waits, and no variable has it until that thread runs.
+"""
+
+_PAUSE: Final = 0.0005
+"""Seconds between these looks."""
+
+_RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._backends._asyncio")
+"""Modules of Python and anyio whose frames have the job of a thread, before it begins."""
+
+
+class _Seen(NamedTuple):
+    calls: int
+    handed_on: bool
+
+
+class Hands:
+    """Remembers for one pool where connections are handed on."""
+
+    __slots__ = ("_library", "_seen")
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._seen: dict[tuple[int, int], _Seen] = {}
+
+    def handed_on(self, keys: Collection[Hashable]) -> Collection[Hashable]:
+        """
+        Return which of these connections, by their id, the running task or thread has handed on.
+
+        It has taken all of them.
+        """
+        frames = list(_own_frames())
+        if not _HAS_GIL or not frames:
+            return ()
+        place = id(frames[0].f_code), frames[0].f_lasti
+        seen = self._seen.get(place)
+        calls = seen.calls + 1 if seen is not None else 1
+        if seen is not None and calls > ALWAYS_SEARCHED and calls & (calls - 1):
+            self._seen[place] = _Seen(calls, seen.handed_on)
+            return keys if seen.handed_on else ()
+        found = self._find(frames, keys)
+        if seen is not None or len(self._seen) < MAX_PLACES:
+            self._seen[place] = _Seen(calls, len(found) == len(keys))
+        return found
+
+    def _find(self, frames: list[FrameType], keys: Collection[Hashable]) -> set[Hashable]:
+        own = Search(self._library, keys, levels=1)
+        for frame in frames:
+            variables = variables_of(frame)
+            if variables is None:
+                return set()
+            # What the call is about to replace is not used any more.
+            pending = pending_variable(frame)
+            variables.pop(pending, None)
+            own.ignored.add(pending)
+            own.look(variables.values())
+        own.look(contextvars.copy_context().values())
+        if own.is_cut_short:
+            return set()
+        others = Search(self._library, set(keys) - own.found, levels=2, of_others=True)
+        if others.wanted:
+            _search_tasks(others)
+        if not others.is_done:
+            _search_threads(others)
+        return others.found
+
+
+def _own_frames() -> Iterator[FrameType]:
+    """Yield the frames of the application on the stack, the innermost first."""
+    task = asyncio.current_task() if asyncio._get_running_loop() is not None else None
+    outermost = outermost_frame(task)
+    frame: FrameType | None = sys._getframe(1)
+    hops = 0
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            hops += 1
+            frame = parent_greenlets_frame(hops)
+            if frame is None:
+                return
+        if _is_of_application(frame):
+            yield frame
+        if frame is outermost:
+            return
+        frame = frame.f_back
+
+
+def _is_of_application(frame: FrameType) -> bool:
+    function = known_function(id(frame.f_code)) or remember_function(frame)
+    return function.rank < SKIPPED
+
+
+def _search_tasks(search: Search) -> None:
+    """Search the other tasks of the event loop that runs in this thread."""
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return
+    current, tasks = asyncio.current_task(), asyncio.all_tasks(loop)
+    if len(tasks) > MAX_OTHERS:
+        return
+    for task in tasks:
+        if task is not current and not search.is_done:
+            coroutine: Any = task.get_coro()
+            search.look([getattr(coroutine, "_coro", coroutine)])
+
+
+def _search_threads(search: Search) -> None:
+    """Search the other threads: what they have, and what they are about to do."""
+    for _ in range(_LOOKS):
+        search.forget()
+        is_receiving = _search_threads_once(search)
+        if search.is_done or not is_receiving:
+            return
+        time.sleep(_PAUSE)
+
+
+def _search_threads_once(search: Search) -> bool:
+    """Return whether a thread may be about to go on with what it was given meanwhile."""
+    frames, own, is_receiving = sys._current_frames(), threading.get_ident(), False
+    if len(frames) > MAX_OTHERS:
+        return False
+    for thread in threading.enumerate():
+        if thread.ident != own:
+            search.look(vars(thread).get(name) for name in ("_args", "_kwargs"))
+    for ident, innermost in frames.items():
+        if ident == own:
+            continue
+        frame: FrameType | None = innermost
+        for _ in range(MAX_FRAMES):
+            if frame is None or search.is_done:
+                break
+            if _is_of_application(frame) or frame.f_globals.get("__name__") in _RUNS_JOBS:
+                values = list((variables_of(frame) or {}).values())
+                search.look(values)
+                is_receiving |= frame is innermost and SimpleQueue in map(type, values)
+            frame = frame.f_back
+    return is_receiving

@@ -1,0 +1,182 @@
+"""Variables are read without a trace, and the one that a call is about to set is known."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from poolscope.callsites.hands import ALWAYS_SEARCHED, Hands
+from poolscope.callsites.libraries import Library
+from poolscope.callsites.reach import MAX_ITEMS, MAX_OBJECTS, Search
+from poolscope.callsites.variables import pending_variable, variables_of
+
+LIBRARY = Library("no_such_library", ("connection",))
+
+
+class Thing:
+    """Something that a weak reference can be made of."""
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def without_tracer() -> Iterator[None]:
+    """Coverage may trace the tests."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_nothing_is_kept_alive() -> None:
+    def look() -> None:
+        variables = variables_of(sys._getframe(1))
+        assert variables is not None
+        assert isinstance(variables["thing"], Thing)
+
+    thing = Thing()
+    gone = weakref.ref(thing)
+    look()
+    del thing
+    assert gone() is None
+
+
+def test_what_the_application_has_of_its_variables_stays() -> None:
+    number = 1
+    own = locals()
+    variables_of(sys._getframe())
+    assert number == own["number"]
+
+
+def test_the_variables_of_a_function_stay_what_they_are() -> None:
+    number = 1
+    variables = variables_of(sys._getframe())
+    assert variables is not None
+    variables["number"] = 2
+    assert number == 1
+    assert locals()["number"] == 1
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="a debugger and we see one thing there")
+def test_a_frame_that_is_traced_is_left_alone() -> None:
+    sys.settrace(lambda *_: None)
+    try:
+        assert variables_of(sys._getframe()) is None
+    finally:
+        sys.settrace(None)
+
+
+class TestThePendingVariable:
+    def pending(self) -> str:
+        frame: FrameType | None = sys._getframe(1)
+        assert frame is not None
+        return pending_variable(frame)
+
+    async def awaited(self) -> str:
+        frame = sys._getframe().f_back
+        assert frame is not None
+        await asyncio.sleep(0)
+        frame = sys._getframe().f_back
+        assert frame is not None
+        return pending_variable(frame)
+
+    def test_of_a_function(self) -> None:
+        connection = self.pending()
+        first = second = self.pending()
+        assert ("connection", "connection") == (connection, "connection")
+        assert first == second
+        others = [self.pending(), str(self.pending())]
+        assert ["", ""] == others
+
+    def test_that_an_inner_function_shares(self) -> None:
+        def inner() -> str:
+            return connection
+
+        connection = self.pending()
+        assert "connection" == inner()
+
+    def test_of_an_outer_function(self) -> None:
+        connection = ""
+
+        def inner() -> None:
+            nonlocal connection
+            connection = self.pending()
+
+        inner()
+        assert "connection" == connection
+
+    async def test_of_an_await(self) -> None:
+        connection = await self.awaited()
+        assert "connection" == connection
+        others = [await self.awaited()]
+        assert [""] == others
+
+    def test_of_a_module(self) -> None:
+        names: dict[str, Any] = {"pending": self.pending}
+        exec("connection = pending()\npending()", names)  # noqa: S102  # it is a module
+        assert "connection" == names["connection"]
+
+
+class TestTheSearch:
+    def found(self, *roots: Any, of_others: bool = False, levels: int = 1) -> bool:
+        search = Search(LIBRARY, {id(self.wanted)}, levels, of_others)
+        search.look(roots)
+        return bool(search.found)
+
+    @pytest.fixture(autouse=True)
+    def make_wanted(self) -> None:
+        self.wanted = Thing()
+
+    def test_is_bounded(self) -> None:
+        nested: list[Any] = [self.wanted]
+        for _ in range(2 * MAX_OBJECTS):
+            nested = [nested]
+        assert not self.found(nested)
+        assert self.found([0] * (MAX_ITEMS - 1) + [self.wanted])
+        assert not self.found([0] * MAX_ITEMS + [self.wanted])
+
+    def test_ends_where_things_refer_to_each_other(self) -> None:
+        cycle: list[Any] = []
+        cycle.append(cycle)
+        assert not self.found(cycle)
+
+    def test_calls_nothing_of_the_application(self) -> None:
+        class Lazy:
+            def __getattribute__(self, name: str) -> Any:
+                raise AssertionError
+
+            def __eq__(self, other: object) -> bool:
+                raise AssertionError
+
+            __hash__ = None  # type: ignore[assignment]  # nor can it be a key
+
+        assert not self.found(Lazy(), [Lazy()])
+
+
+def test_a_place_is_looked_into_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[None] = []
+    find: Callable[..., Any] = Hands._find
+
+    def counted(*args: Any) -> Any:
+        searched.append(None)
+        return find(*args)
+
+    monkeypatch.setattr(Hands, "_find", counted)
+    hands = Hands(LIBRARY)
+    for _ in range(1024):
+        assert not hands.handed_on({1})
+    assert ALWAYS_SEARCHED + 7 == len(searched)
