@@ -102,6 +102,15 @@ class Service:
     async def block(self, engine: sqlalchemy.Engine) -> None:
         engine.connect()  # MISTAKE: blocks-event-loop
 
+    async def use_in_another_loop(self) -> None:
+        session = watch(self.session(), "other-loop")
+
+        async def ask() -> None:
+            with contextlib.suppress(RuntimeError):
+                await session.get(self.url)  # MISTAKE: other-loop
+
+        await asyncio.to_thread(asyncio.run, ask())
+
     async def skip_verification(self) -> None:
         session = watch(self.session(), "tls-not-verified")
         with contextlib.suppress(aiohttp.ClientError):
@@ -181,7 +190,7 @@ class Service:
         for make in (
             self.abandon, self.abandon_a_checkout, self.abandon_a_response,
             self.hold_for_too_long, self.nest, self.acquire_without_timeout, self.block_the_loop,
-            self.skip_verification, self.make_a_session_for_each_request, self.never_close,
+            self.use_in_another_loop, self.skip_verification, self.make_a_session_for_each_request, self.never_close,
             self.reuse_few, self.use_a_pool_that_is_too_large, self.use_a_pool_that_is_too_small,
             self.misconfigure_engines, self.misconfigure_sessions,
         ):  # fmt: skip

@@ -158,8 +158,8 @@ FAULTS = (
     (
         "other processes do not see that a hold has ended on the hot path",
         "ledger/hot_path.py",
-        "            cells[slot + HOLD_ENDED] = now\n",
-        "            pass\n",
+        "                segment.cells[slot + HOLD_ENDED] = now\n",
+        "                pass\n",
         ("tests/ledger/test_hot_path.py",),
     ),
     (

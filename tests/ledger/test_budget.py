@@ -25,7 +25,7 @@ from benchmarks.counts import Counter
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
-from poolscope.callsites import purposes
+from poolscope.callsites import purposes, runners
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.watching.watches import Watches
@@ -65,11 +65,14 @@ def watches_of(folder: Path | None) -> Watches:
 
 @pytest.fixture(autouse=True)
 def unused() -> Iterator[None]:
-    """No test of this process has said yet that it holds connections on purpose."""
-    before = purposes.used.copy()
-    purposes.used.clear()
+    """In this process, nothing was held on purpose yet, and no task of trio was seen."""
+    lists = purposes.used, runners.trio_was_seen
+    before = [each.copy() for each in lists]
+    for each in lists:
+        each.clear()
     yield
-    purposes.used[:] = before
+    for each, values in zip(lists, before, strict=True):
+        each[:] = values
 
 
 @pytest.fixture

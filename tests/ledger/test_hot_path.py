@@ -177,9 +177,10 @@ def test_a_process_killed_at_any_moment_of_a_fold_leaves_each_hold_once(
         copy.write_bytes(state)
         view = PoolFile(copy, 42).read(clock(), clock())
         results.append((view.values, view.sites(), view.holds()))
-    # The sequence before and after, the journal, the numbers, both cells of each slot, the end of
-    # the journal; then the numbers and their sequence, because the pool is full no more.
-    assert len(states) == 2 + 3 + 1 + 2 * MAX_FINISHED + 1 + 3
+    # The end of the hold, the sequence before and after, the journal, the numbers, both cells of
+    # each slot, the end of the journal; then the numbers and their sequence, because the pool is
+    # full no more.
+    assert len(states) == 1 + 2 + 3 + 1 + 2 * MAX_FINISHED + 1 + 3
     assert [results[-1]] * len(results) == results
     assert ledger.read() == Reading.of(results[-1][0])
 

@@ -218,8 +218,7 @@ class Thresholds:
     @property
     def short_window(self) -> str:
         """The last fifth of the window, in which a pool that is full all the time is noticed."""
-        milliseconds = f"{200 * seconds(self.window):.0f}"
-        return milliseconds.removesuffix("000") + ("s" if milliseconds.endswith("000") else "ms")
+        return f"{max(1, round(seconds(self.window) / 5))}s"
 
     @property
     def budget(self) -> float:

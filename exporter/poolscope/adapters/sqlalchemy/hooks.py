@@ -15,7 +15,12 @@ from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.classes import METHODS, METHODS_WITH_CHECKOUT, PROPERTIES
 from poolscope.adapters.sqlalchemy.names import Namer, namer_of
-from poolscope.adapters.sqlalchemy.pools import config_of, counts_slots, existing_records
+from poolscope.adapters.sqlalchemy.pools import (
+    config_of,
+    counts_slots,
+    driver_connection,
+    existing_records,
+)
 from poolscope.adapters.sqlalchemy.recording import PoolRecording
 from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
@@ -116,7 +121,7 @@ class PoolHooks(PoolRecording):
         unwatch_object(pool)
         self._wait_tracker.unhook(pool)
         for record in existing_records(pool):
-            unwatch_channels(record.driver_connection)
+            unwatch_channels(driver_connection(pool, record.dbapi_connection))
         self._closing.clear()
         records.forget(self)
 

@@ -96,6 +96,24 @@ def limits_of(pool: Pool) -> Limits:
     return Limits(math.inf, math.inf, 0)
 
 
+def driver_connection(pool: Pool, connection: Any) -> Any:
+    """Return the driver's own connection; None if an application's wrapper does not tell."""
+    try:
+        return pool._dialect.get_driver_connection(connection)
+    except AttributeError:
+        return None
+
+
+# Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
+#   QueuePool._pool, ._overflow; Queue._qsize(), which qsize() calls with the queue's lock
+def checked_out(pool: QueuePool) -> int:
+    """Return how many connections the pool counts as out: `checkedout()`, but it never waits."""
+    queue: Any = pool._pool
+    free = queue._qsize() if isinstance(queue, sqla_queue.Queue) else queue.qsize()
+    out: int = queue.maxsize - free + pool._overflow
+    return out
+
+
 def counts_slots(pool: Pool) -> bool:
     """Whether `checkedout()` is exact; without a limit, threads overwrite each other's count."""
     return isinstance(pool, QueuePool) and pool._max_overflow >= 0

@@ -17,7 +17,9 @@ from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import records
 from poolscope.adapters.sqlalchemy.pools import (
+    checked_out,
     counts_slots,
+    driver_connection,
     is_bound_to_a_loop,
     is_of_other_loop,
     limits_of,
@@ -214,7 +216,7 @@ class PoolRecording:
         """Return how many connections the pool counts as out that nobody has or opens."""
         in_use, opening = self.ledger.slots()
         closing = len(self.closes)
-        out: int = pool.checkedout()
+        out = checked_out(pool)
         if out <= len(in_use) + opening + closing:
             return 0
         # Others may have taken or returned one meanwhile.
@@ -263,9 +265,9 @@ class PoolRecording:
         """The record has this connection, which may begin to listen for notifications."""
         pool, changed = self._collected(), functools.partial(self.listening, id(record))
         if pool is not None:
-            driver_connection = pool._dialect.get_driver_connection(connection)
-            watch_channels(driver_connection, changed)
-            if listens(driver_connection):
+            driver = driver_connection(pool, connection)
+            watch_channels(driver, changed)
+            if listens(driver):
                 self.listening(id(record), True)
 
     def listening(self, key: int, on_purpose: bool) -> None:
