@@ -190,8 +190,9 @@ class Service:
         for make in (
             self.abandon, self.abandon_a_checkout, self.abandon_a_response,
             self.hold_for_too_long, self.nest, self.acquire_without_timeout, self.block_the_loop,
-            self.use_in_another_loop, self.skip_verification, self.make_a_session_for_each_request, self.never_close,
-            self.reuse_few, self.use_a_pool_that_is_too_large, self.use_a_pool_that_is_too_small,
+            self.use_in_another_loop, self.skip_verification,
+            self.make_a_session_for_each_request, self.never_close, self.reuse_few,
+            self.use_a_pool_that_is_too_large, self.use_a_pool_that_is_too_small,
             self.misconfigure_engines, self.misconfigure_sessions,
         ):  # fmt: skip
             await asyncio.create_task(make(), name=make.__name__)
