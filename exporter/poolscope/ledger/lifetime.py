@@ -1,18 +1,31 @@
-"""The events of a pool as a whole: it is emptied, closed for good, or replaces another one."""
+"""The events of a pool as a whole: it was inherited, is emptied or closed, replaces another one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Hashable, Sequence
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.ledger import cells as c
 from poolscope.ledger.lost_slots import LostSlots
 from poolscope.ledger.recorder import recorded, recorded_if_awake
+from poolscope.readings.evidence import SHARED_BETWEEN
 
 
 class Lifetime(LostSlots):
     """These events; see `Events`."""
 
     __slots__ = ()
+
+    def _use_inherited(self, key: Hashable, borrower: Borrower | None = None) -> None:
+        """A connection is used; it is a mistake if the parent of this process has opened it."""
+        if key in self._inherited:
+            parent, site = self._inherited[key]
+            if borrower is not None:
+                site = Borrower(*borrower).site
+            self.evidence.add("shared-across-fork", site)
+            self.evidence.add(f"{SHARED_BETWEEN}{parent} {os.getpid()}", None)
+            self.changes.pop(self._inherited, key)
 
     @recorded_if_awake
     def emptied(self, now: float) -> None:

@@ -10,7 +10,6 @@ A reading applies the pending events, if the lock is free, and then makes a `Cop
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Hashable, Iterable
 from operator import setitem
@@ -36,7 +35,7 @@ from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
 from poolscope.process.forks import forks
 from poolscope.process.pauses import Pauses
-from poolscope.readings.evidence import SHARED_BETWEEN, Evidence
+from poolscope.readings.evidence import Evidence
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits
 from poolscope.readings.reading import Monotonic, Reading
@@ -304,16 +303,6 @@ class State(Recorder):
         if key not in self._open:
             self.changes.put(self._open, key, None)
             self._cells[c.OPENED] += 1
-
-    def _use_inherited(self, key: Hashable, borrower: Borrower | None = None) -> None:
-        """A connection is used; it is a mistake if the parent of this process has opened it."""
-        if key in self._inherited:
-            parent, site = self._inherited[key]
-            if borrower is not None:
-                site = Borrower(*borrower).site
-            self.evidence.add("shared-across-fork", site)
-            self.evidence.add(f"{SHARED_BETWEEN}{parent} {os.getpid()}", None)
-            self.changes.pop(self._inherited, key)
 
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
         self._cells[outcome] += 1
