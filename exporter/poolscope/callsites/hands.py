@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from poolscope.callsites.frames import known_function, parent_greenlets_frame, remember_function
 from poolscope.callsites.libraries import Library
 from poolscope.callsites.origins import SKIPPED
-from poolscope.callsites.owners import outermost_frame
+from poolscope.callsites.owners import known_threads, outermost_frame
 from poolscope.callsites.reach import Search
 from poolscope.callsites.variables import pending_variable, variables_of
 
@@ -163,7 +163,8 @@ def _search_threads_once(search: Search) -> bool:
     frames, own, is_receiving = sys._current_frames(), threading.get_ident(), False
     if len(frames) > MAX_OTHERS:
         return False
-    for thread in threading.enumerate():
+    # Not `threading.enumerate()`, which takes a lock.
+    for thread in list(known_threads.values()):
         if thread.ident != own:
             search.look(vars(thread).get(name) for name in ("_args", "_kwargs"))
     for ident, innermost in frames.items():

@@ -17,7 +17,7 @@ from poolscope.callsites.frames import NOWHERE, Place, find_place
 from poolscope.callsites.runners import identify, trio_task, waiting_task
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
-_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
+known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
 
 
 class ThreadJob:
@@ -46,7 +46,7 @@ class ThreadJob:
         self.runner = identify()
         # Not `current_thread()`: for a thread that Python did not start, it makes an object that
         # stays in `threading.enumerate()` for ever (CPython 3.11, and partly later).
-        named: Any = trio_task() if callable(self.runner) else _threads.get(get_ident())
+        named: Any = trio_task() if callable(self.runner) else known_threads.get(get_ident())
         self.name = str(named.name) if named is not None else f"thread {get_native_id()}"
         self._named = weakref.ref(named) if named is not None else None
 

@@ -114,8 +114,12 @@ class WatchedPool:
 
         Others see the pool in its group only when all of it is there.
         """
+        # This imports asyncio, which importing poolscope must not.
+        from poolscope.callsites.hands import Hands
+
         try:
             self.hooks = hook(self)
+            self._hands = Hands(self.hooks.library)
             self.config = self.hooks.config
             self._groups.add(self)
         except BaseException:
@@ -172,12 +176,8 @@ class WatchedPool:
         if self.hooks is None:
             return frozenset()
         dropped = frozenset(self.hooks.find_dropped(keys) or ())
-        if keys <= dropped:
+        if keys <= dropped or self._hands is None:
             return dropped
-        if self._hands is None:
-            from poolscope.callsites.hands import Hands  # imports asyncio
-
-            self._hands = Hands(self.hooks.library)
         return dropped.union(self._hands.handed_on(keys - dropped))
 
     # Called by its `Watch`
