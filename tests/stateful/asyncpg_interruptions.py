@@ -33,8 +33,10 @@ class InterruptedPool(PoolOfAsyncpg):
         with warnings.catch_warnings():
             # Of coroutines that were not awaited.
             warnings.simplefilter("ignore", RuntimeWarning)
+            self.interrupting = True
             tracer = self._interrupt(step, self._do(what, pick))
             gc.collect()
+            self.interrupting = False
         # Where these go on, an exception does not reach asyncpg, which may be opening a connection.
         self.leaked += any(map(tracer.goes_on, ("connect", "_follow", "_follow_holder")))
         self._see_what_nobody_has()
