@@ -38,7 +38,7 @@ class InterruptedPool(PoolOfAsyncpg):
             gc.collect()
             self.interrupting = False
         # Where these go on, an exception does not reach asyncpg, which may be opening a connection.
-        self.leaked += any(map(tracer.goes_on, ("connect", "_follow", "_follow_holder")))
+        self.leaked += any(map(tracer.goes_on, ("connect", "_follow", "_follow_holder", "_call")))
         self._see_what_nobody_has()
         broken = self._is_broken()
         self._know_again(tracer)
