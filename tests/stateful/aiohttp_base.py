@@ -187,8 +187,9 @@ class AiohttpMachine(PoolMachine):
         return self.connector.out()
 
     def compare_with_server(self, connections: int) -> None:
-        if connections != self.server.connections():
-            self._do(lambda: None, lambda: connections == self.server.connections())
+        expected = connections + self.has_leaked()
+        if expected != self.server.connections():
+            self._do(lambda: None, lambda: expected == self.server.connections())
 
     def _counters_obey_their_laws(self, reading: Reading) -> None:
         # Redirects and aiohttp's own retries are attempts as well, so the connector counts how
@@ -274,7 +275,8 @@ class AiohttpMachine(PoolMachine):
         return (
             f"{undone} waiting {connector.waiters()} connecting {connector.connecting} "
             f"unanswered {self.server.unanswered()} pending {self.names.pending} "
-            f"connections {self.server.connections()} != {connector.out()} + {connector.idle()}"
+            f"connections {self.server.connections()} != {connector.out()} + {connector.idle()} "
+            f"interrupted in {self.tracer.stack if self.tracer is not None else None}"
         )
 
     def _begin(self, what: str, host: str, **more: Any) -> None:

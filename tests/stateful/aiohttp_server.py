@@ -227,8 +227,12 @@ class CountingConnector(aiohttp.TCPConnector):
         self.given_up: set[Any] = set()
         self._left: list[tuple[str, Any]] = []
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+    def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        # Counted before the coroutine begins, which an exception that lands here may prevent.
         self.asked += 1
+        return self._connect(req, traces, timeout)
+
+    async def _connect(self, req: Any, traces: Any, timeout: Any) -> Any:
         self.connecting[req.url.host] += 1
         try:
             connection = await super().connect(req, traces, timeout)

@@ -33,10 +33,12 @@ class InterruptedPool(PoolOfAsyncpg):
         with warnings.catch_warnings():
             # Of coroutines that were not awaited.
             warnings.simplefilter("ignore", RuntimeWarning)
+            self.interrupting = True
             tracer = self._interrupt(step, self._do(what, pick))
             gc.collect()
+            self.interrupting = False
         # Where these go on, an exception does not reach asyncpg, which may be opening a connection.
-        self.leaked += any(map(tracer.goes_on, ("connect", "_follow", "_follow_holder")))
+        self.leaked += any(map(tracer.goes_on, ("connect", "_follow", "_follow_holder", "_call")))
         self._see_what_nobody_has()
         broken = self._is_broken()
         self._know_again(tracer)

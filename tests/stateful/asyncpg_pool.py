@@ -104,6 +104,7 @@ class PoolOfAsyncpg(PoolMachine):
     dead: how many connections were closed before the caller got them.
     out_before: how many connections were in use when the watch began.
     leaked: how many connections asyncpg may have lost while it was opening them.
+    interrupting: whether an exception is landing in a use of the pool.
     """
 
     patchable = (
@@ -119,6 +120,7 @@ class PoolOfAsyncpg(PoolMachine):
     def start(self, fast: bool, plan: Plan) -> None:
         self.loop = uvloop.new_event_loop() if fast else asyncio.new_event_loop()
         self.complaints: list[Any] = []
+        self.interrupting = False
         self.loop.set_exception_handler(self._complain)
         self._begin(plan)
 
@@ -138,6 +140,8 @@ class PoolOfAsyncpg(PoolMachine):
         raised = type(error).__module__
         if isinstance(error, INTERRUPTIONS):
             return  # it has landed in a callback of the loop
+        if self.interrupting and isinstance(error, asyncio.CancelledError):
+            return  # uvloop's, of a coroutine that was closed while it connected
         if not (raised.startswith("asyncpg") or _is_asyncpgs(context.get("future"))):
             self.complaints.append(context)
 

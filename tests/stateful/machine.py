@@ -228,7 +228,7 @@ class PoolMachine(RuleBasedStateMachine):
         # A lost slot that the pool has back was a hold that nobody had acquired.
         found = count_of(reading.hold_seconds) + self.holds() - reading.acquired
         assert 0 <= found <= reading.leaks_abandoned - lost
-        assert found >= self._found
+        assert self._before is None or found >= self._found
         self._found = found
         assert reading.opened + reading.open_failed == count_of(reading.open_seconds) + self.adopted
         assert reading.reused <= reading.acquired
