@@ -109,7 +109,7 @@ def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
         # never returned.
         borrower_key, owner = weakref.ref(task), task.get_name()
     else:
-        job = _job_of_caller()
+        job = job_of_caller()
         borrower_key, owner = job, job.name
     function, at = find_place(frame, outermost_frame(task)) if call_sites else NOWHERE
     return Borrower(function, at, borrower_key, owner)
@@ -127,7 +127,8 @@ def apart(borrower: Borrower) -> Borrower:
     return Borrower(borrower[0], borrower[1], job, job.name)
 
 
-def _job_of_caller() -> ThreadJob:
+def job_of_caller() -> ThreadJob:
+    """Return the job of what runs now, in a thread, in a task of trio, or in an event loop."""
     if asyncio._get_running_loop() is not None:
         return job_in_callback()
     job = current_job.get()

@@ -241,15 +241,13 @@ def reading_values(
     Return the values of a pool at the clock's `now`, in the order of `Reading.values`.
 
     cells: those before `FIRST_SITE`; further ones are ignored.
-    held: seconds of all finished holds.
+    held, waits: the seconds of all finished holds, and the start time of each wait.
     holds, asked: the start time of each open hold, and when its caller asked for the connection or
         `ALREADY_COUNTED`.
-    waits: the start time of each wait.
     overflow_holds, overflow_waits: the number of further ones, and the sum of their start times.
     overdue_since: the clock from which on the age of each open hold makes it overdue.
 
-    The sums of seconds include open holds and waits up to `now`, so two readings without an event
-    in between differ by exactly the time that has passed.
+    The sums of seconds include open holds and waits up to `now`, and grow as time passes.
     """
     in_use, oldest, overdue, open_seconds = len(holds) + overflow_holds[0], 0.0, 0, 0.0
     acquires = cells[ACQUIRE_SECONDS.start : ACQUIRE_SECONDS.end]

@@ -28,7 +28,7 @@ from poolscope.callsites.frames import (
     known_function,
     remember_function,
 )
-from poolscope.callsites.owners import current_job, job_in_callback, new_job, outermost_frame
+from poolscope.callsites.owners import current_job, job_of_caller, outermost_frame
 from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.callsites.runners import trio_was_seen
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
@@ -65,8 +65,7 @@ mark: Final = forks().mark
 def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
     """Return `begin` of a ledger."""
     segment, opened, pending = ledger._segment, ledger._open, ledger.pending
-    shared, in_use = segment.shared, ledger.holds.in_use
-    holds_by_borrower = ledger.holds.holds_by_borrower
+    in_use, holds_by_borrower = ledger.holds.in_use, ledger.holds.holds_by_borrower
 
     def begin(
         key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
@@ -76,16 +75,13 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
             caller, borrower_key = borrower, borrower[2]
         else:
             task, loop = None, _get_running_loop()
-            if loop is None:
-                job = _current_job()
-                if job.runner != get_ident() or trio_was_seen:
-                    job = new_job()
-                borrower_key, owner = job, job.name
-            elif (task := current_task(loop)) is None:
-                job = job_in_callback()
-                borrower_key, owner = job, job.name
-            else:
+            if loop is not None and (task := current_task(loop)) is not None:
                 borrower_key, owner = ref(task), task.get_name()
+            else:
+                job = _current_job()
+                if loop is not None or job.runner != get_ident() or trio_was_seen:
+                    job = job_of_caller()
+                borrower_key, owner = job, job.name
             if ledger.call_sites:
                 frame: Any = _getframe(depth)
                 while frame is not None:
@@ -102,20 +98,15 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
                     caller = *place, borrower_key, owner
             else:
                 caller = None, 0, borrower_key, owner
-        # Pending events come first: they may be of the same connection. In a forked child all of
-        # this is of its parent.
+        # Pending events may be of the same connection. In a forked child all is of its parent.
         if (
-            pending
-            or (used and is_on_purpose())
-            or borrower_key in holds_by_borrower
-            or key in in_use
-            or key not in opened
-            or not mark[0]
-        ):
+            pending or not mark[0] or key in in_use or key not in opened
+            or borrower_key in holds_by_borrower or (used and is_on_purpose())
+        ):  # fmt: skip
             return caller if borrower is not None else ledger.asked(caller, now)
         slot = 0
         try:
-            if shared and not (slot := segment.take_slot(caller)):
+            if segment.shared and not (slot := segment.take_slot(caller)):
                 return caller
             in_use[key] = now, asked, caller, holder_ref, slot
             holds_by_borrower[borrower_key] = 1

@@ -129,9 +129,7 @@ class Watches:
             if registry is not None:
                 self._collectors.keep(existing.groups, registry)
             return watch
-        forks().add(self)
-        if self._pauses is not None:
-            forks().add(self._pauses)
+        self._follow_forks()
         groups = self._groups_of(registry)
         if registry is not None:
             self._multiprocess_mode.warn_once()
@@ -144,6 +142,11 @@ class Watches:
                 raise
             count_error("Watches.watch")
             return _watch_without_pool(name or adapter.KIND, adapter.KIND, self._clock)
+
+    def _follow_forks(self) -> None:
+        forks().add(self)
+        if self._pauses is not None:
+            forks().add(self._pauses)
 
     def _begin(
         self,
