@@ -119,8 +119,8 @@ class WatchedPool:
 
         try:
             self.hooks = hook(self)
-            self._hands = Hands(self.hooks.library)
             self.config = self.hooks.config
+            self._hands = Hands(self.hooks.library)
             self._groups.add(self)
         except BaseException:
             self._discard()
