@@ -123,7 +123,27 @@ async def open_one(pool: Any) -> None:
     await use(pool)
 
 
-USES: Final = (use, wait, time_out, cancel, open_one)
+async def close(pool: Any) -> None:
+    held = [await hold(pool), await hold(pool)]
+    for connection in held:
+        if connection is not None:
+            with suppress(*INTERRUPTIONS):
+                await connection.close()
+    for connection in held:
+        await give_back(pool, connection)
+
+
+async def terminate(pool: Any) -> None:
+    held = [await hold(pool), await hold(pool)]
+    for connection in held:
+        if connection is not None:
+            with suppress(*INTERRUPTIONS):
+                connection.terminate()
+    for connection in held:
+        await give_back(pool, connection)
+
+
+USES: Final = (use, wait, time_out, cancel, open_one, close, terminate)
 
 
 def faults(pool: Any, watch: Watch, clock: FakeClock, tracer: AtBytecode) -> list[str]:

@@ -84,7 +84,12 @@ def _async_init(base: Any) -> Any:
         try:
             return await bound(base, "_async__init__", self)()
         finally:
-            hooks_of(self).maybe_closed(self)
+            try:
+                hooks_of(self).maybe_closed(self)
+            except BaseException:
+                # It may have come before the hook; a second time changes nothing.
+                hooks_of(self).maybe_closed(self)
+                raise
 
     return _async__init__
 
@@ -103,7 +108,12 @@ def _pool_close(base: Any) -> Any:
         try:
             await bound(base, "close", self)()
         finally:
-            hooks_of(self).maybe_closed(self)
+            try:
+                hooks_of(self).maybe_closed(self)
+            except BaseException:
+                # It may have come before the hook; a second time changes nothing.
+                hooks_of(self).maybe_closed(self)
+                raise
 
     return close
 
@@ -114,7 +124,12 @@ def _pool_terminate(base: Any) -> Any:
         try:
             bound(base, "terminate", self)()
         finally:
-            hooks_of(self).maybe_closed(self)
+            try:
+                hooks_of(self).maybe_closed(self)
+            except BaseException:
+                # It may have come before the hook; a second time changes nothing.
+                hooks_of(self).maybe_closed(self)
+                raise
 
     return terminate
 
@@ -171,7 +186,12 @@ def _holder_close(base: Any) -> Any:
         try:
             await bound(base, "close", self)()
         finally:
-            hooks_of(self._pool).check_closed(self)
+            try:
+                hooks_of(self._pool).check_closed(self)
+            except BaseException:
+                # It may have come before the hook; a second time changes nothing.
+                hooks_of(self._pool).check_closed(self)
+                raise
 
     return close
 
@@ -181,25 +201,33 @@ def _holder_terminate(base: Any) -> Any:
         try:
             bound(base, "terminate", self)()
         finally:
-            hooks_of(self._pool).check_closed(self)
+            try:
+                hooks_of(self._pool).check_closed(self)
+            except BaseException:
+                # It may have come before the hook; a second time changes nothing.
+                hooks_of(self._pool).check_closed(self)
+                raise
 
     return terminate
 
 
 def _holder_release(base: Any) -> Any:
     def _release(self: Any) -> None:
-        # Recorded before the pool has it back, because a waiting caller may take it at once.
-        hooks = find_hooks(id(self._pool)) if self._in_use is not None else None
-        if hooks is not None:
-            try:
+        try:
+            # Recorded before the pool has it back, because a waiting caller may take it at once.
+            hooks = find_hooks(id(self._pool)) if self._in_use is not None else None
+            if hooks is not None:
                 hooks.released(self)
-            except BaseException:
-                try:
-                    hooks.released(self)  # a second time changes nothing
-                finally:
-                    # Whatever happens here, or the pool would lose the connection.
-                    base._release(self)
-                raise
+        except BaseException:
+            try:
+                # It may have come before the hook; a second time changes nothing.
+                hooks = find_hooks(id(self._pool)) if self._in_use is not None else None
+                if hooks is not None:
+                    hooks.released(self)
+            finally:
+                # Whatever happens here, or the pool would lose the connection.
+                base._release(self)
+            raise
         base._release(self)
 
     return _release
@@ -210,7 +238,11 @@ def _holder_release_on_close(base: Any) -> Any:
         try:
             hooks_of(self._pool).lost(self)
         except BaseException:
-            base._release_on_close(self)
+            try:
+                # It may have come before the hook; a second time changes nothing.
+                hooks_of(self._pool).lost(self)
+            finally:
+                base._release_on_close(self)
             raise
         base._release_on_close(self)
 
