@@ -18,9 +18,16 @@ FAULTS = (
     (
         "a connection that the server closes while it is in use is counted as in use",
         "adapters/asyncpg/classes.py",
-        "        hooks_of(self._pool).lost(self)\n",
-        "        pass\n",
+        "        try:\n            hooks_of(self._pool).lost(self)\n",
+        "        try:\n            pass\n",
         ("tests/adapters/asyncpg/test_asyncpg.py",),
+    ),
+    (
+        "an exception before the hook leaves a connection that was closed in the numbers",
+        "adapters/asyncpg/classes.py",
+        "                hooks_of(self._pool).lost(self)\n            finally:\n",
+        "                pass\n            finally:\n",
+        ("tests/adapters/asyncpg/test_asyncpg_every_bytecode.py",),
     ),
     (
         "the connections that a pool opens first are not counted",
