@@ -152,13 +152,15 @@ class PoolRecording(Looks):
                 if attempt.queued is not None:
                     self.ledger.waited(attempt.queued)
                     attempt.queued = None
+                # Before it is: where an exception comes next, it counts as none rather than twice.
+                attempt.is_counted = True
                 borrower = self.ledger.begin(
                     id(connection), attempt.started, ALWAYS_HELD, 2, attempt.who
                 )
                 if borrower is None:
                     return acquire(holder)
+                attempt.is_counted = False
         except BaseException as error:
-            attempt.is_counted = id(connection) in self.ledger.holds.in_use
             self._begin_failed("PoolHooks.serve", connection, error)
             attempt.is_counted = False  # by our fault: the attempt goes on
         return self._follow_holder(holder, acquire(holder), attempt)
