@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import NullPool, SingletonThreadPool, StaticPool
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 
 from contract.pools import PoolUnderTest
 from poolscope import Watch

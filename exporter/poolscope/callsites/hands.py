@@ -105,7 +105,8 @@ class Hands:
         others = Search(self._library, set(keys) - own.found, levels=2, of_others=True)
         if others.wanted:
             _search_tasks(others)
-        if not others.is_done:
+        # A task may give it to a thread, too; but to look there has kept a pool alive.
+        if not others.is_done and asyncio._get_running_loop() is None:
             _search_threads(others)
         return others.found
 
