@@ -59,7 +59,11 @@ async def test_a_time_limit_of_the_session(
             await session.get(f"{server.url}/stream/b", timeout=LIMITS[limit])
         await eventually(1, lambda: watch.snapshot().gave_up)
         (line,) = said(caplog)
-        assert "an attempt to get a connection timed out; 1 of 1 in use" in line
+        # Before 3.11, the limit of `connect` cancels the attempt as a caller's own deadline does.
+        is_cancelled = limit == "connect" and aiohttp.__version__.startswith(("3.9.", "3.10."))
+        what = "a caller gave up waiting for" if is_cancelled else "an attempt to get"
+        assert what in line
+        assert "; 1 of 1 in use" in line
         held.close()
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def loses_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let SQLAlchemy forget the record of an attempt that fails, as it did in those versions."""
+    if tuple(map(int, sqlalchemy.__version__.split(".")[:3])) < (2, 0, 44):
+        pytest.skip("earlier versions have no such fault, and fail in other ways with it")
 
     def forget(self: Any, err: BaseException, _fairy_was_created: bool = True) -> None:
         self.invalidate(e=err)
