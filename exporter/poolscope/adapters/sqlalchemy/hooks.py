@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import sqlalchemy
@@ -78,18 +78,24 @@ class EngineHooks(Hooks):
     def find_abandoned(self) -> None:
         # Events tell of abandoned connections; this makes sure that none was interrupted.
         records.find_collected()
-        for _, hooks in list(hooks_by_pool.items()):
-            if hooks.watched is self._watched:
-                hooks.find_lost_slots()
+        for _, hooks in self._own_hooks():
+            hooks.find_lost_slots()
 
     def unhook(self) -> None:
         if self._namer is not None:
             self._namer.stop()
-        for pool, hooks in list(hooks_by_pool.items()):
-            if hooks.watched is self._watched:
-                hooks.unhook(pool)
+        for pool, hooks in self._own_hooks():
+            hooks.unhook(pool)
         if not hooks_by_pool:
             records.stop_listening()
+
+    def _own_hooks(self) -> Iterator[tuple[Any, PoolHooks]]:
+        """Yield the pools of this watch with their hooks; others may be added meanwhile."""
+        for reference in hooks_by_pool.keyrefs():  # one step, unlike `items`
+            pool = reference()
+            hooks = hooks_by_pool.get(pool) if pool is not None else None
+            if hooks is not None and hooks.watched is self._watched:
+                yield pool, hooks
 
 
 class PoolHooks(PoolRecording):

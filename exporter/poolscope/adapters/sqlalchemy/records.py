@@ -44,14 +44,14 @@ def track(record: Any, recording: Recording) -> None:
 
 def find_collected() -> None:
     """Tell of records that were collected, where an exception has interrupted who should tell."""
-    for key, (reference, _) in list(tracked.items()):
+    for key, (reference, _) in tracked.copy().items():
         if reference() is None:
             _on_collected(key, reference)
 
 
 def forget(recording: Recording) -> None:
     """Forget all records of a pool."""
-    for key in [key for key, (_, owner) in list(tracked.items()) if owner is recording]:
+    for key in [key for key, (_, owner) in tracked.copy().items() if owner is recording]:
         tracked.pop(key, None)
 
 
