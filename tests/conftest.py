@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,9 @@ def no_internal_errors(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test if a hook of poolscope failed, unless the test makes one fail."""
     before = internal_errors.count
     yield
-    if "makes_hooks_fail" not in request.keywords:
-        assert internal_errors.count == before
+    if "makes_hooks_fail" in request.keywords:
+        internal_errors.count, internal_errors._numbers = before, itertools.count(before + 1)
+    assert internal_errors.count == before
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
@@ -46,8 +45,14 @@ class Follower:
 
 
 def in_a_child(check: Callable[[], bool]) -> bool:
-    """Run a check in a child that C has forked, and return whether it passes."""
-    child = ctypes.PyDLL(None).fork()
+    """
+    Run a check in a child, and return whether it passes.
+
+    Python's hooks know nothing of the objects of these tests, so that a fork of Python's is to
+    them what a fork from C is; and in a process with other threads, only a child of Python's
+    own fork can run on (that of C waits for ever for a thread that asked for the interpreter).
+    """
+    child = os.fork()
     if child == 0:
         try:
             passed = check()
