@@ -17,8 +17,10 @@ that has opened it, and the id of its child. It has no sites.
 MAX_SITES_PER_RULE: Final = 20
 """How many sites are kept for each rule: the first ones that broke it."""
 
-MAX_KNOWN_PLACES: Final = 1000
+MAX_KNOWN_PLACES: Final = 2000
 """How many places are remembered; a rule that is broken at further places is not recorded."""
+
+_BREAKS_IT: Final = 0
 
 
 ALWAYS_JUDGED: Final = 8
@@ -42,13 +44,12 @@ class Evidence:
     on_new: is called with each rule and site that was not known before.
     """
 
-    __slots__ = ("_calls", "_on_new", "_places", "_sites")
+    __slots__ = ("_calls", "_on_new", "_sites")
 
     def __init__(self, on_new: Callable[[str, Site | None], None] = _ignore) -> None:
         self._on_new = on_new
         self._sites: dict[str, list[Site | None]] = {}
-        self._places: dict[tuple[str, Place], None] = {}
-        # How many calls at a place have not been found to break the rule.
+        # How many calls at a place have not been found to break the rule, or that one has.
         self._calls: dict[tuple[str, Place], int] = {}
 
     def add(self, rule: str, site: Site | None) -> None:
@@ -67,24 +68,20 @@ class Evidence:
         judge: calls its argument if the rule was broken, at once or later. It is not asked at each
             call, nor at a place that is known.
         """
-        if (rule, place) not in self._places and len(self._places) < MAX_KNOWN_PLACES:
-            if judge is None:
-                self._found(rule, place)
-            elif self._is_due((rule, place)):
-                judge(functools.partial(self._found, rule, place))
+        calls = self._calls.get((rule, place))
+        if calls == _BREAKS_IT or (calls is None and len(self._calls) >= MAX_KNOWN_PLACES):
+            return
+        if judge is None:
+            self._found(rule, place)
+            return
+        calls = (calls or 0) + 1
+        self._calls[rule, place] = calls
+        if calls <= ALWAYS_JUDGED or not calls & (calls - 1):
+            judge(functools.partial(self._found, rule, place))
 
     def _found(self, rule: str, place: Place) -> None:
-        self._calls.pop((rule, place), None)
-        self._places[rule, place] = None
+        self._calls[rule, place] = _BREAKS_IT
         self.add(rule, site_of(place))
-
-    def _is_due(self, key: tuple[str, Place]) -> bool:
-        """Whether the next call at a place is to be judged."""
-        calls = self._calls.get(key, 0) + 1
-        if calls == 1 and len(self._calls) >= MAX_KNOWN_PLACES:
-            return False
-        self._calls[key] = calls
-        return calls <= ALWAYS_JUDGED or not calls & (calls - 1)
 
     def __iter__(self) -> Iterator[tuple[str, Site | None]]:
         for rule, sites in list(self._sites.items()):

@@ -114,13 +114,12 @@ class WatchedPool:
 
         Others see the pool in its group only when all of it is there.
         """
-        # This imports asyncio, which importing poolscope must not.
-        from poolscope.callsites.hands import Hands
+        # What `find_dropped` needs is imported here, as an import may block the event loop.
+        import poolscope.callsites.hands  # noqa: F401
 
         try:
             self.hooks = hook(self)
             self.config = self.hooks.config
-            self._hands = Hands(self.hooks.library)
             self._groups.add(self)
         except BaseException:
             self._discard()
@@ -176,8 +175,13 @@ class WatchedPool:
         if self.hooks is None:
             return frozenset()
         dropped = frozenset(self.hooks.find_dropped(keys) or ())
-        if keys <= dropped or self._hands is None:
+        if keys <= dropped:
             return dropped
+        if self._hands is None:
+            # This imports asyncio, which importing poolscope must not.
+            from poolscope.callsites.hands import Hands
+
+            self._hands = Hands(self.hooks.library)
         return dropped.union(self._hands.handed_on(keys - dropped))
 
     # Called by its `Watch`
