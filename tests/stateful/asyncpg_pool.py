@@ -92,7 +92,8 @@ def outcome(error: BaseException) -> str:
 def while_acquiring(error: BaseException) -> bool:
     """Whether the error was raised while a pool was acquiring a connection."""
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == "_acquire" for frame, _ in frames)
+    # An exception that lands in a hook may come when the method of asyncpg has ended already.
+    return any(frame.f_code.co_name in ("_acquire", "__aenter__") for frame, _ in frames)
 
 
 class PoolOfAsyncpg(PoolMachine):
