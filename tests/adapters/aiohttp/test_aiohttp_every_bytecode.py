@@ -35,9 +35,13 @@ from support.bytecodes import (
 )
 from support.counters import falls
 from support.histograms import count_of
+from support.laws import laws_of_counters
 from support.web import Server
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
+
+ADOPTED: Final = 2
+"""Connections that are open when the watch begins: a use has opened them."""
 
 
 _words = itertools.count()
@@ -112,9 +116,8 @@ USES: Final = (use, wait, time_out, close)
 
 def faults(client: Client, watch: Watch) -> list[str]:
     """Return what does not agree with the connector, once the application holds nothing."""
-    reading, ledger = watch._pool.read(), watch._pool.ledgers[0]
+    reading = watch._pool.read()
     connector: Any = client.session.connector
-    attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
     idle = sum(
         protocol.is_connected() for each in connector._conns.values() for protocol, *_ in each
     )
@@ -123,10 +126,7 @@ def faults(client: Client, watch: Watch) -> list[str]:
         "nobody waits or opens": (0, 0) == (reading.waiting, reading.opening),
         "nothing is in use": (0, 0) == (reading.in_use, in_use),
         "idle are those of the connector": reading.idle == idle,
-        "attempts have a duration": attempts == count_of(reading.acquire_seconds),
-        "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
-        "waits have a duration": reading.waited == count_of(reading.queue_seconds),
-        "nothing is pending": not ledger.pending and not ledger._lock,
+        **laws_of_counters(watch, ADOPTED),
     }
     return [law for law, holds in laws.items() if not holds]
 

@@ -35,12 +35,16 @@ from support.bytecodes import (
 )
 from support.counters import falls
 from support.histograms import count_of
+from support.laws import laws_of_counters
 from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
+
+ADOPTED: Final = 2
+"""Connections that are open when the watch begins: a use has opened them."""
 
 BEGINNINGS: Final = ("_release", "_release_on_close", "acquire", "_follow_holder")
 """
@@ -150,21 +154,10 @@ def faults(pool: Any, watch: Watch, clock: FakeClock, tracer: AtBytecode) -> lis
     """Return what does not agree with the pool, once the application holds nothing."""
     watch.snapshot()
     clock.advance(2.0)
-    laws = laws_of_counters(watch)
+    laws = laws_of_counters(watch, ADOPTED)
     if not any(map(tracer.begins, BEGINNINGS)) and not any(map(tracer.goes_on, COROUTINES)):
         laws |= laws_of_gauges(pool, watch)
     return [law for law, holds in laws.items() if not holds]
-
-
-def laws_of_counters(watch: Watch) -> dict[str, bool]:
-    reading, ledger = watch._pool.read(), watch._pool.ledgers[0]
-    attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
-    return {
-        "attempts have a duration": attempts == count_of(reading.acquire_seconds),
-        "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
-        "waits have a duration": reading.waited == count_of(reading.queue_seconds),
-        "nothing is pending": not ledger.pending and not ledger._lock,
-    }
 
 
 def laws_of_gauges(pool: Any, watch: Watch) -> dict[str, bool]:
@@ -235,7 +228,7 @@ async def test_another_thread_reads_at_any_bytecode_of_a_hook(
             await use(pool)
         seen.append(reading := look(watch))
         laws = {
-            **laws_of_counters(watch),
+            **laws_of_counters(watch, ADOPTED),
             **laws_of_gauges(pool, watch),
             "each use has a duration": reading.acquired == count_of(reading.hold_seconds),
             "nobody is blamed": 0 == reading.leaks_abandoned,

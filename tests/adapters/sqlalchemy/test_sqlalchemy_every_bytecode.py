@@ -34,6 +34,7 @@ from support.bytecodes import (
 )
 from support.counters import falls
 from support.histograms import count_of
+from support.laws import laws_of_counters
 
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
@@ -70,6 +71,7 @@ class Application:
             connection.close()
         self.errors = internal_errors.count
         self.watch = Watches().watch(self.pool, registry=None)
+        self.adopted = self.watch.snapshot().opened
 
     def connect(self) -> Connection:
         if self.fails:
@@ -105,7 +107,7 @@ class Application:
 
     def faults_after_an_exception(self, tracer: AtBytecode) -> list[str]:
         """Return what does not agree with the pool, once the application holds nothing."""
-        laws = self.laws_of_counters()
+        laws = laws_of_counters(self.watch, self.adopted)
         if not tracer.begins("_do_return_conn"):
             # There the exception comes before the call of the pool's own method, which loses the
             # connection without a watch, too.
@@ -114,16 +116,6 @@ class Application:
                 tracer.where
             ) or bool(SWALLOWED.intersection(tracer.stack))
         return [law for law, holds in laws.items() if not holds]
-
-    def laws_of_counters(self) -> dict[str, bool]:
-        reading, ledger = self.watch._pool.read(), self.watch._pool.ledgers[-1]
-        attempts = reading.acquired + reading.timed_out + reading.cancelled + reading.failed
-        return {
-            "attempts have a duration": attempts == count_of(reading.acquire_seconds),
-            "uses have a duration": reading.acquired >= count_of(reading.hold_seconds),
-            "waits have a duration": reading.waited == count_of(reading.queue_seconds),
-            "nothing is pending": not ledger.pending and not ledger._lock,
-        }
 
     def laws_of_gauges(self) -> dict[str, bool]:
         snapshot = self.watch.snapshot()
@@ -162,7 +154,7 @@ class Application:
         reading = self.look()
         got = {name: self.outcomes[name] for name in ("acquired", "timed_out", "failed")}
         laws = {
-            **self.laws_of_counters(),
+            **laws_of_counters(self.watch, self.adopted),
             **self.laws_of_gauges(),
             "attempts have ended as they did": got
             == {name: getattr(reading, name) for name in got},

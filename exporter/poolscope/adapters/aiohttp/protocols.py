@@ -10,7 +10,7 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.adapters.classes import HOOKS, Factory, bound, watch_object
 
 # Checked with aiohttp 3.9.0 to 3.14.5: ResponseHandler.close(), connection_lost(); abort() is
-#   newer than 3.9.0; set_parser(), which only websockets call, ._payload_parser.
+#   newer than 3.9.0; is_connected(); set_parser(), which only websockets call, ._payload_parser.
 
 
 class Recording(Protocol):
@@ -33,7 +33,11 @@ def watch_protocol(protocol: Any, recording: Recording) -> None:
 
 
 def _losing(name: str) -> Factory:
-    """Return the factory of a method of a protocol, after which its connection is lost."""
+    """
+    Return the factory of a method of a protocol, after which its connection is lost.
+
+    It is not if an exception has come before the method of aiohttp: then that is called again.
+    """
 
     def factory(base: Any) -> Any:
         def lose(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -43,15 +47,20 @@ def _losing(name: str) -> Factory:
             finally:
                 if hooks is not None:
                     try:
-                        hooks.lost(self)
+                        _tell_if_lost(hooks, self)
                     except BaseException:
                         # It may have come before the hook; a second time changes nothing.
-                        hooks.lost(self)
+                        _tell_if_lost(hooks, self)
                         raise
 
         return lose
 
     return factory
+
+
+def _tell_if_lost(hooks: Recording, protocol: Any) -> None:
+    if not protocol.is_connected():
+        hooks.lost(protocol)
 
 
 def _set_parser(base: Any) -> Any:

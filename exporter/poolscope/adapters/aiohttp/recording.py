@@ -154,9 +154,7 @@ class ConnectorRecording:
         now, key = self.clock(), id(protocol)
         reused = key in self.hosts_by_protocol and attempt.number not in self._opening
         if not reused:
-            self.ledger.opened(attempt.number, key, now, attempt.open_seconds, True)
-            self._keep(protocol, attempt.host)
-            self._opening.pop(attempt.number, None)
+            self._add_opened(protocol, attempt, now)
         who = self.who(attempt)
         self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
         if not protocol.is_connected():
@@ -170,6 +168,8 @@ class ConnectorRecording:
         Then the caller does not get its connection, so it is closed.
         """
         if not is_ours(error):
+            if attempt.number in self._opening:
+                self._add_opened(connection.protocol, attempt, self.clock())
             self.gave_up(attempt)
             connection.close()
         report("ConnectorHooks.served", error)
@@ -293,6 +293,13 @@ class ConnectorRecording:
             self.hosts_by_protocol[id(protocol)] = host
         else:
             self._keep(protocol, host)
+
+    @harmless
+    def _add_opened(self, protocol: Any, attempt: Attempt, now: float) -> None:
+        """Add the connection that was opened for an attempt; a second time changes nothing."""
+        self.ledger.opened(attempt.number, id(protocol), now, attempt.open_seconds, True)
+        self._keep(protocol, attempt.host)
+        self._opening.pop(attempt.number, None)
 
     def _keep(self, protocol: Any, host: str) -> None:
         """Remember the host of a connection, and watch for its closing or loss."""
