@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.pool_families import FAMILIES
@@ -133,6 +134,11 @@ class TestHosts:
             for _ in range(number + 1):
                 busy.ask(f"h{number:02}")
         assert [f"h{number:02}" for number in range(SHOWN_HOSTS + 4, 4, -1)] == busy.shown()
+
+    def test_any_string_is_a_host(self) -> None:
+        readings = busiest([host("a\ud800", 1), host("b\n" * 1000, 2), host("a\ud800", 3)])
+        expected = {label_value("a\ud800"): 4, label_value("b\n" * 1000): 2}
+        assert expected == {reading.host: reading.in_use for reading in readings}
 
     def test_a_crawler_costs_bounded_memory_and_keeps_the_busy_ones(self) -> None:
         busy = BusyHosts()

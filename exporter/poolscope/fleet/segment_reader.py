@@ -31,6 +31,7 @@ from poolscope.fleet.segment_file import (
     SEGMENT_VERSION,
     TEXT_BYTES,
 )
+from poolscope.label_values import label_value
 from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
 from poolscope.readings.pool_config import PoolConfig
@@ -168,10 +169,10 @@ def _list(value: object) -> list[object]:
 
 
 def _name(value: object) -> str:
-    """Return the text; what UTF-8 cannot encode is replaced."""
+    """Return the text as it is shown."""
     if not isinstance(value, str):
         raise TypeError(value)
-    return value.encode(errors="replace").decode()
+    return label_value(value)
 
 
 def _config(values: dict[str, object]) -> PoolConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from poolscope.label_values import label_value
+
 
 class FirstLabels:
     """
@@ -22,6 +24,9 @@ class FirstLabels:
 
     def label(self, name: str) -> str:
         """Return the label of a name, which is remembered if it is one of the first."""
+        if name in self._own:
+            return name
+        name = label_value(name)
         if name in self._own:
             return name
         if name == self._other or len(self._own) >= self._count:
