@@ -108,6 +108,24 @@ def test_every_family_has_a_sample(text: str) -> None:
     assert [] == missing
 
 
+def test_a_histogram_has_no_series_until_something_has_happened(clock: FakeClock) -> None:
+    ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
+    registry = CollectorRegistry()
+    collector = Fixed(Report("orders", "aiohttp", ledger.read(), 1))
+    registry.register(collector)
+    lines = generate_latest(registry).decode().splitlines()
+    histograms = [family.name for family in FAMILIES if family.buckets]
+    of_histograms = [line for line in lines if any(name in line for name in histograms)]
+    # Their descriptions are there, so that whoever looks finds the names.
+    described = [line for name in histograms for line in (f"# HELP {name}", f"# TYPE {name}")]
+    assert described == [" ".join(line.split()[:3]) for line in of_histograms]
+    ledger.finished(cells.ERROR, 0.0, None)
+    collector.reports = (Report("orders", "aiohttp", ledger.read(), 1),)
+    text = generate_latest(registry).decode()
+    assert 'connpool_acquire_seconds_count{kind="aiohttp",pool="orders"} 1.0\n' in text
+    assert "connpool_hold_seconds_count" not in text
+
+
 def test_registering_does_not_collect(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = PoolCollector(Groups[WatchedPool]())
     monkeypatch.setattr(collector, "collect", pytest.fail)

@@ -26,7 +26,7 @@ from poolscope.fleet.folder import POOL, PROCESS, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import OwnRegularFile, PoolFile
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
-from poolscope.fleet.totals import TOTALS, Totals
+from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.process.pauses import Pause
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
@@ -249,9 +249,9 @@ class Fleet:
                 shares.setdefault(key, []).append(view.values)
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
-        ended: defaultdict[Key, list[list[float]]] = defaultdict(list)
+        ended: defaultdict[Key, list[PoolView]] = defaultdict(list)
         for view in unfolded:
-            ended[view.pool, view.kind].append(view.reading.counters_only().values())
+            ended[view.pool, view.kind].append(view)
         keys = sorted({*pools, *ended, *self._totals.pools})
         sums = {key: self._sum(key, pools[key], ended[key]) for key in keys}
         promised = commitments(servers, _limits_of_databases(pools))
@@ -266,16 +266,20 @@ class Fleet:
         )
 
     def _sum(
-        self, key: Key, views: list[PoolView], ended: list[list[float]]
-    ) -> tuple[Reading, int]:
-        """Return the sum of all pools of one name and kind, and how many pools there ever were."""
-        rows = [view.values for view in views] + ended
-        created = len(rows)
-        total = self._totals.pools.get(key)
-        if total is not None:
+        self, key: Key, views: list[PoolView], ended: list[PoolView]
+    ) -> tuple[Reading, int, float]:
+        """
+        Return the sum of all pools of one name and kind, how many pools there ever were, and the
+        Unix time since when they count.
+        """
+        rows = [view.values for view in views]
+        rows += [view.reading.counters_only().values() for view in ended]
+        total = self._totals.pools.get(key, Total())
+        created = len(rows) + total.created
+        since = min([total.since, *(view.since for view in (*views, *ended))])
+        if total.created:
             rows.append(total.reading.values())
-            created += total.created
-        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created
+        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created, since
 
     def _report(
         self,
@@ -283,6 +287,7 @@ class Fleet:
         views: list[PoolView],
         reading: Reading,
         created: int,
+        since: float,
         promised: Sequence[Commitment],
     ) -> Report:
         # Check the rules once for each distinct configuration: most processes share one.
@@ -299,6 +304,7 @@ class Fleet:
             infos=tuple(sorted({view.info for view in by_config})),
             sites=self._sites[key].sums(chain.from_iterable(view.each_site() for view in views)),
             findings=findings_of(*key, cases),
+            since=since,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,18 +16,23 @@ from poolscope.readings.reading import Reading, sum_readings
 from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
-TOTALS_VERSION: Final = 1
+TOTALS_VERSION: Final = 2
 
 logger = logging.getLogger("poolscope.exporter")
 
 
 @dataclass(frozen=True)
 class Total:
-    """The totals of one name and kind: counters, pool objects, and seconds in use by function."""
+    """
+    The totals of one name and kind: counters, pool objects, and seconds in use by function.
+
+    since: the Unix time since when they count; infinite while they are empty.
+    """
 
     reading: Reading = field(default_factory=Reading)
     created: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    since: float = math.inf
 
     def sites(self) -> list[SiteReading]:
         """Return the seconds in use by function."""
@@ -38,7 +44,10 @@ class Total:
         for site in view.sites():
             seconds[site.site] = seconds.get(site.site, 0.0) + site.in_use_seconds
         return Total(
-            sum_readings([self.reading, view.reading.counters_only()]), self.created + 1, seconds
+            sum_readings([self.reading, view.reading.counters_only()]),
+            self.created + 1,
+            seconds,
+            min(self.since, view.since),
         )
 
 
@@ -82,6 +91,7 @@ class Totals:
                     "pool": pool,
                     "kind": kind,
                     "created": total.created,
+                    "since": total.since,
                     "seconds": total.seconds,
                     "counters": _counters(total.reading),
                 }
@@ -131,4 +141,6 @@ def _total(entry: dict[str, Any]) -> Total:
         name: (*value["counts"], value["sum"]) if isinstance(value, dict) else value
         for name, value in entry["counters"].items()
     }
-    return Total(Reading(**counters), int(entry["created"]), dict(entry["seconds"]))
+    return Total(
+        Reading(**counters), int(entry["created"]), dict(entry["seconds"]), float(entry["since"])
+    )

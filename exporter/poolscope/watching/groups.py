@@ -7,6 +7,7 @@ A pool that ends leaves its counters to its group, so that no counter falls when
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -69,6 +70,7 @@ class PoolGroup(Generic[M]):
 
     ended: the sum of the counters of pools that have ended.
     created: how many pool objects there have been.
+    since: the Unix time since when the counters count.
     turnover: of the pools that have ended, if any has.
     shown: False after `unwatch` has ended the last member, until there is a new one.
     """
@@ -84,13 +86,15 @@ class PoolGroup(Generic[M]):
         "name",
         "pool_log",
         "shown",
+        "since",
         "sites",
         "turnover",
     )
 
-    def __init__(self, name: str, kind: str) -> None:
+    def __init__(self, name: str, kind: str, since: float) -> None:
         self.name = name
         self.kind = kind
+        self.since = since
         self.ended = EMPTY_READING
         self.created = 0
         self.shown = False
@@ -188,13 +192,16 @@ class PoolGroup(Generic[M]):
             hosts=busiest(hosts),
             sites=self.sites.sums(site for ledger in ledgers for site in ledger.sites()),
             findings=self.findings(each, reading),
+            since=self.since,
         )
 
 
 class Groups(Generic[M]):
     """The groups of one registry. All methods may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall_clock: Clock = time.time) -> None:
+        """`wall_clock` returns the Unix time."""
+        self._wall_clock = wall_clock
         self._process_lock = threading.RLock()
         self._groups: dict[tuple[str, str], PoolGroup[M]] = {}
         self._gone: deque[tuple[M, Ledger, float]] = deque()
@@ -210,7 +217,7 @@ class Groups(Generic[M]):
         with self._lock:
             self._fold_gone()
             key = member.name, member.kind
-            group = self._groups.get(key) or PoolGroup[M](*key)
+            group = self._groups.get(key) or PoolGroup[M](*key, self._wall_clock())
             evidence, ledgers, created = member.evidence, member.ledgers, group.created
             try:
                 member.ledgers = []
@@ -316,7 +323,7 @@ class Groups(Generic[M]):
             group.turnover = None
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
-            group.created = 0
+            group.created, group.since = 0, self._wall_clock()
             members, group.members = group.members, []
             for member in members:
                 member.ended = EMPTY_READING
