@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -24,7 +24,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Created = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def created(families: list[Metric]) -> Created:
+def created(text: bytes) -> Created:
     """
     Return the `_created` samples, by the name of their family and their labels.
 
@@ -32,7 +32,8 @@ def created(families: list[Metric]) -> Created:
     """
     counts: set[tuple[str, frozenset[tuple[str, str]]]] = set()
     times: Created = {}
-    for family in families:
+    families: Any = text_string_to_metric_families
+    for family in families(text.decode()):
         for sample in family.samples:
             key = family.name, frozenset(sample.labels.items())
             if sample.name.endswith("_created"):
@@ -44,13 +45,11 @@ def created(families: list[Metric]) -> Created:
 
 
 def served(registry: CollectorRegistry) -> Created:
-    text = b"".join(rendered(registry, OPENMETRICS, "", {}).parts).decode()
-    return created(list(text_string_to_metric_families(text)))
+    return created(b"".join(rendered(registry, OPENMETRICS, "", {}).parts))
 
 
 def exported(fleet: Fleet) -> Created:
-    text = expose(Scrape(fleet.scan(), 0.0, "1.2.3"), OPENMETRICS)[0].decode()
-    return created(list(text_string_to_metric_families(text)))
+    return created(expose(Scrape(fleet.scan(), 0.0, "1.2.3"), OPENMETRICS)[0])
 
 
 class TestOfTheProcess:

@@ -31,6 +31,7 @@ from poolscope.process.pauses import Pause
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
+from poolscope.readings.labels import OTHER_POOLS
 from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
@@ -133,7 +134,8 @@ class Fleet:
                     locks.push(lock.pop_all())  # until its files are removed
                 elif name not in self._totals.folded:
                     unfolded += views
-            if ended and not self._fold(ended, files):
+            others = chain(unfolded, *live.values())
+            if ended and not self._fold(ended, files, {(pool.pool, pool.kind) for pool in others}):
                 unfolded += chain.from_iterable(ended.values())
         for name in self._parents & live.keys():
             for view in live[name]:
@@ -211,12 +213,18 @@ class Fleet:
                 bad.append(name)
         return views
 
-    def _fold(self, ended: dict[str, list[PoolView]], files: dict[str, list[str]]) -> bool:
-        """Add processes to the totals once; return False if the totals cannot be written."""
+    def _fold(
+        self, ended: dict[str, list[PoolView]], files: dict[str, list[str]], live: set[Key]
+    ) -> bool:
+        """
+        Add processes to the totals once; return False if the totals cannot be written.
+
+        live: the names and kinds of all other pools.
+        """
         new = {name: views for name, views in ended.items() if name not in self._totals.folded}
         if new:
             remaining = [name for name in self._totals.folded if (self._folder / name).exists()]
-            totals = self._totals.with_processes(new, remaining)
+            totals = self._totals.with_processes(new, remaining, live)
             try:
                 totals.save(self._folder / TOTALS)
             except OSError as error:
@@ -225,6 +233,10 @@ class Fleet:
             self._totals = totals
             for view in chain.from_iterable(new.values()):
                 self._sites[view.pool, view.kind].add_ended(view.sites())
+            for key in self._sites.keys() - totals.pools.keys() - live:
+                # Its counters are in the totals of all other names now.
+                self._monotonic.pop(key, None)
+                self._sites[OTHER_POOLS, key[1]].add_ended(self._sites.pop(key).sums(()))
         for name in ended:
             for file in (*files[name], name):
                 # A file that cannot be removed is counted already, and must not stop the scan.
