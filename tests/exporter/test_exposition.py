@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -89,6 +92,9 @@ def test_any_string_is_a_name_of_what_a_server_has(odd: str) -> None:
     assert {(shown,) * 5: 1.0} == samples("server_connections", *servers)
     assert {(shown,) * 4: 1.0} == samples("pgbouncer_clients", bouncers=bouncers)
     scrape = Scrape(NOTHING, 0.0, "1.2.3", servers, bouncers)
+    strict: Any = openmetrics_families
+    families = list(strict(expose(scrape, "application/openmetrics-text")[0].decode()))
+    assert "connpool_server_connections" in {family.name for family in families}
     assert {shown} == {server["server"] for server in api.document(scrape, History())["servers"]}
 
 

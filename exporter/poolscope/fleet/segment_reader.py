@@ -91,7 +91,7 @@ class PoolFile:
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
             self.parent = _name(facts.get("parent", ""))
             self.address = _name(facts.get("address", ""))
-            self.since = _time(facts["since"])
+            self.since = _time(facts.get("since", 0.0))
             self.info = Info(*map(_name, _list(facts["info"])))
             self.config = _config(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
