@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType
@@ -38,6 +39,7 @@ class ErrorLog:
         self._numbers = itertools.count(1)
         self._places: set[str] = set()
         self.count = 0
+        self.since: Final = time.time()
 
     def report(self, place: str) -> None:
         """Count the exception that is being handled. `place` names the hook that raised it."""

@@ -133,7 +133,7 @@ FAULTS = (
     (
         "an owner keeps the name that it had",
         "callsites/borrower.py",
-        "        return (get_name() if get_name is not None else None) or self.owner\n",
+        "        return printable((get_name() if get_name is not None else None) or self.owner)\n",
         "        return self.owner\n",
         ("tests/callsites/test_threads.py",),
     ),

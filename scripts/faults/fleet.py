@@ -2,6 +2,27 @@
 
 FAULTS = (
     (
+        "names are given up although a process has a pool of that name",
+        "fleet/totals.py",
+        "if key[0] != OTHER_POOLS and key not in live]",
+        "if key[0] != OTHER_POOLS]",
+        ("tests/fleet/test_fleet.py",),
+    ),
+    (
+        "the name that was added first is given up, and not the one that ended first",
+        "fleet/totals.py",
+        "pools[key] = pools.pop(key, Total()).plus(view)",
+        "pools[key] = pools.get(key, Total()).plus(view)",
+        ("tests/fleet/test_fleet.py",),
+    ),
+    (
+        "a counter counts since the last process",
+        "fleet/totals.py",
+        "            min(self.since, other.since),\n",
+        "            other.since,\n",
+        ("tests/metrics/test_created_times.py",),
+    ),
+    (
         "an ended process is counted again after each crash of the exporter",
         "fleet/fleet.py",
         "for name, views in ended.items() if name not in self._totals.folded}",

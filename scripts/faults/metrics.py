@@ -2,6 +2,41 @@
 
 FAULTS = (
     (
+        "a histogram without an event has series",
+        "metrics/samples.py",
+        "        if not any(value[:-1]):\n            return\n",
+        "",
+        ("tests/watching/test_collector.py",),
+    ),
+    (
+        "a gauge says since when it counts",
+        "metrics/samples.py",
+        'if since and family.type != "gauge":',
+        "if since:",
+        ("tests/metrics/test_created_times.py",),
+    ),
+    (
+        "text says since when counters count",
+        "metrics/rendering.py",
+        "    since = bool(end)\n",
+        "    since = True\n",
+        ("tests/metrics/test_created_times.py",),
+    ),
+    (
+        "two long names become one",
+        "label_values.py",
+        "~{_digest(text)}~{tail",
+        "~{tail",
+        ("tests/test_label_values.py",),
+    ),
+    (
+        "a name is as long as the limit in characters, whatever its bytes",
+        "label_values.py",
+        " and (text.isascii() or len(_utf8(text)) <= MAX_BYTES)",
+        "",
+        ("tests/test_label_values.py",),
+    ),
+    (
         "metrics are collected in the event loop",
         "metrics/asgi.py",
         "render() if _get_running_loop() is None else await _in_thread(render)",

@@ -2,6 +2,27 @@
 
 FAULTS = (
     (
+        "the counters of a name that is given up are dropped",
+        "watching/groups.py",
+        "        self.ended = sum_readings([self.ended, group.total(())])\n",
+        "",
+        ("tests/watching/test_many_names.py",),
+    ),
+    (
+        "a name that has a pool again is given up",
+        "watching/groups.py",
+        "            self._without_members.pop(key, None)\n",
+        "",
+        ("tests/watching/test_many_names.py",),
+    ),
+    (
+        "a forked child counts since its parent was started",
+        "watching/groups.py",
+        "group.created, group.since = 0, self._wall_clock()",
+        "group.created = 0",
+        ("tests/metrics/test_created_times.py",),
+    ),
+    (
         "adding a pool has to wait until a scrape ends",
         "watching/groups.py",
         (

@@ -18,6 +18,7 @@ from poolscope.callsites import frames
 from poolscope.callsites.frames import here
 from poolscope.callsites.origins import SKIPPED
 from poolscope.errors import ErrorLog
+from poolscope.label_values import MAX_CHARACTERS, label_value, printable
 from poolscope.watching.watches import Watches
 
 
@@ -179,8 +180,16 @@ class TestOddCode:
         names: dict[str, Any] = {"here": here, "__name__": "m" * 5000}
         exec(f"def {name}():\n    return here()", names)  # noqa: S102 - ours
         site = names[name]()
-        assert len(str(site)) < 3 * frames.MAX_LABEL_LENGTH
-        assert len(site.function.label) == frames.MAX_LABEL_LENGTH
+        assert len(str(site)) < 3 * MAX_CHARACTERS
+        assert len(site.function.label) <= MAX_CHARACTERS
+
+    @pytest.mark.parametrize("odd", ["shop\ud800", "a\nb", "\0", "\U0001f600" * 119])
+    def test_any_string_is_a_module(self, odd: str) -> None:
+        names: dict[str, Any] = {"here": here, "__name__": odd}
+        exec(compile("def get():\n    return here()", "shop\ud800.py", "exec"), names)  # noqa: S102 - ours
+        site = names["get"]()
+        assert label_value(f"{odd}:get") == site.function.label
+        assert printable(str(site)) == str(site)
 
     def test_a_library_with_deep_recursion(self) -> None:
         names: dict[str, Any] = {"__name__": "sqlalchemy.orm", "here": here}

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from poolscope.callsites import frames, paths
+from poolscope.callsites import paths
 from poolscope.callsites.frames import find_place, here, site_of
+from poolscope.label_values import MAX_CHARACTERS
 from support.layouts import run
 
 KERNEL: Final = "/tmp/ipykernel_7"  # noqa: S108 - as ipykernel names it; no file is there
@@ -144,4 +145,4 @@ class TestFramesOfACompiler:
 
 def test_the_parts_of_a_site_are_joined_as_tracebacks_join_them() -> None:
     assert (":", ", line ") == (paths.separator("shop/cart.py"), paths.separator("Cell In[3]"))
-    assert 120 == frames.MAX_LABEL_LENGTH
+    assert 120 == MAX_CHARACTERS

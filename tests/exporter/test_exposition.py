@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from poolscope.exporter import api
 from poolscope.exporter.exposition import _ScrapeRegistry, expose
+from poolscope.exporter.history import History
 from poolscope.fleet.fleet import FleetView
+from poolscope.label_values import label_value
 from poolscope.metrics.exporter_families import (
     EXPORTER_FAMILIES,
     OTHER_APPLICATIONS,
@@ -75,6 +81,21 @@ def test_of_a_pgbouncer_that_is_down_it_is_known_only_that_it_is() -> None:
         "servers": {("shop", "a:1", "idle", "me"): 2.0},
     }
     assert expected == {name: samples(f"pgbouncer_{name}", bouncers=bouncers) for name in expected}
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\nb", "\0", "x" * 10_000, "\U0001f600" * 100])
+def test_any_string_is_a_name_of_what_a_server_has(odd: str) -> None:
+    one = ServerConnections(odd, odd, odd, odd, 1, 1.0)
+    servers = (ServerReading(odd, True, 100, 3, (one,)),)
+    bouncers = (BouncerReading(odd, True, pools=(BouncerPool(odd, odd, {odd: 1}, {odd: 1}, 1.0),)),)
+    shown = label_value(odd)
+    assert {(shown,) * 5: 1.0} == samples("server_connections", *servers)
+    assert {(shown,) * 4: 1.0} == samples("pgbouncer_clients", bouncers=bouncers)
+    scrape = Scrape(NOTHING, 0.0, "1.2.3", servers, bouncers)
+    strict: Any = openmetrics_families
+    families = list(strict(expose(scrape, "application/openmetrics-text")[0].decode()))
+    assert "connpool_server_connections" in {family.name for family in families}
+    assert {shown} == {server["server"] for server in api.document(scrape, History())["servers"]}
 
 
 def test_processes_of_one_service_are_one_application() -> None:

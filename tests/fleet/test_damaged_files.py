@@ -21,6 +21,7 @@ from poolscope.fleet.folder import Folder
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_file import HEAD
 from poolscope.fleet.segment_reader import PoolFile
+from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.exporter_families import Scrape
@@ -161,14 +162,12 @@ def test_an_invalid_description_of_a_pool_is_refused(
         PoolFile(file_of(folder), 42)
 
 
-def test_a_pool_name_with_surrogates_is_served_with_a_question_mark(
-    folder: Path, clock: FakeClock
-) -> None:
+def test_a_pool_name_with_surrogates_is_served_with_escapes(folder: Path, clock: FakeClock) -> None:
     facts = {**FACTS, "pool": "shop\ud800"}
     Ledger(Limits(3, 3, 0), clock, 5.0, Folder(folder).segments(facts, unshared))
     view = PoolFile(file_of(folder), 42).read(clock())
     serve(view)
-    assert "shop?" == view.pool
+    assert label_value("shop\ud800") == view.pool
 
 
 def serve(view: PoolView) -> None:

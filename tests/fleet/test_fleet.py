@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from poolscope.fleet import totals
 from poolscope.fleet.fleet import Fleet, FleetView, utilization
 from poolscope.fleet.folder import FolderError
 from poolscope.fleet.totals import TOTALS, Totals
@@ -155,6 +156,62 @@ def test_totals_that_cannot_be_written_are_still_served(
     assert 1 == len(list(folder.glob("*.pool")))
     assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.scan())
     assert [] == list(folder.glob("*.pool"))
+
+
+class TestManyNames:
+    """What is kept for each name is bounded, and no counter falls."""
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(totals, "MAX_ENDED_NAMES", 2)
+
+    def acquired(self, view: FleetView) -> dict[str, float]:
+        return {report.pool: report.reading.acquired for report in view.reports}
+
+    def test_those_that_ended_first_are_added_up(
+        self, fleet: Fleet, workers: Any, folder: Path
+    ) -> None:
+        stays = workers("stays")
+        stays.tell("use 9")
+        for number, name in enumerate(("a", "b", "a", "stays", "c", "d"), 1):
+            worker = workers(name)
+            worker.tell(f"use {number}")
+            assert self.acquired(fleet.scan())[name] >= number
+            worker.end()
+            view = fleet.scan()
+        expected = {"c": 5, "d": 6, "stays": 13, "other": 6}
+        assert expected == self.acquired(view)
+        sites = {report.pool: [site.site for site in report.sites] for report in view.reports}
+        assert {name: ["worker:take"] for name in expected} == sites
+        assert {("stays", "sqlalchemy"), ("c", "sqlalchemy")} < fleet._sites.keys()
+        assert 4 == len(fleet._sites) == len(fleet._monotonic) == len(view.reports)
+        (other,) = (report for report in view.reports if report.pool == "other")
+        assert (3, False) == (other.created, other.reading.live)
+        fleet.close()
+        after = Fleet(folder)
+        again = after.scan()
+        after.close()
+        assert expected == self.acquired(again)
+        for one, two in zip(view.reports, again.reports, strict=True):
+            assert (one.since, one.created) == (two.since, two.created)
+            assert two.reading.in_use_seconds >= one.reading.in_use_seconds
+
+    def test_they_are_added_up_in_the_order_of_their_ends_after_a_restart(
+        self, workers: Any, folder: Path
+    ) -> None:
+        for name in ("a", "b", "a", "c"):
+            workers(name).end()
+            fleet = Fleet(folder)
+            view = fleet.scan()
+            fleet.close()
+        assert {"a", "c", "other"} == {report.pool for report in view.reports}
+
+    def test_functions_of_a_name_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(totals, "MAX_KNOWN_FUNCTIONS", 2)
+        total = totals.Total()
+        for number in range(5):
+            total = total.with_total(totals.Total(seconds={f"f{number}": 1.0}))
+        assert {"f0": 1.0, "f1": 1.0, "other": 3.0} == total.seconds
 
 
 def test_a_damaged_file_of_totals_is_renamed_and_kept(folder: Path) -> None:

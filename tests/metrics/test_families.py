@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import runpy
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from poolscope.metrics.exporter_families import CATALOGUE
 from poolscope.metrics.family import POOL_LABELS, Family
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
+from poolscope.metrics.samples import samples_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +38,37 @@ class TestEachFamily:
 
     def test_has_buckets_with_ascending_bounds(self, family: Family[Any]) -> None:
         assert sorted(set(family.buckets)) == list(family.buckets)
+
+
+class TestBuckets:
+    """Bounds of histograms: from where most durations lie, and no more series than there were."""
+
+    HISTOGRAMS = tuple(family for family in FAMILIES if family.buckets)
+
+    def test_there_are_two_or_three_in_each_decade_up_to_a_minute(self) -> None:
+        for family in self.HISTOGRAMS:
+            inside = [bound for bound in family.buckets if bound < 100]
+            decades = Counter(math.floor(math.log10(bound * 1.0001)) for bound in inside)
+            assert decades.keys() == set(range(min(decades), 2)), family.name
+            assert set(decades.values()) <= {2, 3}, family.name
+
+    def test_the_lowest_one_of_attempts_and_holds_is_10_us(self) -> None:
+        firsts = {family.name: family.buckets[0] for family in self.HISTOGRAMS}
+        assert 1e-5 == firsts["connpool_acquire_seconds"] == firsts["connpool_queue_seconds"]
+        assert 1e-5 == firsts["connpool_hold_seconds"]
+
+    def test_there_are_no_more_than_there_were(self) -> None:
+        sizes = {family.name: len(family.buckets) for family in self.HISTOGRAMS}
+        assert sum(sizes.values()) <= 78
+        # Of pools that look up no names.
+        assert sum(sizes.values()) - sizes["connpool_dns_seconds"] <= 63
+
+    def test_labels_of_bounds_are_read_back_as_the_bounds(self) -> None:
+        for family in self.HISTOGRAMS:
+            value = (*([1.0] * (len(family.buckets) + 1)), 5.0)
+            samples = samples_of(family, [""] * len(family.labels), value)
+            bounds = [float(sample.labels["le"]) for sample in samples if "le" in sample.labels]
+            assert [*family.buckets, math.inf] == bounds
 
 
 def test_no_family_is_declared_twice() -> None:

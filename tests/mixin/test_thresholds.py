@@ -30,8 +30,8 @@ BAD: Final[list[tuple[dict[str, Any], str]]] = [
     (
         {"acquire_seconds": (0.1, 1.5)},
         (
-            "acquire_seconds: 1.5 is not a bucket bound of the histogram; the bounds are 0.0001, "
-            "0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60"
+            "acquire_seconds: 1.5 is not a bucket bound of the histogram; the bounds are 1e-05, "
+            "5e-05, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30, 60"
         ),
     ),
     ({"window": "five"}, "window: 'five' is not a duration, such as 90s, 5m or 1h30m"),

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.pool_families import FAMILIES
@@ -107,6 +108,24 @@ def test_every_family_has_a_sample(text: str) -> None:
     assert [] == missing
 
 
+def test_a_histogram_has_no_series_until_something_has_happened(clock: FakeClock) -> None:
+    ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
+    registry = CollectorRegistry()
+    collector = Fixed(Report("orders", "aiohttp", ledger.read(), 1))
+    registry.register(collector)
+    lines = generate_latest(registry).decode().splitlines()
+    histograms = [family.name for family in FAMILIES if family.buckets]
+    of_histograms = [line for line in lines if any(name in line for name in histograms)]
+    # Their descriptions are there, so that whoever looks finds the names.
+    described = [line for name in histograms for line in (f"# HELP {name}", f"# TYPE {name}")]
+    assert described == [" ".join(line.split()[:3]) for line in of_histograms]
+    ledger.finished(cells.ERROR, 0.0, None)
+    collector.reports = (Report("orders", "aiohttp", ledger.read(), 1),)
+    text = generate_latest(registry).decode()
+    assert 'connpool_acquire_seconds_count{kind="aiohttp",pool="orders"} 1.0\n' in text
+    assert "connpool_hold_seconds_count" not in text
+
+
 def test_registering_does_not_collect(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = PoolCollector(Groups[WatchedPool]())
     monkeypatch.setattr(collector, "collect", pytest.fail)
@@ -133,6 +152,11 @@ class TestHosts:
             for _ in range(number + 1):
                 busy.ask(f"h{number:02}")
         assert [f"h{number:02}" for number in range(SHOWN_HOSTS + 4, 4, -1)] == busy.shown()
+
+    def test_any_string_is_a_host(self) -> None:
+        readings = busiest([host("a\ud800", 1), host("b\n" * 1000, 2), host("a\ud800", 3)])
+        expected = {label_value("a\ud800"): 4, label_value("b\n" * 1000): 2}
+        assert expected == {reading.host: reading.in_use for reading in readings}
 
     def test_a_crawler_costs_bounded_memory_and_keeps_the_busy_ones(self) -> None:
         busy = BusyHosts()

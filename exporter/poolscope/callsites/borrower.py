@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any, Final, NamedTuple
 
 from poolscope.callsites.frames import Function, Site, site_of
+from poolscope.label_values import printable
 
 
 class Borrower(NamedTuple):
@@ -31,7 +32,7 @@ class Borrower(NamedTuple):
         key: Any = self.borrower_key
         caller = key() if isinstance(key, weakref.ref) else key
         get_name = getattr(caller, "get_name", None)
-        return (get_name() if get_name is not None else None) or self.owner
+        return printable((get_name() if get_name is not None else None) or self.owner)
 
     @property
     def site(self) -> Site | None:

@@ -20,6 +20,7 @@ from poolscope.callsites import origins
 from poolscope.callsites.origins import SKIPPED, rank_of
 from poolscope.callsites.paths import file_of, separator, shown_path
 from poolscope.callsites.program import MAIN
+from poolscope.label_values import MAX_CHARACTERS, label_value, printable
 
 APPLICATION: Final = origins.APPLICATION
 
@@ -30,9 +31,6 @@ SHOWN_SITES: Final = 50
 
 MAX_KNOWN_FUNCTIONS: Final = 10_000
 """Size of a cache, which is cleared when full: code that is generated at run time has no end."""
-
-MAX_LABEL_LENGTH: Final = 120
-"""Characters of a path, of a function's name, and of a label."""
 
 _CONTEXTLIBS: Final = ("contextlib", "contextlib2", "asyncstdlib.contextlib")
 """Modules with `@contextmanager` or `@asynccontextmanager`."""
@@ -215,7 +213,7 @@ def remember_function(frame: FrameType) -> Function:
         rank=rank_of(module, file_of(names, code.co_filename, module), is_script),
         path=_short(shown_path(code.co_filename, module)),
         name=_short(code.co_qualname),
-        label=_short(f"{module}:{code.co_qualname}"),
+        label=label_value(f"{module}:{code.co_qualname}"),
         flags=code.co_flags,
         # Nuitka leaves `__compiled__` in each of its modules.
         has_exact_frames="__compiled__" not in names and at_line in (frame.f_lineno, None),
@@ -232,8 +230,11 @@ def _line(code: CodeType, at: int) -> int | None:
 
 
 def _short(text: str) -> str:
-    """Return the text, or, if it is longer than `MAX_LABEL_LENGTH`, the end of it."""
-    return text if len(text) <= MAX_LABEL_LENGTH else f"...{text[3 - MAX_LABEL_LENGTH :]}"
+    """Return the text in one line, or, if it is longer than a label may be, the end of it."""
+    shown = printable(text[-MAX_CHARACTERS:])
+    if len(text) <= MAX_CHARACTERS >= len(shown):
+        return shown
+    return f"...{shown[3 - MAX_CHARACTERS :]}"
 
 
 def _module_of(names: dict[str, Any]) -> tuple[str, bool]:

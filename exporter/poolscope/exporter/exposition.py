@@ -20,11 +20,13 @@ class _ScrapeRegistry:
 
     asked: names of samples, such as `connpool_waiting` or `connpool_hold_seconds_count`; only
         these are given. None: all.
+    since: whether it says since when counters count; see `metrics.samples`.
     """
 
-    def __init__(self, scrape: Scrape, asked: Collection[str] | None) -> None:
+    def __init__(self, scrape: Scrape, asked: Collection[str] | None, since: bool = False) -> None:
         self._scrape = scrape
         self._asked = asked
+        self._since = since
 
     def collect(self) -> Iterator[Metric]:
         if self._asked is None:
@@ -46,7 +48,7 @@ class _ScrapeRegistry:
         for family in filter(self._is_asked, FAMILIES):
             # Internal errors are counted in the memory of each process, which serves them itself.
             if family is not INTERNAL_ERRORS:
-                yield collected(family, self._scrape.view.reports)
+                yield collected(family, self._scrape.view.reports, since=self._since)
         for own in filter(self._is_asked, EXPORTER_FAMILIES):
             metric = metric_of(own)
             for values, value in own.samples(self._scrape):
@@ -63,4 +65,5 @@ def expose(scrape: Scrape, accept: str, asked: Collection[str] | None = None) ->
     asked: the names of the samples that are wanted; None: all.
     """
     encode, content_type = choose_encoder(accept)
-    return encode(_ScrapeRegistry(scrape, asked)), content_type
+    since = content_type.startswith("application/openmetrics-text")
+    return encode(_ScrapeRegistry(scrape, asked, since)), content_type

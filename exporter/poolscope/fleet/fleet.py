@@ -26,11 +26,12 @@ from poolscope.fleet.folder import POOL, PROCESS, FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import OwnRegularFile, PoolFile
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
-from poolscope.fleet.totals import TOTALS, Totals
+from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.process.pauses import Pause
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
+from poolscope.readings.labels import OTHER_POOLS
 from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
@@ -133,7 +134,8 @@ class Fleet:
                     locks.push(lock.pop_all())  # until its files are removed
                 elif name not in self._totals.folded:
                     unfolded += views
-            if ended and not self._fold(ended, files):
+            others = chain(unfolded, *live.values())
+            if ended and not self._fold(ended, files, {(pool.pool, pool.kind) for pool in others}):
                 unfolded += chain.from_iterable(ended.values())
         for name in self._parents & live.keys():
             for view in live[name]:
@@ -211,12 +213,18 @@ class Fleet:
                 bad.append(name)
         return views
 
-    def _fold(self, ended: dict[str, list[PoolView]], files: dict[str, list[str]]) -> bool:
-        """Add processes to the totals once; return False if the totals cannot be written."""
+    def _fold(
+        self, ended: dict[str, list[PoolView]], files: dict[str, list[str]], live: set[Key]
+    ) -> bool:
+        """
+        Add processes to the totals once; return False if the totals cannot be written.
+
+        live: the names and kinds of all other pools.
+        """
         new = {name: views for name, views in ended.items() if name not in self._totals.folded}
         if new:
             remaining = [name for name in self._totals.folded if (self._folder / name).exists()]
-            totals = self._totals.with_processes(new, remaining)
+            totals = self._totals.with_processes(new, remaining, live)
             try:
                 totals.save(self._folder / TOTALS)
             except OSError as error:
@@ -225,6 +233,10 @@ class Fleet:
             self._totals = totals
             for view in chain.from_iterable(new.values()):
                 self._sites[view.pool, view.kind].add_ended(view.sites())
+            for key in self._sites.keys() - totals.pools.keys() - live:
+                # Its counters are in the totals of all other names now.
+                self._monotonic.pop(key, None)
+                self._sites[OTHER_POOLS, key[1]].add_ended(self._sites.pop(key).sums(()))
         for name in ended:
             for file in (*files[name], name):
                 # A file that cannot be removed is counted already, and must not stop the scan.
@@ -249,9 +261,9 @@ class Fleet:
                 shares.setdefault(key, []).append(view.values)
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
-        ended: defaultdict[Key, list[list[float]]] = defaultdict(list)
+        ended: defaultdict[Key, list[PoolView]] = defaultdict(list)
         for view in unfolded:
-            ended[view.pool, view.kind].append(view.reading.counters_only().values())
+            ended[view.pool, view.kind].append(view)
         keys = sorted({*pools, *ended, *self._totals.pools})
         sums = {key: self._sum(key, pools[key], ended[key]) for key in keys}
         promised = commitments(servers, _limits_of_databases(pools))
@@ -266,16 +278,20 @@ class Fleet:
         )
 
     def _sum(
-        self, key: Key, views: list[PoolView], ended: list[list[float]]
-    ) -> tuple[Reading, int]:
-        """Return the sum of all pools of one name and kind, and how many pools there ever were."""
-        rows = [view.values for view in views] + ended
-        created = len(rows)
-        total = self._totals.pools.get(key)
-        if total is not None:
+        self, key: Key, views: list[PoolView], ended: list[PoolView]
+    ) -> tuple[Reading, int, float]:
+        """
+        Return the sum of all pools of one name and kind, how many pools there ever were, and the
+        Unix time since when they count.
+        """
+        rows = [view.values for view in views]
+        rows += [view.reading.counters_only().values() for view in ended]
+        total = self._totals.pools.get(key, Total())
+        created = len(rows) + total.created
+        since = min([total.since, *(view.since for view in (*views, *ended))])
+        if total.created:
             rows.append(total.reading.values())
-            created += total.created
-        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created
+        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created, since
 
     def _report(
         self,
@@ -283,6 +299,7 @@ class Fleet:
         views: list[PoolView],
         reading: Reading,
         created: int,
+        since: float,
         promised: Sequence[Commitment],
     ) -> Report:
         # Check the rules once for each distinct configuration: most processes share one.
@@ -299,6 +316,7 @@ class Fleet:
             infos=tuple(sorted({view.info for view in by_config})),
             sites=self._sites[key].sums(chain.from_iterable(view.each_site() for view in views)),
             findings=findings_of(*key, cases),
+            since=since,
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -139,7 +140,9 @@ class Folder:
         facts: Mapping[str, Any],
         made: Callable[[FileSegment], object],
     ) -> FileSegment:
-        segment = FileSegment(self._next(folder), slots, {**facts, "parent": self._parent})
+        segment = FileSegment(
+            self._next(folder), slots, {**facts, "parent": self._parent, "since": time.time()}
+        )
         try:
             made(segment)
         except BaseException:

@@ -182,6 +182,7 @@ class PoolView:
 
     address: what it connects to.
     values: the values of its reading.
+    since: the Unix time since when it counts; 0.0 if it is not known.
     evidence: the lines at which each rule was broken, by rule.
     config_id: a number that pools with equal `config`, `info` and `evidence` share.
     resting: whether it counts nowhere, because its process has only forked others that use it.
@@ -193,6 +194,7 @@ class PoolView:
     info: Info
     config: PoolConfig
     values: list[float]
+    since: float
     evidence: dict[str, tuple[str, ...]]
     config_id: int
     _pid: int

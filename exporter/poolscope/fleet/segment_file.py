@@ -30,7 +30,7 @@ from poolscope.ledger.segment import Segment
 
 MAGIC: Final = b"poolscop"
 
-SEGMENT_VERSION: Final = 5
+SEGMENT_VERSION: Final = 6
 
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, number of scalar cells, hold slots, start of cells, size, length of the JSON."""

@@ -8,6 +8,7 @@ SIGBUS.
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import struct
@@ -31,6 +32,7 @@ from poolscope.fleet.segment_file import (
     SEGMENT_VERSION,
     TEXT_BYTES,
 )
+from poolscope.label_values import label_value
 from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
 from poolscope.readings.pool_config import PoolConfig
@@ -89,6 +91,7 @@ class PoolFile:
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
             self.parent = _name(facts.get("parent", ""))
             self.address = _name(facts.get("address", ""))
+            self.since = _time(facts.get("since", 0.0))
             self.info = Info(*map(_name, _list(facts["info"])))
             self.config = _config(facts["setup"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -128,6 +131,7 @@ class PoolFile:
             info=self.info,
             config=self.config,
             values=c.reading_values(now, *cells[:8]),
+            since=self.since,
             evidence=self._evidence,
             config_id=self._config_id or self._find_config_id(),
             _pid=self._pid,
@@ -168,10 +172,16 @@ def _list(value: object) -> list[object]:
 
 
 def _name(value: object) -> str:
-    """Return the text; what UTF-8 cannot encode is replaced."""
+    """Return the text as it is shown."""
     if not isinstance(value, str):
         raise TypeError(value)
-    return value.encode(errors="replace").decode()
+    return label_value(value)
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, float) or not 0.0 <= value < math.inf:
+        raise ValueError(value)
+    return value
 
 
 def _config(values: dict[str, object]) -> PoolConfig:

@@ -73,18 +73,25 @@ def rendered(
 
 def _texts(registry: Any, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
     end = encode(_Families())  # the `# EOF` of OpenMetrics, or nothing
+    since = bool(end)
     for family in registry.collect():
-        head, *texts = [encode(_Families(piece)).removesuffix(end) for piece in _pieces(family)]
+        head, *texts = [
+            encode(_Families(piece)).removesuffix(end) for piece in _pieces(family, since)
+        ]
         yield b"".join((head, *(text.removeprefix(head) for text in texts)))
     if end:
         yield end
 
 
-def _pieces(family: Metric) -> Iterator[Metric]:
-    """Yield the family in pieces; if there are several, the first one has no samples."""
+def _pieces(family: Metric, since: bool) -> Iterator[Metric]:
+    """
+    Yield the family in pieces; if there are several, the first one has no samples.
+
+    since: whether it says since when it counts; see `Samples`.
+    """
     if isinstance(family.samples, Samples):
         yield Metric(family.name, family.documentation, family.type)
-        yield from family.samples.pieces()
+        yield from family.samples.pieces(since)
     else:
         yield family
 

@@ -31,11 +31,17 @@ class Samples(Sequence[Sample]):
 
     Creating the samples of a thousand pools at once would trigger a full garbage collection, which
     blocks the whole process.
+
+    since: whether there are samples that say since when counters and histograms count. They belong
+        to OpenMetrics; as text of version 0.0.4 each would become a family of its own.
     """
 
-    def __init__(self, family: Family[Report], pieces: Sequence[Sequence[Report]]) -> None:
+    def __init__(
+        self, family: Family[Report], pieces: Sequence[Sequence[Report]], since: bool = False
+    ) -> None:
         self._family = family
         self._pieces = pieces
+        self._since = since
 
     def __iter__(self) -> Iterator[Sample]:
         pacer = Pacer()
@@ -43,15 +49,18 @@ class Samples(Sequence[Sample]):
             pacer.yield_gil()
             yield sample
 
-    def pieces(self) -> Iterator[Metric]:
+    def pieces(self, since: bool = False) -> Iterator[Metric]:
         """Yield the family once for each piece, with the samples of the pools in that piece."""
         for piece in self._pieces:
-            yield collected(self._family, piece)
+            yield collected(self._family, piece, since=since)
 
     def _each(self) -> Iterator[Sample]:
         for report in chain.from_iterable(self._pieces):
             if self._family.stays or report.reading.live:
-                yield from _samples(self._family, report)
+                since = report.since if self._since else 0.0
+                for values, value in self._family.samples(report):
+                    labels = report.pool, report.kind, *values
+                    yield from samples_of(self._family, labels, value, since)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -64,13 +73,26 @@ class Samples(Sequence[Sample]):
         return list(self)[index]
 
 
-def collected(family: Family[Report], *pieces: Sequence[Report]) -> Metric:
-    """Return the family as a metric with the samples of all pools."""
+class _InternalErrors(Samples):
+    """The samples of `INTERNAL_ERRORS`, which is not about pools."""
+
+    def __init__(self, since: bool) -> None:
+        super().__init__(INTERNAL_ERRORS, (), since)
+
+    def pieces(self, since: bool = False) -> Iterator[Metric]:
+        yield collected(self._family, since=since)
+
+    def _each(self) -> Iterator[Sample]:
+        since = internal_errors.since if self._since else 0.0
+        yield from samples_of(self._family, (), float(internal_errors.count), since)
+
+
+def collected(family: Family[Report], *pieces: Sequence[Report], since: bool = False) -> Metric:
+    """Return the family as a metric with the samples of all pools; see `Samples` for `since`."""
     metric = metric_of(family)
-    if family is INTERNAL_ERRORS:
-        metric.add_sample(family.name, {}, float(internal_errors.count))
-    else:
-        metric.samples = Samples(family, pieces)  # type: ignore[assignment]  # as good as a list
+    own = family is INTERNAL_ERRORS
+    samples = _InternalErrors(since) if own else Samples(family, pieces, since)
+    metric.samples = samples  # type: ignore[assignment]  # as good as a list
     return metric
 
 
@@ -79,20 +101,26 @@ def metric_of(family: Family[Any]) -> Metric:
     return Metric(family.name.removesuffix("_total"), family.help, family.type)
 
 
-def _samples(family: Family[Report], report: Report) -> Iterator[Sample]:
-    for values, value in family.samples(report):
-        yield from samples_of(family, (report.pool, report.kind, *values), value)
-
-
 def samples_of(
-    family: Family[Any], values: Sequence[str], value: float | Histogram
+    family: Family[Any], values: Sequence[str], value: float | Histogram, since: float = 0.0
 ) -> Iterator[Sample]:
-    """Yield the sample of a number, or the samples of a histogram, with these label values."""
+    """
+    Yield the sample of a number, or the samples of a histogram, with these label values.
+
+    A histogram has none until something has happened: most histograms of most pools stay empty.
+
+    since: the Unix time since when a counter or histogram counts; 0.0: it is not said.
+    """
     labels = dict(zip(family.labels, values, strict=True))
     if isinstance(value, tuple):
+        if not any(value[:-1]):
+            return
         yield from _histogram(family, labels, value)
     else:
         yield Sample(family.name, labels, value)
+    if since and family.type != "gauge":
+        # Beside the others of its labels, as OpenMetrics has it.
+        yield Sample(f"{family.name.removesuffix('_total')}_created", labels, since)
 
 
 def _histogram(

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from poolscope.label_values import label_value
+
+
+class _Named:
+    """A reading whose strings, and those that its dictionaries are keyed by, are label values."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in self.__slots__:
+            value = getattr(self, field)
+            if isinstance(value, str):
+                object.__setattr__(self, field, label_value(value))
+            elif isinstance(value, dict):
+                shown = {label_value(key): count for key, count in value.items()}
+                object.__setattr__(self, field, shown)
+
 
 @dataclass(frozen=True, slots=True)
-class ServerConnections:
+class ServerConnections(_Named):
     """
     A group of `count` connections to a PostgreSQL server that have the same labels.
 
@@ -24,7 +41,7 @@ class ServerConnections:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerReading:
+class ServerReading(_Named):
     """
     A PostgreSQL server; only `server` is set if it did not answer in time.
 
@@ -41,7 +58,7 @@ class ServerReading:
 
 
 @dataclass(frozen=True, slots=True)
-class BouncerPool:
+class BouncerPool(_Named):
     """
     A pool of a PgBouncer: a row of SHOW POOLS.
 
@@ -57,7 +74,7 @@ class BouncerPool:
 
 
 @dataclass(frozen=True, slots=True)
-class BouncerReading:
+class BouncerReading(_Named):
     """
     A PgBouncer; only `server` is set if it did not answer in time.
 

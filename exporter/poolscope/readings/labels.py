@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+from poolscope.label_values import label_value
+
+MAX_ENDED_NAMES: Final = 1000
+"""
+How many names without a live pool keep counters of their own, in a process and in the totals of the
+exporter. If there are more, the counters of the name whose last pool ended first are added to those
+of `OTHER_POOLS`. Names with a live pool are not limited.
+"""
+OTHER_POOLS: Final = "other"
 
 
 class FirstLabels:
@@ -22,6 +33,9 @@ class FirstLabels:
 
     def label(self, name: str) -> str:
         """Return the label of a name, which is remembered if it is one of the first."""
+        if name in self._own:
+            return name
+        name = label_value(name)
         if name in self._own:
             return name
         if name == self._other or len(self._own) >= self._count:

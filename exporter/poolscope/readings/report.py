@@ -23,6 +23,7 @@ class Report(NamedTuple):
     The sum of all pools of one name and kind.
 
     created: how many pool objects were ever watched under this name.
+    since: the Unix time since when the counters count; 0.0 if it is not known.
     """
 
     pool: str
@@ -33,3 +34,4 @@ class Report(NamedTuple):
     hosts: tuple[HostReading, ...] = ()
     sites: tuple[SiteReading, ...] = ()
     findings: tuple[Finding, ...] = ()
+    since: float = 0.0

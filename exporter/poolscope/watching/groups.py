@@ -2,11 +2,13 @@
 Groups of pools: the numbers of pools that share a name and a kind are added up.
 
 A pool that ends leaves its counters to its group, so that no counter falls when pools come and go.
+Once there are many groups without a pool, they leave theirs to the group of all other names.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -19,6 +21,7 @@ from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import HostReading, busiest
+from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
 from poolscope.readings.limits import Clock
 from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
 from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, sum_readings
@@ -69,6 +72,7 @@ class PoolGroup(Generic[M]):
 
     ended: the sum of the counters of pools that have ended.
     created: how many pool objects there have been.
+    since: the Unix time since when the counters count.
     turnover: of the pools that have ended, if any has.
     shown: False after `unwatch` has ended the last member, until there is a new one.
     """
@@ -84,13 +88,15 @@ class PoolGroup(Generic[M]):
         "name",
         "pool_log",
         "shown",
+        "since",
         "sites",
         "turnover",
     )
 
-    def __init__(self, name: str, kind: str) -> None:
+    def __init__(self, name: str, kind: str, since: float) -> None:
         self.name = name
         self.kind = kind
+        self.since = since
         self.ended = EMPTY_READING
         self.created = 0
         self.shown = False
@@ -122,6 +128,14 @@ class PoolGroup(Generic[M]):
         for rule, site in self.evidence:
             ledger.add_evidence(rule, site)
         self.created += 1
+
+    def take_over(self, group: PoolGroup[M]) -> None:
+        """Add the counters of a group of another name, which has no members and is given up."""
+        self.ended = sum_readings([self.ended, group.total(())])
+        self.created += group.created
+        self.since = min(self.since, group.since)
+        self.sites.add_ended(group.sites.sums(()))
+        self.shown, group.shown = True, False
 
     def read_each(self) -> list[tuple[M, Reading]]:
         """Return a reading of each pool object, with the member that it is of."""
@@ -168,6 +182,8 @@ class PoolGroup(Generic[M]):
         # Between two pools that share the name there may be no member for a while.
         configs = {member.config for member in self.members} or {self._last_config}
         evidence = self.evidence.read()
+        if self.name == OTHER_POOLS and not self.members:
+            return ()  # its numbers are those of any pools, which have nothing in common
         small = too_small((member.address, reading) for member, reading in each)
         cases = [PoolEvidence(config, reading, evidence, (), small) for config in configs]
         return findings_of(self.name, self.kind, cases)
@@ -188,15 +204,20 @@ class PoolGroup(Generic[M]):
             hosts=busiest(hosts),
             sites=self.sites.sums(site for ledger in ledgers for site in ledger.sites()),
             findings=self.findings(each, reading),
+            since=self.since,
         )
 
 
 class Groups(Generic[M]):
     """The groups of one registry. All methods may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall_clock: Clock = time.time) -> None:
+        """`wall_clock` returns the Unix time."""
+        self._wall_clock = wall_clock
         self._process_lock = threading.RLock()
         self._groups: dict[tuple[str, str], PoolGroup[M]] = {}
+        # Those without members, in the order in which they have lost the last one.
+        self._without_members: dict[tuple[str, str], None] = {}
         self._gone: deque[tuple[M, Ledger, float]] = deque()
 
     @property
@@ -210,7 +231,7 @@ class Groups(Generic[M]):
         with self._lock:
             self._fold_gone()
             key = member.name, member.kind
-            group = self._groups.get(key) or PoolGroup[M](*key)
+            group = self._group(key)
             evidence, ledgers, created = member.evidence, member.ledgers, group.created
             try:
                 member.ledgers = []
@@ -224,6 +245,25 @@ class Groups(Generic[M]):
                 group.created, group.shown = created, bool(group.members)
                 raise
             self._groups[key] = group
+            self._without_members.pop(key, None)
+
+    def _group(self, key: tuple[str, str]) -> PoolGroup[M]:
+        """Return the group of a name and kind, which is not among the groups yet if it is new."""
+        return self._groups.get(key) or PoolGroup[M](*key, self._wall_clock())
+
+    def _lost_member(self, group: PoolGroup[M]) -> None:
+        """Limit the number of groups without members, after a group has lost one."""
+        if group.members or group.name == OTHER_POOLS:
+            return
+        self._without_members[group.name, group.kind] = None
+        while len(self._without_members) > MAX_ENDED_NAMES:
+            key = next(iter(self._without_members))
+            given_up = self._groups.pop(key, None)
+            if given_up is not None and given_up.shown:
+                other = OTHER_POOLS, given_up.kind
+                self._groups[other] = self._group(other)
+                self._groups[other].take_over(given_up)
+            del self._without_members[key]
 
     def add_pool(self, member: M, ledger: Ledger) -> None:
         """Add a pool object of a member: its first, or one that replaces another."""
@@ -232,7 +272,9 @@ class Groups(Generic[M]):
             if member.pool_log is None:  # the member is not added yet; `add` adds both
                 member.ledgers.append(ledger)
             else:
-                self._groups[member.name, member.kind].add_pool(member, ledger)
+                key = member.name, member.kind
+                self._groups[key] = self._group(key)
+                self._groups[key].add_pool(member, ledger)
 
     def pool_gone(self, member: M, ledger: Ledger) -> None:
         """
@@ -248,9 +290,11 @@ class Groups(Generic[M]):
             self._fold_gone()
             for ledger in list(member.ledgers):
                 self._end(member, ledger, member.clock() if ledger.closed_for_good else None)
-            group = self._groups[member.name, member.kind]
-            group.remove(member)
-            group.shown = bool(group.members)
+            group = self._groups.get((member.name, member.kind))
+            if group is not None:
+                group.remove(member)
+                group.shown = bool(group.members)
+                self._lost_member(group)
 
     def empty(self) -> bool:
         """Whether no group is shown."""
@@ -273,7 +317,9 @@ class Groups(Generic[M]):
         """Return the findings of the group of the member."""
         with self._lock:
             self._fold_gone()
-            group = self._groups[member.name, member.kind]
+            group = self._groups.get((member.name, member.kind))
+            if group is None:  # it was given up
+                return ()
             each = group.read_each()
             return group.findings(each, group.total(each))
 
@@ -316,7 +362,7 @@ class Groups(Generic[M]):
             group.turnover = None
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
-            group.created = 0
+            group.created, group.since = 0, self._wall_clock()
             members, group.members = group.members, []
             for member in members:
                 member.ended = EMPTY_READING
@@ -339,10 +385,12 @@ class Groups(Generic[M]):
             return
         counters = ledger.read().counters_only()
         member.ended = sum_readings([member.ended, counters])
-        group = self._groups[member.name, member.kind]
+        key = member.name, member.kind
+        group = self._groups[key] = self._group(key)
         group.ended = sum_readings([group.ended, counters])
         group.sites.add_ended(ledger.sites())
         if not member.ledgers:
             group.remove(member)
             if gone_at is not None:
                 group.has_ended(member, gone_at)
+            self._lost_member(group)

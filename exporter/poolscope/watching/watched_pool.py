@@ -10,6 +10,7 @@ from poolscope.callsites import frames
 from poolscope.errors import harmless
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_file import FileSegment
+from poolscope.label_values import label_value
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
 from poolscope.process.forks import forks
@@ -143,7 +144,7 @@ class WatchedPool:
 
     @property
     def info(self) -> Info | None:
-        return self.hooks.info if self.hooks is not None else None
+        return Info._make(map(label_value, self.hooks.info)) if self.hooks is not None else None
 
     @property
     def closed(self) -> bool:
@@ -216,7 +217,7 @@ class WatchedPool:
                 "pool": self.name,
                 "kind": self.kind,
                 "address": self.address,
-                "info": info,
+                "info": [label_value(text) for text in info],
                 "setup": config._asdict(),
             }
         segments = self._folder.segments(facts, self._not_shared, self._made)

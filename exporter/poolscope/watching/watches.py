@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, cast
 from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
+from poolscope.label_values import label_value
 from poolscope.metrics.registries import DEFAULT, Registry
 from poolscope.process.forks import forks
 from poolscope.process.pauses import Pauses
@@ -97,9 +98,11 @@ class Watches:
 
         target: a SQLAlchemy `Engine`, `AsyncEngine` or `Pool`, an `asyncpg.Pool` (opened or not
             yet), or an aiohttp `ClientSession` or connector.
-        name: the value of the label `pool`. The default is SQLAlchemy's own name of the pool
-            (`pool_logging_name`), or is made from what the pool connects to, and never contains a
-            credential. The numbers of pools of one kind that share a name are added up.
+        name: the value of the label `pool`, any string; in the label, control characters are
+            escaped, and what is longer than 120 characters is shortened. The default is
+            SQLAlchemy's own name of the pool (`pool_logging_name`), or is made from what the pool
+            connects to, and never contains a credential. The numbers of pools of one kind that
+            share a name are added up.
         leak_after: seconds for which a connection may be held before it is overdue; None: for any
             time.
         call_sites: whether to find out which line of the application holds each connection.
@@ -119,7 +122,7 @@ class Watches:
         library is not supported.
         """
         adapter = _adapter_for(target)
-        _check_name(name)
+        name = _checked(name)
         _check_leak_after(leak_after)
         adapter.check_version()
         adapter.check_open(target)
@@ -158,7 +161,7 @@ class Watches:
         call_sites: bool,
         application_name: str | None,
     ) -> Watch:
-        address = adapter.default_name(target)
+        address = label_value(adapter.default_name(target))
         pool_name = address if name is None else name
         folder = self._folder = self._folder or Folder.of_environment()
         service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
@@ -256,11 +259,15 @@ def _type_name(target: object) -> str:
     return f"an object of type {module}{cls.__qualname__}"
 
 
-def _check_name(name: object) -> None:
-    if name is not None and not isinstance(name, str):
+def _checked(name: object) -> str | None:
+    """Return the name as it is shown; raise TypeError or ValueError if it is none."""
+    if name is None:
+        return None
+    if not isinstance(name, str):
         raise TypeError(f"name must be a string, not {_type_name(name)}")
     if name == "":
         raise ValueError("name must not be empty; leave it out for a default")
+    return label_value(name)
 
 
 def _check_leak_after(leak_after: object) -> None:
