@@ -139,7 +139,7 @@ async def test_a_pool_that_was_closed_has_no_lost_slots(
     pool: PoolUnderTest, watch: Watch, clock: FakeClock
 ) -> None:
     await used_once(pool)
-    pool.lose_slot()
+    give_back = pool.lose_slot()  # keeps the pool
     seen(watch)
     clock.advance(LOST_AFTER)
     assert 1 == seen(watch)[1]
@@ -148,3 +148,4 @@ async def test_a_pool_that_was_closed_has_no_lost_slots(
     seen(watch)
     clock.advance(LOST_AFTER)
     assert (0, 0, 0, 0) == seen(watch)
+    del give_back

@@ -51,6 +51,9 @@ class Lifetime(LostSlots):
     def _retire(self, now: float) -> None:
         self._advance(now)
         self._clear_limits()
+        for key in list(self._lost_slots):
+            self.holds.end(key, now, returned=False)
+        self._forget_lost_slots()
         self._count(now)
 
     def replace(self, predecessor: Lifetime) -> None:
