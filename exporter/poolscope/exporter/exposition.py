@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from prometheus_client import Metric
-from prometheus_client.exposition import choose_encoder
 
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES, Scrape
 from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
+from poolscope.metrics.rendering import Rendered, Wanted, rendered, wanted
 from poolscope.metrics.samples import collected, metric_of, samples_of
 
 
@@ -56,11 +56,18 @@ class _ScrapeRegistry:
                 yield metric
 
 
+def rendered_scrape(scrape: Scrape, asked: Wanted) -> Rendered:
+    """Return the metrics in the format and compression that a client asks for."""
+    registry = _ScrapeRegistry(scrape, asked.names)
+    return rendered(registry, asked._replace(names=None))
+
+
 def expose(scrape: Scrape, accept: str, asked: Collection[str] | None = None) -> tuple[bytes, str]:
     """
     Return the metrics and their content type, chosen by an Accept header.
 
     asked: the names of the samples that are wanted; None: all.
     """
-    encode, content_type = choose_encoder(accept)
-    return encode(_ScrapeRegistry(scrape, asked)), content_type
+    names = None if asked is None else frozenset(asked)
+    headers, parts = rendered_scrape(scrape, wanted(accept, "", "")._replace(names=names))
+    return b"".join(parts), dict(headers)["Content-Type"]
