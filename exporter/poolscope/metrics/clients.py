@@ -71,7 +71,7 @@ class Client:
         self._received = bytearray()
         self._unsent: deque[memoryview] = deque()
         self.state = State.ASKING
-        self.deadline = now + REQUEST_SECONDS
+        self.deadline = now + SECONDS[State.ASKING]
 
     def go_on(self, state: State, now: float) -> None:
         """The client does something else from now on."""
