@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 import poolscope
-from poolscope.metrics import sharing
 from poolscope.metrics.sharing import MOST_WAITING, BusyError, Outcome, Shared
 from support.waiting import PATIENCE, eventually, until
 
@@ -240,7 +239,7 @@ async def test_where_no_thread_can_be_started_it_is_tried_again(
     shared: Shared[int] = Shared()
     gate.let()
     with monkeypatch.context() as patched:
-        patched.setattr(sharing.threading, "Thread", NoThread)
+        patched.setattr("poolscope.metrics.sharing.threading.Thread", NoThread)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             await shared_result(shared, "all", gate)
     assert (0, 1) == (waiters(shared), await shared_result(shared, "all", gate))
