@@ -29,8 +29,10 @@ CLIENTS: Final = 1000
 SENT: Final = b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\nHost: sh", b"\x16\x03\x01\x02\x00"
 MOST_SECONDS: Final = {1.0: 1.0, 0.0: 10.0}
 """
-How long a scrape may take, by the seconds after which the clients connect again. If that is at once,
-so many of them are accepted and closed as the processors can, and the limit is Prometheus's own.
+How long a scrape may take, by the seconds after which the clients connect again.
+
+If that is at once, as many are accepted and closed as the processors can; a scrape then has the
+time that Prometheus gives it.
 """
 SPAWN: Final = multiprocessing.get_context("spawn")
 
@@ -118,7 +120,7 @@ def attack(port: int, service: psutil.Process, pause: float, seconds: float) -> 
     threads, descriptors = service.num_threads(), service.num_fds()
     before = sum(service.cpu_times()[:2])
     most_threads = most_descriptors = 0
-    took = []
+    took: list[float] = []
     with SilentClients(port, pause) as silent:
         end = time.monotonic() + seconds
         while time.monotonic() < end or not took:
