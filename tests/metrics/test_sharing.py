@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -255,6 +256,7 @@ def test_a_forked_child_waits_for_nothing_of_its_parent(
     child = os.fork()
     if child == 0:
         # The parent's thread, which has the turn, does not exist here.
+        signal.alarm(int(PATIENCE))
         os._exit(shared.result("all", lambda: 42))
     assert 42 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     gate.let()
