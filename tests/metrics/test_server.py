@@ -246,8 +246,9 @@ def test_stopping_closes_all(
     assert "answer 42.0" in scrape(started)
     started.shutdown()
     assert [b""] * 3 == [read(client) for client in silent]
-    assert descriptors + len(silent) == psutil.Process().num_fds()
-    until(lambda: threading.active_count() == threads, "its threads have ended")
+    # Other tests may have left something that ends meanwhile.
+    assert psutil.Process().num_fds() <= descriptors + len(silent)
+    until(lambda: threading.active_count() <= threads, "its threads have ended")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", started.server_port), timeout=PATIENCE)
     again, thread = poolscope.start_http_server(started.server_port, registry=registry)

@@ -176,23 +176,27 @@ def test_only_so_many_selections_may_wait(
     assert MOST_WAITING + 3 == select(MOST_WAITING)
 
 
+def rendering_threads() -> int:
+    return sum(thread.name == "poolscope-metrics" for thread in threading.enumerate())
+
+
 async def test_tasks_share_one_thread(gate: Gate) -> None:
     from poolscope.metrics.awaiting import shared_result
 
     shared: Shared[int] = Shared()
-    before = threading.active_count()
+    until(lambda: not rendering_threads(), "those of other tests have ended")
     running = asyncio.create_task(shared_result(shared, "all", gate))
     await eventually(1, lambda: gate.begun)
     others = [asyncio.create_task(shared_result(shared, "all", gate)) for _ in range(SCRAPERS)]
     await eventually(SCRAPERS, lambda: waiters(shared))
-    assert before + 1 == threading.active_count()
+    assert 1 == rendering_threads()
     # One that goes away takes nothing from the others, not even if it is the first.
     running.cancel()
     others[0].cancel()
     await asyncio.gather(running, others[0], return_exceptions=True)
     gate.let(2)
     assert [2] * (SCRAPERS - 1) == await asyncio.gather(*others[1:])
-    await eventually(before, threading.active_count)
+    await eventually(0, rendering_threads)
 
 
 async def test_what_nobody_waits_for_any_more_is_not_begun(gate: Gate) -> None:
