@@ -74,6 +74,7 @@ soak: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/exporter_scrape.py
 	$(BIN)/python benchmarks/strange_files.py
+	$(BIN)/python -m benchmarks.scrapers
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 every-bytecode: $(READY)

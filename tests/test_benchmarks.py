@@ -75,3 +75,18 @@ def test_a_script_runs_on_a_small_scale(
     )
     assert (0, "") == (result.returncode, result.stderr)
     assert first_words == [line.split()[0] for line in result.stdout.splitlines()]
+
+
+def test_scrapers_beside_an_application_are_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.scrapers", "--pools", "2", "--seconds", "0.1"]
+    for server in ("asgi", "thread"):
+        result = subprocess.run(
+            [*command, "--server", server, "0", "3"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (0, "") == (result.returncode, result.stderr)
+        assert ["0", "3"] == [line.split()[0] for line in result.stdout.splitlines()]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
 import pytest
 from rich.console import Console
@@ -23,6 +22,7 @@ from poolscope.demo.load import BURST_SECONDS, SWING_SECONDS, Stream
 from poolscope.demo.signals import STOP_SIGNALS, Stop
 from poolscope.demo.table import Glyphs, UtilizationHistory, pool_style, pools_table
 from poolscope.metrics import http_server as embedded
+from poolscope.metrics.server import MetricsServer
 from poolscope.readings.reading import Reading
 from poolscope.readings.snapshot import Snapshot, snapshot_of
 
@@ -204,14 +204,14 @@ def test_a_postgres_that_does_not_start_is_one_line_and_the_metrics_server_is_cl
 ) -> None:
     from poolscope.demo import main as program
 
-    servers: list[WSGIServer] = []
+    servers: list[MetricsServer] = []
 
     @contextmanager
     def broken() -> Iterator[None]:
         raise RuntimeError("cannot start PostgreSQL: no space left")
         yield
 
-    def start_http_server(port: int, addr: str) -> tuple[WSGIServer, Thread]:
+    def start_http_server(port: int, addr: str) -> tuple[MetricsServer, Thread]:
         server, thread = embedded.start_http_server(port, addr)
         servers.append(server)
         return server, thread

@@ -22,7 +22,7 @@ from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
 from poolscope.label_values import label_value
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.metrics.rendering import rendered
+from poolscope.metrics.rendering import rendered, wanted
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 
@@ -76,7 +76,7 @@ async def serve(
     clock.advance(2.0)
     texts = [(generate_latest(registry), TEXT)]
     texts += [
-        (b"".join(rendered(registry, accept, "", {}).parts), accept)
+        (b"".join(rendered(registry, wanted(accept, "", "")).parts), accept)
         for accept in (TEXT, OPENMETRICS)
     ]
     for text, accept in texts:

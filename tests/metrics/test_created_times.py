@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.metrics.rendering import rendered
+from poolscope.metrics.rendering import rendered, wanted
 from poolscope.watching.watches import Watches
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -45,7 +45,7 @@ def created(text: bytes) -> Created:
 
 
 def served(registry: CollectorRegistry) -> Created:
-    return created(b"".join(rendered(registry, OPENMETRICS, "", {}).parts))
+    return created(b"".join(rendered(registry, wanted(OPENMETRICS, "", "")).parts))
 
 
 def exported(fleet: Fleet) -> Created:
@@ -108,7 +108,7 @@ class TestOfTheProcess:
         watches.watch(engine, "orders", registry=registry)
         engine.connect().close()
         assert b"connpool_instances_created_total" in generate_latest(registry)
-        for text in rendered(registry, "", "", {}).parts:
+        for text in rendered(registry, wanted("", "", "")).parts:
             assert b"_created{" not in text
 
 

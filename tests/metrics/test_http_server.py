@@ -25,12 +25,12 @@ from prometheus_client import (
     Metric,
     generate_latest,
 )
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import parser
+from prometheus_client.openmetrics.exposition import generate_latest as open_metrics_text
 from prometheus_client.registry import Collector
 
 import poolscope
-from poolscope.metrics.rendering import rendered
+from poolscope.metrics.rendering import rendered, wanted
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
@@ -130,12 +130,18 @@ async def test_the_app_can_be_mounted_in_a_fastapi_app(
     assert 'connpool_connections{kind="sqlalchemy",pool="orders",state="idle"} 1.0' in lines
 
 
-ACCEPTED = (
-    "",
-    "text/plain;version=0.0.4",
-    "application/openmetrics-text",
-    "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
-)
+ACCEPTED: dict[str, tuple[Callable[[Any], bytes], str]] = {
+    "": (generate_latest, "text/plain; version=0.0.4; charset=utf-8"),
+    "text/plain;version=0.0.4": (generate_latest, "text/plain; version=0.0.4; charset=utf-8"),
+    "application/openmetrics-text": (
+        open_metrics_text,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    ),
+    "application/openmetrics-text;version=1.0.0,text/plain;q=0.5": (
+        open_metrics_text,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    ),
+}
 
 
 SINCE = re.compile(rb"^connpool_\w+_created({.*})? \S+\n", re.MULTILINE)
@@ -149,17 +155,22 @@ def test_the_parts_are_the_text_of_prometheus_client(
     Counter("orders", "Orders", registry=registry).inc(exemplar={"trace": "7"})
     Histogram("paid", "Payments", ["by"], registry=registry).labels("card").observe(0.5)
     selected: Any = registry
-    query = {}
+    query = ""
     if names is not None:
-        selected, query = registry.restricted_registry(names), {"name[]": names}
-    encode, content_type = choose_encoder(accept)
-    plain = rendered(registry, accept, "", query)
+        selected = registry.restricted_registry(names)
+        query = "&".join(f"name[]={name}" for name in names)
+    encode, content_type = ACCEPTED[accept]
+    plain = rendered(registry, wanted(accept, "", query))
     expected = encode(selected)
     # Those of pools that say since when they count are not in prometheus_client's text.
     body = b"".join(plain.parts)
     assert expected == re.sub(SINCE, b"", body)
-    assert {"Content-Type": content_type, "Content-Length": str(len(body))} == dict(plain.headers)
-    compressed = rendered(registry, accept, "br;q=1.0, gzip;q=0.8", query)
+    assert {
+        "Content-Type": content_type,
+        "Content-Length": str(len(body)),
+        "Vary": "Accept, Accept-Encoding",
+    } == dict(plain.headers)
+    compressed = rendered(registry, wanted(accept, "br;q=1.0, gzip;q=0.8", query))
     body = b"".join(compressed.parts)
     assert expected == re.sub(SINCE, b"", gzip.decompress(body))
     headers = dict(compressed.headers)
@@ -178,12 +189,14 @@ def many_pools(watches: Watches, registry: CollectorRegistry) -> list[Any]:
 def test_each_part_is_a_fraction_of_the_text(
     many_pools: list[Any], registry: CollectorRegistry
 ) -> None:
-    sizes = [len(part) for part in rendered(registry, "", "", {}).parts]
+    sizes = [len(part) for part in rendered(registry, wanted("", "", "")).parts]
     assert max(sizes) < sum(sizes) / 4
 
 
 def test_a_compressed_text_is_smaller(many_pools: list[Any], registry: CollectorRegistry) -> None:
-    plain, compressed = (rendered(registry, "", accept, {}).parts for accept in ("", "gzip"))
+    plain, compressed = (
+        rendered(registry, wanted("", accept, "")).parts for accept in ("", "gzip")
+    )
     assert sum(map(len, compressed)) < sum(map(len, plain)) / 10
 
 
@@ -197,25 +210,21 @@ async def test_the_app_serves_only_the_names_in_the_query(
     assert b"connpool_limit{" in body
 
 
-def test_the_server_writes_the_parts_one_by_one(
+def test_the_wsgi_app_gives_the_parts_one_by_one(
     many_pools: list[Any], registry: CollectorRegistry
 ) -> None:
-    server, thread = poolscope.start_http_server(port=0, registry=registry)
-    app: Any = server.get_app()
+    app = poolscope.make_wsgi_app(registry)
     started: list[Any] = []
+    query = "name[]=connpool_limit&name[]=connpool_waiting"
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/metrics",
-        "QUERY_STRING": "name[]=connpool_limit&name[]=connpool_waiting",
+        "QUERY_STRING": query,
         "HTTP_ACCEPT": "application/openmetrics-text",
         "HTTP_ACCEPT_ENCODING": "gzip",
     }
     parts = list(app(environ, lambda *arguments: started.append(arguments)))
-    server.shutdown()
-    server.server_close()
-    thread.join()
-    query = {"name[]": ["connpool_limit", "connpool_waiting"]}
-    expected = rendered(registry, "application/openmetrics-text", "gzip", query)
+    expected = rendered(registry, wanted("application/openmetrics-text", "gzip", query))
     assert ([("200 OK", expected.headers)], expected.parts) == (started, parts)
     assert len(parts) > 1
 
@@ -226,7 +235,7 @@ def test_the_server_writes_the_parts_one_by_one(
         ("GET", "/metrics/", 200),
         ("HEAD", "/metrics", 200),
         ("HEAD", "/metrics/", 200),
-        ("OPTIONS", "/metrics", 200),
+        ("OPTIONS", "/metrics", 405),
         ("POST", "/metrics", 405),
         ("DELETE", "/metrics/", 405),
         ("GET", "/favicon.ico", 404),
@@ -244,8 +253,9 @@ def test_the_server_answers_each_method_and_path(
     if method == "HEAD":
         assert "" == answer.text
         assert int(answer.headers["Content-Length"]) > 0
-    if status == 405 or method == "OPTIONS":
-        assert "GET, HEAD, OPTIONS" == answer.headers["Allow"]
+    assert "Accept, Accept-Encoding" == answer.headers["Vary"]
+    if status == 405:
+        assert "GET, HEAD" == answer.headers["Allow"]
     if status == 404:
         assert method == "HEAD" or "404 Not Found: the metrics are at /metrics\n" == answer.text
 
@@ -328,7 +338,7 @@ async def test_the_app_refuses_anything_but_http(registry: CollectorRegistry) ->
 
 
 async def test_a_collector_that_fails_leaves_no_half_of_a_response(
-    watch: Watch, registry: CollectorRegistry, address: str, capfd: pytest.CaptureFixture[str]
+    watch: Watch, registry: CollectorRegistry, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector = BlockingCollector()
     collector.released = None  # type: ignore[assignment]  # so that it fails
@@ -336,7 +346,9 @@ async def test_a_collector_that_fails_leaves_no_half_of_a_response(
     with pytest.raises(AttributeError):
         await get(poolscope.make_asgi_app(registry))
     assert 500 == (await asyncio.to_thread(httpx.get, address, timeout=PATIENCE)).status_code
-    assert "AttributeError" in capfd.readouterr().err
+    (record,) = (record for record in caplog.records if record.name == "poolscope")
+    assert "AttributeError" in caplog.text
+    assert "cannot serve the metrics" in record.message
 
 
 def test_promtool_has_no_complaint_about_the_metrics(

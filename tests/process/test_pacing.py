@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from poolscope.metrics import samples as samples_of
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
-from poolscope.metrics.rendering import rendered
+from poolscope.metrics.rendering import rendered, wanted
 from poolscope.process import pacing
 from poolscope.readings.report import Report
 from poolscope.watching.watches import Watches
@@ -114,5 +114,5 @@ def test_a_text_in_pieces_equals_the_text_in_one_piece(
 ) -> None:
     whole = choose_encoder(accept)[0](registry)
     monkeypatch.setattr(samples_of, "IN_A_PIECE", size)
-    parts = rendered(registry, accept, "", {}).parts
+    parts = rendered(registry, wanted(accept, "", "")).parts
     assert whole == b"".join(parts)

@@ -8,17 +8,20 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
 import poolscope
 from poolscope.exporter import api, pages
-from poolscope.exporter.exposition import expose
+from poolscope.exporter.exposition import rendered_scrape
 from poolscope.exporter.history import History
 from poolscope.exporter.probes import Probes
 from poolscope.fleet.fleet import Fleet, FleetView
+from poolscope.metrics.awaiting import shared_result
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.negotiation import VARY
+from poolscope.metrics.rendering import Rendered, wanted
+from poolscope.metrics.sharing import BusyError, Shared
 from poolscope.readings.database_servers import BouncerReading, ServerReading
 
 logger = logging.getLogger("poolscope.exporter")
@@ -59,6 +62,8 @@ class Exporter:
         # hangs can occupy all of its threads.
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
+        self._renderings: Shared[Rendered] = Shared()
+        self._newest: Scrape | None = None
         self._refreshing: asyncio.Future[tuple[FleetView, float]] | None = None
         self.ready = False
 
@@ -106,13 +111,23 @@ class Exporter:
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     async def serve_metrics(self, request: web.Request) -> web.Response:
-        scrape = await self.scrape()
-        accept = request.headers.get("Accept", "")
-        asked = parse_qs(request.rel_url.raw_query_string).get("name[]")
-        text, content_type = await self._run_in_thread(expose, scrape, accept, asked)
-        response = web.Response(body=text, headers={"Content-Type": content_type})
-        response.enable_compression()
-        return response
+        self._newest = scrape = await self.scrape()
+        accept, encoding = (
+            ",".join(request.headers.getall(name, ())) for name in ("Accept", "Accept-Encoding")
+        )
+        asked = wanted(accept, encoding, request.rel_url.raw_query_string)
+        try:
+            done = await shared_result(
+                self._renderings,
+                asked,
+                # Another request, which shares it, may have a newer scrape by then.
+                lambda: rendered_scrape(self._newest or scrape, asked),
+                limited=asked.names is not None,
+            )
+        except BusyError as error:
+            text = f"503 Service Unavailable: {error}\n"
+            return web.Response(status=503, text=text, headers={"Retry-After": "1"})
+        return web.Response(body=b"".join(done.parts), headers=done.headers)
 
     async def serve_pools(self, _: web.Request) -> web.Response:
         scrape = await self.scrape()
@@ -149,4 +164,5 @@ async def error_responses(request: web.Request, handler: Handler) -> web.StreamR
         logger.exception("cannot answer %s %s", request.method, request.path)
         response = web.Response(status=500, text="500: see the log of the exporter\n")
     response.headers.update(pages.SECURITY_HEADERS)
+    response.headers.setdefault(*VARY)
     return response

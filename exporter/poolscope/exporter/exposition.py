@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from prometheus_client import Metric
-from prometheus_client.exposition import choose_encoder
 
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES, Scrape
 from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
+from poolscope.metrics.rendering import Rendered, Wanted, rendered, wanted
 from poolscope.metrics.samples import collected, metric_of, samples_of
 
 
@@ -20,13 +20,11 @@ class _ScrapeRegistry:
 
     asked: names of samples, such as `connpool_waiting` or `connpool_hold_seconds_count`; only
         these are given. None: all.
-    since: whether it says since when counters count; see `metrics.samples`.
     """
 
-    def __init__(self, scrape: Scrape, asked: Collection[str] | None, since: bool = False) -> None:
+    def __init__(self, scrape: Scrape, asked: Collection[str] | None) -> None:
         self._scrape = scrape
         self._asked = asked
-        self._since = since
 
     def collect(self) -> Iterator[Metric]:
         if self._asked is None:
@@ -48,7 +46,7 @@ class _ScrapeRegistry:
         for family in filter(self._is_asked, FAMILIES):
             # Internal errors are counted in the memory of each process, which serves them itself.
             if family is not INTERNAL_ERRORS:
-                yield collected(family, self._scrape.view.reports, since=self._since)
+                yield collected(family, self._scrape.view.reports)
         for own in filter(self._is_asked, EXPORTER_FAMILIES):
             metric = metric_of(own)
             for values, value in own.samples(self._scrape):
@@ -58,12 +56,18 @@ class _ScrapeRegistry:
                 yield metric
 
 
+def rendered_scrape(scrape: Scrape, asked: Wanted) -> Rendered:
+    """Return the metrics in the format and compression that a client asks for."""
+    registry = _ScrapeRegistry(scrape, asked.names)
+    return rendered(registry, asked._replace(names=None))
+
+
 def expose(scrape: Scrape, accept: str, asked: Collection[str] | None = None) -> tuple[bytes, str]:
     """
     Return the metrics and their content type, chosen by an Accept header.
 
     asked: the names of the samples that are wanted; None: all.
     """
-    encode, content_type = choose_encoder(accept)
-    since = content_type.startswith("application/openmetrics-text")
-    return encode(_ScrapeRegistry(scrape, asked, since)), content_type
+    names = None if asked is None else frozenset(asked)
+    headers, parts = rendered_scrape(scrape, wanted(accept, "", "")._replace(names=names))
+    return b"".join(parts), dict(headers)["Content-Type"]

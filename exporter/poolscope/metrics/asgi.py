@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-from asyncio import _get_running_loop, get_running_loop
-from concurrent.futures import ThreadPoolExecutor
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from poolscope.metrics import starlette_routes
+from poolscope.metrics.awaiting import shared_result
 from poolscope.metrics.registries import Registry
-from poolscope.metrics.responses import Response, metrics_response, short_response
+from poolscope.metrics.responses import (
+    Metrics,
+    Request,
+    Response,
+    busy_response,
+    response_of,
+    short_response,
+)
+from poolscope.metrics.sharing import BusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
 
 class ASGIApp(Protocol):
@@ -38,7 +45,7 @@ class ASGIMetrics:
     """
 
     def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+        self._metrics = Metrics(registry)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -49,17 +56,24 @@ class ASGIMetrics:
             raise ValueError(f"metrics are served by HTTP only, not by {scope['type']}")
 
     async def _respond(self, scope: Any) -> Response:
-        method = scope.get("method", "GET")
-        short = short_response(method)
+        request = Request(
+            scope.get("method", "GET"),
+            _header(scope, b"accept"),
+            _header(scope, b"accept-encoding"),
+            scope.get("query_string", b"").decode("latin-1"),
+        )
+        if _get_running_loop() is None:
+            # The event loop of another library, such as trio, cannot wait for a thread this way.
+            return self._metrics.respond(request)
+        short = short_response(request.method)
         if short is not None:
             return short
-        accept, encoding = _header(scope, b"accept"), _header(scope, b"accept-encoding")
-        query = scope.get("query_string", b"").decode("latin-1")
-        render = functools.partial(
-            metrics_response, self._registry, method, accept, encoding, query
-        )
-        # The event loop of another library, such as trio, cannot wait for a thread this way.
-        return render() if _get_running_loop() is None else await _in_thread(render)
+        shared, key, make, limited = self._metrics.work_for(request)
+        try:
+            done = await shared_result(shared, key, make, limited=limited)
+        except BusyError as error:
+            return busy_response(error, request)
+        return response_of(done, request)
 
 
 def app_of(registry: Registry) -> ASGIApp:
@@ -79,22 +93,8 @@ async def _live(receive: Any, send: Any) -> None:
             return
 
 
-async def _in_thread(render: Callable[[], Response]) -> Response:
-    """
-    Render in a thread, so that the event loop keeps running.
-
-    The thread is a new one: those of the service's executor may all be waiting for a connection,
-    and a thread that was started before a fork does not exist in the child.
-    """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="poolscope-metrics")
-    try:
-        return await get_running_loop().run_in_executor(thread, render)
-    finally:
-        thread.shutdown(wait=False)
-
-
 def _header(scope: Any, name: bytes) -> str:
-    values: list[bytes] = [value for key, value in scope["headers"] if key.lower() == name]
+    values: list[bytes] = [value for key, value in scope.get("headers", ()) if key.lower() == name]
     return b",".join(values).decode("latin-1")
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import errno
-from threading import Thread
-from typing import TYPE_CHECKING, Final
-from wsgiref.simple_server import WSGIServer
-
-import prometheus_client
+import os
+import socket
+from typing import TYPE_CHECKING
 
 from poolscope.fleet.folder import DIR_VARIABLE
-from poolscope.metrics.registries import DEFAULT, Registry, current
-from poolscope.metrics.wsgi import at_path, make_wsgi_app
+from poolscope.metrics.registries import DEFAULT, Registry
+from poolscope.metrics.responses import Metrics
+from poolscope.metrics.server import BACKLOG, MetricsServer
 from poolscope.process.pauses import pauses
 
 if TYPE_CHECKING:
-    from poolscope.metrics.asgi import ASGIApp
+    from threading import Thread
 
-PATH: Final = "/metrics"
+    from poolscope.metrics.asgi import ASGIApp
 
 
 def start_http_server(
@@ -25,17 +24,17 @@ def start_http_server(
     addr: str = "127.0.0.1",
     *,
     registry: Registry = DEFAULT,
-) -> tuple[WSGIServer, Thread]:
+) -> tuple[MetricsServer, Thread]:
     """
     Serve the metrics at `http://ADDR:PORT/metrics` from a daemon thread.
 
-    Returns the server and its thread; `server.shutdown()` and `server.server_close()` stop them.
+    Returns the server and its thread; `server.shutdown()` stops them, and closes all connections.
     With port 0 the system chooses a free port, which is `server.server_port`. The registry is by
     default `prometheus_client.REGISTRY`. Raises OSError if the server cannot listen there, as when
     another process uses the port.
     """
     try:
-        server, thread = prometheus_client.start_http_server(port, addr, registry=current(registry))
+        listening = _listen(addr, port)
     except OSError as error:
         what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
@@ -44,11 +43,27 @@ def start_http_server(
                 f"{DIR_VARIABLE} and run poolscope exporter, which serves the metrics of all"
             )
         raise OSError(error.errno, what) from error
-    server.set_app(at_path(make_wsgi_app(registry), PATH))
+    server = MetricsServer(listening, Metrics(registry))
+    thread = server.start()
     # The thread wakes up twice a second, to see whether it should end: so it notices pauses.
     pauses().tick_on(thread)
-    vars(server)["service_actions"] = pauses().tick
     return server, thread
+
+
+def _listen(addr: str, port: int) -> socket.socket:
+    """Return a socket that listens at the first address of the name. Raises OSError."""
+    found = socket.getaddrinfo(addr, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def make_asgi_app(registry: Registry = DEFAULT) -> ASGIApp:
@@ -58,7 +73,7 @@ def make_asgi_app(registry: Registry = DEFAULT) -> ASGIApp:
     `app.add_route("/metrics", poolscope.make_asgi_app())` of FastAPI and Starlette, and their
     `app.mount`, serve `/metrics` and `/metrics/`, without a redirect. The registry is by default
     `prometheus_client.REGISTRY`. The metrics are collected in a thread, so that the event loop
-    keeps running.
+    keeps running. Requests that come at the same time share one rendering.
     """
     # Imported here because it imports asyncio, which not every service needs.
     from poolscope.metrics.asgi import app_of

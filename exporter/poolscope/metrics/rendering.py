@@ -7,14 +7,16 @@ other thread of the service can run. prometheus_client's own functions write eac
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from poolscope.metrics.negotiation import VARY, Format, accepts_gzip, choose_format
 from poolscope.metrics.samples import Samples
 
 COMPRESSION: Final = 1
@@ -25,6 +27,33 @@ The compression level, 1 to 9. For metrics, level 9 compresses to 5 % of the siz
 
 GZIP: Final = 31
 """The value of zlib's `wbits` that selects the gzip format."""
+
+
+_LEGACY_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
+
+class Wanted(NamedTuple):
+    """
+    What a client asks for: the same for two clients that may get the same bytes.
+
+    names: of samples, only which are served; None: all.
+    """
+
+    format: Format
+    gzip: bool
+    names: frozenset[str] | None
+
+
+def wanted(accept: str, accept_encoding: str, query: str) -> Wanted:
+    """
+    Return what a request asks for.
+
+    accept, accept_encoding: the values of its headers; of several, joined by commas.
+    query: its query string; each `name[]` in it names samples. What is no query string names none.
+    """
+    names = parse_qs(query, errors="replace").get("name[]")
+    selected = None if names is None else frozenset(names)
+    return Wanted(choose_format(accept), accepts_gzip(accept_encoding), selected)
 
 
 class Rendered(NamedTuple):
@@ -44,43 +73,44 @@ class _Families(Collector):
         return self._families
 
 
-def rendered(
-    registry: CollectorRegistry,
-    accept: str,
-    accept_encoding: str,
-    query: Mapping[str, Sequence[str]],
-) -> Rendered:
+def rendered(registry: Any, asked: Wanted) -> Rendered:
     """
-    Return the metrics of a registry in the format and compression that two headers ask for.
-
-    accept, accept_encoding: the values of the request's headers.
-    query: the parsed query string; `name[]` restricts the samples to those names.
+    Return the metrics of a registry in the format and compression that a client asks for.
 
     Raises what a collector raises; nothing has been sent by then.
     """
-    encode, content_type = choose_encoder(accept)
-    headers = [("Content-Type", content_type)]
-    selected: Any = registry
-    if "name[]" in query:
-        selected = registry.restricted_registry(query["name[]"])
-    parts = list(_texts(selected, encode))
-    if gzip_accepted(accept_encoding):
+    headers = [("Content-Type", asked.format.content_type), VARY]
+    if asked.names is not None:
+        registry = registry.restricted_registry(asked.names)
+    parts = list(_texts(registry, asked.format))
+    if asked.gzip:
         headers.append(("Content-Encoding", "gzip"))
         parts = _compressed(parts)
     headers.append(("Content-Length", str(sum(map(len, parts)))))
     return Rendered(headers, parts)
 
 
-def _texts(registry: Any, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
-    end = encode(_Families())  # the `# EOF` of OpenMetrics, or nothing
+def _texts(registry: Any, as_format: Format) -> Iterator[bytes]:
+    end = as_format.encoder(True)(_Families())  # the `# EOF` of OpenMetrics, or nothing
     since = bool(end)
     for family in registry.collect():
+        encode = as_format.encoder(_has_legacy_names(family))
         head, *texts = [
             encode(_Families(piece)).removesuffix(end) for piece in _pieces(family, since)
         ]
         yield b"".join((head, *(text.removeprefix(head) for text in texts)))
     if end:
         yield end
+
+
+def _has_legacy_names(family: Metric) -> bool:
+    if isinstance(family.samples, Samples):
+        return True
+    names = {family.name, *(sample.name for sample in family.samples)}
+    labels = {label for sample in family.samples for label in sample.labels or ()}
+    return all(map(_LEGACY_NAME.fullmatch, names)) and not any(
+        ":" in label or not _LEGACY_NAME.fullmatch(label) for label in labels
+    )
 
 
 def _pieces(family: Metric, since: bool) -> Iterator[Metric]:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from poolscope.metrics.registries import DEFAULT, Registry
-from poolscope.metrics.responses import (
-    Response,
-    metrics_response,
-    short_response,
-    text_response,
-)
-
-WSGIApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+from poolscope.metrics.responses import Metrics, Request
 
 
 class WSGIMetrics:
@@ -24,25 +17,20 @@ class WSGIMetrics:
     """
 
     def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+        self._metrics = Metrics(registry)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        return _start(self._respond(environ), start_response)
-
-    def _respond(self, environ: dict[str, Any]) -> Response:
-        method = environ["REQUEST_METHOD"]
-        return short_response(method) or metrics_response(
-            self._registry,
-            method,
-            environ.get("HTTP_ACCEPT", ""),
-            environ.get("HTTP_ACCEPT_ENCODING", ""),
-            environ.get("QUERY_STRING", ""),
+        response = self._metrics.respond(
+            Request(
+                environ["REQUEST_METHOD"],
+                environ.get("HTTP_ACCEPT", ""),
+                environ.get("HTTP_ACCEPT_ENCODING", ""),
+                environ.get("QUERY_STRING", ""),
+            )
         )
-
-
-def _start(response: Response, start_response: Any) -> list[bytes]:
-    start_response(f"{response.status} {response.reason}", response.headers)
-    return response.parts
+        # Lists of its own, because the response is shared, and middleware may add to them.
+        start_response(f"{response.status} {response.reason}", list(response.headers))
+        return list(response.parts)
 
 
 def make_wsgi_app(registry: Registry = DEFAULT) -> WSGIMetrics:
@@ -51,19 +39,6 @@ def make_wsgi_app(registry: Registry = DEFAULT) -> WSGIMetrics:
 
     In Flask, `DispatcherMiddleware(app.wsgi_app, {"/metrics": poolscope.make_wsgi_app()})` of
     werkzeug mounts it; a Flask view may also return it. The registry is by default
-    `prometheus_client.REGISTRY`.
+    `prometheus_client.REGISTRY`. Requests that come at the same time share one rendering.
     """
     return WSGIMetrics(registry)
-
-
-def at_path(app: WSGIApp, path: str) -> WSGIApp:
-    """Return an app that serves another one at this path, with or without a slash at its end."""
-
-    def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"].removesuffix("/") == path:
-            return app(environ, start_response)
-        method = environ["REQUEST_METHOD"]
-        text = f"the metrics are at {path}"
-        return _start(text_response(404, "Not Found", text, method), start_response)
-
-    return serve
