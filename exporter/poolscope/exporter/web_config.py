@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import ssl
 import warnings
 from collections.abc import Collection, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from poolscope.exporter.hashes import why_refused
 from poolscope.exporter.strict_yaml import StrictYamlError, parse, printable_key
 
 T = TypeVar("T")
@@ -78,7 +78,6 @@ TLS12_SUITES: Final = {
     }.items()
 }
 LEGACY_SUITES: Final = "ECDHE+AES:ECDHE+CHACHA20:!aNULL"
-BCRYPT_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 
 class WebConfigError(Exception):
@@ -328,8 +327,8 @@ def _parse_users(section: _Section) -> dict[str, str]:
     for user, hashed in section.given.items():
         if ":" in user:
             raise section.error(user, "the name of a user must not have a colon")
-        if not isinstance(hashed, str) or not BCRYPT_HASH.fullmatch(hashed):
-            raise section.error(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
+        if refusal := why_refused(hashed):
+            raise section.error(user, refusal)
     return section.given
 
 
