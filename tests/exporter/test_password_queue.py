@@ -15,7 +15,7 @@ from poolscope.exporter.password_queue import BusyError, Check, PasswordQueue
 from support.waiting import PATIENCE, eventually
 
 MOST_TURNS = 3
-"""Checks that may run before that of a right password which has just come, without other networks."""
+"""Checks that may run before that of a right password that has just come."""
 
 
 class Guessers:

@@ -6,14 +6,19 @@ import asyncio
 import logging
 import socket
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from ssl import SSLContext
 from typing import Final
 
 from aiohttp import web
 
+from poolscope.exporter import logs, pages
 from poolscope.exporter.auth import BasicAuth
+from poolscope.exporter.connection import Connection
+from poolscope.exporter.guard import Guard, Stage
+from poolscope.exporter.hosts import Hosts
+from poolscope.exporter.site import Site
 from poolscope.exporter.web_config import ClientPolicy, WebConfig, load
 
 logger = logging.getLogger("poolscope.exporter")
@@ -61,9 +66,11 @@ class Listener:
     Serves an application on one socket, as the web config file at `path` says.
 
     The file is loaded again when it changes. The socket keeps listening while one site replaces
-    another: clients that connect meanwhile wait in its queue, and none is refused.
+    another: clients that connect meanwhile wait in its queue, and none is refused. Clients that are
+    silent lose their connections; see `Guard`.
 
     tick: returns when it is time to check the files for changes.
+    hosts: names that clients may use besides those of the loopback interface; see `Hosts`.
     """
 
     def __init__(
@@ -71,17 +78,21 @@ class Listener:
         bound: socket.socket,
         path: Path | None = None,
         tick: Callable[[], Awaitable[object]] = _wait_one_second,
+        hosts: Iterable[str] = (),
     ) -> None:
         self._socket = bound
         self._path = path
         self._tick = tick
         self._config = WebConfig()
         self._auth = BasicAuth()
+        self._hosts = Hosts(hosts)
+        self._guard = Guard()
+        self._sweep_task: asyncio.Task[None] | None = None
         self._policies: weakref.WeakKeyDictionary[SSLContext, ClientPolicy | None] = (
             weakref.WeakKeyDictionary()
         )
         self._runner: web.BaseRunner | None = None
-        self._site: _Site | None = None
+        self._site: Site | None = None
         self._poll_task: asyncio.Task[None] | None = None
         self._load_lock = asyncio.Lock()
         self._loaded_signature: Signature = ()
@@ -104,14 +115,17 @@ class Listener:
         """Serve the application of a runner that is set up; raises WebConfigError or OSError."""
         self._runner = runner
         await self._load()
+        self._sweep_task = asyncio.create_task(self._sweep())
         if self._path is not None:
             self._poll_task = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
         """Stop listening. Open connections stay until the runner is cleaned up."""
-        if self._poll_task is not None:
-            self._poll_task.cancel()
-            await asyncio.gather(self._poll_task, return_exceptions=True)
+        self._auth.close()
+        for task in (self._poll_task, self._sweep_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._site is not None:
             await self._site.stop()
             self._site = None
@@ -126,6 +140,12 @@ class Listener:
             self._seen_signature = await asyncio.to_thread(_signature, self._config.files)
             if self._seen_signature == before != self._loaded_signature:
                 await self._reload()
+
+    async def _sweep(self) -> None:
+        while True:
+            await _wait_one_second()
+            if closed := self._guard.sweep():
+                logger.debug("closed %s connections of clients that are silent", closed)
 
     async def _poll(self) -> None:
         while True:
@@ -168,14 +188,24 @@ class Listener:
     async def _serve(self, context: SSLContext | None) -> None:
         if self._runner is None:
             raise RuntimeError("call start() first")
-        site = _Site(self._runner, self._socket.dup(), context)
-        await site.start()
+        own = self._socket.dup()
+        site = Site(self._runner, own, context, self._guard, self._headers, logs.BRIEF)
+        try:
+            await site.start()
+        except BaseException:
+            await site.stop()
+            raise
         before, self._site = self._site, site
         if before is not None:
             await before.stop()
 
     @web.middleware
     async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = request.protocol
+        any_host = True
+        if isinstance(connection, Connection):
+            connection.place.enter(Stage.WORKING)
+            any_host = connection.any_host
         context = request.get_extra_info("sslcontext")
         policy = self._policies.get(context) if context is not None else None
         response: web.StreamResponse | None
@@ -187,40 +217,19 @@ class Listener:
             text = "403: client_allowed_sans has no name of this certificate\n"
             response = web.Response(status=403, text=text)
         else:
-            response = await self._auth.check_request(request)
+            response = None if any_host else self._hosts.refuse(request)
+            response = response or await self._auth.check_request(request)
         if response is None:
             response = await handler(request)
         if context is not self._config.context:
             response.force_close()  # the next connection gets the new certificate
         return response
 
+    def _headers(self) -> Mapping[str, str]:
+        return {**pages.SECURITY_HEADERS, **self._config.headers}
+
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self._config.headers)
-
-
-class _Site:
-    """Serves with one TLS context, on a duplicate of the socket."""
-
-    def __init__(
-        self, runner: web.BaseRunner, own: socket.socket, context: SSLContext | None
-    ) -> None:
-        self._socket = own
-        self._site = web.SockSite(runner, own, ssl_context=context, backlog=LISTEN_BACKLOG)
-
-    async def start(self) -> None:
-        try:
-            await self._site.start()
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def stop(self) -> None:
-        # When a server closes, asyncio drops connections that it has accepted but not yet served.
-        # So accept no more, and let one iteration of the loop serve those.
-        asyncio.get_running_loop().remove_reader(self._socket)
-        await asyncio.sleep(0)
-        await self._site.stop()
-        self._socket.close()
 
 
 def _load_stable(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:

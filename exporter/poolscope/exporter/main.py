@@ -8,12 +8,13 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
 from poolscope.exporter.application import Exporter
 from poolscope.exporter.listener import Listener, bind
+from poolscope.exporter.logs import report_loop_error
 from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
 from poolscope.exporter.probes import Probes
@@ -21,9 +22,6 @@ from poolscope.exporter.web_config import WebConfigError
 from poolscope.fleet.fleet import Fleet
 
 logger = logging.getLogger("poolscope.exporter")
-
-MAX_LINE_BYTES: Final = 8190
-"""The longest request line, and the longest header of a request, in bytes."""
 
 
 class ServerError(Exception):
@@ -64,23 +62,19 @@ def run(options: Options) -> None:
 async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[Any]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(report_loop_error)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        listener = Listener(bind(options.host, options.port), options.web_config)
+        names = options.host, getattr(options, "external_url", None) or ""
+        listener = Listener(bind(options.host, options.port), options.web_config, hosts=names)
     except OSError as error:
         raise ServerError(
             f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
         ) from error
     app = exporter.make_application(options.metrics_path)
     listener.install(app)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_LINE_BYTES,
-        shutdown_timeout=2.0,
-    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     refreshing = asyncio.create_task(exporter.refresh_repeatedly())
     try:
         await runner.setup()

@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import cycle
 from threading import Thread
 from typing import Final
@@ -40,7 +41,7 @@ MAX_NETWORKS: Final = 10_000
 
 REMEMBERED_BITS: Final = 1 << 23
 REMEMBERED_KEYS: Final = 200_000
-"""Of checks that were turned away; the last ones, between this number and twice of it, are known."""
+"""Of checks that were turned away; at least so many of the last ones are known."""
 
 
 class BusyError(Exception):
@@ -172,10 +173,8 @@ class PasswordQueue:
             matches = check.work()
         except BaseException:
             matches = False
-        try:
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._finish, check, matches)
-        except RuntimeError:
-            pass  # the loop is closed
 
     def _finish(self, check: Check, matches: bool) -> None:
         if not check.outcome.done():
