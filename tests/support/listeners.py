@@ -40,9 +40,9 @@ def tls(name: str = "server", more: str = "") -> str:
 class Served:
     """An application that a listener serves, with its web config file."""
 
-    def __init__(self, path: Path, text: str | None, tick: Any) -> None:
+    def __init__(self, path: Path, text: str | None, tick: Any, host: str) -> None:
         self.path = path
-        self.bound = bind("127.0.0.1", 0)
+        self.bound = bind(host, 0)
         self.port: int = self.bound.getsockname()[1]
         if text is not None:
             path.write_text(text)
@@ -53,6 +53,8 @@ class Served:
         app = web.Application()
         app.router.add_get("/", self.answer)
         app.router.add_get("/later", self.later)
+        app.router.add_get("/much", self.much)
+        app.router.add_get("/fails", self.fails)
         self.listener.install(app)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
@@ -63,6 +65,12 @@ class Served:
         self.reached.set()
         await self.go.wait()
         return web.Response(text="later")
+
+    async def much(self, request: web.Request) -> web.Response:
+        return web.Response(body=bytes(2**24))
+
+    async def fails(self, request: web.Request) -> web.Response:
+        raise ValueError(*request.headers.values(), request.query_string)
 
     async def start(self) -> None:
         await self.runner.setup()
@@ -91,8 +99,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Returns a function that starts an application with this web config file, or with none."""
     started = []
 
-    async def serve(text: str | None = None, tick: Any = None) -> Served:
-        started.append(Served(tmp_path / "web.yml", text, tick))
+    async def serve(text: str | None = None, tick: Any = None, host: str = "127.0.0.1") -> Served:
+        started.append(Served(tmp_path / "web.yml", text, tick, host))
         await started[-1].start()
         return started[-1]
 

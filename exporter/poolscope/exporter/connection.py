@@ -18,6 +18,8 @@ MAX_LINE_BYTES: Final = 8190
 BODY_SECONDS: Final = 5.0
 """How long the rest of the body of a request is read, after its answer; no path needs one."""
 
+END_OF_HEADERS: Final = b"\r\n\r\n"
+
 Headers = Callable[[], Mapping[str, str]]
 
 
@@ -51,6 +53,7 @@ class Connection(web.RequestHandler):
         self.any_host = any_host
         self._headers = headers
         self._brief = brief
+        self._last_bytes = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)
@@ -60,6 +63,7 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self.place.received()
+        self._last_bytes = (self._last_bytes + data[-len(END_OF_HEADERS) :])[-len(END_OF_HEADERS) :]
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -79,7 +83,9 @@ class Connection(web.RequestHandler):
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
-            self.place.enter(Stage.IDLE)
+            # Of the next request, a part may have come together with this one.
+            ended = self._last_bytes == END_OF_HEADERS
+            self.place.enter(Stage.IDLE if ended else Stage.REQUESTING)
 
     def handle_error(
         self,
