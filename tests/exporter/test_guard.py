@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class TestRoom:
         closed: list[int] = []
         places = [admitted(watched) for _ in range(3)]
         for number, place in enumerate(places):
-            place.close = lambda number=number: closed.append(number)
+            place.close = partial(closed.append, number)
         places[0].enter(Stage.WORKING)
         places[1].enter(Stage.IDLE)
         for _ in range(2):
@@ -130,10 +131,10 @@ class TestRoom:
     def test_at_the_limit_of_all_it_is_made_by_the_network_that_has_most(
         self, watched: Guard
     ) -> None:
+        closed: list[str] = []
         for network in "abbccc":
             place = admitted(watched, network)
-            place.close = lambda network=network: closed.append(network)
-        closed: list[str] = []
+            place.close = partial(closed.append, network)
         admitted(watched, "d")
         assert (["c"], 6) == (closed, len(watched))
 
@@ -178,8 +179,9 @@ class TestSilentClients:
         served = await serve(tls() if secure else None)
         kept = hurry(served, clock)
         if secure:
-            context = trusting(certificates)
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", served.port, ssl=trusting(certificates)
+            )
             writer.write(data)
         else:
             reader, writer = await raw(served.port).connect(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +12,13 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 import poolscope
-from poolscope.exporter import api, pages
+from poolscope.exporter import api, logs, pages
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
 from poolscope.exporter.probes import Probes
 from poolscope.fleet.fleet import Fleet, FleetView
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import BouncerReading, ServerReading
-
-logger = logging.getLogger("poolscope.exporter")
 
 R = TypeVar("R")
 
@@ -78,8 +75,8 @@ class Exporter:
         while True:
             try:
                 await self.refresh()
-            except Exception:
-                logger.exception("cannot read the folder")
+            except Exception as error:
+                logs.BRIEF.error("cannot read the folder", cause=error)
             await asyncio.sleep(IDLE_SCAN_INTERVAL)
 
     async def scrape(self) -> Scrape:
@@ -145,8 +142,10 @@ async def error_responses(request: web.Request, handler: Handler) -> web.StreamR
         response = web.Response(status=error.status, text=f"{error.status}: {error.reason}\n")
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-    except Exception:
-        logger.exception("cannot answer %s %s", request.method, request.path)
+    except Exception as error:
+        route = request.match_info.route.resource
+        path = "an unknown path" if route is None else route.canonical
+        logs.BRIEF.error("cannot answer %s", path, cause=error)
         response = web.Response(status=500, text="500: see the log of the exporter\n")
     response.headers.update(pages.SECURITY_HEADERS)
     return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import ssl
 import time
@@ -131,8 +132,11 @@ def describe(error: BaseException) -> str:
         return error.reason or "TLS error"
     if isinstance(error, socket.gaierror):
         return "the host name is not known"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
+    if isinstance(error, OSError):
+        # asyncio lists the addresses that it has tried, each with its error.
+        tried = re.search(r"\[Errno (\d+)\]", str(error))
+        if number := error.errno or (int(tried[1]) if tried else 0):
+            return os.strerror(number)
     return type(error).__name__
 
 
