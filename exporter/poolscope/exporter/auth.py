@@ -14,7 +14,8 @@ from typing import Final
 from aiohttp import web
 
 from poolscope.exporter import hashes
-from poolscope.exporter.networks import LOCAL, network_of
+from poolscope.exporter.guard import Place
+from poolscope.exporter.networks import LOCAL
 from poolscope.exporter.password_queue import BusyError, PasswordQueue
 
 MAX_CACHED_OUTCOMES: Final = 1000
@@ -53,23 +54,31 @@ class BasicAuth:
         """Answer at once whoever waits for a check; requests that come later are refused."""
         self._queue.close()
 
-    async def check_request(self, request: web.Request) -> web.Response | None:
-        """Return the response that rejects the request, or None if it is allowed."""
-        transport = request.transport
-        peer = None if transport is None else transport.get_extra_info("peername")
+    async def check_request(
+        self, request: web.Request, place: Place | None = None
+    ) -> web.Response | None:
+        """
+        Return the response that rejects the request, or None if it is allowed.
+
+        place: that of its connection.
+        """
+        if not self._users:
+            return None
+        header = request.headers.get("Authorization", "")
+        network, guessed = (LOCAL, False) if place is None else (place.network, place.guessed)
         try:
-            if not self._users or await self.check_header(
-                request.headers.get("Authorization", ""), network_of(peer)
-            ):
+            if await self.check_header(header, network, guessed):
                 return None
         except BusyError:
             text = "503: too many passwords are being checked; try again\n"
             busy = web.Response(status=503, text=text, headers={"Retry-After": "1"})
             busy.force_close()
             return busy
+        if place is not None and header:
+            place.guessed = True
         return web.Response(status=401, text="401: Unauthorized\n", headers=CHALLENGE)
 
-    async def check_header(self, header: str, network: str = LOCAL) -> bool:
+    async def check_header(self, header: str, network: str = LOCAL, guessed: bool = False) -> bool:
         """Return whether an Authorization header is accepted; raises BusyError."""
         credentials = _parse_credentials(header)
         if credentials is None:
@@ -85,7 +94,7 @@ class BasicAuth:
         check = self._queue.find(key)
         if check is None:
             work = partial(hashes.matches, password, against, self._cost)
-            check = self._queue.add(key, network, work)
+            check = self._queue.add(key, network, work, guessed)
             check.outcome.add_done_callback(partial(self._remember, key, hashed is not None))
         # Shielded: a client that disconnects must not cancel the check that others wait for.
         accepted = await asyncio.shield(check.outcome) and hashed is not None

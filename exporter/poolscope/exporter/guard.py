@@ -64,11 +64,13 @@ class Place:
 
     since: when its stage began.
     close: closes it at once; set by whoever serves it.
+    guessed: whether a wrong password came over it.
     """
 
     def __init__(self, guard: Guard, network: str) -> None:
         self.network = network
         self.close: Callable[[], object] = _nothing
+        self.guessed = False
         self.transport: asyncio.Transport | None = None
         self.stage = Stage.REQUESTING
         self.since = 0.0

@@ -202,10 +202,10 @@ class Listener:
     @web.middleware
     async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
-        any_host = True
+        place, any_host = None, True
         if isinstance(connection, Connection):
-            connection.place.enter(Stage.WORKING)
-            any_host = connection.any_host
+            place, any_host = connection.place, connection.any_host
+            place.enter(Stage.WORKING)
         context = request.get_extra_info("sslcontext")
         policy = self._policies.get(context) if context is not None else None
         response: web.StreamResponse | None
@@ -218,7 +218,7 @@ class Listener:
             response = web.Response(status=403, text=text)
         else:
             response = None if any_host else self._hosts.refuse(request)
-            response = response or await self._auth.check_request(request)
+            response = response or await self._auth.check_request(request, place)
         if response is None:
             response = await handler(request)
         if context is not self._config.context:

@@ -10,9 +10,10 @@ is next:
   last to come first;
 - the check that has waited the longest.
 
-The first two take the newest check of their network. A client that waits for its answer before it
-guesses again has at most one check per connection there, so a right password that has just come is
-next within a few turns, even from the network of those who guess. The third lets nothing that is
+The first two take the newest check of their network, and first one of a connection over which no
+wrong password has come. A client that waits for its answer before it guesses again has one check
+for each connection there, so a right password that has just come is next within a few turns, even
+from the network of those who guess. The third lets nothing that is
 queued wait for more than three times the length of the queue.
 
 When the queue is full, the newest check of the network that has most of them makes room. Its
@@ -54,13 +55,15 @@ class Check:
 
     key: the same for equal names and passwords; it does not reveal them.
     network: where it comes from.
+    guessed: whether a wrong password came over the same connection before.
     """
 
-    def __init__(self, key: bytes, network: str, work: Callable[[], bool], known: bool) -> None:
+    def __init__(self, key: bytes, network: str, work: Callable[[], bool], guessed: bool) -> None:
         self.key = key
         self.network = network
         self.work = work
-        self.was_turned_away = known
+        self.guessed = guessed
+        self.was_turned_away = False
         self.outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
 
@@ -84,11 +87,14 @@ class PasswordQueue:
             return self._running
         return self._waiting.get(key)
 
-    def add(self, key: bytes, network: str, work: Callable[[], bool]) -> Check:
+    def add(
+        self, key: bytes, network: str, work: Callable[[], bool], guessed: bool = False
+    ) -> Check:
         """Queue a check; raises BusyError if the queue is closed."""
         if self._closed:
             raise BusyError
-        check = Check(key, network, work, key in self._turned_away)
+        check = Check(key, network, work, guessed)
+        check.was_turned_away = key in self._turned_away
         self._waiting[key] = check
         self._by_network.setdefault(network, OrderedDict())[key] = check
         if len(self._by_network[network]) > MAX_CHECKS_OF_NETWORK:
@@ -151,8 +157,8 @@ class PasswordQueue:
     def _newest_of(self, network: str | None) -> Check | None:
         if network is None:
             return None
-        newest_first = list(reversed(self._by_network[network].values()))
-        return next((each for each in newest_first if each.was_turned_away), newest_first[0])
+        newest_first = reversed(self._by_network[network].values())
+        return min(newest_first, key=_rank)  # the first one of the lowest rank
 
     def _run_next(self) -> None:
         if not self._waiting:
@@ -180,6 +186,13 @@ class PasswordQueue:
         if not check.outcome.done():
             check.outcome.set_result(matches)
         self._run_next()
+
+
+def _rank(check: Check) -> int:
+    """Return 0 for what goes first of all checks of a network."""
+    if check.was_turned_away:
+        return 0
+    return 2 if check.guessed else 1
 
 
 class _Remembered:
