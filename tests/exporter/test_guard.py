@@ -138,6 +138,20 @@ class TestRoom:
         admitted(watched, "d")
         assert (["c"], 6) == (closed, len(watched))
 
+    def test_is_made_when_there_are_no_descriptors_and_comes_back_later(self) -> None:
+        watched = Guard(100)
+        for number in range(80):
+            admitted(watched, f"{number}")
+        watched.shrink()
+        assert 60 == len(watched)
+        admitted(watched, "new")
+        assert 60 == len(watched)
+        for _ in range(40):
+            watched.sweep()
+        for number in range(200):
+            admitted(watched, f"later {number}")
+        assert 100 == len(watched)
+
     def test_a_place_is_left_once(self, watched: Guard) -> None:
         place = admitted(watched)
         place.leave()
@@ -230,7 +244,7 @@ class TestSilentClients:
     ) -> None:
         served = await serve()
         kept = served.listener._guard
-        kept._limit, kept._limit_of_network = 40, 20
+        kept._limit = kept._full_limit = 40
         clients = raw(served.port)
         for number in range(200):
             data = (b"", b"GET / HTTP/1.1\r\nHo")[number % 2]
@@ -245,7 +259,7 @@ class TestSilentClients:
     ) -> None:
         served = await serve(tls())
         kept = served.listener._guard
-        kept._limit, kept._limit_of_network = 40, 20
+        kept._limit = kept._full_limit = 40
         clients = raw(served.port)
         for number in range(100):
             await clients.connect(b"\x16"[: number % 2])

@@ -18,6 +18,8 @@ from typing import Final
 MAX_CONNECTIONS: Final = 1000
 """Open connections, those in a TLS handshake too; at most half of the process's descriptors."""
 
+LEAST_CONNECTIONS: Final = 4
+
 SHARE_OF_NETWORK: Final = 2
 """One network has at most this part of them: one half."""
 
@@ -39,7 +41,7 @@ def connection_limit() -> int:
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(4, min(MAX_CONNECTIONS, descriptors // 2))
+    return max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
 
 
 class Stage(Enum):
@@ -119,8 +121,7 @@ class Guard:
     def __init__(
         self, limit: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._limit = connection_limit() if limit is None else limit
-        self._limit_of_network = max(1, self._limit // SHARE_OF_NETWORK)
+        self._limit = self._full_limit = connection_limit() if limit is None else limit
         self._clock = clock
         self._networks: dict[str, _Network] = {}
         self._count = 0
@@ -136,7 +137,7 @@ class Guard:
     def admit(self, network: str) -> Place | None:
         """Return a place for a new connection, or None if none can be made free for it."""
         theirs = self._networks.get(network)
-        if theirs is not None and len(theirs) >= self._limit_of_network:
+        if theirs is not None and len(theirs) >= max(1, self._limit // SHARE_OF_NETWORK):
             if not self._make_room((theirs,)):
                 return None
         elif self._count >= self._limit and not self.make_room():
@@ -151,6 +152,12 @@ class Guard:
         """Close the one that has waited the longest, of the network that has most connections."""
         return self._make_room(sorted(self._networks.values(), key=len, reverse=True))
 
+    def shrink(self) -> None:
+        """Close a quarter of the connections: the process has no descriptor left for more."""
+        self._limit = max(LEAST_CONNECTIONS, self._count * 3 // 4)
+        while self._count > self._limit and self.make_room():
+            pass
+
     def _make_room(self, networks: tuple[_Network, ...] | list[_Network]) -> bool:
         for stage in (Stage.REQUESTING, Stage.IDLE):
             for network in networks:
@@ -161,7 +168,8 @@ class Guard:
         return False
 
     def sweep(self) -> int:
-        """Close the connections whose time is up; return how many that were."""
+        """Close the connections whose time is up, once a second; return how many that were."""
+        self._limit = min(self._full_limit, self._limit + max(1, self._limit // 20))
         now = self._clock()
         late = [place for place in self if place.is_late(now)]
         for place in late:

@@ -22,8 +22,12 @@ ACCEPTED_AT_ONCE: Final = 128
 TLS_CLOSE_SECONDS: Final = 1.0
 """How long to wait for a client that is to confirm the end of a TLS connection."""
 
-PAUSE_SECONDS: Final = 0.1
-"""How long nothing is accepted when the process has no descriptor left."""
+PAUSE_SECONDS: Final = 0.05
+"""
+How long nothing is accepted when the process has no descriptor left.
+
+Meanwhile the connections that made room are closed.
+"""
 
 EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -83,7 +87,7 @@ class Site:
 
     def _pause(self, error: OSError) -> None:
         self._brief.error("cannot accept connections", cause=error)
-        self._guard.make_room()
+        self._guard.shrink()
         self._loop.remove_reader(self._socket)
         self._resumption = self._loop.call_later(PAUSE_SECONDS, self._resume)
 
