@@ -16,6 +16,7 @@ from poolscope.exporter import api, logs, pages
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
 from poolscope.exporter.probes import Probes
+from poolscope.exporter.shared import Rendered, Shared, render
 from poolscope.fleet.fleet import Fleet, FleetView
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.database_servers import BouncerReading, ServerReading
@@ -57,6 +58,7 @@ class Exporter:
         self._threads = ThreadPoolExecutor(4, "scrape")
         self._history = History()
         self._refreshing: asyncio.Future[tuple[FleetView, float]] | None = None
+        self._pools = Shared(self._render_pools)
         self.ready = False
 
     def make_application(self, metrics_path: str = "/metrics") -> web.Application:
@@ -111,11 +113,12 @@ class Exporter:
         response.enable_compression()
         return response
 
-    async def serve_pools(self, _: web.Request) -> web.Response:
+    async def serve_pools(self, request: web.Request) -> web.Response:
+        return (await self._pools.get()).answer(request)
+
+    async def _render_pools(self) -> Rendered:
         scrape = await self.scrape()
-        response = web.json_response(await self._run_in_thread(api.document, scrape, self._history))
-        response.enable_compression()
-        return response
+        return await self._run_in_thread(lambda: render(api.document(scrape, self._history)))
 
     async def serve_ready(self, _: web.Request) -> web.Response:
         if not self.ready:
@@ -147,5 +150,6 @@ async def error_responses(request: web.Request, handler: Handler) -> web.StreamR
         path = "an unknown path" if route is None else route.canonical
         logs.BRIEF.error("cannot answer %s", path, cause=error)
         response = web.Response(status=500, text="500: see the log of the exporter\n")
-    response.headers.update(pages.SECURITY_HEADERS)
+    for name, value in pages.SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     return response
