@@ -81,7 +81,9 @@ class Endpoint:
             path = os.fsdecode(name).replace("\0", "@", 1)  # an abstract name has no file
             return f"unix:{path}:"
         host, port = name[:2]
-        host = f"[{host}]".replace("%", "%25") if ":" in host else host
+        if ":" in host:
+            zone = f"%25{socket.if_indextoname(name[3])}" if name[3] else ""
+            host = f"[{host}{zone}]"
         return f"{scheme}://{host}:{port}"
 
     def close(self) -> None:
