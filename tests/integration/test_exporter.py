@@ -104,7 +104,7 @@ class TestMetrics:
         exporter.url = exporter.url.removesuffix("/pools")
         assert 200 == exporter.get("/pools/metrics")[0]
         assert 404 == exporter.get("/metrics")[0]
-        assert b'href="/pools/metrics"' in exporter.get("/")[2]
+        assert b'href="./pools/metrics"' in exporter.get("/")[2]
         exporter.kill()
 
 
@@ -140,7 +140,7 @@ class TestTheApi:
     def test_the_landing_page_and_the_health_check_are_served(self, exporter: Any) -> None:
         status, headers, text = exporter.get("/")
         assert (200, "text/html; charset=utf-8") == (status, headers["Content-Type"])
-        assert b'<a href="/metrics">' in text
+        assert b'<a href="./metrics">' in text
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "poolscope" == headers["Server"]
         assert (200, b"Healthy.\n") == exporter.get("/-/healthy")[::2]

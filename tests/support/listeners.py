@@ -15,7 +15,8 @@ import bcrypt
 import pytest
 from aiohttp import web
 
-from poolscope.exporter.listener import Listener, bind
+from poolscope.exporter.addresses import TcpAddress, listen
+from poolscope.exporter.listener import Listener
 from support.certificates import Certificate, certificate
 
 TLS = "tls_server_config: {{cert_file: {}.crt, key_file: {}.key{}}}\n"
@@ -42,12 +43,13 @@ class Served:
 
     def __init__(self, path: Path, text: str | None, tick: Any, host: str) -> None:
         self.path = path
-        self.bound = bind(host, 0)
+        self.endpoints = listen([TcpAddress(host, 0)])
+        self.bound = self.endpoints[0].socket
         self.port: int = self.bound.getsockname()[1]
         if text is not None:
             path.write_text(text)
         web_config = None if text is None else path
-        self.listener = Listener(self.bound, web_config, *([] if tick is None else [tick]))
+        self.listener = Listener(self.endpoints, web_config, *([] if tick is None else [tick]))
         self.reached = asyncio.Event()
         self.go = asyncio.Event()
         app = web.Application()

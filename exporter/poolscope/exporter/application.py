@@ -61,15 +61,20 @@ class Exporter:
         self._pools = Shared(self._render_pools)
         self.ready = False
 
-    def make_application(self, metrics_path: str = "/metrics") -> web.Application:
-        """Return the application; `metrics_path` is where it serves the metrics."""
+    def make_application(self, metrics_path: str = "/metrics", prefix: str = "") -> web.Application:
+        """
+        Return the application.
+
+        metrics_path: where it serves the metrics.
+        prefix: what comes before every path, such as /pools; it has no slash at its end.
+        """
         app = web.Application(middlewares=[error_responses])
-        pages.add_pages(app, metrics_path)
+        pages.add_pages(app, metrics_path, prefix)
         for path in both_paths(metrics_path):
-            app.router.add_get(path, self.serve_metrics)
-        app.router.add_get("/api/v1/pools", self.serve_pools)
-        app.router.add_get("/-/healthy", _serve_healthy)
-        app.router.add_get("/-/ready", self.serve_ready)
+            app.router.add_get(f"{prefix}{path}", self.serve_metrics)
+        app.router.add_get(f"{prefix}/api/v1/pools", self.serve_pools)
+        app.router.add_get(f"{prefix}/-/healthy", _serve_healthy)
+        app.router.add_get(f"{prefix}/-/ready", self.serve_ready)
         return app
 
     async def refresh_repeatedly(self) -> None:

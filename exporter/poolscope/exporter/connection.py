@@ -12,8 +12,11 @@ from aiohttp import web
 from poolscope.exporter.guard import IDLE_SECONDS, REQUEST_SECONDS, Place, Stage
 from poolscope.exporter.logs import Brief
 
-MAX_LINE_BYTES: Final = 8190
-"""The longest request line, and the longest header of a request, in bytes."""
+MAX_LINE_BYTES: Final = 16384
+"""The longest request line; the live page keeps its filter there."""
+
+MAX_HEADER_BYTES: Final = 8190
+"""The longest header of a request."""
 
 BODY_SECONDS: Final = 5.0
 """How long the rest of the body of a request is read, after its answer; no path needs one."""
@@ -47,7 +50,7 @@ class Connection(web.RequestHandler):
             keepalive_timeout=IDLE_SECONDS,
             lingering_time=BODY_SECONDS,
             max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
         )
         self.place = place
         self.any_host = any_host
