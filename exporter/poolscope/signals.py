@@ -7,6 +7,7 @@ that it has no handler for, and the imports of the command take long.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -80,6 +81,8 @@ def _stop(*_: object) -> None:
     _called["stop"] = _nothing
     if stop not in {_nothing, _end} and hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
+        # Once all threads have ended, Python gives signals back their default: to kill the process.
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.0)
     stop()
 
 

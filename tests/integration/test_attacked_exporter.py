@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import resource
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import bcrypt
@@ -27,17 +28,15 @@ def test_it_goes_on_when_silent_clients_take_all_descriptors(
     assert 200 == exporter.get("/metrics")[0]
     few = len(list(Path(f"/proc/{exporter.process.pid}/fd").iterdir())) + 20
     resource.prlimit(exporter.process.pid, resource.RLIMIT_NOFILE, (few, few))
-    clients = []
-    for number in range(300):
-        clients.append(connect(exporter.url))
-        clients[-1].sendall(data)
-        if number % 50 == 49:
-            assert b"connpool_exporter" in exporter.get("/metrics")[2]
+    with ExitStack() as clients:
+        for number in range(300):
+            client = clients.enter_context(connect(exporter.url))
+            client.sendall(data)
+            if number % 50 == 49:
+                assert b"connpool_exporter" in exporter.get("/metrics")[2]
     assert 0 == exporter.stop()
     about = [each["message"] for each in exporter.log if "cannot accept" in each["message"]]
     assert [True] == [each.startswith("cannot accept connections: Too many open") for each in about]
-    for client in clients:
-        client.close()
 
 
 def test_it_ends_at_once_whatever_is_being_checked(folder: Path, tmp_path: Path) -> None:
