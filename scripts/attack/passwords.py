@@ -37,7 +37,7 @@ class Guessers:
             asyncio.create_task(self._guess(self._sources[number % len(self._sources)], number))
             for number in range(CONNECTIONS)
         ]
-        while not self._stopped:
+        while not self._stopped:  # noqa: ASYNC110 - another thread sets it
             await asyncio.sleep(0.1)
         for task in tasks:
             task.cancel()
@@ -57,9 +57,8 @@ class Guessers:
             try:
                 while True:
                     guess = authorization(f"{user}:{random.random()}")  # noqa: S311 - a guess
-                    writer.write(
-                        f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {guess}\r\n\r\n".encode()
-                    )
+                    headers = f"Host: localhost\r\nAuthorization: {guess}\r\n"
+                    writer.write(f"GET / HTTP/1.1\r\n{headers}\r\n".encode())
                     head = await reader.readuntil(b"\r\n\r\n")
                     self.answers[int(head.split()[1])] += 1
                     await reader.readuntil(b"\n")

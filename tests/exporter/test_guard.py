@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from functools import partial
 from pathlib import Path
@@ -252,6 +253,22 @@ class TestSilentClients:
             if number % 10 == 0:
                 assert (200, "here") == await get(served)
             assert len(kept) <= 40
+
+    async def test_that_have_to_go_before_they_are_served_keep_no_descriptor(
+        self, serve: Serve, raw: Any
+    ) -> None:
+        served = await serve()
+        kept = served.listener._guard
+        kept._limit = kept._full_limit = 10
+        clients = raw(served.port)
+        gc.disable()
+        try:
+            opened = await asyncio.gather(*(clients.connect(b"GET / HT") for _ in range(100)))
+            left = [asyncio.create_task(is_closed(reader)) for reader, _ in opened]
+            await eventually(True, lambda: sum(task.done() for task in left) >= 90)
+        finally:
+            gc.enable()
+        assert 1 <= len(kept) <= 10
 
     @needs_openssl
     async def test_in_tls_handshakes_leave_room_for_others(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from functools import partial
 from ipaddress import ip_address
 from ssl import SSLContext, SSLError
 from typing import Any, Final
@@ -101,7 +102,15 @@ class Site:
         task = self._loop.create_task(self._serve(client, place))
         place.close = task.cancel
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._served, client, place))
+
+    def _served(self, client: socket.socket, place: Place, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if place.transport is None:
+            # It never was aiohttp's. The task may not even have begun before it was cancelled, and
+            # its exception keeps the socket for as long as it lives.
+            place.leave()
+            client.close()
 
     async def _serve(self, client: socket.socket, place: Place) -> None:
         """Hand a connection to aiohttp, after its TLS handshake."""
@@ -117,10 +126,6 @@ class Site:
         except OSError as error:
             if isinstance(error, SSLError):
                 self._brief.info("a TLS handshake of %s failed", place.network, cause=error)
-            place.leave()
-        except BaseException:
-            place.leave()
-            raise
 
     def _connect(self, place: Place) -> asyncio.Protocol:
         server = self._runner.server
