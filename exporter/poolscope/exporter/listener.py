@@ -206,7 +206,8 @@ class Listener:
             response = web.Response(status=403, text=text)
         else:
             response = None if any_host else self._hosts.refuse(request)
-            response = response or await self._auth.check_request(request, place)
+            if response is None:  # of old aiohttp, an answer is a mapping, and false if empty
+                response = await self._auth.check_request(request, place)
         if response is None:
             response = await handler(request)
         if context is not self._config.context:
