@@ -24,6 +24,9 @@ sends the same password again, and one who guesses does not.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,6 +83,7 @@ class PasswordQueue:
         self._turned_away = _Remembered()
         self._turns = cycle((self._next_of_trusted, self._next_of_networks, self._next_of_all))
         self._closed = False
+        self._thread: Thread | None = None
 
     def find(self, key: bytes) -> Check | None:
         """Return the check with this key that is queued or runs."""
@@ -110,8 +114,10 @@ class PasswordQueue:
         _remember(self._trusted, network)
 
     def close(self) -> None:
-        """Turn away whatever is queued or runs, and all that comes."""
+        """Turn away whatever is queued or runs, and all that comes; the process is to end."""
         self._closed = True
+        if self._thread is not None:
+            atexit.register(_end_without, self._thread)
         for check in (*self._waiting.values(), self._running):
             if check is not None and not check.outcome.done():
                 check.outcome.set_exception(BusyError())
@@ -171,8 +177,9 @@ class PasswordQueue:
         _remember(self._served, check.network)
         self._running = check
         # A thread that does not keep the process alive: a check cannot be interrupted.
-        loop = asyncio.get_running_loop()
-        Thread(target=self._run, args=(check, loop), name="password", daemon=True).start()
+        args = check, asyncio.get_running_loop()
+        self._thread = Thread(target=self._run, args=args, name="password", daemon=True)
+        self._thread.start()
 
     def _run(self, check: Check, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -193,6 +200,13 @@ def _rank(check: Check) -> int:
     if check.was_turned_away:
         return 0
     return 2 if check.guessed else 1
+
+
+def _end_without(thread: Thread) -> None:
+    """End the process here if a check still runs: at the end of Python, bcrypt would abort it."""
+    if thread.is_alive():
+        logging.shutdown()
+        os._exit(0)
 
 
 class _Remembered:
