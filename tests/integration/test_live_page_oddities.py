@@ -26,7 +26,7 @@ QUERIES: Final = {
     "sort": [f"sort={quote(each)}" for each in ODD],
     "broken sort": [f"sort={each}" for each in BROKEN],
     "repeated sort": ["sort=toString&sort=name", "sort=&sort=", "sort[]=name", "__proto__[sort]=1"],
-    "others": [f"{quote(each[:4000])}={quote(each[:4000])}" for each in ODD] + list(BROKEN),
+    "others": [f"{quote(each[:4000])}={quote(each[:4000])}" for each in ODD[::3]],
 }
 
 
@@ -52,7 +52,7 @@ async def test_whatever_the_order_is_the_pools_are_shown(
 
 async def test_whatever_the_filter_is_the_page_says_what_matches(exporter: Any, shop: None) -> None:
     async with opened_tab(exporter.url) as tab:
-        for text in (*ODD, "%", "%E0%A4%A", "(", "[", "\\", "*"):
+        for text in (*ODD[::2], ODD[-1], "%", "%E0%A4%A", "(", "[", "\\", "*"):
             await tab.page.goto(f"{exporter.url}/pools?q={quote(text)}&sort=constructor")
             await expect(tab.page.locator("#summary")).to_have_text(re.compile("^2 pools in 2"))
             shown = await tab.page.locator("#pools > .pool").count()
@@ -134,8 +134,10 @@ FAILURES: Final[dict[str, tuple[dict[str, Any] | None, str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FAILURES)
-@pytest.mark.parametrize("first", [True, False], ids=["from the start", "later"])
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [*((kind, True) for kind in FAILURES), ("an error", False), ("no pool", False)],
+)
 async def test_what_failed_is_shown_and_passes(
     exporter: Any, shop: None, kind: str, first: bool
 ) -> None:
