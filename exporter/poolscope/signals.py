@@ -56,18 +56,15 @@ def calling(stop: Callable[[], object], reload: Callable[[], object]) -> Iterato
     Call `stop` at the first signal to stop, and `reload` at each SIGHUP, in here.
 
     Both are called in the main thread, between any two bytecodes. Further signals to stop have no
-    effect. If the process has not ended `STOP_SECONDS` after the first, it is ended: all that it
-    has to keep is on disk at any time.
+    effect, and afterwards they end the process. If it has not ended `STOP_SECONDS` after the first,
+    it is ended: all that it has to keep is on disk at any time.
     """
-    before = [(number, signal.getsignal(number)) for number, _ in _ours()]
     _called.update(stop=stop, reload=reload)
     handle()
     try:
         yield
     finally:
         _called.clear()
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def _ours() -> list[tuple[int, Callable[..., object]]]:

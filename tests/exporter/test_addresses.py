@@ -163,7 +163,8 @@ class TestNames:
         def look_up(host: str, port: int, **_: Any) -> list[Any]:
             six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
             four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-            return {"both": [six, four, six, four], "four": [four]}[host]
+            assert "both" == host
+            return [six, four, six, four]
 
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
@@ -204,7 +205,12 @@ class TestAllOrNothing:
         good.insert(place, UnixAddress(tmp_path / "none" / "x.sock"))
         closed: list[Endpoint] = []
         close = Endpoint.close
-        monkeypatch.setattr(Endpoint, "close", lambda self: (closed.append(self), close(self)))
+
+        def close_and_note(endpoint: Endpoint) -> None:
+            closed.append(endpoint)
+            close(endpoint)
+
+        monkeypatch.setattr(Endpoint, "close", close_and_note)
         before = set(Path("/proc/self/fd").iterdir())
         with pytest.raises(AddressError) as error:
             addresses.listen(good)

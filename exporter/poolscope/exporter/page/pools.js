@@ -145,16 +145,22 @@ async function fetchPools() {
     const cure = response.status === 401 ? "; load this page again to give a password" : "";
     throw new Failure(`The exporter answers ${status}${cure}`);
   }
+  let answer;
   try {
-    return JSON.parse(text);
+    answer = JSON.parse(text);
   } catch {
     throw new Failure("What answers is not the exporter: it sends no JSON");
   }
+  if (!Array.isArray(answer?.pools)) {
+    throw new Failure("What answers is not the exporter: its JSON has no pools");
+  }
+  return answer;
 }
 
 async function poll() {
   clearTimeout(timer);
   const number = ++polls;
+  const before = latest;
   try {
     const answer = await fetchPools();
     if (number !== polls) return; // a later poll answers
@@ -164,6 +170,7 @@ async function poll() {
     failure = null;
   } catch (error) {
     if (number !== polls) return;
+    latest = before;
     failure = error instanceof Failure ? error
       : new Failure(`This page cannot show the answer; load it again (${error.message})`, true);
   }
