@@ -207,7 +207,7 @@ async def test_the_same_rules_are_in_force_at_every_address(
 
     async def statuses(password: str) -> list[int]:
         given = b64encode(password.encode()).decode()
-        head = f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {given}\r\n\r\n"
+        head = f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {given}\r\n\r\n"
         found = []
         for endpoint in endpoints:
             target = endpoint.socket.getsockname()
