@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final
 
-MAX_CONNECTIONS: Final = 1000
+MAX_CONNECTIONS: Final = 2500
 """Open connections, those in a TLS handshake too; at most half of the process's descriptors."""
 
 LEAST_CONNECTIONS: Final = 4

@@ -34,10 +34,10 @@ from itertools import cycle
 from threading import Thread
 from typing import Final
 
-MAX_CHECKS: Final = 800
+MAX_CHECKS: Final = 2000
 """Checks that may be queued."""
 
-MAX_CHECKS_OF_NETWORK: Final = 400
+MAX_CHECKS_OF_NETWORK: Final = 1000
 """Checks that may be queued for one network."""
 
 MAX_NETWORKS: Final = 10_000
