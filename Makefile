@@ -16,7 +16,7 @@ export WORKERS ?= 2
 CORE_TESTS := tests/ledger tests/fleet tests/callsites tests/watching tests/readings tests/adapters tests/contract tests/behaviour tests/stateful
 
 .PHONY: help demo test check format generate oldest matrix newest-python pythons peers soak \
-	every-bytecode mutate test-alerts-mutants bench clean
+	every-bytecode mutate test-alerts-mutants bench attack clean
 
 help:
 	@echo "make demo      run real pools under load on an embedded PostgreSQL, with live metrics"
@@ -27,6 +27,7 @@ help:
 	@echo "make every-bytecode  interrupt and pause poolscope at each of its bytecodes in turn"
 	@echo "make mutate    show that the tests find deliberate faults"
 	@echo "make test-alerts-mutants  show that the promtool tests find changes of the rules"
+	@echo "make attack    attack the exporter with guesses and silent clients (ATTACK='passwords')"
 	@echo "make bench     measure what poolscope costs, beside alternatives (BENCH='--quick sqlalchemy')"
 	@echo "make oldest    run the tests with the oldest supported libraries"
 	@echo "make matrix    run the tests with every supported minor release of the libraries"
@@ -70,6 +71,9 @@ format: $(READY)
 
 soak: $(READY)
 	$(BIN)/python scripts/soak.py $(SOAK)
+
+attack: $(READY)
+	$(BIN)/python -m scripts.attack $(ATTACK)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/exporter_scrape.py

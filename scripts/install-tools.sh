@@ -2,7 +2,7 @@
 # Install the programs that the tests need, from Debian, if they are missing and this user is root:
 # prometheus with promtool, Alertmanager with amtool, chromium for the live page and the dashboards,
 # node with npm for the dashboards, pgbouncer, docker-compose to check its file, jq for the commands
-# of runbooks, openssl for certificates, and unshare for processes in other namespaces.
+# of runbooks, openssl for certificates, unshare for processes in other namespaces, and nginx.
 set -eu
 
 missing=
@@ -15,6 +15,7 @@ command -v jq >/dev/null || missing="$missing jq"
 command -v openssl >/dev/null || missing="$missing openssl"
 command -v unshare >/dev/null || missing="$missing util-linux"
 [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
+[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing="$missing nginx-light"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

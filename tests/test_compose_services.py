@@ -205,7 +205,7 @@ class TestOurImage:
     def test_the_exporter_reads_where_the_workers_write(self) -> None:
         options = cli._parser().parse_args(SERVICES["exporter"]["command"][1:])
         assert (Path("/pools"), True) == (options.dir, options.per_process)
-        assert 10464 == options.listen_address[1]
+        assert ["0.0.0.0:10464"] == [str(each) for each in options.addresses]
         for name in ("worker-1", "worker-2"):
             assert "/pools" == SERVICES[name]["environment"]["POOLSCOPE_DIR"]
 

@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from poolscope import signals as _signals
+
+_signals.handle_if_exporter()  # before what takes long to import
+
 from poolscope.callsites.purposes import held_on_purpose
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.metrics.registries import DEFAULT, Registry

@@ -15,6 +15,7 @@ from poolscope.commands.arguments import Commands, Parser
 from poolscope.commands.generate import THRESHOLD
 from poolscope.exporter import logs
 from poolscope.exporter import main as of_exporter
+from poolscope.exporter.addresses import TcpAddress, UnixAddress
 from poolscope.fleet.folder import DIR_VARIABLE
 from poolscope.mixin.alerts import alertmanager
 from poolscope.mixin.alerts import options as of_alerts
@@ -58,7 +59,23 @@ DASHBOARDS: Final[dict[Words, dict[str, Any]]] = {
 }
 
 EXPORTER: Final[dict[Words, dict[str, Any]]] = {
-    ("--web.listen-address", "[::1]:9"): {"host": "::1", "port": 9},
+    ("--web.listen-address", "[::1]:9"): {"addresses": (TcpAddress("::1", 9),)},
+    ("--web.listen-address", ":9", "--web.listen-address=unix:x"): {
+        "addresses": (TcpAddress("", 9), UnixAddress(Path("x")))
+    },
+    ("--web.systemd-socket",): {"systemd_socket": True},
+    ("--web.external-url", "https://a/pools/"): {
+        "external_url": "https://a/pools",
+        "route_prefix": "/pools",
+    },
+    ("--web.external-url", "https://a/pools", "--web.route-prefix", "/"): {
+        "external_url": "https://a/pools"
+    },
+    ("--web.external-url", "/x/y/", "--web.route-prefix", "b/c/"): {
+        "external_url": "/x/y",
+        "route_prefix": "/b/c",
+    },
+    ("--web.external-url", "http://[::1]:80"): {"external_url": "http://[::1]:80"},
     ("--web.telemetry-path", "/pools/metrics"): {"metrics_path": "/pools/metrics"},
     ("--web.config.file", "web.yml"): {"web_config": Path("web.yml")},
     ("--postgres", "postgres://a", "--postgres", "postgres://b"): {
@@ -214,8 +231,10 @@ class TestTheExporter:
 
 DEFAULTS: Final[dict[str, Any]] = {
     "folder": Path("there"),
-    "host": "127.0.0.1",
-    "port": 10464,
+    "addresses": (TcpAddress("127.0.0.1", 10464),),
+    "systemd_socket": False,
+    "external_url": None,
+    "route_prefix": "",
     "metrics_path": "/metrics",
     "web_config": None,
     "postgres": (),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from poolscope.cli import main
-from poolscope.commands.arguments import listen_address
+from poolscope.commands import exporter
 from poolscope.demo.log import KEPT_LINES, capture_log
 
 
@@ -68,18 +71,6 @@ class TestAlerts:
         assert ("", f"poolscope alerts: {out}: File exists\n") == capsys.readouterr()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (":10464", ("0.0.0.0", 10464)),  # noqa: S104 - as other exporters do
-        ("[::]:0", ("::", 0)),
-        ("db:9", ("db", 9)),
-    ],
-)
-def test_where_to_listen(text: str, expected: tuple[str, int]) -> None:
-    assert expected == listen_address(text)
-
-
 def test_the_demo_keeps_the_last_lines_of_the_log_to_itself(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -92,3 +83,104 @@ def test_the_demo_keeps_the_last_lines_of_the_log_to_itself(
     assert [] == caplog.messages
     logger.warning("afterwards")
     assert ["afterwards"] == caplog.messages
+
+
+NAMES_NOTHING: Final = {
+    ("exporter", "--dir"): "'' does not name a folder",
+    ("exporter", "--web.config.file"): "'' does not name a file",
+    ("exporter", "--web.listen-address"): "'' is not HOST:PORT",
+    ("exporter", "--web.telemetry-path"): "'' is not a path",
+    ("exporter", "--web.route-prefix"): "'' is not a path",
+    ("exporter", "--web.external-url"): "not a URL",
+    ("exporter", "--postgres"): "not a DSN",
+    ("exporter", "--pgbouncer"): "not a DSN",
+    ("exporter", "--log.level"): "invalid choice: ''",
+    ("exporter", "--log.format"): "invalid choice: ''",
+    ("alerts", "--out"): "'' does not name a folder",
+    ("dashboards", "--out"): "'' does not name a folder",
+}
+
+
+class TestAnOptionThatNamesNothing:
+    def test_all_options_of_the_exporter_are_here(self) -> None:
+        flags = {("exporter", flag) for flag, what in exporter.OPTIONS if "action" not in what}
+        assert flags <= set(NAMES_NOTHING)
+
+    @pytest.mark.parametrize("words", NAMES_NOTHING, ids=" ".join)
+    @pytest.mark.parametrize("joint", [False, True], ids=["two words", "one word"])
+    def test_it_is_named_in_one_line(
+        self, words: tuple[str, str], joint: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command, flag = words
+        with pytest.raises(SystemExit) as ended:
+            main([command, f"{flag}="] if joint else [command, flag, ""])
+        text = capsys.readouterr().err
+        assert (2, 1) == (ended.value.code, text.count("\n"))
+        assert f"argument {flag}: {NAMES_NOTHING[words]}" in text
+
+
+class TestErrorsAsJson:
+    @pytest.mark.parametrize("flag", [("--log.format", "json"), ("--log.format=json",)], ids=len)
+    @pytest.mark.parametrize(
+        ("words", "code", "message"),
+        [
+            (("--dir", ""), 2, "argument --dir: '' does not name a folder"),
+            (("--nothing",), 2, "unrecognized arguments: --nothing"),
+            (("--dir", "there", "--web.listen-address", "x"), 2, "'x' is not HOST:PORT"),
+            ((), 2, "name the folder"),
+            (("--dir", "no/such"), 1, "no does not exist; create it first"),
+            (("--dir", "pools", "--web.config.file", "none"), 1, "none: cannot be read"),
+            (("--dir", "pools", "--postgres", "postgres://a#b"), 2, "not a DSN: write @"),
+            (("--dir", "pools", "--web.listen-address", "unix:no/such"), 1, "cannot listen at"),
+            (("--dir", "pools", "--web.systemd-socket"), 1, "--web.systemd-socket: systemd has"),
+        ],
+    )
+    def test_whatever_keeps_the_exporter_from_starting(
+        self, words: tuple[str, ...], code: int, message: str, flag: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "poolscope", "exporter", *flag, *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "POOLSCOPE_DIR": ""},
+        )
+        entry = json.loads(done.stderr)
+        assert (code, "", "error") == (done.returncode, done.stdout, entry["level"])
+        assert message in entry["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--web.external-url", "ftp://a/"), "not a URL"),
+        (("--web.external-url", "https://"), "not a URL"),
+        (("--web.external-url", "https://a:b/"), "not a URL"),
+        (("--web.external-url", "https://a:99999/"), "not a URL"),
+        (("--web.external-url", "https://me:hunter2@a/"), "not a URL"),
+        (("--web.external-url", "https://a/?hunter2"), "not a URL"),
+        (("--web.external-url", "https://a/#hunter2"), "not a URL"),
+        (("--web.external-url", "//a/b"), "not a URL"),
+        (("--web.external-url", "https://a/../b"), "is not a path"),
+        (("--web.external-url", "https://[::1/"), "not a URL"),
+        (("--web.route-prefix", "/a/../b"), "is not a path"),
+        (("--web.route-prefix", "/a//b"), "is not a path"),
+        (("--web.route-prefix", "/{a}"), "is not a path"),
+        (("--web.route-prefix", "/a b"), "is not a path"),
+        (("--web.telemetry-path", "/assets"), "is taken"),
+        (("--web.telemetry-path", "/./x"), "is not a path"),
+        (("--web.telemetry-path", "//x"), "is not a path"),
+        (("--web.telemetry-path", "/a/{b}"), "is not a path"),
+    ],
+)
+def test_a_path_or_url_that_cannot_be_served(
+    words: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["exporter", "--dir", "there", *words])
+    text = capsys.readouterr().err
+    assert (2, 1) == (ended.value.code, text.count("\n"))
+    assert text.startswith(f"poolscope exporter: argument {words[0]}: ")
+    assert message in text
+    assert "hunter2" not in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import ssl
 import warnings
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from poolscope.exporter.listener import Listener, bind
 from poolscope.exporter.web_config import WebConfigError
 from support.certificates import needs_openssl
 from support.listeners import Serve, certificates, get, made, name_of, serve, tls, trusting, users
@@ -23,42 +21,10 @@ TLS = "tls_server_config: {{cert_file: {}.crt, key_file: {}.key{}}}\n"
 VERIFY = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt"
 
 
-class TestBind:
-    @pytest.mark.parametrize(
-        ("host", "addresses"),
-        [
-            ("127.0.0.1", ("127.0.0.1",)),
-            ("0.0.0.0", ("0.0.0.0",)),  # noqa: S104 - as users may
-            ("localhost", ("127.0.0.1", "::1")),
-            ("::1", ("::1",)),
-        ],
-    )
-    def test_the_socket_listens(self, host: str, addresses: tuple[str, ...]) -> None:
-        try:
-            bound = bind(host, 0)
-        except OSError:
-            if ":" in host:
-                pytest.skip("there is no IPv6")
-            raise
-        with bound:
-            address, port = bound.getsockname()[:2]
-            assert address in addresses
-            connected = "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 - as above
-            socket.create_connection((connected, port)).close()
-            with pytest.raises(OSError, match="in use"):
-                bind(host, port)
-
-    def test_an_address_that_does_not_exist(self) -> None:
-        with pytest.raises(OSError, match=r".+"):
-            bind("192.0.2.1", 0)
-        with pytest.raises(OSError, match=r".+"):
-            bind("no such host", 0)
-
-
 class TestPlainHttp:
     async def test_without_a_file(self, serve: Serve) -> None:
         served = await serve()
-        assert f"http://127.0.0.1:{served.port}" == served.listener.url
+        assert [f"http://127.0.0.1:{served.port}"] == served.listener.urls
         assert (200, "here") == await get(served)
 
     async def test_headers_of_the_file_override_others(self, serve: Serve) -> None:
@@ -66,7 +32,7 @@ class TestPlainHttp:
         served = await serve(f"http_server_config: {{headers: {headers}}}")
         async with aiohttp.ClientSession() as session:
             for path in ("/", "/nothing"):
-                async with session.get(f"{served.listener.url}{path}") as response:
+                async with session.get(f"{served.listener.urls[0]}{path}") as response:
                     given = response.headers
                     assert ("deny", "0") == (given["X-Frame-Options"], given["X-XSS-Protection"])
 
@@ -91,7 +57,10 @@ class TestUsers:
         for user in (None, "ann:wrong", "bob:secret"):
             assert (401, "401: Unauthorized\n") == await get(served, user=user)
             assert 401 == (await get(served, user=user, path="/nothing"))[0]
-        async with aiohttp.ClientSession() as session, session.get(served.listener.url) as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(served.listener.urls[0]) as response,
+        ):
             assert 'Basic realm="poolscope"' == response.headers["WWW-Authenticate"]
 
     async def test_passwords_change(self, serve: Serve) -> None:
@@ -104,7 +73,7 @@ class TestUsers:
                 for user in ("ann:old", "ann:new", "bob:other")
             ]
             assert [401, 200, 200] == statuses
-            await served.write("")
+            await served.write("{}")
             assert 200 == (await get(served, session=session))[0]
 
     async def test_a_thousand_guesses_do_not_lock_out_a_user(self, serve: Serve) -> None:
@@ -124,7 +93,7 @@ class TestUsers:
 class TestTls:
     async def test_plain_http_is_rejected(self, serve: Serve, certificates: Path) -> None:
         served = await serve(tls())
-        assert f"https://127.0.0.1:{served.port}" == served.listener.url
+        assert [f"https://127.0.0.1:{served.port}"] == served.listener.urls
         assert (200, "here") == await get(served, trusting(certificates))
         with pytest.raises(aiohttp.ClientError):
             await get(served)
@@ -191,11 +160,10 @@ class TestReload:
             assert (200, "here") == await get(served, context)
             with pytest.raises(aiohttp.ClientError):
                 await get(served)
-            await served.write("")
+            await served.write("{}")
             assert (200, "here") == await get(served)
             with pytest.raises(aiohttp.ClientError):
                 await get(served, context)
-        assert 1 == len(served.runner.sites)
 
     async def test_a_certificate_file_is_replaced(self, serve: Serve, certificates: Path) -> None:
         served = await serve(tls())
@@ -239,7 +207,7 @@ class TestReload:
     ) -> None:
         served = await serve(tls())
         context = trusting(certificates)
-        url = served.listener.url
+        (url,) = served.listener.urls
         async with aiohttp.ClientSession() as session:
             kept = []
             for text in (None, tls("renewed"), None):
@@ -254,7 +222,7 @@ class TestReload:
         ("before", "after"),
         [
             ("", tls()),
-            (tls(), ""),
+            (tls(), "{}"),
             (tls(), tls(more=VERIFY)),
             (tls(more=VERIFY), tls(more=VERIFY.replace("ca.crt", "other-ca.crt"))),
             (tls(more=VERIFY), tls(more=f"{VERIFY}, client_allowed_sans: [nobody]")),
@@ -271,14 +239,3 @@ class TestReload:
             assert (421, "421: the configuration has changed; open a new connection\n") == (
                 await get(served, context, session=session)
             )
-
-
-async def test_an_address_of_ipv6_is_in_brackets() -> None:
-    try:
-        bound = bind("::1", 0)
-    except OSError:
-        pytest.skip("there is no IPv6 here")
-    port = bound.getsockname()[1]
-    listener = Listener(bound)
-    assert f"http://[::1]:{port}" == listener.url
-    await listener.close()

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
+from poolscope.exporter.site import Site
 from support.certificates import needs_openssl
 from support.listeners import Serve, certificates, get, made, name_of, serve, tls, trusting, users
 from support.waiting import eventually
@@ -87,21 +87,23 @@ class TestMalformedFiles:
         self, serve: Serve, certificates: Path, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         served = await serve(users(ann="secret"))
-        start = web.SockSite.start
+        start = Site.start
+        failed: list[Site] = []
 
-        async def fail(site: web.SockSite) -> None:
+        async def fail(site: Site) -> None:
+            failed.append(site)
             await start(site)
             raise OSError("no more files")
 
         with monkeypatch.context() as patch:
-            patch.setattr(web.SockSite, "start", fail)
+            patch.setattr(Site, "start", fail)
             await served.write(tls())
         assert ["cannot reload, keeping the old configuration: no more files"] == log.errors()
         assert (401, 200) == (
             (await get(served))[0],
             (await get(served, user="ann:secret"))[0],
         )
-        assert 1 == len(served.runner.sites)
+        assert [-1] == [site._socket.fileno() for site in failed]
         for _ in range(2):
             await served.listener.reload_if_changed()
         assert (200, "here") == await get(served, trusting(certificates))

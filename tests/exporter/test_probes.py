@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,17 +24,46 @@ from poolscope.exporter.probes import (
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
 from support.waiting import eventually
 
+TOO_MANY = "sorry, too many clients already"
+
+
+def refused_certificate() -> ssl.SSLError:
+    error = ssl.SSLCertVerificationError(1, "it is not valid for 'hunter2'")
+    error.reason = "CERTIFICATE_VERIFY_FAILED"
+    return error
+
 
 class TestReason:
     @pytest.mark.parametrize(
         ("error", "expected"),
         [
-            (ProbeError("FATAL: too\n\tmany"), "FATAL: too many"),
-            (ProbeError("x" * 1000), "x" * 300),
-            (ProbeError(""), "ProbeError"),
+            (ProbeError("FATAL: sorry, too\n\tmany clients already"), TOO_MANY),
+            (ProbeError('FATAL: role "hunter2" does not exist'), "does not exist"),
+            (ProbeError('invalid sslmode value: "hunter2"'), "invalid sslmode value"),
+            (ProbeError('definition of service "hunter2" not found'), "definition of service"),
+            (
+                ProbeError('could not translate host name "hunter2,other" to address: why'),
+                "could not translate host name",
+            ),
+            (ProbeError('at "hunter2", port 1 failed: Connection refused'), "Connection refused"),
+            (ProbeError("hunter2", "OperationalError"), "OperationalError"),
+            (ProbeError("hunter2\n" * 1000), "the server refused"),
+            (ProbeError(""), "the server refused"),
             (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
-            (FileNotFoundError(2, "No such file", "/hunter2"), "No such file"),
-            (OSError("Multiple exceptions: one, two"), "Multiple exceptions: one, two"),
+            (FileNotFoundError(2, "No such file", "/hunter2"), "No such file or directory"),
+            (
+                ConnectionRefusedError(111, "Connect call failed ('hunter2', 1)"),
+                "Connection refused",
+            ),
+            (
+                OSError(
+                    "Multiple exceptions: [Errno 111] Connect call failed ('hunter2', 1), more"
+                ),
+                "Connection refused",
+            ),
+            (OSError("hunter2"), "OSError"),
+            (socket.gaierror(-2, "hunter2"), "the host name is not known"),
+            (refused_certificate(), "CERTIFICATE_VERIFY_FAILED"),
             (ValueError("invalid port: hunter2"), "ValueError"),
         ],
     )
@@ -189,11 +220,11 @@ class TestLog:
         start(server)
         await eventually(1, lambda: len(pauses.begun))
         assert [] == lines(caplog)
-        server.raises = ProbeError("FATAL:\n too many")
+        server.raises = ProbeError("FATAL:\n sorry, too many clients already: hunter2")
         for _ in range(3):
             await pauses.round()
-        down = {"event": "server-down", "server": "db:5432", "reason": "FATAL: too many"}
-        expected = [("WARNING", "db:5432 does not answer: FATAL: too many", down)]
+        down = {"event": "server-down", "server": "db:5432", "reason": TOO_MANY}
+        expected = [("WARNING", "db:5432 does not answer: sorry, too many clients already", down)]
         assert expected == lines(caplog)
         server.raises = None
         for _ in range(3):

@@ -58,6 +58,7 @@ TLS_KEYS = (
     "max_version, cipher_suites, prefer_server_cipher_suites, curve_preferences"
 )
 NOT_BCRYPT = 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes'
+TOO_COSTLY = "must have a cost of at most 14, as each check of a password costs that"
 
 
 class TestMalformedFile:
@@ -113,6 +114,21 @@ class TestMalformedFile:
             ("basic_auth_users: [ann]", ": basic_auth_users: must be a mapping of keys to values"),
             ("basic_auth_users: {ann: hunter2}", f": basic_auth_users.ann: {NOT_BCRYPT}"),
             ("basic_auth_users: {ann: }", f": basic_auth_users.ann: {NOT_BCRYPT}"),
+            *(
+                (
+                    f"basic_auth_users: {{ann: $2b${cost}{HASH[6:]}}}",
+                    f": basic_auth_users.ann: {why}",
+                )
+                for cost, why in [
+                    *((cost, TOO_COSTLY) for cost in (15, 19, 31)),
+                    *((cost, NOT_BCRYPT) for cost in (32, 99, "0", "03", "\u0660\u0665", "-5")),
+                ]
+            ),
+            (
+                # No salt is of these characters, although each of them is allowed.
+                f"basic_auth_users: {{ann: $2b$05${'9' * 53}}}",
+                f": basic_auth_users.ann: {NOT_BCRYPT}",
+            ),
             (f"basic_auth_users: {{ann: ':{HASH}'}}", f": basic_auth_users.ann: {NOT_BCRYPT}"),
             (f"basic_auth_users: {{'{HASH}': ann}}", f": basic_auth_users.(a key): {NOT_BCRYPT}"),
             (

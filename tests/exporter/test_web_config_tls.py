@@ -190,7 +190,7 @@ class TestTls:
             ("ca.crt none", "client_ca_file: {none}: cannot be read: No such file or directory"),
             ("server.key folder", "key_file: {folder}: must be a regular file"),
             ("server.key fifo", "key_file: {fifo}: must be a regular file"),
-            ('server.crt "\\0"', "cert_file: {\0}: cannot be read: not a valid path"),
+            ('server.crt "\\0"', "cert_file: {\\x00}: cannot be read: not a valid path"),
             ("server.crt rubbish", "cert_file: {rubbish}: has no certificate in PEM format"),
             ("server.key rubbish", "key_file: {rubbish}: has no private key in PEM format"),
             ("ca.crt rubbish", "client_ca_file: {rubbish}: has no certificates in PEM format"),

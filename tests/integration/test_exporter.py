@@ -104,7 +104,7 @@ class TestMetrics:
         exporter.url = exporter.url.removesuffix("/pools")
         assert 200 == exporter.get("/pools/metrics")[0]
         assert 404 == exporter.get("/metrics")[0]
-        assert b'href="/pools/metrics"' in exporter.get("/")[2]
+        assert b'href="./pools/metrics"' in exporter.get("/")[2]
         exporter.kill()
 
 
@@ -140,7 +140,7 @@ class TestTheApi:
     def test_the_landing_page_and_the_health_check_are_served(self, exporter: Any) -> None:
         status, headers, text = exporter.get("/")
         assert (200, "text/html; charset=utf-8") == (status, headers["Content-Type"])
-        assert b'<a href="/metrics">' in text
+        assert b'<a href="./metrics">' in text
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "poolscope" == headers["Server"]
         assert (200, b"Healthy.\n") == exporter.get("/-/healthy")[::2]
@@ -172,11 +172,14 @@ class TestMisbehavingClients:
     @pytest.mark.parametrize(
         ("data", "status"),
         [
-            (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + CLOSE, b"405"),
-            (b"BREW /metrics HTTP/1.1\r\nHost: x\r\n" + CLOSE, b"400"),
-            (b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n" + CLOSE, b"404"),
-            (b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"400"),
-            (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+            (b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n" + CLOSE, b"405"),
+            (b"BREW /metrics HTTP/1.1\r\nHost: localhost\r\n" + CLOSE, b"400"),
+            (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n" + CLOSE, b"404"),
+            (
+                b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+                b"400",
+            ),
+            (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
             (b"\x16\x03\x01\x00 not http at all\r\n\r\n", b"400"),
         ],
     )
@@ -213,7 +216,7 @@ class TestMisbehavingClients:
 async def fetch(host: str, port: str, password: bytes = b"") -> bytes:
     reader, writer = await asyncio.open_connection(host, port)
     authorization = b"Authorization: Basic " + b64encode(password)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + authorization + b"\r\n" + CLOSE)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + authorization + b"\r\n" + CLOSE)
     text = await reader.read()
     writer.close()
     return text

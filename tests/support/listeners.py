@@ -15,7 +15,8 @@ import bcrypt
 import pytest
 from aiohttp import web
 
-from poolscope.exporter.listener import Listener, bind
+from poolscope.exporter.addresses import TcpAddress, listen
+from poolscope.exporter.listener import Listener
 from support.certificates import Certificate, certificate
 
 TLS = "tls_server_config: {{cert_file: {}.crt, key_file: {}.key{}}}\n"
@@ -40,19 +41,22 @@ def tls(name: str = "server", more: str = "") -> str:
 class Served:
     """An application that a listener serves, with its web config file."""
 
-    def __init__(self, path: Path, text: str | None, tick: Any) -> None:
+    def __init__(self, path: Path, text: str | None, tick: Any, host: str) -> None:
         self.path = path
-        self.bound = bind("127.0.0.1", 0)
+        self.endpoints = listen([TcpAddress(host, 0)])
+        self.bound = self.endpoints[0].socket
         self.port: int = self.bound.getsockname()[1]
         if text is not None:
             path.write_text(text)
         web_config = None if text is None else path
-        self.listener = Listener(self.bound, web_config, *([] if tick is None else [tick]))
+        self.listener = Listener(self.endpoints, web_config, *([] if tick is None else [tick]))
         self.reached = asyncio.Event()
         self.go = asyncio.Event()
         app = web.Application()
         app.router.add_get("/", self.answer)
         app.router.add_get("/later", self.later)
+        app.router.add_get("/much", self.much)
+        app.router.add_get("/fails", self.fails)
         self.listener.install(app)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
@@ -63,6 +67,12 @@ class Served:
         self.reached.set()
         await self.go.wait()
         return web.Response(text="later")
+
+    async def much(self, request: web.Request) -> web.Response:
+        return web.Response(body=bytes(2**24))
+
+    async def fails(self, request: web.Request) -> web.Response:
+        raise ValueError(*request.headers.values(), request.query_string)
 
     async def start(self) -> None:
         await self.runner.setup()
@@ -91,8 +101,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Returns a function that starts an application with this web config file, or with none."""
     started = []
 
-    async def serve(text: str | None = None, tick: Any = None) -> Served:
-        started.append(Served(tmp_path / "web.yml", text, tick))
+    async def serve(text: str | None = None, tick: Any = None, host: str = "127.0.0.1") -> Served:
+        started.append(Served(tmp_path / "web.yml", text, tick, host))
         await started[-1].start()
         return started[-1]
 

@@ -3,29 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import sys
-from typing import NoReturn, TypeAlias
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from poolscope.exporter.addresses import Address, parse_address
 
 
 class Parser(argparse.ArgumentParser):
+    """Prints an error as one line without the usage, or as JSON if the log is to be JSON."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Remember the arguments: an error must have the format that they ask for."""
+        self._given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        """Print one line, without the usage."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        """Print one line, and exit with 2."""
+        text = f"{message} (see {self.prog} --help)"
+        if _asks_for_json(self._given):
+            _log_as_json(text)
+            self.exit(2)
+        self.exit(2, f"{self.prog}: {text}\n")
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    return "--log.format=json" in arguments or ("--log.format", "json") in pairwise(arguments)
+
+
+def _log_as_json(text: str) -> None:
+    from poolscope.exporter import logs
+
+    logs.configure_logging("info", "json")
+    logging.getLogger("poolscope.exporter").error("%s", text)
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    host, colon, number = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or (":" in host and not text.startswith("[")):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not HOST:PORT, such as 127.0.0.1:10464 or [::1]:10464"
-        )
-    # As with other exporters, without a host it listens everywhere.
-    return host or "0.0.0.0", port(number)  # noqa: S104
+def listen_address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} does not name a folder")
+    return Path(text)
 
 
 def dsn(text: str) -> str:
@@ -62,9 +94,12 @@ def address(text: str) -> str:
     return text
 
 
-def complain(command: str, error: Exception | str) -> None:
+def complain(command: str, error: Exception | str, as_json: bool = False) -> None:
     """Print on stderr, in one line, why a command failed."""
     text = str(error)
     if isinstance(error, OSError) and error.filename:
         text = f"{error.filename}: {error.strerror}"
-    print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command
+    if as_json:
+        _log_as_json(text)
+    else:
+        print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command

@@ -7,13 +7,16 @@ import os
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from poolscope.commands.arguments import Commands, complain, dsn, listen_address
+from poolscope.commands.arguments import Commands, complain, dsn, folder, listen_address
 from poolscope.fleet.folder import DIR_VARIABLE, FolderError
 
 POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
 """Environment variables with the DSNs of the servers that the exporter asks."""
+
+DEFAULT_ADDRESS: Final = "127.0.0.1:10464"
 
 RESERVED_PATHS: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
 """Paths that the exporter serves besides the metrics."""
@@ -23,25 +26,28 @@ def run(options: argparse.Namespace) -> int:
     """Serve until the process is told to end; return the exit code."""
     folder = options.dir or _folder_of_environment()
     if folder is None:
-        complain(
-            "exporter",
+        what = (
             f"name the folder that the processes write to, with --dir or {DIR_VARIABLE} "
-            "(see poolscope exporter --help)",
+            "(see poolscope exporter --help)"
         )
-        return 2
+        return _fail(options.log_format, what, 2)
     try:
-        from poolscope.exporter import logs, main
+        from poolscope.exporter import logs
+
+        logs.configure_logging(options.log_level, options.log_format)
+        from poolscope.exporter import main
     except ImportError as error:
-        complain("exporter", f"{error.name} is missing; pip install 'poolscope[exporter]'")
-        return 1
-    logs.configure_logging(options.log_level, options.log_format)
-    host, port = options.listen_address
+        what = f"{error.name} is missing; pip install 'poolscope[exporter]'"
+        return _fail(options.log_format, what, 1)
+    url, prefix = options.external_url, options.route_prefix
     try:
         main.run(
             main.Options(
                 folder=folder,
-                host=host,
-                port=port,
+                addresses=tuple(options.addresses or [listen_address(DEFAULT_ADDRESS)]),
+                systemd_socket=options.systemd_socket,
+                external_url=url,
+                route_prefix=urlsplit(url or "").path if prefix is None else prefix,
                 metrics_path=options.telemetry_path,
                 web_config=options.web_config,
                 postgres=tuple(options.postgres or _dsns_of_environment(POSTGRES_VARIABLE)),
@@ -50,9 +56,14 @@ def run(options: argparse.Namespace) -> int:
             )
         )
     except (ValueError, FolderError, main.ServerError) as error:
-        complain("exporter", error)
-        return 2 if isinstance(error, ValueError) else 1
+        return _fail(options.log_format, error, 2 if isinstance(error, ValueError) else 1)
     return 0
+
+
+def _fail(log_format: str, error: Exception | str, code: int) -> int:
+    """Say why the exporter cannot start, in the format of the log, and return the exit code."""
+    complain("exporter", error, as_json=log_format == "json")
+    return code
 
 
 def _folder_of_environment() -> Path | None:
@@ -90,12 +101,48 @@ def add(commands: Commands) -> None:
         parser.add_argument(flag, **settings)
 
 
+def _path(text: str, example: str) -> str:
+    """Return a path without a slash at its end; each of its parts stands for itself."""
+    shorter = text.rstrip("/")
+    good = re.fullmatch(r"(/[\w.~-]+)*", shorter, re.ASCII)
+    if not (text and good) or not {".", ".."}.isdisjoint(shorter.split("/")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path, such as {example}")
+    return shorter
+
+
 def _metrics_path(text: str) -> str:
-    if not re.fullmatch(r"/[\w./~-]*", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path, such as /metrics")
-    if text.rstrip("/") in RESERVED_PATHS or text.startswith("/assets/"):
+    shorter = _path(text, "/metrics")
+    if shorter in RESERVED_PATHS or f"{shorter}/".startswith("/assets/"):
         raise argparse.ArgumentTypeError(f"{text!r} is taken by the exporter itself")
     return text
+
+
+def _route_prefix(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("'' is not a path, such as /pools; write / for none")
+    # As Prometheus does, with or without a slash at either end.
+    return _path("/" + text.lstrip("/"), "/pools")
+
+
+def _external_url(text: str) -> str:
+    """Return a URL, or only its path, without a slash at its end."""
+    example = "https://example.org/pools/"
+    try:
+        url = urlsplit(text)
+        named = url.scheme in {"http", "https"} and url.hostname and (url.port or 1)
+    except ValueError:
+        named = False
+    only_path = text.startswith("/") and not text.startswith("//")
+    if not (named or only_path) or url.query or url.fragment or "@" in url.netloc:
+        # It is not repeated, as it may have a password.
+        raise argparse.ArgumentTypeError(f"not a URL of this exporter, such as {example}")
+    return f"{text[: len(text) - len(url.path)]}{_path(url.path or '/', '/pools')}"
+
+
+def _file(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} does not name a file")
+    return Path(text)
 
 
 DESCRIPTION: Final = (
@@ -113,7 +160,7 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     (
         "--dir",
         {
-            "type": Path,
+            "type": folder,
             "metavar": "DIR",
             "help": f"the folder that the processes write to (default: that of {DIR_VARIABLE})",
         },
@@ -121,11 +168,40 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     (
         "--web.listen-address",
         {
-            "dest": "listen_address",
+            "dest": "addresses",
             "type": listen_address,
-            "metavar": "HOST:PORT",
-            "default": "127.0.0.1:10464",
-            "help": "the address to listen on; port 0 is any free port (default: %(default)s)",
+            "action": "append",
+            "metavar": "ADDRESS",
+            "help": "an address to listen on: HOST:PORT, :PORT for all addresses of both families, "
+            "or unix:PATH; port 0 is any free port; may be given several times (default: "
+            f"{DEFAULT_ADDRESS})",
+        },
+    ),
+    (
+        "--web.systemd-socket",
+        {
+            "dest": "systemd_socket",
+            "action": "store_true",
+            "help": "listen on the sockets that systemd passes, instead of any address",
+        },
+    ),
+    (
+        "--web.external-url",
+        {
+            "dest": "external_url",
+            "type": _external_url,
+            "metavar": "URL",
+            "help": "the URL that clients use, where a proxy stands before the exporter",
+        },
+    ),
+    (
+        "--web.route-prefix",
+        {
+            "dest": "route_prefix",
+            "type": _route_prefix,
+            "metavar": "PATH",
+            "help": "what the paths of requests begin with; / if the proxy removes it (default: "
+            "the path of --web.external-url)",
         },
     ),
     (
@@ -142,7 +218,7 @@ OPTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         "--web.config.file",
         {
             "dest": "web_config",
-            "type": Path,
+            "type": _file,
             "metavar": "FILE",
             "help": "TLS and passwords, in the format that other Prometheus exporters use; the "
             "file is read again when it changes (default: plain HTTP without passwords)",

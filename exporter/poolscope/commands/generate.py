@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from poolscope.commands.arguments import Commands, Parser, complain
+from poolscope.commands.arguments import Commands, Parser, complain, folder
 from poolscope.mixin.files import write
 from poolscope.mixin.thresholds import BurnRate, ThresholdError, Thresholds
 
@@ -37,7 +36,7 @@ def add_command(commands: Commands, name: str, help: str, description: str) -> P
     parser = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         metavar="DIR",
         required=True,
         help="the folder to write to; it is created if it does not exist",

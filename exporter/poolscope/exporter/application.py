@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,10 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 import poolscope
-from poolscope.exporter import api, pages
+from poolscope.exporter import api, logs, pages
 from poolscope.exporter.exposition import rendered_scrape
 from poolscope.exporter.history import History
+from poolscope.exporter.json_text import JsonText, json_text
 from poolscope.exporter.probes import Probes
 from poolscope.fleet.fleet import Fleet, FleetView
 from poolscope.metrics.awaiting import shared_result
@@ -23,8 +23,6 @@ from poolscope.metrics.negotiation import VARY
 from poolscope.metrics.rendering import Rendered, wanted
 from poolscope.metrics.sharing import BusyError, Shared
 from poolscope.readings.database_servers import BouncerReading, ServerReading
-
-logger = logging.getLogger("poolscope.exporter")
 
 R = TypeVar("R")
 
@@ -65,17 +63,23 @@ class Exporter:
         self._renderings: Shared[Rendered] = Shared()
         self._newest: Scrape | None = None
         self._refreshing: asyncio.Future[tuple[FleetView, float]] | None = None
+        self._documents: Shared[JsonText] = Shared()
         self.ready = False
 
-    def make_application(self, metrics_path: str = "/metrics") -> web.Application:
-        """Return the application; `metrics_path` is where it serves the metrics."""
+    def make_application(self, metrics_path: str = "/metrics", prefix: str = "") -> web.Application:
+        """
+        Return the application.
+
+        metrics_path: where it serves the metrics.
+        prefix: what comes before every path, such as /pools; it has no slash at its end.
+        """
         app = web.Application(middlewares=[error_responses])
-        pages.add_pages(app, metrics_path)
+        pages.add_pages(app, metrics_path, prefix)
         for path in both_paths(metrics_path):
-            app.router.add_get(path, self.serve_metrics)
-        app.router.add_get("/api/v1/pools", self.serve_pools)
-        app.router.add_get("/-/healthy", _serve_healthy)
-        app.router.add_get("/-/ready", self.serve_ready)
+            app.router.add_get(f"{prefix}{path}", self.serve_metrics)
+        app.router.add_get(f"{prefix}/api/v1/pools", self.serve_pools)
+        app.router.add_get(f"{prefix}/-/healthy", _serve_healthy)
+        app.router.add_get(f"{prefix}/-/ready", self.serve_ready)
         return app
 
     async def refresh_repeatedly(self) -> None:
@@ -83,8 +87,8 @@ class Exporter:
         while True:
             try:
                 await self.refresh()
-            except Exception:
-                logger.exception("cannot read the folder")
+            except Exception as error:
+                logs.BRIEF.error("cannot read the folder", cause=error)
             await asyncio.sleep(IDLE_SCAN_INTERVAL)
 
     async def scrape(self) -> Scrape:
@@ -129,11 +133,13 @@ class Exporter:
             return web.Response(status=503, text=text, headers={"Retry-After": "1"})
         return web.Response(body=b"".join(done.parts), headers=done.headers)
 
-    async def serve_pools(self, _: web.Request) -> web.Response:
-        scrape = await self.scrape()
-        response = web.json_response(await self._run_in_thread(api.document, scrape, self._history))
-        response.enable_compression()
-        return response
+    async def serve_pools(self, request: web.Request) -> web.Response:
+        self._newest = scrape = await self.scrape()
+
+        def make() -> JsonText:
+            return json_text(api.document(self._newest or scrape, self._history))
+
+        return (await shared_result(self._documents, "pools", make)).answer(request)
 
     async def serve_ready(self, _: web.Request) -> web.Response:
         if not self.ready:
@@ -160,9 +166,11 @@ async def error_responses(request: web.Request, handler: Handler) -> web.StreamR
         response = web.Response(status=error.status, text=f"{error.status}: {error.reason}\n")
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-    except Exception:
-        logger.exception("cannot answer %s %s", request.method, request.path)
+    except Exception as error:
+        route = request.match_info.route.resource
+        path = "an unknown path" if route is None else route.canonical
+        logs.BRIEF.error("cannot answer %s", path, cause=error)
         response = web.Response(status=500, text="500: see the log of the exporter\n")
-    response.headers.update(pages.SECURITY_HEADERS)
-    response.headers.setdefault(*VARY)
+    for name, value in (*pages.SECURITY_HEADERS.items(), VARY):
+        response.headers.setdefault(name, value)
     return response

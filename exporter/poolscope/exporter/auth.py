@@ -8,25 +8,20 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
-import bcrypt
 from aiohttp import web
 
-MAX_PENDING_CHECKS: Final = 100
-"""Checks that run or are queued; further requests are answered with status 503."""
+from poolscope.exporter import hashes
+from poolscope.exporter.guard import Place
+from poolscope.exporter.networks import LOCAL
+from poolscope.exporter.password_queue import BusyError, PasswordQueue
 
 MAX_CACHED_OUTCOMES: Final = 1000
 """Of accepted passwords, and again of rejected ones."""
 
-BCRYPT_MAX_BYTES: Final = 72
-"""bcrypt ignores what comes after these bytes of a password, or refuses it."""
-
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="poolscope"'}
-
-
-class BusyError(Exception):
-    """Too many checks are queued already."""
 
 
 class BasicAuth:
@@ -39,8 +34,7 @@ class BasicAuth:
 
     def __init__(self, users: Mapping[str, str] | None = None) -> None:
         self._secret = secrets.token_bytes(32)
-        self._bcrypt_slot = asyncio.Semaphore(1)
-        self._pending_checks: dict[bytes, asyncio.Task[bool]] = {}
+        self._queue = PasswordQueue()
         self._cached_outcomes: dict[bool, OrderedDict[bytes, None]] = {
             True: OrderedDict(),
             False: OrderedDict(),
@@ -50,22 +44,41 @@ class BasicAuth:
     def set_users(self, users: Mapping[str, str]) -> None:
         """Replace the users, a bcrypt hash by name; without users every request is allowed."""
         self._users = {name.encode(): hashed.encode() for name, hashed in users.items()}
-        # Unknown names are checked against this hash, which no password has. It is as slow as the
-        # slowest of the real ones, so that the time of an answer does not reveal which names exist.
-        cost = max((hashed[4:6] for hashed in self._users.values()), default=b"10")
-        self._dummy_hash = b"$2b$" + cost + b"$" + b"." * 53
+        # Each check costs as much as one of the slowest hash, so that the time of an answer does
+        # not reveal which names exist. Names that do not are checked against a hash that no
+        # password has.
+        self._cost = max(map(hashes.cost_of, self._users.values()), default=10)
+        self._dummy_hash = hashes.dummy(self._cost)
 
-    async def check_request(self, request: web.Request) -> web.Response | None:
-        """Return the response that rejects the request, or None if it is allowed."""
+    def close(self) -> None:
+        """Answer at once whoever waits for a check; requests that come later are refused."""
+        self._queue.close()
+
+    async def check_request(
+        self, request: web.Request, place: Place | None = None
+    ) -> web.Response | None:
+        """
+        Return the response that rejects the request, or None if it is allowed.
+
+        place: that of its connection.
+        """
+        if not self._users:
+            return None
+        header = request.headers.get("Authorization", "")
+        network, guessed = (LOCAL, False) if place is None else (place.network, place.guessed)
         try:
-            if not self._users or await self.check_header(request.headers.get("Authorization", "")):
+            if await self.check_header(header, network, guessed):
                 return None
         except BusyError:
             text = "503: too many passwords are being checked; try again\n"
-            return web.Response(status=503, text=text, headers={"Retry-After": "1"})
+            busy = web.Response(status=503, text=text, headers={"Retry-After": "1"})
+            busy.force_close()
+            return busy
+        if place is not None and header:
+            place.guessed = True
         return web.Response(status=401, text="401: Unauthorized\n", headers=CHALLENGE)
 
-    async def check_header(self, header: str) -> bool:
+    async def check_header(self, header: str, network: str = LOCAL, guessed: bool = False) -> bool:
         """Return whether an Authorization header is accepted; raises BusyError."""
         credentials = _parse_credentials(header)
         if credentials is None:
@@ -78,29 +91,24 @@ class BasicAuth:
             if key in keys:
                 keys.move_to_end(key)
                 return outcome
-        if key not in self._pending_checks:
-            if len(self._pending_checks) >= MAX_PENDING_CHECKS:
-                raise BusyError
-            self._pending_checks[key] = asyncio.create_task(
-                self._check_password(key, password, against, hashed is not None)
-            )
+        check = self._queue.find(key)
+        if check is None:
+            work = partial(hashes.matches, password, against, self._cost)
+            check = self._queue.add(key, network, work, guessed)
+            check.outcome.add_done_callback(partial(self._remember, key, hashed is not None))
         # Shielded: a client that disconnects must not cancel the check that others wait for.
-        return await asyncio.shield(self._pending_checks[key])
+        accepted = await asyncio.shield(check.outcome) and hashed is not None
+        if accepted:
+            self._queue.trust(network)
+        return accepted
 
-    async def _check_password(
-        self, key: bytes, password: bytes, against: bytes, known: bool
-    ) -> bool:
-        try:
-            async with self._bcrypt_slot:
-                matches = await asyncio.to_thread(_matches, password, against)
-        finally:
-            del self._pending_checks[key]
-        outcome = matches and known
-        keys = self._cached_outcomes[outcome]
+    def _remember(self, key: bytes, known: bool, outcome: asyncio.Future[bool]) -> None:
+        if outcome.cancelled() or outcome.exception() is not None:
+            return
+        keys = self._cached_outcomes[outcome.result() and known]
         keys[key] = None
         if len(keys) > MAX_CACHED_OUTCOMES:
             keys.popitem(last=False)
-        return outcome
 
 
 def _parse_credentials(header: str) -> tuple[bytes, bytes] | None:
@@ -112,11 +120,4 @@ def _parse_credentials(header: str) -> tuple[bytes, bytes] | None:
         user, colon, password = base64.b64decode(text.strip(), validate=True).partition(b":")
     except ValueError:
         return None
-    return (user, password[:BCRYPT_MAX_BYTES]) if colon else None
-
-
-def _matches(password: bytes, hashed: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(password, hashed)
-    except ValueError:  # this version of bcrypt refuses the password or the hash
-        return False
+    return (user, password[: hashes.MAX_PASSWORD_BYTES]) if colon else None

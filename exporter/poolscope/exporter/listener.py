@@ -1,55 +1,30 @@
-"""The exporter's listening socket, with TLS and authentication from the web config file."""
+"""The exporter's listening sockets, with TLS and authentication from the web config file."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from ssl import SSLContext
-from typing import Final
 
 from aiohttp import web
 
+from poolscope.exporter import logs, pages
+from poolscope.exporter.addresses import Endpoint
 from poolscope.exporter.auth import BasicAuth
+from poolscope.exporter.connection import Connection
+from poolscope.exporter.guard import Guard, Stage
+from poolscope.exporter.hosts import Hosts
+from poolscope.exporter.site import Site
 from poolscope.exporter.web_config import ClientPolicy, WebConfig, load
 
 logger = logging.getLogger("poolscope.exporter")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Signature = tuple[tuple[int, ...] | None, ...]
-
-LISTEN_BACKLOG: Final = 128
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 means any free port. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # IPv4 sorts first. Clients of a name that has addresses of both families try IPv4 as well.
-    addresses = sorted({(family, address) for family, _, _, _, address in found})
-    for family, address in addresses[:-1]:
-        try:
-            return _bind_address(family, address)
-        except OSError:
-            continue  # the error of the last address is raised
-    return _bind_address(*addresses[-1])
-
-
-def _bind_address(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.setblocking(False)
-        bound.bind(address)
-        bound.listen(LISTEN_BACKLOG)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
 
 
 async def _wait_one_second() -> None:
@@ -58,30 +33,36 @@ async def _wait_one_second() -> None:
 
 class Listener:
     """
-    Serves an application on one socket, as the web config file at `path` says.
+    Serves an application on its sockets, as the web config file at `path` says.
 
-    The file is loaded again when it changes. The socket keeps listening while one site replaces
-    another: clients that connect meanwhile wait in its queue, and none is refused.
+    The file is loaded again when it changes: all of it is in use, or nothing. The sockets keep
+    listening while sites replace others: clients that connect meanwhile wait in their queues, and
+    none is refused. Clients that are silent lose their connections; see `Guard`.
 
     tick: returns when it is time to check the files for changes.
+    hosts: names that clients may use besides those of the loopback interface; see `Hosts`.
     """
 
     def __init__(
         self,
-        bound: socket.socket,
+        endpoints: Sequence[Endpoint],
         path: Path | None = None,
         tick: Callable[[], Awaitable[object]] = _wait_one_second,
+        hosts: Iterable[str] = (),
     ) -> None:
-        self._socket = bound
+        self._endpoints = endpoints
         self._path = path
         self._tick = tick
         self._config = WebConfig()
         self._auth = BasicAuth()
+        self._hosts = Hosts(hosts)
+        self._guard = Guard()
+        self._sweep_task: asyncio.Task[None] | None = None
         self._policies: weakref.WeakKeyDictionary[SSLContext, ClientPolicy | None] = (
             weakref.WeakKeyDictionary()
         )
         self._runner: web.BaseRunner | None = None
-        self._site: _Site | None = None
+        self._sites: list[Site] = []
         self._poll_task: asyncio.Task[None] | None = None
         self._load_lock = asyncio.Lock()
         self._loaded_signature: Signature = ()
@@ -89,11 +70,10 @@ class Listener:
         self._last_error: tuple[Signature, str] | None = None
 
     @property
-    def url(self) -> str:
-        """The address that clients use, without a path."""
-        host, port = self._socket.getsockname()[:2]
+    def urls(self) -> list[str]:
+        """The addresses that clients use, without a path."""
         scheme = "http" if self._config.context is None else "https"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return [endpoint.url(scheme) for endpoint in self._endpoints]
 
     def install(self, app: web.Application) -> None:
         """Install the authentication middleware; call this before the application is set up."""
@@ -104,18 +84,24 @@ class Listener:
         """Serve the application of a runner that is set up; raises WebConfigError or OSError."""
         self._runner = runner
         await self._load()
+        self._sweep_task = asyncio.create_task(self._sweep())
         if self._path is not None:
             self._poll_task = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
         """Stop listening. Open connections stay until the runner is cleaned up."""
-        if self._poll_task is not None:
-            self._poll_task.cancel()
-            await asyncio.gather(self._poll_task, return_exceptions=True)
-        if self._site is not None:
-            await self._site.stop()
-            self._site = None
-        self._socket.close()
+        self._auth.close()
+        for task in (self._poll_task, self._sweep_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        sites, self._sites = self._sites, []
+        try:
+            for site in sites:
+                await site.stop()
+        finally:
+            for endpoint in self._endpoints:
+                endpoint.close()
 
     async def reload_if_changed(self) -> None:
         """Load the files again if they have changed, and have been stable since the last call."""
@@ -126,6 +112,19 @@ class Listener:
             self._seen_signature = await asyncio.to_thread(_signature, self._config.files)
             if self._seen_signature == before != self._loaded_signature:
                 await self._reload()
+
+    async def _sweep(self) -> None:
+        while True:
+            await _wait_one_second()
+            if closed := self._guard.sweep():
+                logger.debug("closed %s connections of clients that are silent", closed)
+
+    def reload_soon(self) -> None:
+        """Load the files again at the next tick, whether they have changed or not."""
+        if self._path is None:
+            logger.info("there is no web config file to load again")
+        self._loaded_signature = ()
+        self._last_error = None
 
     async def _poll(self) -> None:
         while True:
@@ -145,37 +144,56 @@ class Listener:
             logger.info("reloaded %s", self._path)
 
     async def _load(self) -> None:
-        before, config = self._config, WebConfig()
+        config = WebConfig()
         seen: Signature = ()
         if self._path is not None:
-            config, seen = await asyncio.to_thread(_load_stable, self._path, before.files)
-        # The new rules must be in force before the new site accepts its first client.
-        self._apply(config)
-        if self._site is None or config.context is not before.context:
-            try:
-                await self._serve(config.context)
-            except BaseException:
-                self._apply(before)
-                raise
+            files, again = self._config.files, bool(self._sites)
+            config, seen = await asyncio.to_thread(_load_stable, self._path, files, again)
+        await self._use(config)
         self._loaded_signature = self._seen_signature = seen
 
+    async def _use(self, config: WebConfig) -> None:
+        """Use all of a configuration, or go on with all of the one before."""
+        before = self._config
+        new = not self._sites or config.context is not before.context
+        sites = self._make_sites(config.context) if new else []
+        try:
+            # The new rules must be in force before a new site accepts its first client.
+            self._apply(config)
+            for site in sites:
+                await site.start()
+        except BaseException:
+            self._apply(before)
+            for site in sites:
+                await site.stop()
+            raise
+        if new:
+            sites, self._sites = self._sites, sites
+            for site in sites:
+                await site.stop()
+
     def _apply(self, config: WebConfig) -> None:
-        self._config = config
         self._auth.set_users(config.users)
+        self._config = config
         if config.context is not None:
             self._policies[config.context] = config.client_policy
 
-    async def _serve(self, context: SSLContext | None) -> None:
+    def _make_sites(self, context: SSLContext | None) -> list[Site]:
         if self._runner is None:
             raise RuntimeError("call start() first")
-        site = _Site(self._runner, self._socket.dup(), context)
-        await site.start()
-        before, self._site = self._site, site
-        if before is not None:
-            await before.stop()
+        runner = self._runner
+        with ExitStack() as copies:
+            own = [copies.enter_context(each.socket.dup()) for each in self._endpoints]
+            copies.pop_all()
+        return [Site(runner, each, context, self._guard, self._headers, logs.BRIEF) for each in own]
 
     @web.middleware
     async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = request.protocol
+        place, any_host = None, True
+        if isinstance(connection, Connection):
+            place, any_host = connection.place, connection.any_host
+            place.enter(Stage.WORKING)
         context = request.get_extra_info("sslcontext")
         policy = self._policies.get(context) if context is not None else None
         response: web.StreamResponse | None
@@ -187,43 +205,25 @@ class Listener:
             text = "403: client_allowed_sans has no name of this certificate\n"
             response = web.Response(status=403, text=text)
         else:
-            response = await self._auth.check_request(request)
+            response = None if any_host else self._hosts.refuse(request)
+            if response is None:  # of old aiohttp, an answer is a mapping, and false if empty
+                response = await self._auth.check_request(request, place)
         if response is None:
             response = await handler(request)
         if context is not self._config.context:
             response.force_close()  # the next connection gets the new certificate
         return response
 
+    def _headers(self) -> Mapping[str, str]:
+        return {**pages.SECURITY_HEADERS, **self._config.headers}
+
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self._config.headers)
 
 
-class _Site:
-    """Serves with one TLS context, on a duplicate of the socket."""
-
-    def __init__(
-        self, runner: web.BaseRunner, own: socket.socket, context: SSLContext | None
-    ) -> None:
-        self._socket = own
-        self._site = web.SockSite(runner, own, ssl_context=context, backlog=LISTEN_BACKLOG)
-
-    async def start(self) -> None:
-        try:
-            await self._site.start()
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def stop(self) -> None:
-        # When a server closes, asyncio drops connections that it has accepted but not yet served.
-        # So accept no more, and let one iteration of the loop serve those.
-        asyncio.get_running_loop().remove_reader(self._socket)
-        await asyncio.sleep(0)
-        await self._site.stop()
-        self._socket.close()
-
-
-def _load_stable(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Signature]:
+def _load_stable(
+    path: Path, expected: tuple[Path, ...], again: bool
+) -> tuple[WebConfig, Signature]:
     """
     Load the file, and return the signature of it and of the files that it names.
 
@@ -231,7 +231,7 @@ def _load_stable(path: Path, expected: tuple[Path, ...]) -> tuple[WebConfig, Sig
     """
     while True:
         seen = _signature(expected)
-        config = load(path)
+        config = load(path, again)
         if config.files == expected:
             return config, seen
         expected = config.files

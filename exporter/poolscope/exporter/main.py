@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+from poolscope import signals
+from poolscope.exporter.addresses import (
+    Address,
+    AddressError,
+    Endpoint,
+    TcpAddress,
+    listen,
+    passed_by_systemd,
+)
 from poolscope.exporter.application import Exporter
-from poolscope.exporter.listener import Listener, bind
+from poolscope.exporter.listener import Listener
+from poolscope.exporter.logs import report_loop_error
 from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
 from poolscope.exporter.probes import Probes
@@ -22,8 +32,8 @@ from poolscope.fleet.fleet import Fleet
 
 logger = logging.getLogger("poolscope.exporter")
 
-MAX_LINE_BYTES: Final = 8190
-"""The longest request line, and the longest header of a request, in bytes."""
+SHUTDOWN_SECONDS: Final = 0.4
+"""How long requests that are being answered may take when the exporter is told to end."""
 
 
 class ServerError(Exception):
@@ -32,11 +42,19 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of the command."""
+    """
+    The options of the command.
+
+    addresses: where to listen, unless `systemd_socket`: then at the sockets that systemd passes.
+    external_url: what clients use, such as https://host/pools, or None.
+    route_prefix: what comes before every path, such as /pools, or "".
+    """
 
     folder: Path
-    host: str
-    port: int
+    addresses: tuple[Address, ...]
+    systemd_socket: bool = False
+    external_url: str | None = None
+    route_prefix: str = ""
     metrics_path: str = "/metrics"
     web_config: Path | None = None
     postgres: tuple[str, ...] = ()
@@ -46,7 +64,7 @@ class Options:
 
 def run(options: Options) -> None:
     """
-    Serve until SIGTERM or SIGINT.
+    Serve until SIGTERM or SIGINT; SIGHUP loads the web config file again.
 
     Raises FolderError or ServerError if the exporter cannot start, and ValueError if a DSN is
     malformed or names a server for the second time.
@@ -56,44 +74,69 @@ def run(options: Options) -> None:
     fleet = Fleet(options.folder)
     try:
         exporter = Exporter(fleet, servers, bouncers, options.per_process)
-        asyncio.run(_serve(options, exporter, (servers, bouncers)))
+        asyncio.run(_run(options, exporter, (servers, bouncers)))
     finally:
         fleet.close()
 
 
-async def _serve(options: Options, exporter: Exporter, probes: Sequence[Probes[Any]]) -> None:
-    stop = asyncio.Event()
+async def _run(options: Options, exporter: Exporter, probes: Sequence[Probes[Any]]) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        listener = Listener(bind(options.host, options.port), options.web_config)
-    except OSError as error:
-        raise ServerError(
-            f"cannot listen at {options.host}:{options.port}: {error.strerror or error}"
-        ) from error
-    app = exporter.make_application(options.metrics_path)
-    listener.install(app)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_LINE_BYTES,
-        shutdown_timeout=2.0,
-    )
-    refreshing = asyncio.create_task(exporter.refresh_repeatedly())
-    try:
-        await runner.setup()
-        await listener.start(runner)
+    loop.set_exception_handler(report_loop_error)
+    hang_ups = asyncio.Event()
+    serving = asyncio.create_task(_serve(options, exporter, probes, hang_ups))
+
+    def stop() -> None:
+        logger.info("stopping")
+        serving.cancel()
+
+    with signals.calling(
+        stop=lambda: loop.call_soon_threadsafe(stop),
+        reload=lambda: loop.call_soon_threadsafe(hang_ups.set),
+    ):
+        await asyncio.wait([serving])
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _serve(
+    options: Options, exporter: Exporter, probes: Sequence[Probes[Any]], hang_ups: asyncio.Event
+) -> None:
+    """Serve until this task is cancelled; load the web config file again at each hang-up."""
+    async with AsyncExitStack() as started:
+        try:
+            # In a thread: a name server that hangs must not delay the handling of signals.
+            endpoints = await asyncio.to_thread(_listen, options)
+            listener = Listener(endpoints, options.web_config, hosts=_names(options))
+            runner = _make_runner(options, exporter, listener)
+            started.push_async_callback(runner.cleanup)
+            for each in probes:
+                started.push_async_callback(each.close)
+            started.push_async_callback(listener.close)  # the first to end: nobody connects then
+            started.callback(asyncio.create_task(exporter.refresh_repeatedly()).cancel)
+            await runner.setup()
+            await listener.start(runner)
+        except (AddressError, WebConfigError) as error:
+            raise ServerError(str(error)) from error
         for each in probes:
             each.start()
-        logger.info("serving %s%s", listener.url, options.metrics_path)
-        await stop.wait()
-        logger.info("stopping")
-    except WebConfigError as error:
-        raise ServerError(str(error)) from error
-    finally:
-        refreshing.cancel()
-        await listener.close()
-        await asyncio.gather(*(each.close() for each in probes))
-        await runner.cleanup()
+        for url in listener.urls:
+            logger.info("serving %s%s%s", url, options.route_prefix, options.metrics_path)
+        while await hang_ups.wait():
+            hang_ups.clear()
+            listener.reload_soon()
+
+
+def _listen(options: Options) -> list[Endpoint]:
+    return passed_by_systemd() if options.systemd_socket else listen(options.addresses)
+
+
+def _make_runner(options: Options, exporter: Exporter, listener: Listener) -> web.AppRunner:
+    app = exporter.make_application(options.metrics_path, options.route_prefix)
+    listener.install(app)
+    return web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+
+def _names(options: Options) -> list[str]:
+    """Return the names of this host that clients may use besides those of the loopback."""
+    hosts = [each.host for each in options.addresses if isinstance(each, TcpAddress)]
+    return [*hosts, options.external_url or ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from functools import partial
 from importlib import resources
 from string import Template
 from typing import Final
@@ -34,16 +35,32 @@ SECURITY_HEADERS: Final = {
 """Headers of every response. Pages load only files of this server, and no inline script runs."""
 
 
-def add_pages(app: web.Application, metrics_path: str) -> None:
-    """Add the landing page, the live page and their assets to an application."""
+def add_pages(app: web.Application, metrics_path: str, prefix: str) -> None:
+    """
+    Add the landing page, the live page and their assets to an application.
+
+    All their links are relative, as a proxy may serve them under any path. `prefix` comes before
+    the paths here; where it is not empty, the paths / and `prefix` lead to the landing page.
+    """
+    if prefix:
+        last = prefix.rpartition("/")[2]
+        app.router.add_get("/", partial(_redirect, f".{prefix}/"))
+        app.router.add_get(prefix, partial(_redirect, f"./{last}/"))
     landing = Template(_read("index.html")).substitute(
-        version=poolscope.__version__, metrics=html.escape(metrics_path)
+        version=poolscope.__version__, metrics=html.escape(f".{metrics_path}")
     )
     if metrics_path.strip("/"):
-        _add_page(app, "/", landing, "html")
-    _add_page(app, "/pools", _read("pools.html"), "html")
+        _add_page(app, f"{prefix}/", landing, "html")
+    _add_page(app, f"{prefix}/pools", _read("pools.html"), "html")
     for name in ASSETS:
-        _add_page(app, f"/assets/{name}", _read(name), name.rpartition(".")[2])
+        _add_page(app, f"{prefix}/assets/{name}", _read(name), name.rpartition(".")[2])
+
+
+async def _redirect(location: str, request: web.Request) -> web.Response:
+    """Redirect to a relative address, which is right behind any proxy."""
+    query = request.rel_url.raw_query_string
+    location = f"{location}?{query}" if query else location
+    return web.Response(status=302, headers={"Location": location})
 
 
 def _read(name: str) -> str:
@@ -53,6 +70,7 @@ def _read(name: str) -> str:
 def _add_page(app: web.Application, path: str, text: str, kind: str) -> None:
     async def answer(_: web.Request) -> web.Response:
         response = web.Response(text=text, content_type=CONTENT_TYPES[kind])
+        response.headers["Vary"] = "Accept-Encoding"
         response.enable_compression()
         return response
 

@@ -53,7 +53,7 @@ class PgBouncerProbe:
             config = await _run_show(console, "CONFIG")
         except psycopg.OperationalError as error:
             self.terminate()
-            raise ProbeError(str(error)) from error
+            raise ProbeError(str(error), type(error).__name__) from error
         except BaseException:
             self.terminate()
             raise

@@ -69,7 +69,7 @@ class PostgresProbe:
             await connection.execute("COMMIT")
         except asyncpg.PostgresError as error:
             self.terminate()
-            raise ProbeError(str(error)) from error
+            raise ProbeError(str(error), type(error).__name__) from error
         except BaseException:
             # Also on cancellation: asyncpg would open another connection to cancel the query,
             # which a server that hangs never accepts.

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
+from poolscope.exporter import logs
+
 logger = logging.getLogger("poolscope.exporter")
 
 R = TypeVar("R")
@@ -17,11 +19,59 @@ PROBE_TIMEOUT: Final = 3.0
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds to wait for tasks that were cancelled."""
 
-MAX_REASON_LENGTH: Final = 300
+KNOWN_PHRASES: Final = tuple(
+    (phrase.lower(), phrase)
+    for phrase in (
+        "Connection refused",
+        "Connection reset by peer",
+        "Connection timed out",
+        "timeout expired",
+        "No route to host",
+        "Network is unreachable",
+        "No such file or directory",
+        "Permission denied",
+        "could not translate host name",
+        "server closed the connection unexpectedly",
+        "password authentication failed",
+        "SASL authentication failed",
+        "authentication failed",
+        "no password supplied",
+        "no pg_hba.conf entry",
+        "sorry, too many clients already",
+        "too many connections",
+        "no more connections allowed",
+        "remaining connection slots are reserved",
+        "the database system is starting up",
+        "the database system is shutting down",
+        "terminating connection due to administrator command",
+        "canceling statement due to statement timeout",
+        "not allowed",
+        "no such user",
+        "no such database",
+        "does not exist",
+        "server does not support SSL",
+        "certificate verify failed",
+        "invalid sslmode value",
+        "definition of service",
+        "SSL error",
+    )
+)
+"""What of the messages of servers and of libpq is shown; nothing else of them is."""
 
 
 class ProbeError(Exception):
-    """The server refused to answer. The message says why, and has no secret in it."""
+    """
+    The server refused to answer.
+
+    The message is the server's or the driver's, and may repeat what the DSN says: only
+    `describe_error` makes something of it that may be shown.
+
+    kind: what to say of a message that is not known.
+    """
+
+    def __init__(self, message: str, kind: str = "the server refused") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Probe(Protocol[R_co]):
@@ -135,15 +185,14 @@ class Probes(Generic[R]):
 
 def describe_error(error: Exception) -> str:
     """
-    Return in one line why there was no answer.
+    Return in one line why there was no answer, in words that are known to have no secret in them.
 
-    Messages of other errors may repeat parts of the DSN; only the names of their classes are safe.
+    What a server, libpq or asyncio says may repeat parts of the DSN: hosts, options, a password.
     """
-    if isinstance(error, ProbeError):
-        text = str(error)
-    elif isinstance(error, OSError):
-        # An error without strerror is asyncio's, and lists the addresses that were tried.
-        text = error.strerror or str(error)
-    else:
-        text = ""
-    return " ".join(text.split())[:MAX_REASON_LENGTH] or type(error).__name__
+    if not isinstance(error, ProbeError):
+        return logs.describe(error)
+    said = " ".join(str(error).split()).lower()
+    for phrase, shown in KNOWN_PHRASES:
+        if phrase in said:
+            return shown
+    return error.kind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import ssl
 import warnings
 from collections.abc import Collection, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from poolscope.exporter.hashes import why_refused
 from poolscope.exporter.strict_yaml import StrictYamlError, parse, printable_key
 
 T = TypeVar("T")
@@ -78,11 +78,16 @@ TLS12_SUITES: Final = {
     }.items()
 }
 LEGACY_SUITES: Final = "ECDHE+AES:ECDHE+CHACHA20:!aNULL"
-BCRYPT_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 
 class WebConfigError(Exception):
     """The file cannot be used. The message is one line, and has no secret in it."""
+
+    def __init__(self, message: str) -> None:
+        # Paths may have line breaks and other unprintable characters in them.
+        super().__init__(
+            "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +123,34 @@ class WebConfig:
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def load(path: Path) -> WebConfig:
-    """Read the file and all files that it names; raises WebConfigError."""
+def load(path: Path, again: bool = False) -> WebConfig:
+    """
+    Read the file and all files that it names; raises WebConfigError.
+
+    again: whether this replaces a configuration. Then a file or a section without content is an
+        error: it is likely to be half-written, and would take TLS or the passwords away.
+    """
     try:
         document = parse(_read_file(path, f"{path}"))
     except StrictYamlError as error:
         raise WebConfigError(f"{path}: {error}") from None
     top = _Section(path, "", document, SECTIONS)
+    if again:
+        _require_content(top, document)
     tls = _Section(path, "tls_server_config", top.values.get("tls_server_config"), TLS_KEYS)
     policy, context, files = _load_tls(tls) if tls.values else (None, None, ())
     http = top.values.get("http_server_config")
     headers = _parse_headers(_Section(path, "http_server_config", http, ("http2", "headers")))
     users = _parse_users(_Section(path, "basic_auth_users", top.values.get("basic_auth_users")))
     return WebConfig((path, *files), policy, context, headers, users)
+
+
+def _require_content(top: _Section, document: object) -> None:
+    if document is None:
+        raise WebConfigError(f"{top.path}: is empty; write {{}} to have no TLS and no passwords")
+    for key, value in top.given.items():
+        if value is None:
+            raise top.error(key, "is empty; remove the key, or write {} behind it")
 
 
 class _Section:
@@ -328,8 +348,10 @@ def _parse_users(section: _Section) -> dict[str, str]:
     for user, hashed in section.given.items():
         if ":" in user:
             raise section.error(user, "the name of a user must not have a colon")
-        if not isinstance(hashed, str) or not BCRYPT_HASH.fullmatch(hashed):
-            raise section.error(user, 'must be a bcrypt hash, such as `htpasswd -nBC 10 ""` makes')
+        if not user.isprintable():  # nor can all of these be encoded
+            raise section.error(user, "the name of a user must be printable")
+        if refusal := why_refused(hashed):
+            raise section.error(user, refusal)
     return section.given
 
 

@@ -24,6 +24,13 @@ export function plural(number, one, many = `${one}s`) {
   return `${formatCount(number)} ${number === 1 ? one : many}`;
 }
 
+const collator = new Intl.Collator("en", { numeric: true });
+
+// As people sort names, 2 before 10; names that look the same have an order as well.
+export function compareTexts(one, other) {
+  return collator.compare(one, other) || (one < other ? -1 : one > other ? 1 : 0);
+}
+
 export function percentage(part, whole) {
   return whole ? Math.min(100, (100 * part) / whole) : 0;
 }

@@ -1,11 +1,12 @@
 // The live page: polls the exporter, and shows the pools that match the filter.
 
 import * as cards from "./card.js";
-import { formatAge, formatCount, plural, setText } from "./format.js";
+import { compareTexts, formatAge, formatCount, makeElement, plural, setText } from "./format.js";
 import * as serverCards from "./servers.js";
 
 const POLL_INTERVAL_MS = 2000;
 const REQUEST_TIMEOUT_MS = 10000;
+const LATE_SECONDS = 3 * (POLL_INTERVAL_MS / 1000);
 
 const byId = (id) => document.getElementById(id);
 const filter = byId("filter");
@@ -14,24 +15,25 @@ const poolEntries = new Map();
 const serverEntries = new Map();
 let latest = null;
 let answeredAt = null;
+let failure = null;
 let timer = null;
+let polls = 0;
 
-const SORT_KEYS = {
-  fullest: (pool) => [pool.live ? 0 : 1, -cards.recentUtilization(pool), pool.waiting_peak ? 0 : 1],
-  waiting: (pool) => [pool.live ? 0 : 1, -pool.waiting, -pool.waiting_peak],
-  oldest: (pool) => [pool.live ? 0 : 1, -pool.oldest_hold_seconds],
-  name: () => [],
-};
+// Maps, as any text may come from the address: an object would have "constructor" in it.
+const SORT_KEYS = new Map([
+  ["fullest", (pool) => [-cards.recentUtilization(pool), pool.waiting_peak ? 0 : 1]],
+  ["waiting", (pool) => [-pool.waiting, -pool.waiting_peak]],
+  ["oldest", (pool) => [-pool.oldest_hold_seconds]],
+  ["name", null],
+]);
+const DEFAULT_SORT = "fullest";
 
 function sortPools(pools) {
-  const order = SORT_KEYS[sort.value];
-  return pools
-    .map((pool) => [[...order(pool), pool.pool, pool.kind], pool])
-    .sort(([one], [other]) => {
-      const place = one.findIndex((value, i) => value !== other[i]);
-      return place < 0 ? 0 : one[place] < other[place] ? -1 : 1;
-    })
-    .map(([, pool]) => pool);
+  const key = SORT_KEYS.get(sort.value);
+  const numbers = new Map(pools.map((pool) => [pool, key ? [pool.live ? 0 : 1, ...key(pool)] : []]));
+  return [...pools].sort((one, other) =>
+    numbers.get(one).reduce((found, number, at) => found || number - numbers.get(other)[at], 0)
+      || compareTexts(one.pool, other.pool) || compareTexts(one.kind, other.kind));
 }
 
 // Returns the holders that match the filter, or null if nothing of the pool matches it.
@@ -77,7 +79,10 @@ function render() {
   updateCards(byId("pools"), poolEntries, entries, cards);
   const nothing = byId("nothing");
   nothing.hidden = entries.length > 0;
-  setText(nothing, latest.pools.length ? `Nothing matches \u201c${filter.value}\u201d.` : EMPTY_TEXT);
+  if (latest.pools.length) {
+    const shown = makeElement("bdi", { text: filter.value });
+    nothing.replaceChildren("Nothing matches \u201c", shown, "\u201d.");
+  } else setText(nothing, EMPTY_TEXT);
   const servers = latest.servers.map((server) => [`${server.kind} ${server.server}`, server]);
   byId("servers").hidden = !servers.length;
   updateCards(byId("servers").querySelector("div"), serverEntries, servers, serverCards);
@@ -104,61 +109,108 @@ function summarize() {
 }
 
 function showFreshness() {
-  if (answeredAt === null) return;
-  const seconds = (Date.now() - answeredAt) / 1000;
-  const late = seconds > 3 * (POLL_INTERVAL_MS / 1000);
-  setText(byId("fresh"), late ? `updated ${formatAge(Math.floor(seconds))} ago` : "live");
-  byId("trouble").hidden = !late;
-  if (late) setText(byId("trouble"),
-    `The exporter does not answer; these numbers are ${formatAge(seconds)} old.`);
+  const seconds = answeredAt === null ? 0 : (Date.now() - answeredAt) / 1000;
+  const late = seconds > LATE_SECONDS;
+  if (answeredAt !== null) {
+    setText(byId("fresh"), late ? `updated ${formatAge(Math.floor(seconds))} ago` : "live");
+  }
+  const trouble = byId("trouble");
+  trouble.hidden = !late && (failure === null || (answeredAt !== null && !failure.ours));
+  if (trouble.hidden) return;
+  const what = failure?.message ?? "The exporter does not answer";
+  setText(trouble, late ? `${what}; these numbers are ${formatAge(seconds)} old.` : `${what}.`);
+}
+
+// The message says what failed, without a full stop; `ours` is whether this page is to blame.
+class Failure extends Error {
+  constructor(message, ours = false) {
+    super(message);
+    this.ours = ours;
+  }
 }
 
 async function fetchPools() {
   const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-  const response = await fetch("/api/v1/pools", { signal });
-  if (!response.ok) throw new Error(response.statusText);
-  return response.json();
+  let response, text;
+  try {
+    // Relative, as a proxy may serve this page under any path.
+    response = await fetch("api/v1/pools", { signal });
+    text = await response.text();
+  } catch (error) {
+    if (error.name !== "TimeoutError") throw new Failure("The exporter does not answer");
+    throw new Failure(`The exporter has not answered within ${REQUEST_TIMEOUT_MS / 1000} s`);
+  }
+  if (!response.ok) {
+    const status = `${response.status} ${response.statusText}`.trim();
+    const cure = response.status === 401 ? "; load this page again to give a password" : "";
+    throw new Failure(`The exporter answers ${status}${cure}`);
+  }
+  let answer;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    throw new Failure("What answers is not the exporter: it sends no JSON");
+  }
+  if (!Array.isArray(answer?.pools)) {
+    throw new Failure("What answers is not the exporter: its JSON has no pools");
+  }
+  return answer;
 }
 
 async function poll() {
   clearTimeout(timer);
+  const number = ++polls;
+  const before = latest;
   try {
-    latest = await fetchPools();
+    const answer = await fetchPools();
+    if (number !== polls) return; // a later poll answers
+    latest = answer;
+    render();
     answeredAt = Date.now();
+    failure = null;
   } catch (error) {
-    if (answeredAt === null) {
-      byId("trouble").hidden = false;
-      setText(byId("trouble"), `The exporter does not answer: ${error.message}`);
-    }
+    if (number !== polls) return;
+    latest = before;
+    failure = error instanceof Failure ? error
+      : new Failure(`This page cannot show the answer; load it again (${error.message})`, true);
   }
   if (!document.hidden) timer = setTimeout(poll, POLL_INTERVAL_MS);
-  render();
+  byId("stuck").hidden = true;
   showFreshness();
 }
 
 function saveSettings() {
   const query = new URLSearchParams();
   if (filter.value) query.set("q", filter.value);
-  if (sort.value !== "fullest") query.set("sort", sort.value);
-  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  if (sort.value !== DEFAULT_SORT) query.set("sort", sort.value);
+  harmless(() => history.replaceState(null, "", query.size ? `?${query}` : location.pathname));
   render();
 }
 
+// Browsers may refuse to keep things, such as in a private window; the page does without.
+function harmless(action) {
+  try {
+    return action();
+  } catch {
+    return null;
+  }
+}
+
 function setTheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 }
 
 function toggleTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const theme = (document.documentElement.dataset.theme ?? dark) === "dark" ? "light" : "dark";
   setTheme(theme);
-  localStorage.setItem("theme", theme);
+  harmless(() => localStorage.setItem("theme", theme));
 }
 
 const query = new URLSearchParams(location.search);
-filter.value = query.get("q") ?? "";
-if (query.get("sort") in SORT_KEYS) sort.value = query.get("sort");
-setTheme(localStorage.getItem("theme"));
+filter.value = (query.get("q") ?? "").slice(0, filter.maxLength);
+sort.value = SORT_KEYS.has(query.get("sort")) ? query.get("sort") : DEFAULT_SORT;
+setTheme(harmless(() => localStorage.getItem("theme")));
 filter.addEventListener("input", saveSettings);
 sort.addEventListener("input", saveSettings);
 byId("theme").addEventListener("click", toggleTheme);

@@ -1,0 +1,215 @@
+"""
+Which connections stay open: a client that is silent, or that never reads, loses its own.
+
+Nobody can keep others out by keeping connections: at the limit of all connections, or of those of
+one network, the one that has waited the longest without a whole request makes room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Final
+
+MAX_CONNECTIONS: Final = 2500
+"""Open connections, those in a TLS handshake too; at most half of the process's descriptors."""
+
+LEAST_CONNECTIONS: Final = 4
+
+SHARE_OF_NETWORK: Final = 2
+"""One network has at most this part of them: one half."""
+
+REQUEST_SECONDS: Final = 10.0
+"""From a new connection, or the first byte of a later request, to the end of the headers."""
+
+UNREAD_SECONDS: Final = 10.0
+"""How long a client may read nothing of an answer."""
+
+ANSWER_SECONDS: Final = 60.0
+"""How long a client may take to read a whole answer."""
+
+IDLE_SECONDS: Final = 75.0
+"""From an answer to the next request; after an error it is `REQUEST_SECONDS`."""
+
+
+def connection_limit() -> int:
+    """Return how many connections may be open: the files of the folder need descriptors, too."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
+
+
+class Stage(Enum):
+    """
+    What a connection is in.
+
+    REQUESTING: it is new, or a part of a request has come.
+    IDLE: its last request was answered, and nothing has come since.
+    WORKING: its request is being answered.
+    SENDING: the answer is being sent.
+    """
+
+    REQUESTING = "requesting"
+    IDLE = "idle"
+    WORKING = "working"
+    SENDING = "sending"
+
+
+class Place:
+    """
+    An open connection.
+
+    since: when its stage began.
+    close: closes it at once; set by whoever serves it.
+    guessed: whether a wrong password came over it.
+    """
+
+    def __init__(self, guard: Guard, network: str) -> None:
+        self.network = network
+        self.close: Callable[[], object] = _nothing
+        self.guessed = False
+        self.transport: asyncio.Transport | None = None
+        self.stage = Stage.REQUESTING
+        self.since = 0.0
+        self.idle_seconds = REQUEST_SECONDS
+        self._guard = guard
+        self._unread = 0
+        self._read_at = 0.0
+
+    def enter(self, stage: Stage) -> None:
+        """Note that a stage begins."""
+        self._guard.move(self, stage)
+        self._read_at, self._unread = self.since, 0
+
+    def received(self) -> None:
+        """Note that bytes have come: after an answer, they begin a request."""
+        if self.stage is Stage.IDLE:
+            self.enter(Stage.REQUESTING)
+
+    def leave(self) -> None:
+        """Note that it is closed."""
+        self._guard.remove(self)
+
+    def is_late(self, now: float) -> bool:
+        """Return whether its client has used up its time."""
+        if self.stage is Stage.REQUESTING:
+            return now - self.since >= REQUEST_SECONDS
+        if self.stage is Stage.WORKING:
+            return False  # the client waits for us
+        unread = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if unread == 0 or unread < self._unread:
+            self._read_at = now
+        self._unread = unread
+        if unread:
+            return now - self._read_at >= UNREAD_SECONDS or now - self.since >= ANSWER_SECONDS
+        return self.stage is Stage.IDLE and now - self.since >= self.idle_seconds
+
+
+class Guard:
+    """
+    Keeps the connections of an exporter, and closes those whose time is up.
+
+    limit: the most connections.
+    clock: seconds that only increase.
+    """
+
+    def __init__(
+        self, limit: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = self._full_limit = connection_limit() if limit is None else limit
+        self._clock = clock
+        self._networks: dict[str, _Network] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Place]:
+        """The places, of all networks."""
+        for network in self._networks.values():
+            yield from network.places()
+
+    def admit(self, network: str) -> Place | None:
+        """Return a place for a new connection, or None if none can be made free for it."""
+        theirs = self._networks.get(network)
+        if theirs is not None and len(theirs) >= max(1, self._limit // SHARE_OF_NETWORK):
+            if not self._make_room((theirs,)):
+                return None
+        elif self._count >= self._limit and not self.make_room():
+            return None
+        place = Place(self, network)
+        place.since = self._clock()
+        self._networks.setdefault(network, _Network()).stages[Stage.REQUESTING][place] = None
+        self._count += 1
+        return place
+
+    def make_room(self) -> bool:
+        """Close the one that has waited the longest, of the network that has most connections."""
+        return self._make_room(sorted(self._networks.values(), key=len, reverse=True))
+
+    def shrink(self) -> None:
+        """Close a quarter of the connections: the process has no descriptor left for more."""
+        self._limit = max(LEAST_CONNECTIONS, self._count * 3 // 4)
+        while self._count > self._limit and self.make_room():
+            pass
+
+    def _make_room(self, networks: tuple[_Network, ...] | list[_Network]) -> bool:
+        for stage in (Stage.REQUESTING, Stage.IDLE):
+            for network in networks:
+                for place in network.stages[stage]:
+                    place.close()
+                    self.remove(place)
+                    return True
+        return False
+
+    def sweep(self) -> int:
+        """Close the connections whose time is up, once a second; return how many that were."""
+        self._limit = min(self._full_limit, self._limit + max(1, self._limit // 20))
+        now = self._clock()
+        late = [place for place in self if place.is_late(now)]
+        for place in late:
+            place.close()
+            self.remove(place)
+        return len(late)
+
+    def move(self, place: Place, stage: Stage) -> None:
+        """Put a place into a stage, behind those that are in it; one that has left stays out."""
+        network = self._networks.get(place.network)
+        if network is None or place not in network.stages[place.stage]:
+            return
+        del network.stages[place.stage][place]
+        place.stage, place.since = stage, self._clock()
+        network.stages[stage][place] = None
+
+    def remove(self, place: Place) -> None:
+        """Give up a place; a second time does nothing."""
+        network = self._networks.get(place.network)
+        if network is None or place not in network.stages[place.stage]:
+            return
+        del network.stages[place.stage][place]
+        self._count -= 1
+        if not len(network):
+            del self._networks[place.network]
+
+
+class _Network:
+    """The places of one network by stage, each in the order in which they entered it."""
+
+    def __init__(self) -> None:
+        self.stages: dict[Stage, OrderedDict[Place, None]] = {each: OrderedDict() for each in Stage}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.stages.values()))
+
+    def places(self) -> Iterator[Place]:
+        for stage in self.stages.values():
+            yield from stage
+
+
+def _nothing() -> None:
+    pass
