@@ -4,8 +4,8 @@ FAULTS = (
     (
         "an ended process is counted again after each crash of the exporter",
         "fleet/fleet.py",
-        "for name, views in ended.items() if name not in self._totals.folded}",
-        "for name, views in ended.items()}",
+        "            if process.name not in self._totals.folded\n        }",
+        "        }",
         ("tests/fleet/test_fleet.py",),
     ),
     (
@@ -39,7 +39,7 @@ FAULTS = (
     (
         "numbers that are not possible are added up",
         "fleet/pool_view.py",
-        "        and sum(counted) < math.inf\n",
+        "        and sum(counted) < MOST\n",
         "",
         ("tests/fleet/test_damaged_files.py",),
     ),

@@ -67,15 +67,18 @@ def check(folder: Path) -> None:
             f"cannot create or read {folder}: {error.strerror}; name a folder that this user may "
             "create"
         ) from error
+    inside = f"name a folder inside it, such as {DIR_VARIABLE}={folder / 'poolscope'}"
     if status.st_uid != os.geteuid():
+        # Such as the volume of a container, which belongs to root.
+        usable = f", or {inside}" if os.access(folder, os.W_OK | os.X_OK) else ""
         raise FolderError(
             f"{folder} belongs to user {status.st_uid}, but this process runs as user "
-            f"{os.geteuid()}; run the service and the exporter as the same user"
+            f"{os.geteuid()}; run the service and the exporter as the same user{usable}"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise FolderError(
-            f"others may write to {folder}; chmod it to 0700, or name a folder that only this "
-            "user may write to"
+            f"others may write to {folder}; chmod it to 0700, or {inside}, which is then made for "
+            "this user only"
         )
 
 
@@ -177,6 +180,7 @@ def _register(folder: Path) -> str:
     file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(file, bytes(8), 0)  # room for when the exporter has last seen it alive
         hidden.rename(folder / f"{name}{PROCESS}")
     except BaseException:
         hidden.unlink()

@@ -1,23 +1,30 @@
-"""The counters of all processes that have ended, kept in a file that is replaced as a whole."""
+"""
+The counters of pools that have ended, kept in a file that is replaced as a whole.
+
+The exporter has one for the processes that have ended, and each process has one for its own pools.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from poolscope.fleet.pool_view import PoolView
-from poolscope.readings.reading import Reading, sum_readings
+from poolscope.fleet.pool_view import MOST, BadFileError, PoolView
+from poolscope.fleet.whole_files import read_whole, replace_whole
+from poolscope.readings.reading import EMPTY_READING, Reading, sum_readings
 from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
 TOTALS_VERSION: Final = 1
 
-logger = logging.getLogger("poolscope.exporter")
+LARGEST_TOTALS: Final = 64 * 2**20
+"""Bytes; a larger file is not read."""
+
+NOT_PERMITTED: Final = (errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,14 @@ class Total:
             sum_readings([self.reading, view.reading.counters_only()]), self.created + 1, seconds
         )
 
+    def add(self, other: Total) -> Total:
+        """Return the sum of both."""
+        seconds = dict(self.seconds)
+        for site, more in other.seconds.items():
+            seconds[site] = seconds.get(site, 0.0) + more
+        reading = sum_readings([self.reading, other.reading])
+        return Total(reading, self.created + other.created, seconds)
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -55,25 +70,35 @@ class Totals:
     processes: int = 0
     folded: frozenset[str] = frozenset()
 
+    def with_pools(self, views: Iterable[PoolView], others: Iterable[Totals] = ()) -> Totals:
+        """Return the totals with the counters of more pools, and with other totals of pools."""
+        pools = dict(self.pools)
+        for view in views:
+            key = view.pool, view.kind
+            pools[key] = pools.get(key, NOTHING).plus(view)
+        for other in others:
+            for key, total in other.pools.items():
+                pools[key] = pools[key].add(total) if key in pools else total
+        return Totals(pools, self.processes, self.folded)
+
     def with_processes(
-        self, ended: Mapping[str, Iterable[PoolView]], remaining: Iterable[str]
+        self, ended: Mapping[str, tuple[Iterable[PoolView], Totals]], remaining: Iterable[str]
     ) -> Totals:
         """
         Return the totals with more processes.
 
-        ended: the pools of each process to add, by its name.
+        ended: of each process to add, by its name, the pools, and the totals of those that had
+            ended within it.
         remaining: the names of processes that were folded before and still have files.
         """
-        pools = dict(self.pools)
-        for view in (view for views in ended.values() for view in views):
-            key = view.pool, view.kind
-            pools[key] = pools.get(key, Total()).plus(view)
-        return Totals(pools, self.processes + len(ended), frozenset({*ended, *remaining}))
+        totals = self
+        for views, within in ended.values():
+            totals = totals.with_pools(views, [within])
+        return Totals(totals.pools, self.processes + len(ended), frozenset({*ended, *remaining}))
 
-    def save(self, path: Path) -> None:
-        """Replace the file. Raises OSError, and then the old file is still there."""
-        hidden = path.with_name(f".{path.name}")
-        document = {
+    def document(self) -> dict[str, Any]:
+        """Return what `of_document` reads, as values for JSON."""
+        return {
             "version": TOTALS_VERSION,
             "processes": self.processes,
             "folded": sorted(self.folded),
@@ -88,34 +113,62 @@ class Totals:
                 for (pool, kind), total in self.pools.items()
             ],
         }
-        with hidden.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.replace(path)
+
+    @classmethod
+    def of_document(cls, document: Any) -> Totals:
+        """Raises ValueError, TypeError, KeyError, AttributeError or the like if it is damaged."""
+        if document["version"] != TOTALS_VERSION:
+            raise ValueError(document["version"])
+        folded = frozenset(map(_text, _list(document["folded"])))
+        totals = cls({}, int(_number(document["processes"])), folded)
+        for entry in _list(document["pools"]):
+            key = _text(entry["pool"]), _text(entry["kind"])
+            totals = totals.with_pools((), [cls({key: _total(entry)})])
+        return totals
+
+    def save(self, path: Path) -> None:
+        """Replace the file. Raises OSError, and then the old file is still there."""
+        data = json.dumps(self.document()).encode()
+        replace_whole(path, data)
 
     @classmethod
     def load(cls, path: Path) -> Totals:
-        """Return the totals in the file; empty ones if it does not exist or is damaged."""
+        """
+        Return the totals in the file; empty ones if it does not exist.
+
+        Raises BadFileError if it is damaged, and OSError or MemoryError if it cannot be read now.
+        """
         try:
-            text = path.read_text(encoding="utf-8")
+            return cls.of_document(read_json(path))
         except FileNotFoundError:
             return cls()
-        try:
-            document = json.loads(text)
-            if document["version"] != TOTALS_VERSION:
-                raise ValueError(document["version"])
-            pools = {(entry["pool"], entry["kind"]): _total(entry) for entry in document["pools"]}
-            return cls(pools, int(document["processes"]), frozenset(document["folded"]))
-        except (ValueError, TypeError, KeyError):
-            kept = path.with_name(f"{path.name}.damaged")
-            path.replace(kept)
-            logger.warning(
-                "%s is damaged or of another version; totals start at 0, and the file is now %s",
-                path,
-                kept,
-            )
-            return cls()
+        except DAMAGE as error:
+            raise BadFileError(WRONG) from error
+
+
+WRONG: Final = "it is damaged, or of another version"
+
+DAMAGE: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What reading a document raises if the document is not what it should be."""
+
+NOTHING: Final = Total()
+
+
+def read_json(path: Path) -> Any:
+    """
+    Return the value in a file of JSON.
+
+    Raises BadFileError if the file is damaged or is none, FileNotFoundError if there is none, and
+    another OSError or MemoryError if it cannot be read now.
+    """
+    try:
+        return json.loads(read_whole(path, LARGEST_TOTALS).decode())
+    except (ValueError, RecursionError) as error:
+        raise BadFileError(WRONG) from error
+    except OSError as error:
+        if error.errno in NOT_PERMITTED:
+            raise BadFileError("this user may not read it") from error
+        raise
 
 
 def _counters(reading: Reading) -> dict[str, Any]:
@@ -126,9 +179,35 @@ def _counters(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _total(entry: dict[str, Any]) -> Total:
-    counters: dict[str, Any] = {
-        name: (*value["counts"], value["sum"]) if isinstance(value, dict) else value
-        for name, value in entry["counters"].items()
-    }
-    return Total(Reading(**counters), int(entry["created"]), dict(entry["seconds"]))
+def _total(entry: Any) -> Total:
+    counters: dict[str, Any] = {}
+    for name, value in dict(entry["counters"]).items():
+        default = EMPTY_READING[Reading._fields.index(name)]
+        if isinstance(default, tuple):
+            counts = (*_list(value["counts"]), value["sum"])
+            counters[name] = tuple(map(_number, counts))
+            if len(counts) != len(default):
+                raise ValueError(name)
+        else:
+            counters[name] = _number(value)
+    seconds = {_text(site): _number(value) for site, value in dict(entry["seconds"]).items()}
+    return Total(Reading(**counters), int(_number(entry["created"])), seconds)
+
+
+def _number(value: Any) -> float:
+    """Return a number that can be that of a counter."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
+        raise ValueError(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value.encode(errors="replace").decode()
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return value
