@@ -25,8 +25,8 @@ FAULTS = (
     (
         "a forked child uses the name of its parent",
         "fleet/folder.py",
-        "if self._process != os.getpid():",
-        "if not self._process:",
+        "if own is None or own.pid != os.getpid():",
+        "if own is None:",
         ("tests/fleet/test_fleet.py",),
     ),
     (
@@ -74,8 +74,8 @@ FAULTS = (
     (
         "a child does not say who its parent is",
         "fleet/folder.py",
-        "self._parent, self._name = self._name, _register(folder)",
-        "self._name = _register(folder)",
+        'OwnFiles(folder, own.name if own is not None else "")',
+        'OwnFiles(folder, "")',
         ("tests/fleet/test_fleet.py",),
     ),
     (

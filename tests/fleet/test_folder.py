@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from poolscope.fleet import folder as folder_of
-from poolscope.fleet.folder import MAX_FILES_PER_PROCESS, Folder, FolderError, check
+from poolscope.fleet.folder import Folder, FolderError, check
+from poolscope.fleet.own_files import MAX_FILES_PER_PROCESS
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
@@ -135,9 +136,11 @@ def test_a_process_that_creates_too_many_pools_shares_only_the_first_ones(
     folder: Path, failures: list[None], clock: FakeClock
 ) -> None:
     segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
-    for _ in range(MAX_FILES_PER_PROCESS + 3):
-        Ledger(Limits(3, 3, 0), clock, 5.0, segments)
+    ledgers = [
+        Ledger(Limits(3, 3, 0), clock, 5.0, segments) for _ in range(MAX_FILES_PER_PROCESS + 3)
+    ]
     assert MAX_FILES_PER_PROCESS == len(list(folder.glob("*.pool")))
+    assert MAX_FILES_PER_PROCESS + 3 == len(ledgers)
     assert 3 == len(failures)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -68,11 +68,11 @@ class EndedPools:
             raise BadFileError(WRONG) from error
         self._seen = seen
 
-    def add(self, path: Path, pid: int, pools: Iterable[tuple[int, Path]]) -> set[int]:
+    def with_pools(self, pid: int, pools: Iterable[tuple[int, Path]]) -> tuple[Totals, set[int]]:
         """
-        Read the files of ended pools into the totals; return the numbers of those that were read.
+        Return the totals with more pools, and the numbers of the pools whose files were read.
 
-        One that is gone or damaged counts as read.
+        A file that is gone or damaged counts as read.
         """
         views, numbers = [], set()
         for number, pool in pools:
@@ -82,12 +82,18 @@ class EndedPools:
             except UNREADABLE:
                 continue
             numbers.add(number)
-        self.totals = self.totals.with_pools(views)
-        return numbers
+        return self.totals.with_pools(views), numbers
 
-    def save(self, path: Path, up_to: int, live: Collection[int]) -> None:
-        """Replace the file. Raises OSError, and then the old file is still there."""
-        document = {**self.totals.document(), "up_to": up_to, "live": sorted(live)}
+    def save(
+        self, path: Path, up_to: int, live: Iterable[int], totals: Totals | None = None
+    ) -> None:
+        """
+        Replace the file; it has these totals, or the present ones.
+
+        Raises OSError, and then the old file is still there.
+        """
+        totals = self.totals if totals is None else totals
+        document = {**totals.document(), "up_to": up_to, "live": sorted(live)}
         replace_whole(path, json.dumps(document).encode(), sync=False)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.ended_pools import ENDED, EndedPools
-from poolscope.fleet.folder import POOL, PROCESS
+from poolscope.fleet.own_files import POOL, PROCESS, TOUCHED_EVERY
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import UNREADABLE, OwnRegularFile, PoolFile
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
@@ -29,9 +29,6 @@ from poolscope.process.pauses import Pause
 
 ABANDONED_AFTER: Final = 3600.0
 """Seconds; a file without a name yet that is older was left by a process that was killed."""
-
-TOUCHED_EVERY: Final = 3600.0
-"""Seconds after which the files of live processes get the time of now; see `Folder.look`."""
 
 LAST_SEEN: Final = struct.Struct("<d")
 """What the file of a process contains: when it was last seen alive, in seconds of the clock."""

@@ -342,6 +342,7 @@ class Groups(Generic[M]):
         group = self._groups[member.name, member.kind]
         group.ended = sum_readings([group.ended, counters])
         group.sites.add_ended(ledger.sites())
+        ledger.ended(member.clock())
         if not member.ledgers:
             group.remove(member)
             if gone_at is not None:
