@@ -19,7 +19,7 @@ from poolscope.watching.watches import Watches
 from support.looks import Looker
 from support.web import Server
 
-TIMES = 3 * MAX_FILES_PER_PROCESS + 5
+TIMES = MAX_FILES_PER_PROCESS + 20
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ class Fleet:
             self.close()
             raise
         self._can_write = True
-        self._processes = Processes(folder)
+        self._processes = Processes(folder, (LOCK, TOTALS))
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
         for key, total in self._totals.pools.items():

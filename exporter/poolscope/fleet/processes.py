@@ -13,7 +13,7 @@ import re
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,7 +85,9 @@ class Processes:
     parents: the processes that others were forked from after they had watched a pool.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Sequence[str] = ()) -> None:
+        """`others` are files of the exporter itself that get the time of now, too."""
+        self._others: Final = others
         self.bad: list[str] = []
         self.parents: set[str] = set()
         self._folder = folder
@@ -258,11 +260,13 @@ class Processes:
         if time.monotonic() - self._touched_at < TOUCHED_EVERY:
             return
         self._touched_at = time.monotonic()
+        names = [*self._others]
         for name, process in self._last.items():
             if process.last_seen is None:
-                for file in (name, *listing.processes.get(name, ())):
-                    with suppress(*UNREADABLE):
-                        os.utime(self._folder / file, follow_symlinks=False)
+                names += [name, *listing.processes.get(name, ())]
+        for name in names:
+            with suppress(*UNREADABLE):
+                os.utime(self._folder / name, follow_symlinks=False)
 
 
 def pid_of(name: str) -> int:

@@ -1,0 +1,1 @@
+"""Attacks on poolscope's own software, in their long form; `make attack` runs them."""
