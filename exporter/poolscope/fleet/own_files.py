@@ -163,6 +163,8 @@ class OwnFiles:
             ended.save(self._ended_path, self._made, self._segments.keys() - numbers, totals)
         except (OSError, MemoryError):
             return  # such as a full disk: the next time
+        found = [self._segments[number]() for number in numbers]
+        segments = [segment for segment in found if isinstance(segment, FileSegment)]
         # Together, because an exception may interrupt this, and no pool may be added twice.
         perform(
             (
@@ -173,6 +175,9 @@ class OwnFiles:
         for number in numbers:
             with suppress(OSError):
                 self._path(number).unlink()
+        for segment in segments:
+            # The garbage collector may come late, and descriptors are few.
+            segment.detach()
 
 
 def _is_gone(path: Path) -> bool:

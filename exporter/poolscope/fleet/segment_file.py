@@ -94,9 +94,7 @@ class FileSegment(Segment):
         """
         description = json.dumps(self._facts).encode()
         start = -(-(HEAD.size + len(description)) // _PAGE) * _PAGE
-        owners = start + 8 * c.size(slots)
-        texts = owners + OWNER_BYTES * slots
-        size = texts + TEXT_BYTES
+        size = start + 8 * c.size(slots) + OWNER_BYTES * slots + TEXT_BYTES
         hidden = self.path.with_name(f".{self.path.name}")
         file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -107,7 +105,7 @@ class FileSegment(Segment):
                 MAGIC, SEGMENT_VERSION, c.SCALARS, slots, start, size, len(description)
             )
             memory[: HEAD.size + len(description)] = head + description
-            parts = memory, memory[start:owners].cast("d"), memory[owners:texts], memory[texts:]
+            parts = _parts(memory, start, slots)
             if before is not None:
                 before(parts)
             # Whoever makes it shorter would kill this process with SIGBUS.
@@ -140,6 +138,12 @@ class FileSegment(Segment):
     def remake(self) -> None:
         """Make the file, which somebody has removed, again. Raises OSError."""
         self._create(self._slots, self._move)
+
+    def detach(self) -> None:
+        """Leave the file, and so give its map and descriptor back; it goes on in private memory."""
+        memory = memoryview(bytearray(len(self._memory)))
+        start = len(memory) - len(self._texts) - len(self._owners) - 8 * c.size(self._slots)
+        self._move(_parts(memory, start, self._slots))
 
     @harmless
     def look(self) -> None:
@@ -229,6 +233,13 @@ class FileSegment(Segment):
                 )
             )
         return number
+
+
+def _parts(memory: memoryview[int], start: int, slots: int) -> Parts:
+    """Return the parts of the memory of a file whose cells begin at `start`."""
+    owners = start + 8 * c.size(slots)
+    texts = owners + OWNER_BYTES * slots
+    return memory, memory[start:owners].cast("d"), memory[owners:texts], memory[texts:]
 
 
 def _bytes(name: str) -> bytes:
