@@ -111,6 +111,7 @@ class Attack:
         self.harm: list[str] = []
         self.samples: Samples = {}
         self.grown = (0, 0)
+        self.first = 0
         self._numbers = itertools.count()
         self.exporter = Exporter(self.folder, self.log)
         self.workers = [self.start() for _ in range(WORKERS)]
@@ -123,7 +124,7 @@ class Attack:
                 str(self.tallies / f"{next(self._numbers)}.tally"),
             ],
             env={**os.environ, "POOLSCOPE_DIR": str(self.folder)},
-            stderr=subprocess.DEVNULL,
+            stderr=self.log.with_name("workers.log").open("ab"),
         )
 
     def look(self) -> None:
@@ -140,9 +141,11 @@ class Attack:
     def kill_worker(self) -> None:
         worker = self.workers.pop(0)
         if worker.poll() is not None:
-            self.harm.append(f"a worker has ended by itself, with {worker.returncode}")
+            error = self.log.with_name("workers.log").read_text().strip().splitlines()[-1:]
+            self.harm.append(f"a worker has ended by itself, with {worker.returncode}: {error}")
         worker.kill()
         worker.wait()
+        self.first += 1
         self.workers.append(self.start())
 
     def kill_exporter(self) -> None:
@@ -161,7 +164,10 @@ class Attack:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
 
     def starve_worker(self) -> None:
-        self.starve(self.workers[0])  # the one that has run for longest
+        """Starve one that has begun to work: before that it imports modules, which fails."""
+        begun = (self.tallies / f"{self.first}.tally").exists()
+        if begun:
+            self.starve(self.workers[0])
 
     def starve_exporter(self) -> None:
         self.starve(self.exporter.process)
