@@ -13,7 +13,7 @@ import sys
 import time
 from importlib import import_module
 
-PARTS = ("passwords", "silent")
+PARTS = ("passwords", "silent", "scrapers", "files")
 """Modules of this package. Each has `run()`, which returns what went wrong, a line each."""
 
 

@@ -56,7 +56,7 @@ class Guessers:
                 continue
             try:
                 while True:
-                    guess = authorization(f"{user}:{random.random()}")  # noqa: S311 - a guess
+                    guess = authorization(f"{user}:{random.random()}")
                     headers = f"Host: localhost\r\nAuthorization: {guess}\r\n"
                     writer.write(f"GET / HTTP/1.1\r\n{headers}\r\n".encode())
                     head = await reader.readuntil(b"\r\n\r\n")

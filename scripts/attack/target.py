@@ -85,7 +85,7 @@ def target(web_config: str = "", folder: Path | None = None) -> Iterator[Target]
             *("--web.config.file", str(path / "web.yml")),
         ]
         with log.open("wb") as lines:
-            process = subprocess.Popen(command, stderr=lines)  # noqa: S603 - our own command
+            process = subprocess.Popen(command, stderr=lines)
         try:
             while "\n" not in log.read_text():
                 time.sleep(0.05)

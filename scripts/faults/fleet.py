@@ -25,8 +25,8 @@ FAULTS = (
     (
         "an ended process is counted again after each crash of the exporter",
         "fleet/fleet.py",
-        "for name, views in ended.items() if name not in self._totals.folded}",
-        "for name, views in ended.items()}",
+        "            if process.name not in self._totals.folded\n        }",
+        "        }",
         ("tests/fleet/test_fleet.py",),
     ),
     (
@@ -46,8 +46,8 @@ FAULTS = (
     (
         "a forked child uses the name of its parent",
         "fleet/folder.py",
-        "if self._process != os.getpid():",
-        "if not self._process:",
+        "if own is None or own.pid != os.getpid():",
+        "if own is None:",
         ("tests/fleet/test_fleet.py",),
     ),
     (
@@ -60,7 +60,7 @@ FAULTS = (
     (
         "numbers that are not possible are added up",
         "fleet/pool_view.py",
-        "        and sum(counted) < math.inf\n",
+        "        and sum(counted) < MOST\n",
         "",
         ("tests/fleet/test_damaged_files.py",),
     ),
@@ -95,8 +95,8 @@ FAULTS = (
     (
         "a child does not say who its parent is",
         "fleet/folder.py",
-        "self._parent, self._name = self._name, _register(folder)",
-        "self._name = _register(folder)",
+        'OwnFiles(folder, own.name if own is not None else "")',
+        'OwnFiles(folder, "")',
         ("tests/fleet/test_fleet.py",),
     ),
     (
@@ -105,5 +105,61 @@ FAULTS = (
         "        if stops:\n",
         "        if False:\n",
         ("tests/fleet/test_stops.py",),
+    ),
+    (
+        "a process whose files could not all be read is folded",
+        "fleet/fleet.py",
+        "elif process.complete and len(ended)",
+        "elif len(ended)",
+        ("tests/fleet/test_failing_calls.py",),
+    ),
+    (
+        "pools that have ended within a process count once more while their files exist",
+        "fleet/processes.py",
+        "for file, view in views.items() if not ended.has(file)]",
+        "for file, view in views.items()]",
+        ("tests/fleet/test_pools_that_come_and_go.py",),
+    ),
+    (
+        "the file of a pool that has ended counts against the number of files",
+        "fleet/own_files.py",
+        "if segment is None or segment.over or (is_full and segment.spent):",
+        "if is_full and segment is not None and segment.spent:",
+        ("tests/fleet/test_pools_that_come_and_go.py",),
+    ),
+    (
+        "the map of a pool that has ended is kept",
+        "fleet/own_files.py",
+        "            segment.detach()\n",
+        "            pass\n",
+        ("tests/fleet/test_pools_that_come_and_go.py",),
+    ),
+    (
+        "a file of a live process that was removed is not made again",
+        "fleet/own_files.py",
+        "                segment.remake()\n",
+        "                pass\n",
+        ("tests/fleet/test_removed_files.py",),
+    ),
+    (
+        "a short read is taken for all of the file",
+        "fleet/segment_reader.py",
+        "    while len(data) < length:\n",
+        "    while False:\n",
+        ("tests/fleet/test_failing_calls.py",),
+    ),
+    (
+        "a mapped file can be made shorter",
+        "fleet/segment_file.py",
+        "            os.fchmod(file, 0o400)\n",
+        "",
+        ("tests/fleet/test_folder.py",),
+    ),
+    (
+        "what a killed process had open is never closed",
+        "readings/reading.py",
+        "return gone if gone.closed >= gone.opened else gone._replace(closed=gone.opened)",
+        "return gone",
+        ("tests/fleet/test_failing_calls.py",),
     ),
 )

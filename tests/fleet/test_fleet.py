@@ -15,7 +15,7 @@ import pytest
 from poolscope.fleet import totals
 from poolscope.fleet.fleet import Fleet, FleetView, utilization
 from poolscope.fleet.folder import FolderError
-from poolscope.fleet.totals import TOTALS, Totals
+from poolscope.fleet.totals import TOTALS
 from poolscope.readings.reading import Reading
 from support.tools import required
 from support.waiting import PATIENCE, eventually
@@ -107,8 +107,8 @@ def test_totals_outlive_the_exporter(fleet: Fleet, workers: Any, folder: Path) -
 
 
 STEPS = {
-    "write": "poolscope.fleet.totals.os.fsync",
-    "replace": "poolscope.fleet.totals.Path.replace",
+    "write": "poolscope.fleet.whole_files.os.fsync",
+    "replace": "poolscope.fleet.whole_files.Path.replace",
     "remove": "poolscope.fleet.fleet.Path.unlink",
 }
 """The steps of a fold, in their order."""
@@ -150,7 +150,7 @@ def test_totals_that_cannot_be_written_are_still_served(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("poolscope.fleet.totals.os.fsync", full)
+        patched.setattr("poolscope.fleet.whole_files.os.fsync", full)
         for _ in range(2):
             assert {"orders": (0, 0, 8, 0, 1)} == numbers(fleet.scan())
     assert 1 == len(list(folder.glob("*.pool")))
@@ -212,13 +212,6 @@ class TestManyNames:
         for number in range(5):
             total = total.with_total(totals.Total(seconds={f"f{number}": 1.0}))
         assert {"f0": 1.0, "f1": 1.0, "other": 3.0} == total.seconds
-
-
-def test_a_damaged_file_of_totals_is_renamed_and_kept(folder: Path) -> None:
-    folder.mkdir(mode=0o700)
-    (folder / TOTALS).write_text('{"version": 1, "pools": [{}]}')
-    assert Totals() == Totals.load(folder / TOTALS)
-    assert (folder / f"{TOTALS}.damaged").exists()
 
 
 def test_a_process_that_is_stopped_still_shows_what_it_holds(fleet: Fleet, workers: Any) -> None:
@@ -372,8 +365,9 @@ def test_other_files_in_the_folder_are_counted_and_left_alone(
     worker.kill()
     for _ in range(2):
         assert {"orders": (0, 0, 1, 0, 1)} == numbers(fleet.scan())
-    # A file that cannot be removed stays, and does no harm.
-    assert (folder / f"{name}.81.pool").is_dir()
+    # What cannot be read of an ended process is put aside.
+    aside = {path.name for path in folder.glob("*.damaged")}
+    assert {f"{name}.{number}.pool.damaged" for number in range(77, 82)} == aside
 
 
 def test_utilization_is_between_0_and_1() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from poolscope.fleet import folder as folder_of
-from poolscope.fleet.folder import MAX_FILES_PER_PROCESS, Folder, FolderError, check
+from poolscope.fleet.folder import Folder, FolderError, check
+from poolscope.fleet.own_files import MAX_FILES_PER_PROCESS
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
@@ -18,8 +19,9 @@ from support.segments import FACTS, unshared, who
 
 def test_the_folder_is_created_for_this_user_only(ledger: Ledger, folder: Path) -> None:
     assert 0o700 == folder.stat().st_mode & 0o777
-    assert {0o600} == {path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert [".pool", ".process"] == sorted(path.suffix for path in folder.iterdir())
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    # A file that is mapped must not be made shorter: that would kill the process.
+    assert {".pool": 0o400, ".process": 0o600} == modes
 
 
 def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
@@ -27,6 +29,28 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
     folder.chmod(0o770)
     with pytest.raises(FolderError, match=r"^others may write to .*; chmod it to 0700, or name a"):
         check(folder)
+
+
+VOLUMES = {"a mount point": (0o777, None), "of a group": (0o2770, None), "of another": (0o777, 1)}
+"""What volumes of containers look like: their mode and their owner, if that is another user."""
+
+
+@pytest.mark.parametrize("volume", VOLUMES)
+def test_what_to_do_with_a_volume_is_said_and_works(folder: Path, volume: str) -> None:
+    mode, owner = VOLUMES[volume]
+    if owner is not None and os.geteuid() != 0:
+        pytest.skip("only root can change the owner of a folder")
+    folder.mkdir()
+    if owner is not None:
+        os.chown(folder, owner, -1)
+    folder.chmod(mode)
+    with pytest.raises(FolderError) as error:
+        check(folder)
+    _, found, advice = str(error.value).partition("POOLSCOPE_DIR=")
+    assert found, str(error.value)
+    inside = Path(advice.partition(",")[0])
+    check(inside)
+    assert (folder, 0o700) == (inside.parent, inside.stat().st_mode & 0o777)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a folder")
@@ -112,9 +136,11 @@ def test_a_process_that_creates_too_many_pools_shares_only_the_first_ones(
     folder: Path, failures: list[None], clock: FakeClock
 ) -> None:
     segments = Folder(folder).segments(FACTS, lambda: failures.append(None))
-    for _ in range(MAX_FILES_PER_PROCESS + 3):
-        Ledger(Limits(3, 3, 0), clock, 5.0, segments)
+    ledgers = [
+        Ledger(Limits(3, 3, 0), clock, 5.0, segments) for _ in range(MAX_FILES_PER_PROCESS + 3)
+    ]
     assert MAX_FILES_PER_PROCESS == len(list(folder.glob("*.pool")))
+    assert MAX_FILES_PER_PROCESS + 3 == len(ledgers)
     assert 3 == len(failures)
 
 

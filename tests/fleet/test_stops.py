@@ -15,7 +15,7 @@ import pytest
 
 from poolscope.fleet import stops
 from poolscope.fleet.fleet import Fleet
-from poolscope.fleet.folder import PROCESS
+from poolscope.fleet.own_files import PROCESS
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
 from poolscope.process.pauses import MISSED, Pause
 from poolscope.testing import FakeClock

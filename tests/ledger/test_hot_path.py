@@ -169,7 +169,7 @@ def test_a_process_killed_at_any_moment_of_a_fold_leaves_each_hold_once(
         begin_fast(ledger, "a", clock() - 0.25 * turn, borrower_of((PAY, CART)[turn % 2], "1"))
         clock.advance(0.125 * turn)
         if turn == MAX_FINISHED - 1:
-            ledger.holds._cells = ledger._segment.cells = recorded
+            ledger._segment.cells = recorded
         assert ledger.end("a", clock())
     copy = tmp_path / "copy"
     results = []

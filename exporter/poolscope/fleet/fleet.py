@@ -11,23 +11,23 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
+import stat
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.commitments import commitments
-from poolscope.fleet.folder import POOL, PROCESS, FolderError, check
+from poolscope.fleet.folder import FolderError, check
 from poolscope.fleet.pool_view import BadFileError, PoolView
-from poolscope.fleet.segment_reader import OwnRegularFile, PoolFile
-from poolscope.fleet.stops import Stops, is_stopped, owner_of
+from poolscope.fleet.processes import Processes, ProcessFiles
+from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
-from poolscope.process.pauses import Pause
+from poolscope.fleet.whole_files import put_aside, reserve
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
@@ -41,11 +41,9 @@ from poolscope.readings.sites import SharedSites
 LOCK: Final = "exporter.lock"
 
 MAX_PROCESSES_PER_SCAN: Final = 100
-"""How many processes one scan folds, because each keeps a descriptor open meanwhile."""
+"""How many processes one scan folds, so that it does not take too long."""
 
 logger = logging.getLogger("poolscope.exporter")
-
-_IS_PROCESS: Final = re.compile(rf"\d+-[0-9a-f]{{32}}{re.escape(PROCESS)}", re.ASCII)
 
 Key = tuple[str, str]
 
@@ -95,11 +93,13 @@ class Fleet:
         self._folder = folder
         self._clock = clock
         self._lock: int | None = _lock_folder(folder / LOCK)
-        self._totals = Totals.load(folder / TOTALS)
-        self._known: dict[str, PoolFile] = {}
-        self._stops = Stops()
-        # The processes that others were forked from after they had watched a pool.
-        self._parents: set[str] = set()
+        try:
+            self._totals = load_totals(folder / TOTALS)
+        except BaseException:
+            self.close()
+            raise
+        self._can_write = True
+        self._processes = Processes(folder, (LOCK, TOTALS))
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
         for key, total in self._totals.pools.items():
@@ -117,191 +117,148 @@ class Fleet:
 
         servers: the last readings of database servers, for the commitments of the pools.
         """
-        bad: list[str] = []
-        files = self._list(bad)
-        now = self._clock()
-        live: dict[str, list[PoolView]] = {}
-        ended: dict[str, list[PoolView]] = {}
-        unfolded: list[PoolView] = []
-        with ExitStack() as locks:
-            for name, last_seen, lock in self._processes(files, now, bad):
-                stops = self._stops_of(name, now) if last_seen is None else ()
-                views = self._read(files[name], now, last_seen, bad, stops)
-                if last_seen is None:
-                    live[name] = views
-                elif len(ended) < MAX_PROCESSES_PER_SCAN:
-                    ended[name] = views
-                    locks.push(lock.pop_all())  # until its files are removed
-                elif name not in self._totals.folded:
-                    unfolded += views
-            others = chain(unfolded, *live.values())
-            if ended and not self._fold(ended, files, {(pool.pool, pool.kind) for pool in others}):
-                unfolded += chain.from_iterable(ended.values())
-        for name in self._parents & live.keys():
-            for view in live[name]:
-                if view.unused:
-                    view.rest()
-        return self._view(live, unfolded, len(bad), servers)
+        live: list[ProcessFiles] = []
+        ended: list[ProcessFiles] = []
+        others: list[ProcessFiles] = []
+        for process in self._processes.look(self._clock(), self._totals.folded):
+            if process.last_seen is None:
+                live.append(process)
+            elif process.complete and len(ended) < MAX_PROCESSES_PER_SCAN:
+                ended.append(process)
+            elif process.name not in self._totals.folded:
+                others.append(process)
+        alive = {
+            key
+            for process in (*live, *others)
+            for key in (*process.ended.pools, *((view.pool, view.kind) for view in process.pools))
+        }
+        if ended and not self._fold(ended, alive):
+            others += ended
+        for process in live:
+            if process.name in self._processes.parents:
+                for view in process.pools:
+                    if view.unused:
+                        view.rest()
+        unfolded = Totals()
+        for process in others:
+            unfolded = unfolded.with_pools(process.pools, [process.ended])
+        unfolded = unfolded.with_pools((), [process.ended for process in live])
+        return self._view(live, unfolded, servers)
 
-    def _list(self, bad: list[str]) -> dict[str, list[str]]:
-        """Return the files of pools by the file of their process; add other files to `bad`."""
-        names = [entry.name for entry in os.scandir(self._folder)]
-        names = [name for name in names if not name.startswith(".")]
-        files: dict[str, list[str]] = {name: [] for name in names if _IS_PROCESS.fullmatch(name)}
-        # A file with a name of another form is not ours, and is never removed.
-        bad += [name for name in names if name.endswith(PROCESS) and name not in files]
-        for name in names:
-            if name.endswith(POOL):
-                # NAME.1.pool belongs to the process of NAME.process.
-                process = name.removesuffix(POOL).rpartition(".")[0] + PROCESS
-                files.get(process, bad).append(name)
-        existing = set(chain.from_iterable(files.values()))
-        self._known = {name: file for name, file in self._known.items() if name in existing}
-        self._parents &= files.keys()
-        self._stops.keep(files.keys())
-        return files
-
-    def _processes(
-        self, names: Iterable[str], now: float, bad: list[str]
-    ) -> Iterator[tuple[str, float | None, ExitStack]]:
-        """
-        Yield each process with the time when it was last seen alive, or None if it lives.
-
-        The third value holds the lock of a process that has ended. It is released when the next
-        process is asked for, unless the caller takes it over. Files that cannot be used go to
-        `bad`.
-        """
-        for name in names:
-            with ExitStack() as lock:
-                try:
-                    last_seen = lock.enter_context(_last_seen(self._folder / name, now))
-                except FileNotFoundError:
-                    continue
-                except (BadFileError, OSError):
-                    bad.append(name)
-                    continue
-                yield name, last_seen, lock
-
-    def _stops_of(self, name: str, now: float) -> tuple[Pause, ...]:
-        """Return the stops of a live process."""
-        pid = 0
-        with suppress(BadFileError, OSError), OwnRegularFile(str(self._folder / name)) as (file, _):
-            pid = owner_of(file)
-        return self._stops.look(name, is_stopped(pid), now)
-
-    def _read(
-        self,
-        names: Iterable[str],
-        now: float,
-        last_seen: float | None,
-        bad: list[str],
-        stops: Sequence[Pause] = (),
-    ) -> list[PoolView]:
-        """Return the pools in the files of one process; add files that cannot be used to `bad`."""
-        views = []
-        for name in names:
-            try:
-                file = self._known.get(name)
-                if file is None:
-                    file = self._known[name] = PoolFile(self._folder / name, _pid_of(name))
-                    if file.parent:
-                        self._parents.add(file.parent + PROCESS)
-                views.append(file.read(now, last_seen, stops))
-            except FileNotFoundError:
-                continue
-            except (BadFileError, OSError):
-                bad.append(name)
-        return views
-
-    def _fold(
-        self, ended: dict[str, list[PoolView]], files: dict[str, list[str]], live: set[Key]
-    ) -> bool:
+    def _fold(self, ended: Sequence[ProcessFiles], live: Collection[Key]) -> bool:
         """
         Add processes to the totals once; return False if the totals cannot be written.
 
-        live: the names and kinds of all other pools.
+        live: the names and kinds of all pools of other processes.
         """
-        new = {name: views for name, views in ended.items() if name not in self._totals.folded}
+        new = {
+            process.name: (process.pools, process.ended)
+            for process in ended
+            if process.name not in self._totals.folded
+        }
         if new:
-            remaining = [name for name in self._totals.folded if (self._folder / name).exists()]
+            remaining = self._totals.folded.intersection(self._processes.names)
             totals = self._totals.with_processes(new, remaining, live)
-            try:
-                totals.save(self._folder / TOTALS)
-            except OSError as error:
-                logger.warning("cannot write %s: %s", self._folder / TOTALS, error)
+            if not self._write(totals):
                 return False
             self._totals = totals
-            for view in chain.from_iterable(new.values()):
-                self._sites[view.pool, view.kind].add_ended(view.sites())
-            for key in self._sites.keys() - totals.pools.keys() - live:
-                # Its counters are in the totals of all other names now.
-                self._monotonic.pop(key, None)
-                self._sites[OTHER_POOLS, key[1]].add_ended(self._sites.pop(key).sums(()))
-        for name in ended:
-            for file in (*files[name], name):
-                # A file that cannot be removed is counted already, and must not stop the scan.
-                with suppress(OSError):
-                    (self._folder / file).unlink()
+            for pools, within in new.values():
+                for view in pools:
+                    self._sites[view.pool, view.kind].add_ended(view.sites())
+                for key, total in within.pools.items():
+                    self._sites[key].add_ended(total.sites())
+        for process in ended:
+            remove(self._folder, process)
+        if new:
+            # The room that this has made is there for the next time.
+            reserve_totals(self._folder / TOTALS)
+        return True
+
+    def _write(self, totals: Totals) -> bool:
+        """Write the totals; log once when that begins to fail, and when it is over."""
+        path = self._folder / TOTALS
+        try:
+            totals.save(path)
+        except UNREADABLE as error:
+            if self._can_write:
+                logger.warning(
+                    "cannot write %s: %s; no number is lost, but the files of processes that have "
+                    "ended stay until it can be written",
+                    path,
+                    error,
+                )
+            self._can_write = False
+            return False
+        if not self._can_write:
+            logger.warning("%s can be written again", path)
+        self._can_write = True
         return True
 
     def _view(
-        self,
-        live: dict[str, list[PoolView]],
-        unfolded: list[PoolView],
-        bad: int,
-        servers: Sequence[ServerReading],
+        self, live: list[ProcessFiles], unfolded: Totals, servers: Sequence[ServerReading]
     ) -> FleetView:
+        """
+        Return the view.
+
+        unfolded: the totals of pools that have ended, and are not in the totals of the exporter.
+        """
         pools: defaultdict[Key, list[PoolView]] = defaultdict(list)
         fullest: dict[Key, float] = {}
-        for views in live.values():
+        for process in live:
             shares: dict[Key, list[list[float]]] = {}
-            for view in views:
+            for view in process.pools:
                 key = view.pool, view.kind
                 pools[key].append(view)
                 shares.setdefault(key, []).append(view.values)
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
-        ended: defaultdict[Key, list[PoolView]] = defaultdict(list)
-        for view in unfolded:
-            ended[view.pool, view.kind].append(view)
-        keys = sorted({*pools, *ended, *self._totals.pools})
-        sums = {key: self._sum(key, pools[key], ended[key]) for key in keys}
+        keys = sorted({*pools, *unfolded.pools, *self._totals.pools})
+        self._forget_others(keys)
         promised = commitments(servers, _limits_of_databases(pools))
         return FleetView(
             reports=tuple(
-                self._report(key, pools[key], *sums[key], promised.get(key[0], ())) for key in keys
+                self._report(key, pools[key], unfolded.pools.get(key), promised.get(key[0], ()))
+                for key in keys
             ),
             processes=tuple(_in_use(live)),
             fullest=fullest,
             gone=self._totals.processes,
-            bad=bad,
+            bad=len(self._processes.bad),
         )
 
+    def _forget_others(self, keys: Collection[Key]) -> None:
+        """Forget names that are not kept apart any more; see `Totals.bounded`."""
+        for key in self._sites.keys() - set(keys):
+            self._monotonic.pop(key, None)
+            self._sites[OTHER_POOLS, key[1]].add_ended(self._sites.pop(key).sums(()))
+
     def _sum(
-        self, key: Key, views: list[PoolView], ended: list[PoolView]
+        self, key: Key, views: list[PoolView], unfolded: Total | None
     ) -> tuple[Reading, int, float]:
         """
         Return the sum of all pools of one name and kind, how many pools there ever were, and the
         Unix time since when they count.
         """
         rows = [view.values for view in views]
-        rows += [view.reading.counters_only().values() for view in ended]
-        total = self._totals.pools.get(key, Total())
-        created = len(rows) + total.created
-        since = min([total.since, *(view.since for view in (*views, *ended))])
-        if total.created:
-            rows.append(total.reading.values())
-        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created, since
+        created, since = len(rows), [view.since for view in views]
+        for total in (unfolded, self._totals.pools.get(key)):
+            if total is not None:
+                rows.append(total.reading.values())
+                created += total.created
+                since.append(total.since)
+        return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created, min(since)
 
     def _report(
         self,
         key: Key,
         views: list[PoolView],
-        reading: Reading,
-        created: int,
-        since: float,
+        unfolded: Total | None,
         promised: Sequence[Commitment],
     ) -> Report:
+        reading, created, since = self._sum(key, views, unfolded)
+        sites = chain.from_iterable(view.each_site() for view in views)
+        if unfolded is not None:
+            sites = chain(sites, unfolded.sites())
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         small = too_small((view.address, view.values) for view in views)
@@ -314,18 +271,18 @@ class Fleet:
             reading=reading,
             created=created,
             infos=tuple(sorted({view.info for view in by_config})),
-            sites=self._sites[key].sums(chain.from_iterable(view.each_site() for view in views)),
+            sites=self._sites[key].sums(sites),
             findings=findings_of(*key, cases),
             since=since,
         )
 
 
-def _in_use(live: Mapping[str, list[PoolView]]) -> Iterator[ProcessView]:
+def _in_use(live: Iterable[ProcessFiles]) -> Iterator[ProcessView]:
     """Yield the processes with the pools that do not rest; not one all of whose pools do."""
-    for name, views in live.items():
-        pools = tuple(view for view in views if not view.resting)
-        if pools or not views:
-            yield ProcessView(_pid_of(name), pools)
+    for process in live:
+        pools = tuple(view for view in process.pools if not view.resting)
+        if pools or not process.pools:
+            yield ProcessView(process.pid, pools)
 
 
 def _limits_of_databases(pools: Mapping[Key, list[PoolView]]) -> dict[str, float]:
@@ -351,38 +308,70 @@ def utilization(rows: Sequence[Sequence[float]]) -> float:
     return used / limit if limit else 0.0
 
 
-def _pid_of(name: str) -> int:
-    """Return the process id in the name of a file; 0 if the name has none."""
-    pid = name.partition("-")[0]
-    return int(pid) if pid.isascii() and pid.isdigit() else 0
-
-
-@contextmanager
-def _last_seen(path: Path, now: float) -> Iterator[float | None]:
+def load_totals(path: Path) -> Totals:
     """
-    Yield when the process of the file was last seen alive, or None if it lives.
+    Return the totals in the file, and reserve room for the next ones.
 
-    The file of a process that has ended stays locked until the block ends. The time is kept as the
-    file's modification time, in seconds of `time.monotonic`, so that it survives a restart of the
-    exporter; 0 means never.
+    If the file is damaged, it is put aside, and the totals start at 0. Raises FolderError if it
+    cannot be read now, because totals that are not known must not be replaced.
     """
-    with OwnRegularFile(str(path), os.O_RDWR) as (file, _):
+    try:
+        totals = Totals.load(path)
+    except BadFileError as error:
+        logger.warning("%s cannot be used, so totals start at 0: %s", path, _aside(path, error))
+        totals = Totals()
+    except UNREADABLE as error:
+        raise FolderError(f"cannot read {path}: {error}; repair it, or move it away") from error
+    reserve_totals(path)
+    return totals
+
+
+def _aside(path: Path, error: BadFileError) -> str:
+    """Put a damaged file aside; return what to log about it."""
+    try:
+        return f"{error}; it is now {put_aside(path)}"
+    except OSError as second:
+        return f"{error}; it stays, because it cannot be renamed: {second}"
+
+
+def reserve_totals(path: Path) -> None:
+    """Reserve room for totals that are somewhat longer than the present ones."""
+    size = 0
+    with suppress(*UNREADABLE):
+        size = path.lstat().st_size
+    reserve(path, size)
+
+
+def remove(folder: Path, process: ProcessFiles) -> None:
+    """Remove the files of a process that has been counted; those that are damaged are put aside."""
+    removed = True
+    for name in process.files:
+        path = folder / name
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            os.utime(file, ns=(int(now * 1e9), int(now * 1e9)))
-            yield None
-        else:
-            last_seen = os.fstat(file).st_mtime_ns / 1e9
-            # A time after `now` is that of an earlier boot, or the time of day when the file was
-            # created: no exporter has seen the process alive.
-            yield last_seen if last_seen <= now else 0.0
+            if name in process.damaged and os.path.lexists(path):
+                target = put_aside(path)
+                logger.warning(
+                    "%s is damaged, and its process has ended; it is now %s", path, target
+                )
+            else:
+                path.unlink(missing_ok=True)
+        except UNREADABLE:
+            # It is counted already, and must not stop the scan.
+            removed = False
+    if removed:
+        with suppress(*UNREADABLE):
+            (folder / process.name).unlink()
 
 
 def _lock_folder(path: Path) -> int:
     """Return a descriptor of the file at `path`, which it locks for this exporter."""
+    with suppress(*UNREADABLE):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            put_aside(path)  # no exporter can have locked it
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+        )
     except OSError as error:
         raise FolderError(
             f"cannot write {path}: {error.strerror}; the exporter must write there"

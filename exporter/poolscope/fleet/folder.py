@@ -4,15 +4,14 @@ The folder that POOLSCOPE_DIR names, where the exporter reads the numbers of thi
 It belongs to one user, and nobody else may write there. If it cannot be used, that is logged once,
 and the numbers are kept in private memory, as without POOLSCOPE_DIR.
 
-Each process has a file NAME.process, which stays locked until the process ends or is killed, and
-files NAME.1.pool, NAME.2.pool and so on for its pools. The lock is a POSIX record lock: a forked
-child does not inherit it, and processes in other containers see it.
+`own_files` says which files a process has there.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,20 +24,14 @@ from poolscope.ledger.segment import Segment, Segments
 from poolscope.process.off_loop import off_loop
 
 try:
-    import fcntl
-except ImportError:  # Windows
+    from poolscope.fleet.own_files import MAX_FILES_PER_PROCESS, OwnFiles, TooManyPoolsError
+except ImportError:  # Windows has no `fcntl`
     MISSING: str | None = "POSIX record locks"
 else:
     MISSING = None if hasattr(os, "posix_fallocate") else "posix_fallocate"  # macOS
 """What sharing needs and this system lacks, or None."""
 
 DIR_VARIABLE: Final = "POOLSCOPE_DIR"
-
-PROCESS: Final = ".process"
-POOL: Final = ".pool"
-
-MAX_FILES_PER_PROCESS: Final = 100
-"""The map of each file costs a descriptor; more pools than this mean a pool per request."""
 
 
 class FolderError(Exception):
@@ -68,15 +61,18 @@ def check(folder: Path) -> None:
             f"cannot create or read {folder}: {error.strerror}; name a folder that this user may "
             "create"
         ) from error
+    inside = f"name a folder inside it, such as {DIR_VARIABLE}={folder / 'poolscope'}"
     if status.st_uid != os.geteuid():
+        # Such as the volume of a container, which belongs to root.
+        usable = f", or {inside}" if os.access(folder, os.W_OK | os.X_OK) else ""
         raise FolderError(
             f"{folder} belongs to user {status.st_uid}, but this process runs as user "
-            f"{os.geteuid()}; run the service and the exporter as the same user"
+            f"{os.geteuid()}; run the service and the exporter as the same user{usable}"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise FolderError(
-            f"others may write to {folder}; chmod it to 0700, or name a folder that only this "
-            "user may write to"
+            f"others may write to {folder}; chmod it to 0700, or {inside}, which is then made for "
+            "this user only"
         )
 
 
@@ -85,9 +81,9 @@ class Folder:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._process = 0
-        self._name = self._parent = ""
-        self._made = 0
+        self._own: OwnFiles | None = None
+        # By process, because a lock that is inherited may be locked for ever.
+        self._locks: dict[int, threading.RLock] = {}
         self._failed = False
         if path is not None:
             try:
@@ -140,25 +136,41 @@ class Folder:
         facts: Mapping[str, Any],
         made: Callable[[FileSegment], object],
     ) -> FileSegment:
-        segment = FileSegment(
-            self._next(folder), slots, {**facts, "parent": self._parent, "since": time.time()}
-        )
-        try:
-            made(segment)
-        except BaseException:
-            segment.discard()
-            raise
+        with self._lock:
+            own = self._own_files(folder)
+            try:
+                with own.new_path() as (path, add):
+                    facts = {**facts, "parent": own.parent, "since": time.time()}
+                    segment = FileSegment(path, slots, facts, self._look)
+                    try:
+                        made(segment)
+                        add(segment)
+                    except BaseException:
+                        segment.discard()
+                        raise
+            except TooManyPoolsError:
+                raise FolderError(
+                    f"this process already has {MAX_FILES_PER_PROCESS} pools there"
+                ) from None
         return segment
 
-    def _next(self, folder: Path) -> Path:
-        """Return the path of the next pool, after registering this process if need be."""
-        if self._process != os.getpid():  # the first pool of the process, or of a forked child
-            self._parent, self._name = self._name, _register(folder)
-            self._process, self._made = os.getpid(), 0
-        if self._made == MAX_FILES_PER_PROCESS:
-            raise FolderError(f"this process already has {self._made} pools there")
-        self._made += 1
-        return folder / f"{self._name}.{self._made}{POOL}"
+    @property
+    def _lock(self) -> threading.RLock:
+        return self._locks.setdefault(os.getpid(), threading.RLock())
+
+    def _own_files(self, folder: Path) -> OwnFiles:
+        """Return the files of this process, after registering it if need be."""
+        own = self._own
+        if own is None or own.pid != os.getpid():  # its first pool, or that of a forked child
+            own = self._own = OwnFiles(folder, own.name if own is not None else "")
+            self._locks = {own.pid: self._locks[own.pid]}
+        return own
+
+    def _look(self, segment: FileSegment) -> None:
+        """See whether the files of this process are still there; see `OwnFiles.look`."""
+        own = self._own
+        if own is not None:
+            off_loop(partial(own.look, segment))
 
     def _fail(self, folder: Path, error: Exception) -> None:
         """Log once that pools, or further ones, cannot be shared."""
@@ -170,19 +182,3 @@ class Folder:
                 extra={"poolscope": {"event": "not-shared", "folder": str(folder)}},
             )
         self._failed = True
-
-
-def _register(folder: Path) -> str:
-    """Create and lock the file of this process; return the process's name in the folder."""
-    name = f"{os.getpid()}-{os.urandom(16).hex()}"
-    hidden = folder / f".{name}"
-    # Never closed: closing any descriptor of the file in this process would release the lock.
-    file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        hidden.rename(folder / f"{name}{PROCESS}")
-    except BaseException:
-        hidden.unlink()
-        os.close(file)
-        raise
-    return name

@@ -26,6 +26,9 @@ _COLUMNS: Final = tuple(
     c.FIRST_SITE + offset for offset in (0, c.SITE_OVERFLOW, c.SITE_OVERFLOW_SINCE)
 )
 
+MOST: Final = 1e15
+"""A count or a number of seconds beyond this is not possible; few of these add up to infinity."""
+
 NO_SITE_VALUES: Final = [0.0, 0.0, 0.0, 0.0]
 
 SiteValues = tuple[str, float, float, float, float]
@@ -131,7 +134,7 @@ def _are_valid(numbers: list[float]) -> bool:
     return (
         min(counted) >= 0.0
         # One that is infinite or NaN makes the sum so.
-        and sum(counted) < math.inf
+        and sum(counted) < MOST
         and (limited or retired)
         and leak_after >= 0.0
     )
@@ -151,9 +154,9 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
             HOLD.iter_unpack(cells[c.FIRST_HOLD :])
         )
         if since
-        and 0.0 < since < math.inf
+        and 0.0 < since < MOST
         and (0.0 <= asked <= since or (asked == c.ALREADY_COUNTED and not ended))
-        and (not ended or since <= ended < math.inf)
+        and (not ended or since <= ended < MOST)
     ]
 
 
@@ -166,7 +169,7 @@ def _site_rows(cells: memoryview[float]) -> list[SiteRow]:
         *(cells[start : start + count].tolist() for start in _COLUMNS),
         strict=True,
     )
-    return [row for row in rows if min(row) >= 0.0 and sum(row) < math.inf]
+    return [row for row in rows if min(row) >= 0.0 and sum(row) < MOST]
 
 
 def _wait_starts(cells: memoryview[float]) -> list[float]:

@@ -17,13 +17,14 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import setitem
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
+from poolscope.errors import harmless
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import perform
 from poolscope.ledger.segment import Segment
@@ -49,31 +50,56 @@ MAX_KNOWN_LINES: Final = 1000
 
 _PAGE: Final = 4096
 
+Parts: TypeAlias = "tuple[memoryview[int], memoryview[float], memoryview[int], memoryview[int]]"
+"""The memory of a file: all of it, its cells, its owners and its texts."""
+
 
 class FileSegment(Segment):
-    """Cells in a new file at `path`, whose header describes the pool by `facts`. Raises OSError."""
+    """
+    Cells in a new file at `path`, whose header describes the pool by `facts`. Raises OSError.
+
+    over: whether nothing is recorded any more.
+    look: called from time to time, with this segment, to see whether the file is still there.
+    """
 
     shared = True
     wait_slots = range(c.FIRST_JOURNAL - 1, c.FIRST_WAIT - 1, -1)
 
-    def __init__(self, path: Path, slots: int, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        slots: int,
+        facts: Mapping[str, Any],
+        look: Callable[[FileSegment], None] | None = None,
+    ) -> None:
         self.path: Final = path
+        self.over = False
         self._facts = facts
+        self._slots = slots
+        self._look = look
         self._numbers: dict[object, int] = {}
         self._lines: dict[tuple[object, object], tuple[int, int]] = {(None, 0): (0, 0)}
         self._used = 0
-        super().__init__(slots, self._create(slots))
+        self._memory, cells, self._owners, self._texts = self._create(slots)
+        super().__init__(slots, cells)
         end = c.size(slots)
         self.free = list(range(end - c.HOLD_CELLS, c.FIRST_HOLD - 1, -c.HOLD_CELLS))
         self.borrowers = dict.fromkeys(self.free, ())
 
-    def _create(self, slots: int) -> memoryview[float]:
-        """Create the file, and return its cells."""
+    @property
+    def key(self) -> tuple[str, str]:
+        """The name of its pool, and the kind."""
+        return self._facts["pool"], self._facts["kind"]
+
+    def _create(self, slots: int, before: Callable[[Parts], object] | None = None) -> Parts:
+        """
+        Create the file, and return its parts.
+
+        before: called with them before the file gets its name.
+        """
         description = json.dumps(self._facts).encode()
         start = -(-(HEAD.size + len(description)) // _PAGE) * _PAGE
-        owners = start + 8 * c.size(slots)
-        texts = owners + OWNER_BYTES * slots
-        size = texts + TEXT_BYTES
+        size = start + 8 * c.size(slots) + OWNER_BYTES * slots + TEXT_BYTES
         hidden = self.path.with_name(f".{self.path.name}")
         file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -84,15 +110,65 @@ class FileSegment(Segment):
                 MAGIC, SEGMENT_VERSION, c.SCALARS, slots, start, size, len(description)
             )
             memory[: HEAD.size + len(description)] = head + description
+            parts = _parts(memory, start, slots)
+            if before is not None:
+                before(parts)
+            # Whoever makes it shorter would kill this process with SIGBUS.
+            os.fchmod(file, 0o400)
             hidden.rename(self.path)
         except BaseException:
             hidden.unlink()
             raise
         finally:
             os.close(file)
-        self._owners = memory[owners:texts]
-        self._texts = memory[texts:]
-        return memory[start:owners].cast("d")
+        return parts
+
+    def _move(self, parts: Parts) -> None:
+        """
+        Copy all to other memory, and use that.
+
+        In one step: the hot path of other threads writes to the cells meanwhile.
+        """
+        memory, cells, owners, texts = parts
+        perform(
+            (
+                (setitem, memory, slice(None), self._memory),
+                (setattr, self, "_memory", memory),
+                (setattr, self, "cells", cells),
+                (setattr, self, "_owners", owners),
+                (setattr, self, "_texts", texts),
+            )
+        )
+
+    def remake(self) -> None:
+        """Make the file, which somebody has removed, again. Raises OSError."""
+        self._create(self._slots, self._move)
+
+    def detach(self) -> None:
+        """Leave the file, and so give its map and descriptor back; it goes on in private memory."""
+        memory = memoryview(bytearray(len(self._memory)))
+        start = len(memory) - len(self._texts) - len(self._owners) - 8 * c.size(self._slots)
+        self._move(_parts(memory, start, self._slots))
+
+    @harmless
+    def look(self) -> None:
+        self.due = False
+        if self._look is not None:
+            self._look(self)
+
+    def end(self) -> None:
+        self.over = True
+
+    @property
+    def spent(self) -> bool:
+        """Whether the pool was used, was closed, and has no connection and no caller any more."""
+        cells = self.cells
+        return bool(
+            cells[c.LIMIT] != cells[c.LIMIT]  # NaN
+            and cells[c.OPENED]
+            and cells[c.OPENED] == cells[c.CLOSED]
+            and not (cells[c.OPENING] or cells[c.WAITING])
+        )
 
     def take_slot(self, borrower: Sequence[Any]) -> int:
         free, slot = self.free, 0
@@ -162,6 +238,13 @@ class FileSegment(Segment):
                 )
             )
         return number
+
+
+def _parts(memory: memoryview[int], start: int, slots: int) -> Parts:
+    """Return the parts of the memory of a file whose cells begin at `start`."""
+    owners = start + 8 * c.size(slots)
+    texts = owners + OWNER_BYTES * slots
+    return memory, memory[start:owners].cast("d"), memory[owners:texts], memory[texts:]
 
 
 def _bytes(name: str) -> bytes:

@@ -7,6 +7,7 @@ SIGBUS.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.pool_view import (
+    MOST,
     BadFileError,
     ParsedSegment,
     PoolView,
@@ -48,6 +50,14 @@ RETRY_PAUSE: Final = 0.0001
 SEQUENCE_CELL: Final = struct.Struct("d")
 """The first cell, which is odd while the writer changes the others."""
 
+UNREADABLE: Final = (OSError, MemoryError)
+"""What is raised if a file cannot be read, written or removed at the moment."""
+
+NO_FILES: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
+"""The errors of opening a symbolic link, a socket, a FIFO, a device, or a directory."""
+
+NOT_OURS: Final = "it is not a regular file of this user"
+
 config_ids: dict[tuple[object, ...], int] = {}
 """The `config_id` of each distinct config, info and evidence; there are few of them."""
 
@@ -58,7 +68,7 @@ class PoolFile:
 
     parent: the name of the process that has watched the pool, if this one was forked from it.
 
-    Raises BadFileError if it is not a valid file, and OSError if it cannot be read at all.
+    Raises BadFileError if it is not a valid file, and OSError if it cannot be read now.
     """
 
     def __init__(self, path: Path, pid: int) -> None:
@@ -71,9 +81,9 @@ class PoolFile:
         self._consistent = self._data = b""
         self._parsed: ParsedSegment
         with OwnRegularFile(self._path) as (file, size):
-            head = os.pread(file, HEAD.size, 0)
-            if len(head) < HEAD.size:
+            if size < HEAD.size:
                 raise BadFileError("it is too short")
+            head = read_all(file, HEAD.size, 0)
             magic, version, scalars, self._slots, self._start, self._size, length = HEAD.unpack(
                 head
             )
@@ -85,7 +95,7 @@ class PoolFile:
                 raise BadFileError("its sizes do not agree")
             if HEAD.size + length > self._start:
                 raise BadFileError("its header is longer than the room for it")
-            description = os.pread(file, length, HEAD.size)
+            description = read_all(file, length, HEAD.size)
         try:
             facts = json.loads(description)
             self.pool, self.kind = _name(facts["pool"]), _name(facts["kind"])
@@ -94,7 +104,7 @@ class PoolFile:
             self.since = _time(facts.get("since", 0.0))
             self.info = Info(*map(_name, _list(facts["info"])))
             self.config = _config(facts["setup"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise BadFileError("its description of the pool is not valid") from error
 
     def read(
@@ -106,6 +116,8 @@ class PoolFile:
         last_seen: when a process that has ended was last seen alive, or None if it lives. Its open
             holds are counted up to then, and not up to the moment of reading.
         stops: when the process did not run, as seen from outside, the earliest first.
+
+        Raises BadFileError and OSError as above.
         """
         with OwnRegularFile(self._path) as (file, size):
             if size != self._size:
@@ -116,7 +128,7 @@ class PoolFile:
             cells = self._parsed
             if cells.numbers[c.TEXT_COUNT] != len(self._texts):
                 self._texts = _texts(
-                    os.pread(file, TEXT_BYTES, self._end), cells.numbers[c.TEXT_COUNT]
+                    read_all(file, TEXT_BYTES, self._end), cells.numbers[c.TEXT_COUNT]
                 )
                 self._evidence = _evidence(self._texts)
                 self._config_id = 0
@@ -154,10 +166,10 @@ class PoolFile:
         because a read of half an update would count a hold twice.
         """
         for _ in range(READ_TRIES):
-            data = os.pread(file, self._end - self._start, self._start)
+            data = read_all(file, self._end - self._start, self._start)
             if data == self._consistent:
                 return self._consistent
-            sequence = os.pread(file, SEQUENCE_CELL.size, self._start)
+            sequence = read_all(file, SEQUENCE_CELL.size, self._start)
             if data.startswith(sequence) and SEQUENCE_CELL.unpack(sequence)[0] % 2 == 0:
                 self._consistent = data
                 return data
@@ -190,6 +202,8 @@ def _config(values: dict[str, object]) -> PoolConfig:
         value = getattr(config, name)
         if isinstance(value, bool) != isinstance(default, bool) or not value >= 0:
             raise ValueError(name)
+        if value > MOST and value != math.inf:
+            raise ValueError(name)
     return config
 
 
@@ -214,8 +228,27 @@ def _texts(data: bytes, count: float) -> list[str]:
     return texts
 
 
+def read_all(file: int, length: int, offset: int) -> bytes:
+    """
+    Return that many bytes of a file.
+
+    Raises OSError if the system returns fewer: then nothing is known of the others.
+    """
+    data = os.pread(file, length, offset)
+    while len(data) < length:
+        more = os.pread(file, length - len(data), offset + len(data))
+        if not more:
+            raise OSError(errno.EIO, "it can be read in part only")
+        data += more
+    return data
+
+
 class OwnRegularFile:
-    """Opens a regular file of this user, and nothing else; opening it never blocks."""
+    """
+    Opens a regular file of this user, and nothing else; opening it never blocks.
+
+    Raises BadFileError if it is something else, and OSError if it cannot be opened now.
+    """
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
         self._path = path
@@ -223,11 +256,19 @@ class OwnRegularFile:
 
     def __enter__(self) -> tuple[int, int]:
         """Return the descriptor and the size of the file."""
-        self._file = os.open(self._path, self._flags)
-        status = os.fstat(self._file)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        try:
+            self._file = os.open(self._path, self._flags)
+        except OSError as error:
+            if error.errno in NO_FILES:
+                raise BadFileError(NOT_OURS) from error
+            raise
+        try:
+            status = os.fstat(self._file)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                raise BadFileError(NOT_OURS)
+        except BaseException:
             os.close(self._file)
-            raise BadFileError("it is not a regular file of this user")
+            raise
         return self._file, status.st_size
 
     def __exit__(self, *_: object) -> None:

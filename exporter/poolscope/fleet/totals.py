@@ -1,21 +1,25 @@
-"""The counters of all processes that have ended, kept in a file that is replaced as a whole."""
+"""
+The counters of pools that have ended, kept in a file that is replaced as a whole.
+
+The exporter has one for the processes that have ended, and each process has one for its own pools.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
 import math
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from poolscope.callsites.frames import OTHER_SITES
-from poolscope.fleet.pool_view import PoolView
+from poolscope.fleet.pool_view import MOST, BadFileError, PoolView
+from poolscope.fleet.whole_files import read_whole, replace_whole
 from poolscope.label_values import label_value
 from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
-from poolscope.readings.reading import Reading, sum_readings
+from poolscope.readings.reading import EMPTY_READING, Reading, sum_readings
 from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
@@ -24,7 +28,10 @@ TOTALS_VERSION: Final = 2
 MAX_KNOWN_FUNCTIONS: Final = 1000
 """Functions of a name whose seconds are kept apart; many more than are shown."""
 
-logger = logging.getLogger("poolscope.exporter")
+LARGEST_TOTALS: Final = 64 * 2**20
+"""Bytes; a larger file is not read."""
+
+NOT_PERMITTED: Final = (errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -78,33 +85,53 @@ class Totals:
     processes: int = 0
     folded: frozenset[str] = frozenset()
 
+    def with_pools(self, views: Iterable[PoolView], others: Iterable[Totals] = ()) -> Totals:
+        """Return the totals with the counters of more pools, and with other totals of pools."""
+        pools = dict(self.pools)
+        for view in views:
+            key = view.pool, view.kind
+            pools[key] = pools.pop(key, NOTHING).plus(view)
+        for other in others:
+            for key, total in other.pools.items():
+                pools[key] = pools.pop(key, NOTHING).with_total(total)
+        return Totals(pools, self.processes, self.folded)
+
     def with_processes(
         self,
-        ended: Mapping[str, Iterable[PoolView]],
+        ended: Mapping[str, tuple[Iterable[PoolView], Totals]],
         remaining: Iterable[str],
         live: Collection[tuple[str, str]] = (),
     ) -> Totals:
         """
         Return the totals with more processes; see `MAX_ENDED_NAMES`.
 
-        ended: the pools of each process to add, by its name.
+        ended: of each process to add, by its name, the pools, and the totals of those that had
+            ended within it.
         remaining: the names of processes that were folded before and still have files.
         live: the names and kinds of all other pools, which keep totals of their own.
         """
+        totals = self
+        for views, within in ended.values():
+            totals = totals.with_pools(views, [within])
+        pools = totals.bounded(live).pools
+        return Totals(pools, self.processes + len(ended), frozenset({*ended, *remaining}))
+
+    def bounded(self, live: Collection[tuple[str, str]]) -> Totals:
+        """
+        Return the totals of at most `MAX_ENDED_NAMES` names, and of all further ones together.
+
+        live: the names and kinds of all pools there are, which keep totals of their own.
+        """
         pools = dict(self.pools)
-        for view in (view for views in ended.values() for view in views):
-            key = view.pool, view.kind
-            pools[key] = pools.pop(key, Total()).plus(view)
         without_pool = [key for key in pools if key[0] != OTHER_POOLS and key not in live]
         for key in without_pool[: max(0, len(without_pool) - MAX_ENDED_NAMES)]:
             other = OTHER_POOLS, key[1]
-            pools[other] = pools.pop(other, Total()).with_total(pools.pop(key))
-        return Totals(pools, self.processes + len(ended), frozenset({*ended, *remaining}))
+            pools[other] = pools.pop(other, NOTHING).with_total(pools.pop(key))
+        return Totals(pools, self.processes, self.folded)
 
-    def save(self, path: Path) -> None:
-        """Replace the file. Raises OSError, and then the old file is still there."""
-        hidden = path.with_name(f".{path.name}")
-        document = {
+    def document(self) -> dict[str, Any]:
+        """Return what `of_document` reads, as values for JSON."""
+        return {
             "version": TOTALS_VERSION,
             "processes": self.processes,
             "folded": sorted(self.folded),
@@ -120,37 +147,62 @@ class Totals:
                 for (pool, kind), total in self.pools.items()
             ],
         }
-        with hidden.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.replace(path)
+
+    @classmethod
+    def of_document(cls, document: Any) -> Totals:
+        """Raises ValueError, TypeError, KeyError, AttributeError or the like if it is damaged."""
+        if document["version"] != TOTALS_VERSION:
+            raise ValueError(document["version"])
+        folded = frozenset(map(_text, _list(document["folded"])))
+        totals = cls({}, int(_number(document["processes"])), folded)
+        for entry in _list(document["pools"]):
+            key = _text(entry["pool"]), _text(entry["kind"])
+            totals = totals.with_pools((), [cls({key: _total(entry)})])
+        return totals
+
+    def save(self, path: Path) -> None:
+        """Replace the file. Raises OSError, and then the old file is still there."""
+        data = json.dumps(self.document()).encode()
+        replace_whole(path, data)
 
     @classmethod
     def load(cls, path: Path) -> Totals:
-        """Return the totals in the file; empty ones if it does not exist or is damaged."""
+        """
+        Return the totals in the file; empty ones if it does not exist.
+
+        Raises BadFileError if it is damaged, and OSError or MemoryError if it cannot be read now.
+        """
         try:
-            text = path.read_text(encoding="utf-8")
+            return cls.of_document(read_json(path))
         except FileNotFoundError:
             return cls()
-        try:
-            document = json.loads(text)
-            if document["version"] != TOTALS_VERSION:
-                raise ValueError(document["version"])
-            pools = {
-                (label_value(entry["pool"]), label_value(entry["kind"])): _total(entry)
-                for entry in document["pools"]
-            }
-            return cls(pools, int(document["processes"]), frozenset(document["folded"]))
-        except (ValueError, TypeError, KeyError):
-            kept = path.with_name(f"{path.name}.damaged")
-            path.replace(kept)
-            logger.warning(
-                "%s is damaged or of another version; totals start at 0, and the file is now %s",
-                path,
-                kept,
-            )
-            return cls()
+        except DAMAGE as error:
+            raise BadFileError(WRONG) from error
+
+
+WRONG: Final = "it is damaged, or of another version"
+
+DAMAGE: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What reading a document raises if the document is not what it should be."""
+
+NOTHING: Final = Total()
+
+
+def read_json(path: Path) -> Any:
+    """
+    Return the value in a file of JSON.
+
+    Raises BadFileError if the file is damaged or is none, FileNotFoundError if there is none, and
+    another OSError or MemoryError if it cannot be read now.
+    """
+    try:
+        return json.loads(read_whole(path, LARGEST_TOTALS).decode())
+    except (ValueError, RecursionError) as error:
+        raise BadFileError(WRONG) from error
+    except OSError as error:
+        if error.errno in NOT_PERMITTED:
+            raise BadFileError("this user may not read it") from error
+        raise
 
 
 def _counters(reading: Reading) -> dict[str, Any]:
@@ -161,11 +213,36 @@ def _counters(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _total(entry: dict[str, Any]) -> Total:
-    counters: dict[str, Any] = {
-        name: (*value["counts"], value["sum"]) if isinstance(value, dict) else value
-        for name, value in entry["counters"].items()
-    }
-    return Total(
-        Reading(**counters), int(entry["created"]), dict(entry["seconds"]), float(entry["since"])
-    )
+def _total(entry: Any) -> Total:
+    counters: dict[str, Any] = {}
+    for name, value in dict(entry["counters"]).items():
+        default = EMPTY_READING[Reading._fields.index(name)]
+        if isinstance(default, tuple):
+            counts = (*_list(value["counts"]), value["sum"])
+            counters[name] = tuple(map(_number, counts))
+            if len(counts) != len(default):
+                raise ValueError(name)
+        else:
+            counters[name] = _number(value)
+    seconds = {_text(site): _number(value) for site, value in dict(entry["seconds"]).items()}
+    created, since = int(_number(entry["created"])), float(_number(entry["since"]))
+    return Total(Reading(**counters), created, seconds, since)
+
+
+def _number(value: Any) -> float:
+    """Return a number that can be that of a counter."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
+        raise ValueError(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return label_value(value)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return value

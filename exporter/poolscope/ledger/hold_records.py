@@ -60,7 +60,6 @@ class HoldRecords:
     """
 
     __slots__ = (
-        "_cells",
         "_changes",
         "_checked_at",
         "_holder_refs",
@@ -99,7 +98,6 @@ class HoldRecords:
     def start(self, segment: Segment, now: float) -> None:
         """Begin without holds, in a segment whose cells are all 0.0."""
         self._segment = segment
-        self._cells = segment.cells
         self._numbers = segment.numbers
         self.in_use.clear()
         self.finished.clear()
@@ -112,6 +110,10 @@ class HoldRecords:
         self._checked_at = -math.inf
         self.leak_events.clear()
         self.next_check_at = now + self._leak_after
+
+    @property
+    def _cells(self) -> c.Cells:
+        return self._segment.cells
 
     def who(self, key: Hashable) -> Borrower | None:
         """Return the borrower of the connection, or None if it is not known."""

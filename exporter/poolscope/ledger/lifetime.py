@@ -56,6 +56,12 @@ class Lifetime(LostSlots):
         self._forget_lost_slots()
         self._count(now)
 
+    def ended(self, now: float) -> None:
+        """Nothing is recorded any more. Other processes see no connections, and the counters."""
+        self.retired(now)
+        self.emptied(now)
+        self._segment.end()
+
     def replace(self, predecessor: Lifetime) -> None:
         """Take the place of a retired pool, and take over its peaks."""
         if predecessor.dormant:

@@ -31,16 +31,17 @@ class Segment:
     free: the first cells of the free hold slots.
     wait_slots: the cells for waits.
     borrowers: the borrower of each slot's last hold, by the first cell of the slot.
+    due: whether `look` is to be called once the next change is final.
     """
 
-    __slots__ = ("borrowers", "cells", "free", "numbers")
+    __slots__ = ("borrowers", "cells", "due", "free", "numbers")
 
     shared = False
     wait_slots = range(0)
 
     def __init__(self, slots: int, cells: c.Cells | None = None) -> None:
         """`cells` has room for that many hold slots; private memory has none."""
-        self.free, self.borrowers = _NO_SLOTS, _NO_BORROWERS
+        self.free, self.borrowers, self.due = _NO_SLOTS, _NO_BORROWERS, False
         size = c.FIRST_SITE if cells is None else c.FIRST_WAIT
         self.numbers: Final = array("d", bytes(8 * size))
         self.cells: c.Cells = self.numbers if cells is None else cells
@@ -62,6 +63,12 @@ class Segment:
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         """Publish that a rule was broken at a line."""
+
+    def look(self) -> None:
+        """See whether other processes can still read the cells. The ledger's lock is held."""
+
+    def end(self) -> None:
+        """Nothing is recorded any more."""
 
 
 Segments = Callable[[int], Segment]

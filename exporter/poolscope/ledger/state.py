@@ -218,6 +218,8 @@ class State(Recorder):
             (setitem, cells, c.PUBLISHED, numbers),
         ]
         self.changes.commit(first, [(setitem, cells, c.SEQUENCE, sequence + 2), *last])
+        if self._segment.due:
+            self._segment.look()
 
     def publish(self) -> None:
         """Publish the numbers, if other processes read them. The caller has the lock."""
@@ -265,6 +267,7 @@ class State(Recorder):
             cells[peak + 1] = cells[peak] if windows == 1 else value
             cells[peak] = value
         cells[c.WINDOW] += windows * c.PEAK_WINDOW
+        self._segment.due = True
 
     def _count(self, now: float) -> None:
         """After a change, update the peaks, saturation, and the bounds of the fast path."""

@@ -20,10 +20,10 @@ class Waits:
     current: when each wait began, and its cell or 0.
     """
 
-    __slots__ = ("_cells", "_changes", "_free", "_numbers", "_shared", "current")
+    __slots__ = ("_changes", "_free", "_numbers", "_segment", "_shared", "current")
 
     def __init__(self, segment: Segment, changes: Changes) -> None:
-        self._cells = segment.cells
+        self._segment = segment
         self._numbers = segment.numbers
         self._changes = changes
         self._shared = segment.shared
@@ -38,7 +38,7 @@ class Waits:
         slot = self._changes.take(self._free)
         self._changes.put(self.current, key, (now, slot))
         if slot:
-            self._changes.at_commit(setitem, self._cells, slot, now)
+            self._changes.at_commit(setitem, self._segment.cells, slot, now)
         else:
             self._count_overflow(1, now)
         self._count()
@@ -49,7 +49,7 @@ class Waits:
         self._changes.pop(self.current, key)
         self._numbers[c.WAITING_SECONDS] += max(0.0, now - since)
         if slot:
-            self._changes.at_commit(setitem, self._cells, slot, 0.0)
+            self._changes.at_commit(setitem, self._segment.cells, slot, 0.0)
             self._changes.at_commit(self._free.append, slot)
         else:
             self._count_overflow(-1, since)

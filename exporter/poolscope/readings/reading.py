@@ -77,8 +77,13 @@ class Reading(NamedTuple):
     dns_seconds: Histogram = empty(DNS_BUCKETS)
 
     def counters_only(self) -> Reading:
-        """Return the reading with its gauges set to 0, as it counts once the pool is gone."""
-        return Reading._make([*_NO_GAUGES, *self[GAUGES:]])
+        """
+        Return the reading with its gauges set to 0, as it counts once the pool is gone.
+
+        What it still had open counts as closed: nobody else would count that.
+        """
+        gone = Reading._make([*_NO_GAUGES, *self[GAUGES:]])
+        return gone if gone.closed >= gone.opened else gone._replace(closed=gone.opened)
 
     def values(self) -> list[float]:
         """Return all numbers in the order of the fields, those of histograms one by one."""

@@ -389,6 +389,7 @@ class Groups(Generic[M]):
         group = self._groups[key] = self._group(key)
         group.ended = sum_readings([group.ended, counters])
         group.sites.add_ended(ledger.sites())
+        ledger.ended(member.clock())
         if not member.ledgers:
             group.remove(member)
             if gone_at is not None:

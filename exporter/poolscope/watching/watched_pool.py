@@ -258,7 +258,7 @@ class WatchedPool:
         """The pool object of the ledger was collected. The garbage collector may call this."""
         if ledger.unclosed:
             self.evidence.add("never-closed", self.site)
-        ledger.emptied(self.clock())
+        ledger.ended(self.clock())
         self._groups.pool_gone(self, ledger)
 
     def log_timeout(self, now: float, timed_out: bool) -> None:
