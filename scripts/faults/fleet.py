@@ -11,8 +11,8 @@ FAULTS = (
     (
         "the name that was added first is given up, and not the one that ended first",
         "fleet/totals.py",
-        "pools[key] = pools.pop(key, Total()).plus(view)",
-        "pools[key] = pools.get(key, Total()).plus(view)",
+        "pools[key] = pools.pop(key, NOTHING).plus(view)",
+        "pools[key] = pools.get(key, NOTHING).plus(view)",
         ("tests/fleet/test_fleet.py",),
     ),
     (

@@ -25,10 +25,11 @@ ENTRY: dict[str, Any] = {
     "pool": "orders",
     "kind": "asyncpg",
     "created": 1,
+    "since": 1e9,
     "seconds": {"shop:pay": 2.5},
     "counters": {"acquired": 7.0, "opened": 2.0, "closed": 2.0},
 }
-DOCUMENT: dict[str, Any] = {"version": 1, "processes": 1, "folded": [], "pools": [ENTRY]}
+DOCUMENT: dict[str, Any] = {"version": 2, "processes": 1, "folded": [], "pools": [ENTRY]}
 
 
 def document(**changes: Any) -> bytes:
@@ -81,6 +82,8 @@ CONTENTS: dict[str, bytes] = {
     ),
     "a number for a histogram": counters(hold_seconds=7),
     "negative created": entry(created=-1),
+    "since when it counts is a text": entry(since="1e9"),
+    "it counts since ever": entry(since=-math.inf),
     "seconds that are a list": entry(seconds=[1]),
     "negative seconds": entry(seconds={"a": -1}),
     "counters that are a list": entry(counters=[1, 2]),

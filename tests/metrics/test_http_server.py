@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gzip
-import re
 import socket
 import subprocess
 import threading
@@ -33,6 +32,7 @@ import poolscope
 from poolscope.metrics.rendering import rendered, wanted
 from poolscope.watching.watch import Watch
 from poolscope.watching.watches import Watches
+from support.created import without_created
 from support.waiting import PATIENCE
 
 
@@ -144,9 +144,6 @@ ACCEPTED: dict[str, tuple[Callable[[Any], bytes], str]] = {
 }
 
 
-SINCE = re.compile(rb"^connpool_\w+_created({.*})? \S+\n", re.MULTILINE)
-
-
 @pytest.mark.parametrize("accept", ACCEPTED)
 @pytest.mark.parametrize("names", [None, ["python_info", "connpool_acquires_total"], ["nothing"]])
 def test_the_parts_are_the_text_of_prometheus_client(
@@ -164,7 +161,7 @@ def test_the_parts_are_the_text_of_prometheus_client(
     expected = encode(selected)
     # Those of pools that say since when they count are not in prometheus_client's text.
     body = b"".join(plain.parts)
-    assert expected == re.sub(SINCE, b"", body)
+    assert expected == without_created(body)
     assert {
         "Content-Type": content_type,
         "Content-Length": str(len(body)),
@@ -172,7 +169,7 @@ def test_the_parts_are_the_text_of_prometheus_client(
     } == dict(plain.headers)
     compressed = rendered(registry, wanted(accept, "br;q=1.0, gzip;q=0.8", query))
     body = b"".join(compressed.parts)
-    assert expected == re.sub(SINCE, b"", gzip.decompress(body))
+    assert expected == without_created(gzip.decompress(body))
     headers = dict(compressed.headers)
     assert ("gzip", str(len(body))) == (headers["Content-Encoding"], headers["Content-Length"])
 
