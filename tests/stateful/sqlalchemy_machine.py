@@ -300,9 +300,11 @@ class Machine(Known):
         before = self.reading()
         with (
             contextlib.suppress(Interruption, HardInterruption),
-            at_bytecode(step, interruption(step), let_in=True),
+            at_bytecode(step, interruption(step), let_in=True) as tracer,
         ):
             self.side.run(lambda: self.engine.connect().close())
+        # There it may come when the queue has given the record to it, as it may in the queue's own.
+        self.may_lose |= tracer.stack[:1] == ["get"]
         gc.collect()
         self._know_again(before)
 
