@@ -12,9 +12,9 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import resource
 import shutil
-import socket
 import struct
 import subprocess
 import sys
@@ -48,22 +48,33 @@ ACQUIRED: Final = (
 )
 
 
+class EndedError(Exception):
+    """A process has ended that nobody has killed."""
+
+
 class Exporter:
     """The exporter on a free port, with its log in a file."""
 
     def __init__(self, folder: Path, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        address = f"127.0.0.1:{port}"
         command = [sys.executable, "-m", "poolscope", "exporter", "--dir", str(folder)]
-        with log.open("ab") as file:
+        self._log = log
+        with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [*command, "--web.listen-address", address], stderr=file
+                [*command, "--web.listen-address", "127.0.0.1:0"], stderr=file
             )
-        self.url = f"http://{address}/metrics"
+        self._url = ""
         self.first: tuple[int, int] | None = None
         self.scrapes = 0
+
+    @property
+    def url(self) -> str:
+        """The address of its metrics, by its log. Raises OSError if it is not there yet."""
+        if not self._url:
+            served = re.search(r"serving (\S+)\n", self._log.read_text())
+            if served is None:
+                raise ConnectionRefusedError
+            self._url = served[1]
+        return self._url
 
     def scrape(self, patience: float = 30.0) -> Samples:
         """Return all samples; wait until the exporter answers."""
@@ -74,7 +85,13 @@ class Exporter:
                     text = answer.read().decode()
                 break
             except OSError:
-                if time.monotonic() > until or self.process.poll() is not None:
+                if self.process.poll() is not None:
+                    lines = "; ".join(self._log.read_text().splitlines()[-5:])
+                    code = self.process.returncode
+                    raise EndedError(
+                        f"the exporter has ended by itself, with {code}: {lines}"
+                    ) from None
+                if time.monotonic() > until:
                     raise
                 time.sleep(0.05)
         self.scrapes += 1
@@ -195,8 +212,13 @@ class Attack:
         while True:
             yield random.choice([*every, *[self.kill_worker] * 6, self.kill_exporter])
 
+    def kill_all(self) -> None:
+        for process in (*self.workers, self.exporter.process):
+            process.kill()
+            process.wait()
+
     def end(self) -> None:
-        """Kill all processes, and compare what was counted with what they wrote down."""
+        """Kill the workers, and compare what was counted with what they wrote down."""
         for worker in self.workers:
             worker.kill()
             worker.wait()
@@ -205,7 +227,6 @@ class Attack:
         while list(self.folder.glob("*.pool")) and time.monotonic() < until:
             time.sleep(STEP)
             self.look()
-        self.exporter.kill()
         rows = [struct.unpack("2d", path.read_bytes()) for path in self.tallies.glob("*.tally*")]
         most, least = (sum(column) for column in zip(*rows, strict=True))
         counted = self.samples.get(ACQUIRED, 0.0)
@@ -235,7 +256,7 @@ def small_disk(parent: Path) -> Iterator[Path | None]:
     try:
         yield disk
     finally:
-        subprocess.run([str(shutil.which("umount")), str(disk)], check=False)
+        subprocess.run([str(shutil.which("umount")), "-l", str(disk)], check=False)
 
 
 def attack(seconds: float) -> list[str]:
@@ -251,8 +272,11 @@ def attack(seconds: float) -> list[str]:
                 step()
                 tried.done[step.__name__] += 1
                 time.sleep(STEP)
-        finally:
             tried.end()
+        except EndedError as error:
+            tried.harm.append(str(error))
+        finally:
+            tried.kill_all()
         return tried.harm
 
 
