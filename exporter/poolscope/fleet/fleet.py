@@ -31,7 +31,6 @@ from poolscope.fleet.whole_files import put_aside, reserve
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
-from poolscope.readings.labels import OTHER_POOLS
 from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
@@ -102,8 +101,6 @@ class Fleet:
         self._processes = Processes(folder, (LOCK, TOTALS))
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
-        for key, total in self._totals.pools.items():
-            self._sites[key].add_ended(total.sites())
 
     def close(self) -> None:
         """Release the folder, so that another exporter can use it."""
@@ -162,11 +159,6 @@ class Fleet:
             if not self._write(totals):
                 return False
             self._totals = totals
-            for pools, within in new.values():
-                for view in pools:
-                    self._sites[view.pool, view.kind].add_ended(view.sites())
-                for key, total in within.pools.items():
-                    self._sites[key].add_ended(total.sites())
         for process in ended:
             remove(self._folder, process)
         if new:
@@ -213,7 +205,7 @@ class Fleet:
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
         keys = sorted({*pools, *unfolded.pools, *self._totals.pools})
-        self._forget_others(keys)
+        self._forget_all_but(set(keys))
         promised = commitments(servers, _limits_of_databases(pools))
         return FleetView(
             reports=tuple(
@@ -226,14 +218,14 @@ class Fleet:
             bad=len(self._processes.bad),
         )
 
-    def _forget_others(self, keys: Collection[Key]) -> None:
+    def _forget_all_but(self, keys: Collection[Key]) -> None:
         """Forget names that are not kept apart any more; see `Totals.bounded`."""
-        for key in self._sites.keys() - set(keys):
-            self._monotonic.pop(key, None)
-            self._sites[OTHER_POOLS, key[1]].add_ended(self._sites.pop(key).sums(()))
+        for known in (self._sites, self._monotonic):
+            for key in known.keys() - keys:
+                del known[key]
 
     def _sum(
-        self, key: Key, views: list[PoolView], unfolded: Total | None
+        self, key: Key, views: list[PoolView], ended: Sequence[Total]
     ) -> tuple[Reading, int, float]:
         """
         Return the sum of all pools of one name and kind, how many pools there ever were, and the
@@ -241,11 +233,10 @@ class Fleet:
         """
         rows = [view.values for view in views]
         created, since = len(rows), [view.since for view in views]
-        for total in (unfolded, self._totals.pools.get(key)):
-            if total is not None:
-                rows.append(total.reading.values())
-                created += total.created
-                since.append(total.since)
+        for total in ended:
+            rows.append(total.reading.values())
+            created += total.created
+            since.append(total.since)
         return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created, min(since)
 
     def _report(
@@ -255,10 +246,12 @@ class Fleet:
         unfolded: Total | None,
         promised: Sequence[Commitment],
     ) -> Report:
-        reading, created, since = self._sum(key, views, unfolded)
-        sites = chain.from_iterable(view.each_site() for view in views)
-        if unfolded is not None:
-            sites = chain(sites, unfolded.sites())
+        totals = self._totals.pools.get(key), unfolded
+        ended = [total for total in totals if total is not None]
+        reading, created, since = self._sum(key, views, ended)
+        # Those of the totals come first, so that they have the same labels after a restart.
+        of_ended = chain.from_iterable(total.sites() for total in ended)
+        sites = chain(of_ended, *(view.each_site() for view in views))
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         small = too_small((view.address, view.values) for view in views)
