@@ -99,11 +99,8 @@ class OwnFiles:
         """Make what was removed again, and give the files the time of now if that is due."""
         if self.pid != os.getpid():
             return
-        process = self._folder / f"{self.name}{PROCESS}"
-        if _is_gone(process):
-            with suppress(OSError):
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                self._register()
+        with suppress(OSError):
+            self.renew()
         if not segment.over and _is_gone(segment.path):
             with suppress(OSError):
                 segment.remake()
@@ -112,9 +109,18 @@ class OwnFiles:
                 self._ended.save(self._ended_path, self._made, self._segments)
         if time.monotonic() - self._touched_at >= TOUCHED_EVERY:
             self._touched_at = time.monotonic()
-            for path in (process, self._ended_path, *map(self._path, list(self._segments))):
+            for path in (self._process_path, self._ended_path, *map(self._path, list(self._segments))):
                 with suppress(OSError):
                     os.utime(path)
+
+    def renew(self) -> None:
+        """Make the file of the process again if somebody has removed it."""
+        if _is_gone(self._process_path):
+            self._register()
+
+    @property
+    def _process_path(self) -> Path:
+        return self._folder / f"{self.name}{PROCESS}"
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self.name}.{number}{POOL}"
@@ -132,7 +138,7 @@ class OwnFiles:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(file, bytes(8), 0)  # room for when the exporter has last seen it alive
-            hidden.rename(self._folder / f"{self.name}{PROCESS}")
+            hidden.rename(self._process_path)
         except BaseException:
             hidden.unlink(missing_ok=True)
             os.close(file)
