@@ -94,7 +94,7 @@ def test_of_a_subclass_it_is_what_it_contains() -> None:
     assert "orders" == label_value(Name.ORDERS)
 
 
-class Liar(str):
+class Liar(str):  # noqa: SLOT000  # an odd class is the point
     """A string that says that it is printable, short and equal to nothing."""
 
     def isprintable(self) -> bool:

@@ -20,9 +20,7 @@ _HEAD: Final = (60, 100)
 _TAIL: Final = (50, 90)
 """Characters and bytes that are kept of both ends of a longer name."""
 
-_UNFIT: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """
 Control characters, what ends a line, what turns the direction of the text that follows, and what
 UTF-8 cannot encode.

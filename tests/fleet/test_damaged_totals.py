@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poolscope.fleet.fleet import LOCK, Fleet
+from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import FolderError
+from poolscope.fleet.folder_lock import LOCK
 from poolscope.fleet.pool_view import BadFileError
 from poolscope.fleet.totals import LARGEST_TOTALS, TOTALS, Totals
 from poolscope.fleet.whole_files import DAMAGED, MAX_ASIDE, put_aside

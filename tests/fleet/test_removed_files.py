@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from poolscope.fleet import own_files, processes
-from poolscope.fleet.fleet import LOCK, Fleet
-from poolscope.fleet.folder import Folder
+from poolscope.fleet.fleet import Fleet
+from poolscope.fleet.folder import Folder, FolderError
+from poolscope.fleet.folder_lock import LOCK
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.fleet.totals import TOTALS
 from poolscope.ledger.cells import PEAK_WINDOW
@@ -114,6 +115,73 @@ def test_a_new_pool_makes_a_folder_that_is_gone_again(
         assert shared.segments(FACTS, unshared)(3).shared
     assert [".pool", ".process"] == names(folder)
     assert first.shared
+
+
+KILLED = {"orders": 7.0}
+
+
+@pytest.fixture
+def exporter(folder: Path, workers: Any) -> Iterator[Fleet]:
+    """The exporter, which has folded a process of `KILLED`."""
+    fleet = Fleet(folder)
+    worker = workers()
+    worker.tell("use 7")
+    worker.kill()
+    assert KILLED == acquired(fleet)
+    yield fleet
+    fleet.close()
+
+
+def acquired(fleet: Fleet) -> dict[str, float]:
+    return {report.pool: report.reading.acquired for report in fleet.scan().reports}
+
+
+def exporter_beside(folder: Path) -> str:
+    """Start another exporter, and return what it says."""
+    program = f"from pathlib import Path as P; Fleet(P({str(folder)!r}))"
+    command = [sys.executable, "-c", f"from poolscope.fleet.fleet import Fleet; {program}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+@GONE
+def test_the_exporter_makes_its_folder_again_and_loses_nothing(
+    exporter: Fleet, folder: Path, workers: Any, go: Callable[[Path], None]
+) -> None:
+    go(folder)
+    assert KILLED == acquired(exporter)
+    assert "another exporter" in exporter_beside(folder)
+    workers("billing").tell("use 3")
+    assert {**KILLED, "billing": 3.0} == acquired(exporter)
+    exporter.close()
+    again = Fleet(folder)
+    assert {**KILLED, "billing": 3.0} == acquired(again)
+    again.close()
+
+
+@pytest.mark.parametrize("name", [LOCK, TOTALS])
+def test_the_exporter_makes_its_files_again(exporter: Fleet, folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert KILLED == acquired(exporter)
+    assert "another exporter" in exporter_beside(folder)
+    exporter.close()
+    again = Fleet(folder)
+    assert KILLED == acquired(again)
+    again.close()
+
+
+def test_the_exporter_does_not_take_a_folder_from_another_one(
+    exporter: Fleet, folder: Path
+) -> None:
+    rename(folder)
+    program = f"from pathlib import Path as P; Fleet(P({str(folder)!r})); print(); input()"
+    command = [sys.executable, "-c", f"from poolscope.fleet.fleet import Fleet; {program}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(FolderError, match="another exporter"):
+            exporter.scan()
+        other.communicate(b"\n")
+    assert KILLED == acquired(exporter)
 
 
 def test_no_file_is_made_in_a_folder_that_others_may_write_to(

@@ -8,10 +8,8 @@ between, the name in the totals tells that the process was counted.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import stat
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +20,13 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.commitments import commitments
-from poolscope.fleet.folder import FolderError, check
+from poolscope.fleet.folder import FolderError
+from poolscope.fleet.folder_lock import LOCK, FolderLock
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
-from poolscope.fleet.whole_files import put_aside, reserve
+from poolscope.fleet.whole_files import is_gone, put_aside, reserve
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
@@ -36,8 +35,6 @@ from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Readin
 from poolscope.readings.report import Report
 from poolscope.readings.saturation import too_small
 from poolscope.readings.sites import SharedSites
-
-LOCK: Final = "exporter.lock"
 
 MAX_PROCESSES_PER_SCAN: Final = 100
 """How many processes one scan folds, so that it does not take too long."""
@@ -88,10 +85,9 @@ class Fleet:
     """
 
     def __init__(self, folder: Path, clock: Clock = time.monotonic) -> None:
-        check(folder)
         self._folder = folder
         self._clock = clock
-        self._lock: int | None = _lock_folder(folder / LOCK)
+        self._lock = FolderLock(folder)
         try:
             self._totals = load_totals(folder / TOTALS)
         except BaseException:
@@ -104,16 +100,18 @@ class Fleet:
 
     def close(self) -> None:
         """Release the folder, so that another exporter can use it."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        self._lock.close()
 
     def scan(self, servers: Sequence[ServerReading] = ()) -> FleetView:
         """
         Read all processes, and fold up to `MAX_PROCESSES_PER_SCAN` of those that have ended.
 
         servers: the last readings of database servers, for the commitments of the pools.
+
+        Raises FolderError if the folder is gone and cannot be made again, and OSError if it could
+        never be read.
         """
+        self._renew()
         live: list[ProcessFiles] = []
         ended: list[ProcessFiles] = []
         others: list[ProcessFiles] = []
@@ -141,6 +139,16 @@ class Fleet:
             unfolded = unfolded.with_pools(process.pools, [process.ended])
         unfolded = unfolded.with_pools((), [process.ended for process in live])
         return self._view(live, unfolded, servers)
+
+    def _renew(self) -> None:
+        """Make again what somebody has removed: the folder, the lock in it, and the totals."""
+        path = self._folder / TOTALS
+        is_other = self._lock.renew()
+        if is_gone(path):
+            if self._totals.processes:
+                self._write(self._totals)
+        elif is_other:
+            self._totals = load_totals(path)  # another exporter may have written them
 
     def _fold(self, ended: Sequence[ProcessFiles], live: Collection[Key]) -> bool:
         """
@@ -354,24 +362,3 @@ def remove(folder: Path, process: ProcessFiles) -> None:
     if removed:
         with suppress(*UNREADABLE):
             (folder / process.name).unlink()
-
-
-def _lock_folder(path: Path) -> int:
-    """Return a descriptor of the file at `path`, which it locks for this exporter."""
-    with suppress(*UNREADABLE):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            put_aside(path)  # no exporter can have locked it
-    try:
-        file = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
-        )
-    except OSError as error:
-        raise FolderError(
-            f"cannot write {path}: {error.strerror}; the exporter must write there"
-        ) from error
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(file)
-        raise FolderError(f"another exporter reads {path.parent}; one is enough") from error
-    return file

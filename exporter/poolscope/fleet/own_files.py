@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolscope.fleet.segment_file import FileSegment
+from poolscope.fleet.whole_files import is_gone
 from poolscope.ledger.changes import perform
 
 if TYPE_CHECKING:
@@ -101,21 +102,25 @@ class OwnFiles:
             return
         with suppress(OSError):
             self.renew()
-        if not segment.over and _is_gone(segment.path):
+        if not segment.over and is_gone(segment.path):
             with suppress(OSError):
                 segment.remake()
-        if self._ended is not None and _is_gone(self._ended_path):
+        if self._ended is not None and is_gone(self._ended_path):
             with suppress(OSError):
                 self._ended.save(self._ended_path, self._made, self._segments)
         if time.monotonic() - self._touched_at >= TOUCHED_EVERY:
             self._touched_at = time.monotonic()
-            for path in (self._process_path, self._ended_path, *map(self._path, list(self._segments))):
+            for path in (
+                self._process_path,
+                self._ended_path,
+                *map(self._path, list(self._segments)),
+            ):
                 with suppress(OSError):
                     os.utime(path)
 
     def renew(self) -> None:
         """Make the file of the process again if somebody has removed it."""
-        if _is_gone(self._process_path):
+        if is_gone(self._process_path):
             self._register()
 
     @property
@@ -189,13 +194,3 @@ class OwnFiles:
         """Return the names and kinds of the pools that have not ended."""
         segments = (self._segments[number]() for number in self._segments.keys() - set(over))
         return {segment.key for segment in segments if isinstance(segment, FileSegment)}
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass
-    return False
