@@ -62,6 +62,7 @@ def test_a_name_that_is_fit_stays(name: str) -> None:
         ("a\0b", "a\\x00b~"),
         ("a\nb\r\tc", "a\\nb\\r\\tc~"),
         ("\x1b[31mred\x7f\x85\u2028", "\\x1b[31mred\\x7f\\x85\\u2028~"),
+        ("shop\u202etxt.exe\u2066", "shop\\u202etxt.exe\\u2066~"),
     ],
 )
 def test_what_is_not_fit_is_escaped_and_marked(name: str, shown: str) -> None:
@@ -91,3 +92,30 @@ def test_of_a_subclass_it_is_what_it_contains() -> None:
     for name in Name:
         assert type(label_value(name)) is type(printable(name)) is str
     assert "orders" == label_value(Name.ORDERS)
+
+
+class Liar(str):  # noqa: SLOT000  # an odd class is the point
+    """A string that says that it is printable, short and equal to nothing."""
+
+    def isprintable(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return 3
+
+    def __eq__(self, _: object) -> bool:
+        return False
+
+    __hash__ = str.__hash__
+
+    def __str__(self) -> str:
+        return "lie"
+
+    def __getitem__(self, _: object) -> str:
+        return "lie"
+
+
+@pytest.mark.parametrize("text", ["orders", "a\nb\ud800", "x" * 1000, "\ud800" * 1000, ""])
+def test_of_a_subclass_that_behaves_oddly_it_is_what_it_contains(text: str) -> None:
+    assert (label_value(text), printable(text)) == (label_value(Liar(text)), printable(Liar(text)))
+    assert str is type(label_value(Liar(text)))

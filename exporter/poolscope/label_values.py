@@ -20,15 +20,19 @@ _HEAD: Final = (60, 100)
 _TAIL: Final = (50, 90)
 """Characters and bytes that are kept of both ends of a longer name."""
 
-_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, what ends a line, and what UTF-8 cannot encode."""
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""
+Control characters, what ends a line, what turns the direction of the text that follows, and what
+UTF-8 cannot encode.
+"""
 
 
 def printable(text: str) -> str:
     r"""Return the text in one line of valid UTF-8: other characters are escaped, as in `\n`."""
+    text = str.__str__(text)  # of a subclass of `str`, what it contains
     if text.isprintable():
-        return str.__str__(text)  # of a subclass of `str`, what it contains
-    return _UNFIT.sub(lambda match: repr(match[0])[1:-1], str.__str__(text))
+        return text
+    return _UNFIT.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def label_value(text: str) -> str:
@@ -38,6 +42,7 @@ def label_value(text: str) -> str:
     What has to be changed gets a short hash of the original, so that two names stay two names; of
     what is too long, both ends are kept. A value that this has returned is not changed again.
     """
+    text = str.__str__(text)
     if len(text) <= MAX_CHARACTERS:
         shown = printable(text)
         if shown == text:
@@ -47,8 +52,6 @@ def label_value(text: str) -> str:
             marked = f"{shown}~{_digest(text)}"
             if _fits(marked):
                 return marked
-    else:
-        text = str.__str__(text)
     head = _utf8(printable(text[:MAX_CHARACTERS])[: _HEAD[0]])[: _HEAD[1]]
     tail = _utf8(printable(text[-MAX_CHARACTERS:])[-_TAIL[0] :])[-_TAIL[1] :]
     # Only a character that was cut in the middle is ignored.

@@ -135,6 +135,13 @@ FAULTS = (
         ("tests/fleet/test_pools_that_come_and_go.py",),
     ),
     (
+        "an exporter whose lock was removed does not notice",
+        "fleet/folder_lock.py",
+        "        except FileNotFoundError:\n            return False\n",
+        "        except FileNotFoundError:\n            return True\n",
+        ("tests/fleet/test_removed_files.py",),
+    ),
+    (
         "a file of a live process that was removed is not made again",
         "fleet/own_files.py",
         "                segment.remake()\n",

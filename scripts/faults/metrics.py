@@ -18,7 +18,7 @@ FAULTS = (
     (
         "text says since when counters count",
         "metrics/rendering.py",
-        "    since = bool(end)\n",
+        "    since = bool(end) and has_created()\n",
         "    since = True\n",
         ("tests/metrics/test_created_times.py",),
     ),

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poolscope.fleet.fleet import LOCK, Fleet
+from poolscope.fleet import totals
+from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import FolderError
-from poolscope.fleet.pool_view import BadFileError
-from poolscope.fleet.totals import LARGEST_TOTALS, TOTALS, Totals
+from poolscope.fleet.folder_lock import LOCK
+from poolscope.fleet.pool_view import MOST, BadFileError
+from poolscope.fleet.totals import LARGEST_TOTALS, TOTALS, Total, Totals
 from poolscope.fleet.whole_files import DAMAGED, MAX_ASIDE, put_aside
 from poolscope.readings.reading import Reading
 
@@ -29,6 +31,7 @@ ENTRY: dict[str, Any] = {
     "seconds": {"shop:pay": 2.5},
     "counters": {"acquired": 7.0, "opened": 2.0, "closed": 2.0},
 }
+HUGE = (*[MOST / 100] * (len(Reading().hold_seconds) - 1), MOST / 3)
 DOCUMENT: dict[str, Any] = {"version": 2, "processes": 1, "folded": [], "pools": [ENTRY]}
 
 
@@ -259,6 +262,27 @@ def test_totals_that_cannot_be_read_now_are_left_alone(
     fleet.close()
 
 
+def test_sums_of_the_most_that_files_of_pools_may_say_can_be_read() -> None:
+    counters = Reading(acquired=MOST / 3, in_use_seconds=MOST / 3, hold_seconds=HUGE)
+    one = Totals({("orders", "asyncpg"): Total(counters, 1, {"shop:pay": MOST / 3}, 1e9)})
+    written = Totals().with_pools((), [one] * 1000)
+    assert written == Totals.of_document(json.loads(json.dumps(written.document())))
+
+
+def test_totals_that_are_too_large_to_be_read_are_not_written(
+    shared: Path, fleets: Callable[[], Fleet], workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = workers()
+    worker.tell("use 7")
+    fleet = fleets()
+    monkeypatch.setattr(totals, "LARGEST_TOTALS", 100)
+    worker.kill()
+    for _ in range(2):
+        assert [7] == [report.reading.acquired for report in fleet.scan().reports]
+    assert [7] == [report.reading.acquired for report in fleets().scan().reports]
+    assert [] == aside(shared)
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.floats(0, 1, exclude_max=True), change=st.binary(min_size=1, max_size=8))
 def test_totals_with_any_content_are_refused_or_can_be_served(
@@ -271,9 +295,9 @@ def test_totals_with_any_content_are_refused_or_can_be_served(
     path.write_bytes(data)
     path.chmod(0o600)
     try:
-        totals = Totals.load(path)
+        read = Totals.load(path)
     except BadFileError:
         return
-    for key, total in totals.pools.items():
+    for key, total in read.pools.items():
         assert 0 <= sum(total.reading.values()) < math.inf
         assert [*key, *total.seconds] == [text.encode().decode() for text in (*key, *total.seconds)]

@@ -25,6 +25,9 @@ from support.tools import required
 
 USES = {"orders": 7.0, "billing": 3.0}
 
+FIRST_READ = 4
+"""The call of a look that reads the folder; those before see whether it is still there."""
+
 
 @pytest.fixture
 def ended(tmp_path: Path, clock: FakeClock) -> Path:
@@ -80,7 +83,7 @@ def test_each_call_of_a_fold_may_fail(
             try:
                 seen = acquired(fleet.scan())
             except (OSError, MemoryError):
-                assert 1 == number  # the folder could never be read
+                assert number <= FIRST_READ  # the folder could never be read
                 seen = {}
         assert seen in ({}, USES)
         for _ in range(2):

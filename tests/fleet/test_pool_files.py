@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from poolscope.fleet import fleet as fleet_of
-from poolscope.fleet.fleet import LOCK, Fleet
+from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
+from poolscope.fleet.folder_lock import LOCK
 from poolscope.fleet.pool_view import BadFileError
 from poolscope.fleet.segment_file import HEAD, MAGIC, OWNER_BYTES, SEGMENT_VERSION, TEXT_BYTES
 from poolscope.fleet.segment_reader import LARGEST, PoolFile

@@ -7,21 +7,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poolscope.fleet import own_files, processes
-from poolscope.fleet.fleet import LOCK, Fleet
+from poolscope.fleet.fleet import Fleet
+from poolscope.fleet.folder import Folder, FolderError
+from poolscope.fleet.folder_lock import LOCK
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.fleet.totals import TOTALS
 from poolscope.ledger.cells import PEAK_WINDOW
 from poolscope.ledger.ledger import Ledger
 from poolscope.testing import FakeClock
 from support.looks import Looker
-from support.segments import who
+from support.segments import FACTS, unshared, who
 
 LONG_AGO = 1_000_000_000
 
@@ -81,6 +83,131 @@ def test_the_folder_is_made_again_with_all_files(
     looker = Looker(folder)
     assert 2 == looker.look()["orders"].reading.acquired
     looker.end()
+
+
+def rename(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+GONE = pytest.mark.parametrize("go", [shutil.rmtree, rename], ids=["removed", "renamed"])
+
+
+@GONE
+@pytest.mark.parametrize("forks", [False, True], ids=["the same process", "a forked child"])
+def test_a_new_pool_makes_a_folder_that_is_gone_again(
+    tmp_path: Path, go: Callable[[Path], None], forks: bool
+) -> None:
+    folder = tmp_path / "pools"
+    shared = Folder(folder)
+    first = shared.segments(FACTS, unshared)(3)
+    go(folder)
+    if forks:
+        child = os.fork()
+        if child:
+            assert 0 == os.waitpid(child, 0)[1]
+        else:
+            made = False
+            try:
+                made = shared.segments(FACTS, unshared)(3).shared
+            finally:
+                os._exit(not made)
+    else:
+        assert shared.segments(FACTS, unshared)(3).shared
+    assert [".pool", ".process"] == names(folder)
+    assert first.shared
+
+
+KILLED = {"orders": 7.0}
+
+
+@pytest.fixture
+def exporter(folder: Path, workers: Any) -> Iterator[Fleet]:
+    """The exporter, which has folded a process of `KILLED`."""
+    fleet = Fleet(folder)
+    worker = workers()
+    worker.tell("use 7")
+    worker.kill()
+    assert KILLED == acquired(fleet)
+    yield fleet
+    fleet.close()
+
+
+def acquired(fleet: Fleet) -> dict[str, float]:
+    return {report.pool: report.reading.acquired for report in fleet.scan().reports}
+
+
+def exporter_beside(folder: Path) -> str:
+    """Start another exporter, and return what it says."""
+    program = f"from pathlib import Path as P; Fleet(P({str(folder)!r}))"
+    command = [sys.executable, "-c", f"from poolscope.fleet.fleet import Fleet; {program}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+@GONE
+def test_the_exporter_makes_its_folder_again_and_loses_nothing(
+    exporter: Fleet, folder: Path, workers: Any, go: Callable[[Path], None]
+) -> None:
+    go(folder)
+    assert KILLED == acquired(exporter)
+    assert "another exporter" in exporter_beside(folder)
+    workers("billing").tell("use 3")
+    assert {**KILLED, "billing": 3.0} == acquired(exporter)
+    exporter.close()
+    again = Fleet(folder)
+    assert {**KILLED, "billing": 3.0} == acquired(again)
+    again.close()
+
+
+@pytest.mark.parametrize("name", [LOCK, TOTALS])
+def test_the_exporter_makes_its_files_again(exporter: Fleet, folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert KILLED == acquired(exporter)
+    assert "another exporter" in exporter_beside(folder)
+    exporter.close()
+    again = Fleet(folder)
+    assert KILLED == acquired(again)
+    again.close()
+
+
+def test_the_exporter_does_not_take_a_folder_from_another_one(
+    exporter: Fleet, folder: Path
+) -> None:
+    rename(folder)
+    program = f"from pathlib import Path as P; Fleet(P({str(folder)!r})); print(); input()"
+    command = [sys.executable, "-c", f"from poolscope.fleet.fleet import Fleet; {program}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(FolderError, match="another exporter"):
+            exporter.scan()
+        other.communicate(b"\n")
+    assert KILLED == acquired(exporter)
+
+
+def test_no_file_is_made_in_a_folder_that_others_may_write_to(
+    ledger: Ledger, clock: FakeClock, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    folder.chmod(0o777)
+    use(ledger, clock)
+    assert [] == names(folder)
+    assert 1 == ledger.read().acquired
+    folder.chmod(0o700)
+    use(ledger, clock)
+    assert [".pool", ".process"] == names(folder)
+    assert [] == caplog.records
+
+
+def test_the_file_of_a_pool_that_has_ended_is_not_made_again(
+    ledger: Ledger, clock: FakeClock, folder: Path
+) -> None:
+    segment: Any = ledger._segment
+    segment.detach()
+    segment.path.unlink()
+    use(ledger, clock)
+    assert [".process"] == names(folder)
+    assert 1 == ledger.read().acquired
 
 
 def test_files_that_cannot_be_made_again_do_no_harm(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from poolscope import Hold
 from poolscope.fleet.segment_file import OWNER_BYTES, TEXT_BYTES
 from poolscope.fleet.segment_reader import PoolFile
+from poolscope.label_values import printable
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.pool_config import PoolConfig
@@ -82,6 +85,22 @@ def test_a_name_with_surrogates_is_written_with_escapes(
     ledger.served("a", clock(), clock(), who("f\udc80", "Task-\udc80"))
     (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds()
     assert ("shop.py:7 in f\\udc80", "Task-\\udc80") == (hold.site, hold.owner)
+
+
+@pytest.mark.parametrize("name", ["Task\n2", "\x1b[31mTask", "a\u202eb", "a" + "ä" * 30, "Ta\0sk"])
+def test_odd_names_are_shown_as_the_process_shows_them(
+    ledger: Ledger, folder: Path, clock: FakeClock, name: str
+) -> None:
+    ledger.served("a", clock(), clock(), who(name, name))
+    ledger.add_evidence("nested-acquire", who(name).site)
+    view = PoolFile(file_of(folder), 42).read(clock())
+    (hold,) = view.holds()
+    whole = printable(name)
+    assert hold.owner
+    assert whole.startswith(hold.owner)
+    assert len(hold.owner.encode()) in (len(whole.encode()), OWNER_BYTES - 1)
+    sites = [hold.site, *view.evidence["nested-acquire"]]
+    assert sites == [text for text in sites if text and text == printable(text)]
 
 
 def test_a_long_name_of_a_task_is_cut_off_and_then_fully_overwritten(

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 import sqlalchemy
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from poolscope.exporter.exposition import expose
+from poolscope.exporter.exposition import expose, rendered_scrape
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.metrics.rendering import rendered, wanted
+from poolscope.metrics.rendering import Wanted, rendered, wanted
 from poolscope.watching.watches import Watches
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -52,6 +53,15 @@ def exported(fleet: Fleet) -> Created:
     return created(expose(Scrape(fleet.scan(), 0.0, "1.2.3"), OPENMETRICS)[0])
 
 
+def assert_asked_alone(render: Callable[[Wanted], bytes]) -> None:
+    """Fail unless `name[]` selects such samples in OpenMetrics, and nothing in text."""
+    for name in ("connpool_acquires_created", "connpool_hold_seconds_created"):
+        text = render(wanted(OPENMETRICS, "", f"name[]={name}")).decode()
+        samples = [line for line in text.splitlines() if not line.startswith("#")]
+        assert {name} == {sample.partition("{")[0] for sample in samples}
+        assert b"" == render(wanted("", "", f"name[]={name}"))
+
+
 class TestOfTheProcess:
     @pytest.fixture
     def registry(self) -> CollectorRegistry:
@@ -79,6 +89,33 @@ class TestOfTheProcess:
         watch.unwatch()
         watches.watch(engine, "orders", registry=registry)
         assert times == served(registry)
+
+    def test_a_client_may_ask_for_them_alone(
+        self, watches: Watches, registry: CollectorRegistry, engine: sqlalchemy.Engine
+    ) -> None:
+        watches.watch(engine, "orders", registry=registry)
+        engine.connect().close()
+        assert_asked_alone(lambda asked: b"".join(rendered(registry, asked).parts))
+
+    @pytest.mark.parametrize("name", ["connpool_hold_seconds_created", None])
+    def test_they_are_left_out_where_they_are_disabled(
+        self,
+        watches: Watches,
+        registry: CollectorRegistry,
+        engine: sqlalchemy.Engine,
+        name: str | None,
+    ) -> None:
+        watches.watch(engine, "orders", registry=registry)
+        engine.connect().close()
+        query = "" if name is None else f"name[]={name}"
+        client: Any = prometheus_client
+        client.disable_created_metrics()
+        try:
+            text = b"".join(rendered(registry, wanted(OPENMETRICS, "", query)).parts)
+        finally:
+            client.enable_created_metrics()
+        assert b"_created{" not in text
+        assert text.endswith(b"# EOF\n")
 
     def test_those_of_a_forked_child_count_since_the_fork(
         self, watches: Watches, registry: CollectorRegistry, engine: sqlalchemy.Engine
@@ -153,6 +190,13 @@ class TestOfTheExporter:
         fleet.close()
         assert 1 == len(times)
         assert times[0] >= begun
+
+    def test_a_client_may_ask_for_them_alone(self, workers: Any, folder: Path) -> None:
+        workers().tell("use 3")
+        fleet = Fleet(folder)
+        scrape = Scrape(fleet.scan(), 0.0, "1.2.3")
+        fleet.close()
+        assert_asked_alone(lambda asked: b"".join(rendered_scrape(scrape, asked).parts))
 
     def test_text_has_none(self, workers: Any, folder: Path) -> None:
         workers().tell("use 3")

@@ -83,6 +83,30 @@ def test_the_names_whose_pools_ended_first_are_added_up(tenants: Tenants) -> Non
     )
 
 
+def test_what_was_added_up_stays_when_a_pool_of_that_name_is_unwatched(
+    tenants: Tenants, watches: Watches, registry: CollectorRegistry
+) -> None:
+    tenants.come_and_go("a", "b", "c", "d")
+    pool = tenants.live("other")
+    assert 2 == tenants.value(TAKEN)["other"]
+    watches.watch(pool, "other", registry=registry).unwatch()
+    assert 2 == tenants.value(TAKEN)["other"]
+    tenants.come_and_go("e")
+    assert 3 == tenants.value(TAKEN)["other"]
+
+
+def test_a_forked_child_has_only_the_names_of_live_pools(
+    tenants: Tenants, watches: Watches
+) -> None:
+    tenants.come_and_go("a", "b", "c", "d")
+    pool = tenants.live("tenant")
+    watches.forked()
+    assert {"tenant"} == tenants.value("connpool_instances_created_total").keys()
+    tenants.come_and_go("a", "b", "c", "d")
+    assert {"b": 1, "c": 1, "d": 1, "other": 1} == tenants.value(TAKEN)
+    del pool
+
+
 def test_live_pools_keep_their_names_however_many_there_are(tenants: Tenants) -> None:
     pools = [tenants.live(f"tenant-{number}") for number in range(7)]
     tenants.come_and_go("a", "b", "c", "d")

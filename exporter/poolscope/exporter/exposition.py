@@ -11,7 +11,7 @@ from poolscope.metrics.exporter_families import EXPORTER_FAMILIES, Scrape
 from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 from poolscope.metrics.rendering import Rendered, Wanted, rendered, wanted
-from poolscope.metrics.samples import collected, metric_of, samples_of
+from poolscope.metrics.samples import collected, metric_of, restricted, samples_of
 
 
 class _ScrapeRegistry:
@@ -31,11 +31,10 @@ class _ScrapeRegistry:
             yield from self._all()
             return
         for metric in self._all():
-            samples = [sample for sample in metric.samples if sample.name in self._asked]
             # As in prometheus_client, a family of which nothing is asked has no description either.
-            if samples:
-                metric.samples = samples
-                yield metric
+            selected = restricted(metric, self._asked)
+            if selected is not None:
+                yield selected
 
     def _is_asked(self, family: Family[Any]) -> bool:
         """Whether samples of the family may be asked for: the names of all begin with its own."""

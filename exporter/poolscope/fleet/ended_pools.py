@@ -8,7 +8,6 @@ then this one, finds each pool exactly once, whatever the process does meanwhile
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -17,8 +16,7 @@ from typing import Final
 
 from poolscope.fleet.pool_view import BadFileError
 from poolscope.fleet.segment_reader import UNREADABLE, PoolFile
-from poolscope.fleet.totals import DAMAGE, WRONG, Totals, read_json
-from poolscope.fleet.whole_files import replace_whole
+from poolscope.fleet.totals import DAMAGE, WRONG, Totals, read_json, write_json
 
 ENDED: Final = ".ended"
 
@@ -100,7 +98,7 @@ class EndedPools:
         """
         totals = self.totals if totals is None else totals
         document = {**totals.document(), "up_to": up_to, "live": sorted(live)}
-        replace_whole(path, json.dumps(document).encode(), sync=False)
+        write_json(path, document, sync=False)
 
 
 def _count(value: object) -> int:

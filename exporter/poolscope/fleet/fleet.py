@@ -8,10 +8,8 @@ between, the name in the totals tells that the process was counted.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import stat
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,23 +20,21 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.commitments import commitments
-from poolscope.fleet.folder import FolderError, check
+from poolscope.fleet.folder import FolderError
+from poolscope.fleet.folder_lock import LOCK, FolderLock
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
-from poolscope.fleet.whole_files import put_aside, reserve
+from poolscope.fleet.whole_files import is_gone, put_aside, reserve
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
-from poolscope.readings.labels import OTHER_POOLS
 from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
 from poolscope.readings.saturation import too_small
 from poolscope.readings.sites import SharedSites
-
-LOCK: Final = "exporter.lock"
 
 MAX_PROCESSES_PER_SCAN: Final = 100
 """How many processes one scan folds, so that it does not take too long."""
@@ -89,10 +85,9 @@ class Fleet:
     """
 
     def __init__(self, folder: Path, clock: Clock = time.monotonic) -> None:
-        check(folder)
         self._folder = folder
         self._clock = clock
-        self._lock: int | None = _lock_folder(folder / LOCK)
+        self._lock = FolderLock(folder)
         try:
             self._totals = load_totals(folder / TOTALS)
         except BaseException:
@@ -102,21 +97,21 @@ class Fleet:
         self._processes = Processes(folder, (LOCK, TOTALS))
         self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
-        for key, total in self._totals.pools.items():
-            self._sites[key].add_ended(total.sites())
 
     def close(self) -> None:
         """Release the folder, so that another exporter can use it."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        self._lock.close()
 
     def scan(self, servers: Sequence[ServerReading] = ()) -> FleetView:
         """
         Read all processes, and fold up to `MAX_PROCESSES_PER_SCAN` of those that have ended.
 
         servers: the last readings of database servers, for the commitments of the pools.
+
+        Raises FolderError if the folder is gone and cannot be made again, and OSError if it could
+        never be read.
         """
+        self._renew()
         live: list[ProcessFiles] = []
         ended: list[ProcessFiles] = []
         others: list[ProcessFiles] = []
@@ -145,6 +140,16 @@ class Fleet:
         unfolded = unfolded.with_pools((), [process.ended for process in live])
         return self._view(live, unfolded, servers)
 
+    def _renew(self) -> None:
+        """Make again what somebody has removed: the folder, the lock in it, and the totals."""
+        path = self._folder / TOTALS
+        is_other = self._lock.renew()
+        if is_gone(path):
+            if self._totals.processes:
+                self._write(self._totals)
+        elif is_other:
+            self._totals = load_totals(path)  # another exporter may have written them
+
     def _fold(self, ended: Sequence[ProcessFiles], live: Collection[Key]) -> bool:
         """
         Add processes to the totals once; return False if the totals cannot be written.
@@ -162,11 +167,6 @@ class Fleet:
             if not self._write(totals):
                 return False
             self._totals = totals
-            for pools, within in new.values():
-                for view in pools:
-                    self._sites[view.pool, view.kind].add_ended(view.sites())
-                for key, total in within.pools.items():
-                    self._sites[key].add_ended(total.sites())
         for process in ended:
             remove(self._folder, process)
         if new:
@@ -213,7 +213,7 @@ class Fleet:
             for key, rows in shares.items():
                 fullest[key] = max(fullest.get(key, 0.0), utilization(rows))
         keys = sorted({*pools, *unfolded.pools, *self._totals.pools})
-        self._forget_others(keys)
+        self._forget_all_but(set(keys))
         promised = commitments(servers, _limits_of_databases(pools))
         return FleetView(
             reports=tuple(
@@ -226,14 +226,14 @@ class Fleet:
             bad=len(self._processes.bad),
         )
 
-    def _forget_others(self, keys: Collection[Key]) -> None:
+    def _forget_all_but(self, keys: Collection[Key]) -> None:
         """Forget names that are not kept apart any more; see `Totals.bounded`."""
-        for key in self._sites.keys() - set(keys):
-            self._monotonic.pop(key, None)
-            self._sites[OTHER_POOLS, key[1]].add_ended(self._sites.pop(key).sums(()))
+        for known in (self._sites, self._monotonic):
+            for key in known.keys() - keys:
+                del known[key]
 
     def _sum(
-        self, key: Key, views: list[PoolView], unfolded: Total | None
+        self, key: Key, views: list[PoolView], ended: Sequence[Total]
     ) -> tuple[Reading, int, float]:
         """
         Return the sum of all pools of one name and kind, how many pools there ever were, and the
@@ -241,11 +241,10 @@ class Fleet:
         """
         rows = [view.values for view in views]
         created, since = len(rows), [view.since for view in views]
-        for total in (unfolded, self._totals.pools.get(key)):
-            if total is not None:
-                rows.append(total.reading.values())
-                created += total.created
-                since.append(total.since)
+        for total in ended:
+            rows.append(total.reading.values())
+            created += total.created
+            since.append(total.since)
         return Reading.of(self._monotonic[key].clamp(sum_values(rows))), created, min(since)
 
     def _report(
@@ -255,10 +254,12 @@ class Fleet:
         unfolded: Total | None,
         promised: Sequence[Commitment],
     ) -> Report:
-        reading, created, since = self._sum(key, views, unfolded)
-        sites = chain.from_iterable(view.each_site() for view in views)
-        if unfolded is not None:
-            sites = chain(sites, unfolded.sites())
+        totals = self._totals.pools.get(key), unfolded
+        ended = [total for total in totals if total is not None]
+        reading, created, since = self._sum(key, views, ended)
+        # Those of the totals come first, so that they have the same labels after a restart.
+        of_ended = chain.from_iterable(total.sites() for total in ended)
+        sites = chain(of_ended, *(view.each_site() for view in views))
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         small = too_small((view.address, view.values) for view in views)
@@ -361,24 +362,3 @@ def remove(folder: Path, process: ProcessFiles) -> None:
     if removed:
         with suppress(*UNREADABLE):
             (folder / process.name).unlink()
-
-
-def _lock_folder(path: Path) -> int:
-    """Return a descriptor of the file at `path`, which it locks for this exporter."""
-    with suppress(*UNREADABLE):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            put_aside(path)  # no exporter can have locked it
-    try:
-        file = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
-        )
-    except OSError as error:
-        raise FolderError(
-            f"cannot write {path}: {error.strerror}; the exporter must write there"
-        ) from error
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(file)
-        raise FolderError(f"another exporter reads {path.parent}; one is enough") from error
-    return file

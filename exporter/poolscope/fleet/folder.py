@@ -14,6 +14,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -137,7 +138,9 @@ class Folder:
         made: Callable[[FileSegment], object],
     ) -> FileSegment:
         with self._lock:
+            check(folder)  # it may be gone, or another one, by now
             own = self._own_files(folder)
+            own.renew()
             try:
                 with own.new_path() as (path, add):
                     facts = {**facts, "parent": own.parent, "since": time.time()}
@@ -168,9 +171,13 @@ class Folder:
 
     def _look(self, segment: FileSegment) -> None:
         """See whether the files of this process are still there; see `OwnFiles.look`."""
-        own = self._own
-        if own is not None:
-            off_loop(partial(own.look, segment))
+        if self._own is not None and self._path is not None:
+            off_loop(partial(self._renew, self._path, self._own, segment))
+
+    def _renew(self, folder: Path, own: OwnFiles, segment: FileSegment) -> None:
+        with suppress(FolderError):  # another user's, for example; perhaps not the next time
+            check(folder)
+            own.look(segment)
 
     def _fail(self, folder: Path, error: Exception) -> None:
         """Log once that pools, or further ones, cannot be shared."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolscope.fleet.segment_file import FileSegment
+from poolscope.fleet.whole_files import is_gone
 from poolscope.ledger.changes import perform
 
 if TYPE_CHECKING:
@@ -99,22 +100,32 @@ class OwnFiles:
         """Make what was removed again, and give the files the time of now if that is due."""
         if self.pid != os.getpid():
             return
-        process = self._folder / f"{self.name}{PROCESS}"
-        if _is_gone(process):
-            with suppress(OSError):
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                self._register()
-        if not segment.over and _is_gone(segment.path):
+        with suppress(OSError):
+            self.renew()
+        if not segment.over and is_gone(segment.path):
             with suppress(OSError):
                 segment.remake()
-        if self._ended is not None and _is_gone(self._ended_path):
+        if self._ended is not None and is_gone(self._ended_path):
             with suppress(OSError):
                 self._ended.save(self._ended_path, self._made, self._segments)
         if time.monotonic() - self._touched_at >= TOUCHED_EVERY:
             self._touched_at = time.monotonic()
-            for path in (process, self._ended_path, *map(self._path, list(self._segments))):
+            for path in (
+                self._process_path,
+                self._ended_path,
+                *map(self._path, list(self._segments)),
+            ):
                 with suppress(OSError):
                     os.utime(path)
+
+    def renew(self) -> None:
+        """Make the file of the process again if somebody has removed it."""
+        if is_gone(self._process_path):
+            self._register()
+
+    @property
+    def _process_path(self) -> Path:
+        return self._folder / f"{self.name}{PROCESS}"
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self.name}.{number}{POOL}"
@@ -132,7 +143,7 @@ class OwnFiles:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(file, bytes(8), 0)  # room for when the exporter has last seen it alive
-            hidden.rename(self._folder / f"{self.name}{PROCESS}")
+            hidden.rename(self._process_path)
         except BaseException:
             hidden.unlink(missing_ok=True)
             os.close(file)
@@ -183,13 +194,3 @@ class OwnFiles:
         """Return the names and kinds of the pools that have not ended."""
         segments = (self._segments[number]() for number in self._segments.keys() - set(over))
         return {segment.key for segment in segments if isinstance(segment, FileSegment)}
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass
-    return False

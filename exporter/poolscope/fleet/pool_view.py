@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from poolscope.fleet.segment_file import OWNER_BYTES
+from poolscope.label_values import printable
 from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
 from poolscope.readings.holders import Hold
@@ -248,25 +249,22 @@ class PoolView:
                 )
 
     def _text(self, number: float) -> str | None:
-        """Return the text with that number, or None if there is none."""
-        return self._texts[int(number) - 1] if 0 < number <= len(self._texts) else None
+        """Return the text with that number as it is shown, or None if there is none."""
+        return printable(self._texts[int(number) - 1]) if 0 < number <= len(self._texts) else None
 
     def _holds(self) -> Iterator[Hold]:
         for slot, since, _, ended, site, _, lost, counts_from in self._cells.slots:
             if ended:
                 continue
             start = slot * OWNER_BYTES
-            owner = (
-                self._cells.owners[start : start + OWNER_BYTES]
-                .rstrip(b"\0")
-                .decode(errors="replace")
-            )
+            owner = self._cells.owners[start : start + OWNER_BYTES].rstrip(b"\0")
             yield Hold(
                 pool=self.pool,
                 kind=self.kind,
                 site=self._text(site),
                 held_seconds=max(0.0, self._now - since),
-                owner=owner or None,
+                # A character that was cut in the middle is ignored.
+                owner=printable(owner.decode(errors="ignore")) or None,
                 overdue=c.is_overdue(self._cells.numbers, max(since, counts_from), self._now),
                 abandoned=bool(lost),
                 on_purpose=counts_from == math.inf,

@@ -58,7 +58,7 @@ class FileSegment(Segment):
     """
     Cells in a new file at `path`, whose header describes the pool by `facts`. Raises OSError.
 
-    over: whether nothing is recorded any more.
+    over: whether nothing is recorded in the file any more.
     look: called from time to time, with this segment, to see whether the file is still there.
     """
 
@@ -146,6 +146,7 @@ class FileSegment(Segment):
 
     def detach(self) -> None:
         """Leave the file, and so give its map and descriptor back; it goes on in private memory."""
+        self.over = True
         memory = memoryview(bytearray(len(self._memory)))
         start = len(memory) - len(self._texts) - len(self._owners) - 8 * c.size(self._slots)
         self._move(_parts(memory, start, self._slots))

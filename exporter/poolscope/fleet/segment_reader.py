@@ -34,7 +34,7 @@ from poolscope.fleet.segment_file import (
     SEGMENT_VERSION,
     TEXT_BYTES,
 )
-from poolscope.label_values import label_value
+from poolscope.label_values import label_value, printable
 from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
 from poolscope.readings.pool_config import PoolConfig
@@ -213,7 +213,7 @@ def _evidence(texts: list[str]) -> dict[str, tuple[str, ...]]:
     for text in texts:
         rule, tab, site = text.partition("\t")
         if tab:
-            evidence[rule] = (*evidence.get(rule, ()), *([site] if site else []))
+            evidence[rule] = (*evidence.get(rule, ()), *([printable(site)] if site else []))
     return evidence
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,10 @@ MAX_KNOWN_FUNCTIONS: Final = 1000
 """Functions of a name whose seconds are kept apart; many more than are shown."""
 
 LARGEST_TOTALS: Final = 64 * 2**20
-"""Bytes; a larger file is not read."""
+"""Bytes; a larger file is neither read nor written."""
+
+MOST_IN_TOTALS: Final = 1e6 * MOST
+"""A number beyond this is not possible: it would take a million pools with the most of one."""
 
 NOT_PERMITTED: Final = (errno.EACCES, errno.EPERM)
 
@@ -162,8 +166,7 @@ class Totals:
 
     def save(self, path: Path) -> None:
         """Replace the file. Raises OSError, and then the old file is still there."""
-        data = json.dumps(self.document()).encode()
-        replace_whole(path, data)
+        write_json(path, self.document())
 
     @classmethod
     def load(cls, path: Path) -> Totals:
@@ -205,11 +208,25 @@ def read_json(path: Path) -> Any:
         raise
 
 
+def write_json(path: Path, document: Any, sync: bool = True) -> None:
+    """
+    Replace the file by one that `read_json` reads; see `replace_whole` for `sync`.
+
+    Raises OSError, and then the old file is still there.
+    """
+    data = json.dumps(document).encode()
+    if len(data) > LARGEST_TOTALS:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    replace_whole(path, data, sync)
+
+
 def _counters(reading: Reading) -> dict[str, Any]:
+    """Return the counters that have counted something."""
     fields: dict[str, Any] = reading._asdict()
     return {
         name: {"counts": value[:-1], "sum": value[-1]} if isinstance(value, tuple) else value
         for name, value in fields.items()
+        if value != EMPTY_READING[Reading._fields.index(name)]
     }
 
 
@@ -231,7 +248,9 @@ def _total(entry: Any) -> Total:
 
 def _number(value: Any) -> float:
     """Return a number that can be that of a counter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(value)
+    if not 0 <= value <= MOST_IN_TOTALS:
         raise ValueError(value)
     return value
 

@@ -23,6 +23,17 @@ SPARE: Final = 65_536
 """Bytes by which the next content of a file may be longer than the present one on a full disk."""
 
 
+def is_gone(path: Path) -> bool:
+    """Whether there is nothing at `path`; False if that cannot be told now."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except UNREADABLE:
+        pass
+    return False
+
+
 def put_aside(path: Path) -> Path:
     """
     Rename what is at `path`, whatever it is, to a name that is free; return the new path.

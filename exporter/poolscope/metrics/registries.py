@@ -47,6 +47,15 @@ def is_registered(registry: CollectorRegistry, collector: Collector) -> bool:
     return names is not None and all(_names(registry).get(name) is collector for name in names)
 
 
+def has_created() -> bool:
+    """
+    Return whether counters and histograms are to say since when they count.
+
+    PROMETHEUS_DISABLE_CREATED_SERIES and `prometheus_client.disable_created_metrics` say no.
+    """
+    return bool(getattr(prometheus_client.metrics, "_use_created", True))
+
+
 def register_again(registry: CollectorRegistry, collector: Collector) -> None:
     """
     Register a collector that the registry has lost, wholly or in part.

@@ -17,7 +17,8 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from poolscope.metrics.negotiation import VARY, Format, accepts_gzip, choose_format
-from poolscope.metrics.samples import Samples
+from poolscope.metrics.registries import has_created
+from poolscope.metrics.samples import Samples, is_selection
 
 COMPRESSION: Final = 1
 """
@@ -92,13 +93,15 @@ def rendered(registry: Any, asked: Wanted) -> Rendered:
 
 def _texts(registry: Any, as_format: Format) -> Iterator[bytes]:
     end = as_format.encoder(True)(_Families())  # the `# EOF` of OpenMetrics, or nothing
-    since = bool(end)
+    since = bool(end) and has_created()
     for family in registry.collect():
         encode = as_format.encoder(_has_legacy_names(family))
         head, *texts = [
             encode(_Families(piece)).removesuffix(end) for piece in _pieces(family, since)
         ]
-        yield b"".join((head, *(text.removeprefix(head) for text in texts)))
+        samples = [text.removeprefix(head) for text in texts]
+        if any(samples) or not is_selection(family):
+            yield b"".join((head, *samples))
     if end:
         yield end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, overload
 
@@ -34,25 +34,42 @@ class Samples(Sequence[Sample]):
 
     since: whether there are samples that say since when counters and histograms count. They belong
         to OpenMetrics; as text of version 0.0.4 each would become a family of its own.
+    names: of the samples that there are; None: all.
     """
 
     def __init__(
-        self, family: Family[Report], pieces: Sequence[Sequence[Report]], since: bool = False
+        self,
+        family: Family[Report],
+        pieces: Sequence[Sequence[Report]],
+        since: bool = False,
+        names: Collection[str] | None = None,
     ) -> None:
         self._family = family
         self._pieces = pieces
         self._since = since
+        self.names = names
 
     def __iter__(self) -> Iterator[Sample]:
         pacer = Pacer()
         for sample in self._each():
             pacer.yield_gil()
-            yield sample
+            if self.names is None or sample.name in self.names:
+                yield sample
 
     def pieces(self, since: bool = False) -> Iterator[Metric]:
         """Yield the family once for each piece, with the samples of the pools in that piece."""
         for piece in self._pieces:
-            yield collected(self._family, piece, since=since)
+            yield collected(self._family, piece, since=since, names=self.names)
+
+    def restricted(self, names: Collection[str]) -> Metric | None:
+        """Return the family with the samples of these names; None if it can have none of them."""
+        if all(sample.name not in names for sample in self._with_since()):
+            return None
+        return collected(self._family, *self._pieces, names=names)
+
+    def _with_since(self) -> Iterator[Sample]:
+        for piece in self.pieces(since=True):
+            yield from piece.samples
 
     def _each(self) -> Iterator[Sample]:
         for report in chain.from_iterable(self._pieces):
@@ -76,29 +93,64 @@ class Samples(Sequence[Sample]):
 class _InternalErrors(Samples):
     """The samples of `INTERNAL_ERRORS`, which is not about pools."""
 
-    def __init__(self, since: bool) -> None:
-        super().__init__(INTERNAL_ERRORS, (), since)
+    def __init__(self, since: bool, names: Collection[str] | None) -> None:
+        super().__init__(INTERNAL_ERRORS, (), since, names)
 
     def pieces(self, since: bool = False) -> Iterator[Metric]:
-        yield collected(self._family, since=since)
+        yield collected(self._family, since=since, names=self.names)
 
     def _each(self) -> Iterator[Sample]:
         since = internal_errors.since if self._since else 0.0
         yield from samples_of(self._family, (), float(internal_errors.count), since)
 
 
-def collected(family: Family[Report], *pieces: Sequence[Report], since: bool = False) -> Metric:
-    """Return the family as a metric with the samples of all pools; see `Samples` for `since`."""
-    metric = metric_of(family)
+class _Collected(Metric):
+    """A metric whose samples are `Samples`."""
+
+    # Called by the registry of prometheus_client (0.20 to 0.26) for `name[]`.
+    def _restricted_metric(self, names: Collection[str]) -> Metric | None:
+        samples: Any = self.samples
+        restricted: Metric | None = samples.restricted(names)
+        return restricted
+
+
+def collected(
+    family: Family[Report],
+    *pieces: Sequence[Report],
+    since: bool = False,
+    names: Collection[str] | None = None,
+) -> Metric:
+    """
+    Return the family as a metric with the samples of all pools; see `Samples` for `since` and
+    `names`.
+    """
+    metric = _Collected(*_described(family))
     own = family is INTERNAL_ERRORS
-    samples = _InternalErrors(since) if own else Samples(family, pieces, since)
+    samples = _InternalErrors(since, names) if own else Samples(family, pieces, since, names)
     metric.samples = samples  # type: ignore[assignment]  # as good as a list
     return metric
 
 
+def restricted(metric: Metric, names: Collection[str]) -> Metric | None:
+    """Return the metric with the samples of these names; None if it has none of them."""
+    if isinstance(metric.samples, Samples):
+        return metric.samples.restricted(names)
+    metric.samples = [sample for sample in metric.samples if sample.name in names]
+    return metric if metric.samples else None
+
+
+def is_selection(metric: Metric) -> bool:
+    """Whether it has only the samples of some names, and is left out if it has none."""
+    return isinstance(metric.samples, Samples) and metric.samples.names is not None
+
+
 def metric_of(family: Family[Any]) -> Metric:
     """Return the family as a metric without samples."""
-    return Metric(family.name.removesuffix("_total"), family.help, family.type)
+    return Metric(*_described(family))
+
+
+def _described(family: Family[Any]) -> tuple[str, str, str]:
+    return family.name.removesuffix("_total"), family.help, family.type
 
 
 def samples_of(

@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected, in_pieces, metric_of
 from poolscope.process.pacing import Pacer
-from poolscope.watching.groups import Groups, M
+from poolscope.watching.groups import Groups
+from poolscope.watching.member import M
 
 
 class PoolCollector(Collector, Generic[M]):

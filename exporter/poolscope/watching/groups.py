@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from poolscope.callsites.frames import Site
 from poolscope.ledger.ledger import Ledger
@@ -23,47 +23,14 @@ from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import HostReading, busiest
 from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
 from poolscope.readings.limits import Clock
-from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
+from poolscope.readings.pool_config import DEFAULT_CONFIG
 from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, sum_readings
-from poolscope.readings.report import Info, Report
+from poolscope.readings.report import Report
 from poolscope.readings.saturation import too_small
 from poolscope.readings.sites import SharedSites
 from poolscope.readings.turnover import Turnover
+from poolscope.watching.member import M
 from poolscope.watching.pool_log import PoolLog
-
-
-class Member(Protocol):
-    """What a group needs to know of a watched pool."""
-
-    config: PoolConfig
-    ledgers: list[Ledger]
-    ended: Reading
-    pool_log: PoolLog | None
-    evidence: Evidence
-
-    # Read-only for the group.
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def site(self) -> Site | None: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def since(self) -> float: ...
-    @property
-    def address(self) -> str: ...
-    @property
-    def info(self) -> Info | None: ...
-    @property
-    def closed(self) -> bool: ...
-
-    def hosts(self) -> Sequence[HostReading]: ...
-    def check_leaks(self) -> None: ...
-
-
-M = TypeVar("M", bound=Member)
 
 
 class PoolGroup(Generic[M]):
@@ -74,10 +41,12 @@ class PoolGroup(Generic[M]):
     created: how many pool objects there have been.
     since: the Unix time since when the counters count.
     turnover: of the pools that have ended, if any has.
-    shown: False after `unwatch` has ended the last member, until there is a new one.
+    shown: False after `unwatch` has ended the last member, until there is a new one, unless it has
+        taken over counters of other names.
     """
 
     __slots__ = (
+        "_has_others",
         "_last_config",
         "_monotonic",
         "created",
@@ -105,6 +74,7 @@ class PoolGroup(Generic[M]):
         self.pool_log = PoolLog(name, kind)
         self.evidence = Evidence(self._add_evidence)
         self.members: list[M] = []
+        self._has_others = False
         self._last_config = DEFAULT_CONFIG
         self._monotonic = Monotonic()
 
@@ -121,6 +91,10 @@ class PoolGroup(Generic[M]):
             self.members.remove(member)
             self._last_config = member.config
 
+    def hide_if_empty(self) -> None:
+        """Show the group no more if it has nothing but counters of members that were unwatched."""
+        self.shown = bool(self.members) or self._has_others
+
     def add_pool(self, member: M, ledger: Ledger) -> None:
         """Add a pool object of a member."""
         member.ledgers.append(ledger)
@@ -135,7 +109,7 @@ class PoolGroup(Generic[M]):
         self.created += group.created
         self.since = min(self.since, group.since)
         self.sites.add_ended(group.sites.sums(()))
-        self.shown, group.shown = True, False
+        self._has_others, self.shown, group.shown = True, True, False
 
     def read_each(self) -> list[tuple[M, Reading]]:
         """Return a reading of each pool object, with the member that it is of."""
@@ -242,7 +216,8 @@ class Groups(Generic[M]):
                     group.evidence.add(rule, site)
             except BaseException:
                 group.remove(member)
-                group.created, group.shown = created, bool(group.members)
+                group.created = created
+                group.hide_if_empty()
                 raise
             self._groups[key] = group
             self._without_members.pop(key, None)
@@ -293,7 +268,7 @@ class Groups(Generic[M]):
             group = self._groups.get((member.name, member.kind))
             if group is not None:
                 group.remove(member)
-                group.shown = bool(group.members)
+                group.hide_if_empty()
                 self._lost_member(group)
 
     def empty(self) -> bool:
@@ -355,6 +330,8 @@ class Groups(Generic[M]):
         """In the child of a fork, reset all numbers: until the fork they are the parent's."""
         self._process_lock = threading.RLock()
         self._gone.clear()
+        self._without_members.clear()
+        self._groups = {key: group for key, group in self._groups.items() if group.members}
         for group in self._groups.values():
             group.ended = EMPTY_READING
             group._monotonic = Monotonic()

@@ -265,9 +265,10 @@ def _checked(name: object) -> str | None:
         return None
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, not {_type_name(name)}")
-    if name == "":
+    shown = label_value(name)
+    if not shown:
         raise ValueError("name must not be empty; leave it out for a default")
-    return label_value(name)
+    return shown
 
 
 def _check_leak_after(leak_after: object) -> None:
