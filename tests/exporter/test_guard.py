@@ -114,6 +114,19 @@ class TestTimeLimits:
             unread.count -= reads
         assert limit + 1.0 >= clock.now >= limit
 
+    def test_a_client_that_reads_as_fast_as_more_is_written_has_time(
+        self, watched: Guard, clock: Clock
+    ) -> None:
+        place = admitted(watched)
+        unread: Any = Unread(100_000)
+        place.transport, place.written = unread, lambda: int(clock.now * 1_000_000)
+        place.enter(Stage.SENDING)
+        for second in range(60):
+            clock.now = float(second)
+            assert 0 == watched.sweep()
+        clock.now = 60.0
+        assert 1 == watched.sweep()
+
 
 class TestRoom:
     def test_is_made_by_who_has_waited_the_longest(self, watched: Guard, clock: Clock) -> None:

@@ -82,6 +82,7 @@ class Connection(web.RequestHandler):
         for name, value in self._headers().items():
             resp.headers.setdefault(name, value)
         self.place.idle_seconds = IDLE_SECONDS if resp.status < 400 else REQUEST_SECONDS
+        self.place.written = lambda: request.writer.output_size
         self.place.enter(Stage.SENDING)
         try:
             return await super().finish_response(request, resp, start_time)

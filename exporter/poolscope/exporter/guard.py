@@ -8,6 +8,7 @@ one network, the one that has waited the longest without a whole request makes r
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import time
 from collections import OrderedDict
@@ -67,6 +68,7 @@ class Place:
     since: when its stage began.
     close: closes it at once; set by whoever serves it.
     guessed: whether a wrong password came over it.
+    written: returns how many bytes of its answer the transport was given.
     """
 
     def __init__(self, guard: Guard, network: str) -> None:
@@ -74,17 +76,18 @@ class Place:
         self.close: Callable[[], object] = _nothing
         self.guessed = False
         self.transport: asyncio.Transport | None = None
+        self.written: Callable[[], int] = int
         self.stage = Stage.REQUESTING
         self.since = 0.0
         self.idle_seconds = REQUEST_SECONDS
         self._guard = guard
-        self._unread = 0
+        self._read = math.inf
         self._read_at = 0.0
 
     def enter(self, stage: Stage) -> None:
         """Note that a stage begins."""
         self._guard.move(self, stage)
-        self._read_at, self._unread = self.since, 0
+        self._read_at, self._read = self.since, math.inf
 
     def received(self) -> None:
         """Note that bytes have come: after an answer, they begin a request."""
@@ -102,9 +105,10 @@ class Place:
         if self.stage is Stage.WORKING:
             return False  # the client waits for us
         unread = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if unread == 0 or unread < self._unread:
+        read = self.written() - unread
+        if unread == 0 or read > self._read:
             self._read_at = now
-        self._unread = unread
+        self._read = read
         if unread:
             return now - self._read_at >= UNREAD_SECONDS or now - self.since >= ANSWER_SECONDS
         return self.stage is Stage.IDLE and now - self.since >= self.idle_seconds
