@@ -82,7 +82,7 @@ class TestLargeAnswers:
                     body = await response.read()
                 assert str(16 * 2**20) == response.headers["Content-Length"]
                 assert body == (b"" if method == "HEAD" else b"".join(PARTS))
-        await eventually([], running.unread)
+        await eventually(0, lambda: len(running.unread()))
 
 
 @pytest.mark.parametrize(
