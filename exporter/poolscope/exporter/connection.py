@@ -49,6 +49,7 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # as aiohttp's own documentation has it
             keepalive_timeout=IDLE_SECONDS,
             lingering_time=BODY_SECONDS,
+            auto_decompress=False,  # no path needs a body
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,
         )
