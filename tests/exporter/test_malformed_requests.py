@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from poolscope.exporter import logs
 from poolscope.exporter.hosts import Hosts
 from poolscope.exporter.pages import SECURITY_HEADERS
-from support.listeners import Serve, serve, users
+from support.listeners import Serve, get, serve, users
 from support.raw_clients import is_closed, raw
 
 __all__ = ["raw", "serve"]
@@ -94,6 +95,43 @@ class TestErrors:
         assert all("\n" not in each.getMessage() for each in ours)
         assert SECRET not in log.text.lower()
         assert "Traceback" not in log.text
+
+
+BEFORE_LONG_HEADERS: dict[str, bytes] = {
+    "the first request": b"",
+    "a later request": b"GET / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "one after a body": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n\r\n\r\nx",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_LONG_HEADERS.values(), ids=BEFORE_LONG_HEADERS)
+async def test_who_sends_headers_without_an_end_is_cut_off(
+    serve: Serve, raw: Any, before: bytes
+) -> None:
+    served = await serve()
+    reader, writer = await raw(served.port).connect(before)
+    if before:
+        await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\n" + HOST)
+    for number in range(100):
+        writer.write(b"X-%d: %s\r\n" % (number, bytes([120]) * 8000))
+        await asyncio.sleep(0)
+    assert await is_closed(reader)
+    assert (200, "here") == await get(served)
+
+
+async def test_many_headers_and_a_large_body_are_no_long_headers(serve: Serve, raw: Any) -> None:
+    served = await serve()
+    headers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 4000) for number in range(10))
+    reader, writer = await raw(served.port).connect()
+    for _ in range(3):
+        writer.write(b"POST / HTTP/1.1\r\n" + HOST + headers + b"Content-Length: 200000\r\n\r\n")
+        for _ in range(20):
+            writer.write(b"x" * 10_000)
+            await asyncio.sleep(0)
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + headers + b"\r\n")
+        head = [await reader.readuntil(b"\r\n\r\n"), await reader.readuntil(b"here")]
+        assert [b"405", b"200"] == [re.findall(rb"HTTP/1.1 (\d+)", each)[0] for each in head]
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
