@@ -21,8 +21,8 @@ ATTACKS = (
 """
 The cost of the hashes, the addresses, and whether each guess comes over a new connection.
 
-If it does, and from the address of the scraper, a right password waits for up to three times as many
-checks as there are connections: at high costs, that takes minutes.
+If it does, and from the address of the scraper, a right password waits for up to three times as
+many checks as there are connections: at high costs, that takes minutes.
 """
 
 
