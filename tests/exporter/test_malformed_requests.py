@@ -120,18 +120,21 @@ async def test_who_sends_headers_without_an_end_is_cut_off(
     assert (200, "here") == await get(served)
 
 
-async def test_many_headers_and_a_large_body_are_no_long_headers(serve: Serve, raw: Any) -> None:
+async def test_many_headers_and_a_large_body_are_no_long_headers(
+    serve: Serve, raw: Any, log: Any
+) -> None:
     served = await serve()
     headers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 4000) for number in range(10))
     reader, writer = await raw(served.port).connect()
     for _ in range(3):
-        writer.write(b"POST / HTTP/1.1\r\n" + HOST + headers + b"Content-Length: 200000\r\n\r\n")
-        for _ in range(20):
-            writer.write(b"x" * 10_000)
-            await asyncio.sleep(0)
         writer.write(b"GET / HTTP/1.1\r\n" + HOST + headers + b"\r\n")
-        head = [await reader.readuntil(b"\r\n\r\n"), await reader.readuntil(b"here")]
-        assert [b"405", b"200"] == [re.findall(rb"HTTP/1.1 (\d+)", each)[0] for each in head]
+        assert b" 200 " in await reader.readuntil(b"here")
+    writer.write(b"POST / HTTP/1.1\r\n" + HOST + headers + b"Content-Length: 200000\r\n\r\n")
+    assert b" 405 " in await reader.readuntil(b"\r\n\r\n")
+    for _ in range(20):
+        writer.write(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert "too long" not in log.text
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
