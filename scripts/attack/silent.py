@@ -1,10 +1,18 @@
-"""A thousand silent clients, of each kind of silence, while the exporter is scraped."""
+"""A thousand clients that are silent, or do not read, while the exporter is scraped."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import socket
+import sqlite3
+import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
 
 from scripts.attack.target import Target, target
 
@@ -13,12 +21,35 @@ SILENCES = {
     "nothing": b"",
     "half a header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half: ",
     "an endless body": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n",
-    "no reading": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3,
+    "headers without an end": b"GET / HTTP/1.1\r\n" + b"X: %s\r\n" % (b"x" * 8000) * 100,
 }
+NO_READING = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
 LONGEST_SECONDS = 1.0
+LONGEST_OF_MANY_POOLS = 10.0
+MOST_MIB = 400.0
+POOLS = 100
+SPAWN: Final = multiprocessing.get_context("spawn")
 
 
-def attack(exporter: Target, kind: str, addresses: int) -> list[str]:
+def use_pools(folder: str, control: Connection) -> None:
+    """Have pools whose metrics are more than a megabyte, until the parent says something."""
+    os.environ["POOLSCOPE_DIR"] = folder
+    import sqlalchemy
+
+    import poolscope
+
+    connect: Any = partial(sqlite3.connect, ":memory:")
+    pools = [sqlalchemy.QueuePool(connect) for _ in range(POOLS)]
+    for number, pool in enumerate(pools):
+        poolscope.watch(pool, f"{number}".rjust(100, "x"), registry=None)
+        pool.connect().close()
+    control.send("they are there")
+    control.recv()
+
+
+def attack(
+    exporter: Target, kind: str, data: bytes, addresses: int, longest: float = LONGEST_SECONDS
+) -> list[str]:
     with ExitStack() as clients:
         seconds, failed = [], 0
         for number in range(CLIENTS):
@@ -26,27 +57,55 @@ def attack(exporter: Target, kind: str, addresses: int) -> list[str]:
             client.bind((f"127.0.0.{number % addresses + 1}", 0))
             client.connect(("127.0.0.1", exporter.port))
             client.setblocking(False)
-            client.send(SILENCES[kind])
+            client.send(data)  # what there is room for
             if number % 25 == 24:
                 status, took = exporter.ask()
                 failed += status != 200
                 seconds.append(took)
-        held = exporter.descriptors()
+        held, most = exporter.descriptors(), exporter.memory()
         began = time.monotonic()
         while exporter.descriptors() > 60 and time.monotonic() - began < 90:
             status, took = exporter.ask()
             failed += status != 200
             seconds.append(took)
+            most = max(most, exporter.memory())
             time.sleep(0.2)
         closed = time.monotonic() - began
     print(
         f"   {kind}, {addresses} addresses: {held} descriptors with {CLIENTS} clients; all closed "
         f"after {closed:.0f} s; {len(seconds)} scrapes, {failed} failed, "
-        f"longest {max(seconds) * 1000:.0f} ms; {exporter.memory():.0f} MiB",
+        f"longest {max(seconds) * 1000:.0f} ms; at most {most:.0f} MiB",
         flush=True,
     )
-    slow = max(seconds) >= LONGEST_SECONDS
-    return [f"{kind}: {failed} failed, longest {max(seconds):.2f} s"] if failed or slow else []
+    if failed or max(seconds) >= longest or most >= MOST_MIB:
+        return [f"{kind}: {failed} failed, longest {max(seconds):.2f} s, {most:.0f} MiB"]
+    return []
+
+
+def attack_without_reading() -> list[str]:
+    """Attack an exporter whose answers are large."""
+    ours, theirs = SPAWN.Pipe()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "pools"
+        worker = SPAWN.Process(target=use_pools, args=(str(folder), theirs), daemon=True)
+        worker.start()
+        ours.recv()
+        with target(folder=folder) as exporter:
+            harm = attack(exporter, "no reading", NO_READING, 10, LONGEST_OF_MANY_POOLS)
+            harm += end(exporter)
+        ours.send("end")
+        worker.join()
+    return harm
+
+
+def end(exporter: Target) -> list[str]:
+    code, took = exporter.stop()
+    print(
+        f"   ended with {code} after {took:.2f} s; {exporter.log.count(chr(10))} lines in the log"
+    )
+    if code or "Traceback" in exporter.log:
+        return [f"ended with {code}, or with a traceback in the log"]
+    return []
 
 
 def run() -> list[str]:
@@ -54,11 +113,7 @@ def run() -> list[str]:
     harm = []
     with target() as exporter:
         for addresses in (1, 10):
-            for kind in SILENCES:
-                harm += attack(exporter, kind, addresses)
-        code, took = exporter.stop()
-        lines = exporter.log.count("\n")
-        print(f"   ended with {code} after {took:.2f} s; {lines} lines in the log")
-        if code or "Traceback" in exporter.log:
-            harm.append(f"ended with {code}, or with a traceback in the log")
-    return harm
+            for kind, data in SILENCES.items():
+                harm += attack(exporter, kind, data, addresses)
+        harm += end(exporter)
+    return harm + attack_without_reading()

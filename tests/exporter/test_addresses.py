@@ -385,12 +385,11 @@ class TestSystemd:
         assert "" == names
 
     def test_what_is_no_listening_stream_socket_is_named(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
         with (
             socket.create_server(("127.0.0.1", 0)) as good,
             socket.socket() as silent,
             socket.socket(type=socket.SOCK_DGRAM) as datagrams,
-            (tmp_path / "file").open() as file,
+            (tmp_path / "file").open("w") as file,
         ):
             for bad, why in {
                 silent: "is not a stream socket that listens; use ListenStream=",

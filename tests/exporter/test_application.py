@@ -243,6 +243,28 @@ def test_the_log_has_what_is_of_the_level_and_above(level: str, expected: list[s
     assert expected == [line.partition(" ")[2] for line in said(level, "text")]
 
 
+ODD = "a\nb\r\x1b[2J\x00\x9b\u2028\ud800 \xe9"
+
+LOGGING_ODD = f"""
+import logging, sys
+from poolscope.exporter import logs
+logs.configure_logging("info", sys.argv[1])
+logging.getLogger("poolscope.exporter").info("serving %s", {ODD!r})
+"""
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_line_is_one_line_whatever_a_path_has_in_it(format: str) -> None:
+    command = [sys.executable, "-c", LOGGING_ODD, format]
+    done = subprocess.run(command, capture_output=True, check=True)
+    (line,) = done.stderr.decode().splitlines()
+    assert "\x1b" not in line
+    if format == "json":
+        assert f"serving {ODD}" == json.loads(line)["message"]
+    else:
+        assert line.endswith(r"serving a\nb\r\x1b[2J\x00\x9b\u2028\ud800 é")
+
+
 def test_a_log_for_machines_has_the_facts() -> None:
     (line,) = said("error", "json")
     head, _, rest = line.partition('", ')

@@ -40,9 +40,7 @@ def watched(clock: Clock) -> Guard:
 
 
 def admitted(guard: Guard, network: str = "a") -> Place:
-    place = guard.admit(network)
-    assert place is not None
-    return place
+    return guard.admit(network)
 
 
 class Unread:
@@ -114,6 +112,19 @@ class TestTimeLimits:
             unread.count -= reads
         assert limit + 1.0 >= clock.now >= limit
 
+    def test_a_client_that_reads_as_fast_as_more_is_written_has_time(
+        self, watched: Guard, clock: Clock
+    ) -> None:
+        place = admitted(watched)
+        unread: Any = Unread(100_000)
+        place.transport, place.written = unread, lambda: int(clock.now * 1_000_000)
+        place.enter(Stage.SENDING)
+        for second in range(60):
+            clock.now = float(second)
+            assert 0 == watched.sweep()
+        clock.now = 60.0
+        assert 1 == watched.sweep()
+
 
 class TestRoom:
     def test_is_made_by_who_has_waited_the_longest(self, watched: Guard, clock: Clock) -> None:
@@ -123,11 +134,28 @@ class TestRoom:
             place.close = partial(closed.append, number)
         places[0].enter(Stage.WORKING)
         places[1].enter(Stage.IDLE)
-        for _ in range(2):
+        for _ in range(3):
             admitted(watched).enter(Stage.WORKING)
-        assert [2, 1] == closed
-        assert watched.admit("a") is None  # all are being answered
+        assert [2, 1, 0] == closed
         assert 3 == len(watched)
+
+    @pytest.mark.parametrize("stage", Stage)
+    @pytest.mark.parametrize("networks", ["ab", "abcdef"])
+    def test_is_made_for_others_whatever_the_clients_of_some_networks_do(
+        self, watched: Guard, clock: Clock, stage: Stage, networks: str
+    ) -> None:
+        for network in networks * 6:
+            admitted(watched, network).enter(stage)
+        clock.now = 1.0
+        scraper = admitted(watched, "scraper")
+        for each in Stage:
+            scraper.enter(each)
+            clock.now += 1.0
+            if len(networks) == 2:  # at least one of them has more connections than the scraper
+                for network in networks * 6:
+                    admitted(watched, network).enter(stage)
+            assert scraper in list(watched)
+            assert 6 >= len(watched)
 
     def test_at_the_limit_of_all_it_is_made_by_the_network_that_has_most(
         self, watched: Guard
@@ -253,6 +281,25 @@ class TestSilentClients:
             if number % 10 == 0:
                 assert (200, "here") == await get(served)
             assert len(kept) <= 40
+
+    @pytest.mark.parametrize(("path", "stage"), [("/later", "WORKING"), ("/much", "SENDING")])
+    async def test_that_wait_for_their_answers_leave_room_for_others(
+        self, serve: Serve, caplog: pytest.LogCaptureFixture, path: str, stage: str
+    ) -> None:
+        served = await serve()
+        kept = served.listener._guard
+        kept._limit = kept._full_limit = 6
+        clients = []
+        for number in range(6):
+            clients.append(never_reading(served.port, f"127.0.0.{number % 2 + 2}"))
+            clients[-1].sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await eventually([Stage[stage]] * 6, lambda: [place.stage for place in kept])
+        assert (200, "here") == await get(served)
+        served.go.set()
+        for client in clients:
+            client.close()
+        await eventually(0, lambda: len(kept))
+        assert "" == caplog.text
 
     async def test_that_have_to_go_before_they_are_served_keep_no_descriptor(
         self, serve: Serve, raw: Any

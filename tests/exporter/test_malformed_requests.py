@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 from poolscope.exporter import logs
 from poolscope.exporter.hosts import Hosts
 from poolscope.exporter.pages import SECURITY_HEADERS
-from support.listeners import Serve, serve, users
-from support.raw_clients import raw
+from support.listeners import Serve, get, serve, users
+from support.raw_clients import is_closed, raw
 
 __all__ = ["raw", "serve"]
 
 SECRET = "hunter2"  # noqa: S105 - what no line may have
 HOST = b"Host: localhost\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+GZIP = b"Content-Encoding: gzip\r\n"
 
 REFUSED: dict[str, tuple[bytes, int]] = {
     "another version": (b"GET / HTTP/9.9\r\n\r\n", 400),
@@ -28,6 +31,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a long line": (b"GET /?hunter2" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 400),
     "binary": (b"\x00\xff\xfehunter2\r\n\r\n", 400),
     "a TLS handshake": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03hunter2\r\n\r\n", 400),
+    "a bad chunk": (b"GET / HTTP/1.1\r\n" + HOST + CHUNKED + b"hunter2\r\n", 400),
     "two lengths": (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     "a bad length": (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: hunter2\r\n\r\n", 400),
     "an odd method": (b"HUNTER2\x80 / HTTP/1.1\r\n\r\n", 400),
@@ -42,6 +46,14 @@ REFUSED: dict[str, tuple[bytes, int]] = {
         500,
     ),
 }
+
+BAD_BODIES: dict[str, list[bytes]] = {
+    "a bad chunk": [CHUNKED + b"1\r\na\r\n", b"hunter2\r\n"],
+    "a bad end of a chunk": [CHUNKED + b"1\r\na", b"hunter2\r\n"],
+    "one that is not compressed": [GZIP + b"Content-Length: 7\r\n\r\n", b"hunter2"],
+    "one that is cut off": [b"Content-Length: 9\r\n\r\n", b"hunter2"],
+}
+"""Bodies that turn out to be malformed after the answer; no path needs one."""
 
 UNAUTHORIZED = b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: Basic hunter2\r\n\r\n"
 
@@ -83,6 +95,62 @@ class TestErrors:
         assert all("\n" not in each.getMessage() for each in ours)
         assert SECRET not in log.text.lower()
         assert "Traceback" not in log.text
+
+
+BEFORE_LONG_HEADERS: dict[str, bytes] = {
+    "the first request": b"",
+    "a later request": b"GET / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "one after a body": b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n\r\n\r\nx",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_LONG_HEADERS.values(), ids=BEFORE_LONG_HEADERS)
+async def test_who_sends_headers_without_an_end_is_cut_off(
+    serve: Serve, raw: Any, before: bytes
+) -> None:
+    served = await serve()
+    reader, writer = await raw(served.port).connect(before)
+    if before:
+        await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\n" + HOST)
+    for number in range(100):
+        writer.write(b"X-%d: %s\r\n" % (number, bytes([120]) * 8000))
+        await asyncio.sleep(0)
+    assert await is_closed(reader)
+    assert (200, "here") == await get(served)
+
+
+async def test_many_headers_and_a_large_body_are_no_long_headers(
+    serve: Serve, raw: Any, log: Any
+) -> None:
+    served = await serve()
+    headers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 4000) for number in range(10))
+    reader, writer = await raw(served.port).connect()
+    for _ in range(3):
+        writer.write(b"GET / HTTP/1.1\r\n" + HOST + headers + b"\r\n")
+        assert b" 200 " in await reader.readuntil(b"here")
+    writer.write(b"POST / HTTP/1.1\r\n" + HOST + headers + b"Content-Length: 200000\r\n\r\n")
+    assert b" 405 " in await reader.readuntil(b"\r\n\r\n")
+    for _ in range(20):
+        writer.write(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert "too long" not in log.text
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("parts", BAD_BODIES.values(), ids=BAD_BODIES)
+async def test_a_body_that_is_malformed_is_no_error_of_ours(
+    serve: Serve, raw: Any, log: Any, method: bytes, parts: list[bytes]
+) -> None:
+    served = await serve()
+    reader, writer = await raw(served.port).connect(method + b" / HTTP/1.1\r\n" + HOST + parts[0])
+    assert (await reader.readline()).split()[1] in (b"200", b"405")
+    writer.write(parts[1])
+    writer.write_eof()
+    assert await is_closed(reader)
+    ours = [each for each in log.records if each.name != "asyncio"]
+    assert all(each.levelno <= logging.INFO for each in ours), log.text
+    assert SECRET not in log.text
 
 
 async def test_a_wrong_password_is_answered_likewise(serve: Serve, raw: Any, log: Any) -> None:
@@ -177,6 +245,25 @@ class TestHosts:
             assert "--web.external-url" in answer.text
             assert 1 == answer.text.count("\n")
             assert "evil" not in answer.text
+
+    @pytest.mark.parametrize(
+        ("target", "status"),
+        [
+            (b"http://localhost/", 200),
+            (b"http://127.0.0.1:80/", 200),
+            (b"http://evil.example/", 403),
+            (b"HTTP://evil.example/", 403),
+            (b"http://localhost@evil.example/", 403),
+            (b"http://evil.example", 403),
+            (b"/?http://evil.example/", 200),
+        ],
+    )
+    async def test_a_host_in_the_request_line_counts_like_the_header(
+        self, serve: Serve, raw: Any, target: bytes, status: int
+    ) -> None:
+        served = await serve()
+        answer = await raw(served.port).ask(b"GET %s HTTP/1.1\r\n%s\r\n" % (target, HOST))
+        assert status == answer.status
 
     async def test_a_listener_of_all_addresses_accepts_any(self, serve: Serve, raw: Any) -> None:
         served = await serve(host="0.0.0.0")  # noqa: S104 - as users may

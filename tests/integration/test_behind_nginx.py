@@ -47,6 +47,8 @@ SETUPS: Final = {
     "it has another path for it": Setup(OTHER, (*EXTERNAL, "--web.route-prefix", "/inner")),
     "it caches": Setup(CACHED),
 }
+IN_A_BROWSER: Final = ("it keeps the path", "it has another path for it", "it caches")
+"""The links are the same in all others, and each is tried without a browser."""
 
 
 @pytest.fixture(params=["tcp", "unix"])
@@ -98,6 +100,7 @@ async def test_every_link_leads_somewhere(behind: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["tcp"], indirect=True)
+@pytest.mark.parametrize("behind", IN_A_BROWSER, indirect=True)
 async def test_the_live_page_works(behind: str, workers: Any) -> None:
     worker = workers("orders")
     worker.tell("take", "take")

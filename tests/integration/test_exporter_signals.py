@@ -95,12 +95,16 @@ class TestWhileItStarts:
 
 HANGS: Final = {
     "a name server": "socket.getaddrinfo = lambda *_, **__: time.sleep(3600)",
+    "the folder": "fleet.Fleet.scan = lambda *_: time.sleep(3600)",
+    "the web config file": "listener.load = lambda *_: time.sleep(3600)",
     "a thread that checks a password": "asyncio.BaseEventLoop.run_forever = with_a_thread",
 }
 HANGING: Final = """
 import asyncio, os, signal, socket, sys, threading, time
 from poolscope.cli import main
+from poolscope.exporter import listener
 from poolscope.exporter import main as exporter
+from poolscope.fleet import fleet
 
 run_forever = asyncio.BaseEventLoop.run_forever
 
@@ -116,11 +120,14 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("what", HANGS)
-def test_whatever_hangs_it_ends(folder: Path, what: str) -> None:
+def test_whatever_hangs_it_ends(folder: Path, tmp_path: Path, what: str) -> None:
+    web_config = tmp_path / "web.yml"
+    web_config.write_text("{}")
     done = subprocess.run(
         [
             *(sys.executable, "-c", HANGING.format(HANGS[what]), "exporter"),
             *("--dir", str(folder), "--web.listen-address", "localhost:0"),
+            *("--web.config.file", str(web_config)),
         ],
         capture_output=True,
         text=True,

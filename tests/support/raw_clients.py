@@ -67,9 +67,10 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
     return True
 
 
-def never_reading(port: int) -> socket.socket:
+def never_reading(port: int, source: str = "127.0.0.1") -> socket.socket:
     """Return a connection whose answers find no room."""
     client = socket.socket()
+    client.bind((source, 0))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
     client.connect(("127.0.0.1", port))
     return client

@@ -12,6 +12,7 @@ from aiohttp import web
 
 import poolscope
 from poolscope.exporter import api, logs, pages
+from poolscope.exporter.answers import answer
 from poolscope.exporter.exposition import rendered_scrape
 from poolscope.exporter.history import History
 from poolscope.exporter.json_text import JsonText, json_text
@@ -131,7 +132,7 @@ class Exporter:
         except BusyError as error:
             text = f"503 Service Unavailable: {error}\n"
             return web.Response(status=503, text=text, headers={"Retry-After": "1"})
-        return web.Response(body=b"".join(done.parts), headers=done.headers)
+        return answer(done.parts, done.headers)
 
     async def serve_pools(self, request: web.Request) -> web.Response:
         self._newest = scrape = await self.scrape()

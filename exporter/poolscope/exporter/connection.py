@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from poolscope.exporter.guard import IDLE_SECONDS, REQUEST_SECONDS, Place, Stage
 from poolscope.exporter.logs import Brief
@@ -17,6 +17,9 @@ MAX_LINE_BYTES: Final = 16384
 
 MAX_HEADER_BYTES: Final = 8190
 """The longest header of a request."""
+
+MAX_HEAD_BYTES: Final = 65536
+"""Of a request line and all headers; a client whose headers have not ended by then is cut off."""
 
 BODY_SECONDS: Final = 5.0
 """How long the rest of the body of a request is read, after its answer; no path needs one."""
@@ -49,6 +52,7 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # as aiohttp's own documentation has it
             keepalive_timeout=IDLE_SECONDS,
             lingering_time=BODY_SECONDS,
+            auto_decompress=False,  # no path needs a body
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,
         )
@@ -57,6 +61,8 @@ class Connection(web.RequestHandler):
         self._headers = headers
         self._brief = brief
         self._last_bytes = b""
+        self._head_bytes = 0
+        self._body: StreamReader | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)
@@ -66,7 +72,15 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self.place.received()
-        self._last_bytes = (self._last_bytes + data[-len(END_OF_HEADERS) :])[-len(END_OF_HEADERS) :]
+        if self.place.stage is Stage.REQUESTING and self._head_bytes > MAX_HEAD_BYTES:
+            self._brief.info("headers of %s are too long", self.place.network)
+            self.place.close()
+            return
+        seen = self._last_bytes + data
+        is_of_body = self._body is not None and not self._body.is_eof()
+        is_of_head = not is_of_body and END_OF_HEADERS not in seen
+        self._head_bytes = self._head_bytes + len(data) if is_of_head else 0
+        self._last_bytes = seen[-len(END_OF_HEADERS) :]
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -82,12 +96,15 @@ class Connection(web.RequestHandler):
         for name, value in self._headers().items():
             resp.headers.setdefault(name, value)
         self.place.idle_seconds = IDLE_SECONDS if resp.status < 400 else REQUEST_SECONDS
+        self.place.written = lambda: request.writer.output_size
         self.place.enter(Stage.SENDING)
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
             # Of the next request, a part may have come together with this one.
             ended = self._last_bytes == END_OF_HEADERS
+            self._head_bytes = 0
+            self._body = request.content
             self.place.enter(Stage.IDLE if ended else Stage.REQUESTING)
 
     def handle_error(

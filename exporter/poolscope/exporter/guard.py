@@ -1,13 +1,16 @@
 """
 Which connections stay open: a client that is silent, or that never reads, loses its own.
 
-Nobody can keep others out by keeping connections: at the limit of all connections, or of those of
-one network, the one that has waited the longest without a whole request makes room.
+Nobody can keep others out by keeping connections. At the limit of all connections, one of the
+network that has most of them makes room for a new one; at the limit of one network, one of its own:
+the one that has waited the longest without a whole request, else the one that has been idle, has
+been reading its answer, or has waited for its answer the longest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import time
 from collections import OrderedDict
@@ -60,6 +63,10 @@ class Stage(Enum):
     SENDING = "sending"
 
 
+STAGES: Final = (Stage.REQUESTING, Stage.IDLE, Stage.SENDING, Stage.WORKING)
+"""Those whose connections go first, if some must, are first."""
+
+
 class Place:
     """
     An open connection.
@@ -67,6 +74,7 @@ class Place:
     since: when its stage began.
     close: closes it at once; set by whoever serves it.
     guessed: whether a wrong password came over it.
+    written: returns how many bytes of its answer the transport was given.
     """
 
     def __init__(self, guard: Guard, network: str) -> None:
@@ -74,17 +82,18 @@ class Place:
         self.close: Callable[[], object] = _nothing
         self.guessed = False
         self.transport: asyncio.Transport | None = None
+        self.written: Callable[[], int] = int
         self.stage = Stage.REQUESTING
         self.since = 0.0
         self.idle_seconds = REQUEST_SECONDS
         self._guard = guard
-        self._unread = 0
+        self._read = math.inf
         self._read_at = 0.0
 
     def enter(self, stage: Stage) -> None:
         """Note that a stage begins."""
         self._guard.move(self, stage)
-        self._read_at, self._unread = self.since, 0
+        self._read_at, self._read = self.since, math.inf
 
     def received(self) -> None:
         """Note that bytes have come: after an answer, they begin a request."""
@@ -102,9 +111,10 @@ class Place:
         if self.stage is Stage.WORKING:
             return False  # the client waits for us
         unread = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if unread == 0 or unread < self._unread:
+        read = self.written() - unread
+        if unread == 0 or read > self._read:
             self._read_at = now
-        self._unread = unread
+        self._read = read
         if unread:
             return now - self._read_at >= UNREAD_SECONDS or now - self.since >= ANSWER_SECONDS
         return self.stage is Stage.IDLE and now - self.since >= self.idle_seconds
@@ -134,38 +144,30 @@ class Guard:
         for network in self._networks.values():
             yield from network.places()
 
-    def admit(self, network: str) -> Place | None:
-        """Return a place for a new connection, or None if none can be made free for it."""
+    def admit(self, network: str) -> Place:
+        """Return a place for a new connection, for which another may have to go."""
         theirs = self._networks.get(network)
         if theirs is not None and len(theirs) >= max(1, self._limit // SHARE_OF_NETWORK):
-            if not self._make_room((theirs,)):
-                return None
-        elif self._count >= self._limit and not self.make_room():
-            return None
+            _close(theirs.least())
+        elif self._count >= self._limit:
+            self._make_room()
         place = Place(self, network)
         place.since = self._clock()
         self._networks.setdefault(network, _Network()).stages[Stage.REQUESTING][place] = None
         self._count += 1
         return place
 
-    def make_room(self) -> bool:
-        """Close the one that has waited the longest, of the network that has most connections."""
-        return self._make_room(sorted(self._networks.values(), key=len, reverse=True))
+    def _make_room(self) -> None:
+        """Close the least of the network that has most connections, or of all that have as many."""
+        most = max(map(len, self._networks.values()))
+        least = [each.least() for each in self._networks.values() if len(each) == most]
+        _close(min(least, key=_worth))
 
     def shrink(self) -> None:
         """Close a quarter of the connections: the process has no descriptor left for more."""
         self._limit = max(LEAST_CONNECTIONS, self._count * 3 // 4)
-        while self._count > self._limit and self.make_room():
-            pass
-
-    def _make_room(self, networks: tuple[_Network, ...] | list[_Network]) -> bool:
-        for stage in (Stage.REQUESTING, Stage.IDLE):
-            for network in networks:
-                for place in network.stages[stage]:
-                    place.close()
-                    self.remove(place)
-                    return True
-        return False
+        while self._count > self._limit:
+            self._make_room()
 
     def sweep(self) -> int:
         """Close the connections whose time is up, once a second; return how many that were."""
@@ -173,8 +175,7 @@ class Guard:
         now = self._clock()
         late = [place for place in self if place.is_late(now)]
         for place in late:
-            place.close()
-            self.remove(place)
+            _close(place)
         return len(late)
 
     def move(self, place: Place, stage: Stage) -> None:
@@ -201,7 +202,9 @@ class _Network:
     """The places of one network by stage, each in the order in which they entered it."""
 
     def __init__(self) -> None:
-        self.stages: dict[Stage, OrderedDict[Place, None]] = {each: OrderedDict() for each in Stage}
+        self.stages: dict[Stage, OrderedDict[Place, None]] = {
+            each: OrderedDict() for each in STAGES
+        }
 
     def __len__(self) -> int:
         return sum(map(len, self.stages.values()))
@@ -209,6 +212,20 @@ class _Network:
     def places(self) -> Iterator[Place]:
         for stage in self.stages.values():
             yield from stage
+
+    def least(self) -> Place:
+        """Return the one that goes first, if one must."""
+        return next(self.places())
+
+
+def _worth(place: Place) -> tuple[int, float]:
+    """Return what is the lowest for the connection that goes first."""
+    return STAGES.index(place.stage), place.since
+
+
+def _close(place: Place) -> None:
+    place.close()
+    place.leave()
 
 
 def _nothing() -> None:

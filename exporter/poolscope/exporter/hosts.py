@@ -31,12 +31,15 @@ class Hosts:
     def refuse(self, request: web.BaseRequest) -> web.Response | None:
         """Return the response that refuses the request, or None if it is allowed."""
         # A client that gives none is no browser.
-        if all(map(self.allows, request.headers.getall("Host", []))):
+        hosts = request.headers.getall("Host", [])
+        if not request.raw_path.startswith("/"):  # a whole URL, as proxies get it
+            hosts = [*hosts, request.raw_path]
+        if all(map(self.allows, hosts)):
             return None
         return web.Response(status=403, text=REFUSAL)
 
     def allows(self, host: str) -> bool:
-        """Return whether a host, with or without a port, is of this machine."""
+        """Return whether a host, with or without a port, or that of a URL is of this machine."""
         name = _host_of(host)
         if name in self._names or name == "localhost" or name.endswith(".localhost"):
             return True

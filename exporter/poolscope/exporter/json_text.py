@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from poolscope.exporter.answers import answer
 from poolscope.metrics.negotiation import accepts_gzip
 
 GZIP_LEVEL: Final = 3
@@ -33,9 +34,8 @@ class JsonText:
         body = self.text
         if accepts_gzip(request.headers.get("Accept-Encoding", "")):
             body, headers["Content-Encoding"] = self.compressed, "gzip"
-        return web.Response(
-            body=body, content_type="application/json", charset="utf-8", headers=headers
-        )
+        headers["Content-Type"] = "application/json; charset=utf-8"
+        return answer([body], headers)
 
 
 def json_text(document: dict[str, Any]) -> JsonText:

@@ -190,29 +190,38 @@ class Listener:
     @web.middleware
     async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
+        if isinstance(connection, Connection):
+            connection.place.enter(Stage.WORKING)
+        response: web.StreamResponse | None = None
+        config = None
+        while config is not self._config:  # another one may be loaded while a password is checked
+            config = self._config
+            response = await self._refuse(request)
+        if response is None:
+            response = await handler(request)
+        if request.get_extra_info("sslcontext") is not self._config.context:
+            response.force_close()  # the next connection gets the new certificate
+        return response
+
+    async def _refuse(self, request: web.Request) -> web.Response | None:
+        """Return the response that refuses the request, or None if it is allowed."""
+        connection = request.protocol
         place, any_host = None, True
         if isinstance(connection, Connection):
             place, any_host = connection.place, connection.any_host
-            place.enter(Stage.WORKING)
         context = request.get_extra_info("sslcontext")
         policy = self._policies.get(context) if context is not None else None
-        response: web.StreamResponse | None
         if policy != self._config.client_policy:
             # This client connected under other rules, which may have let it in too easily.
             text = "421: the configuration has changed; open a new connection\n"
-            response = web.Response(status=421, text=text)
-        elif policy is not None and not policy.allows(request.get_extra_info("peercert")):
+            return web.Response(status=421, text=text)
+        if policy is not None and not policy.allows(request.get_extra_info("peercert")):
             text = "403: client_allowed_sans has no name of this certificate\n"
-            response = web.Response(status=403, text=text)
-        else:
-            response = None if any_host else self._hosts.refuse(request)
-            if response is None:  # of old aiohttp, an answer is a mapping, and false if empty
-                response = await self._auth.check_request(request, place)
-        if response is None:
-            response = await handler(request)
-        if context is not self._config.context:
-            response.force_close()  # the next connection gets the new certificate
-        return response
+            return web.Response(status=403, text=text)
+        refusal = None if any_host else self._hosts.refuse(request)
+        if refusal is not None:  # of old aiohttp, an answer is a mapping, and false if empty
+            return refusal
+        return await self._auth.check_request(request, place)
 
     def _headers(self) -> Mapping[str, str]:
         return {**pages.SECURITY_HEADERS, **self._config.headers}

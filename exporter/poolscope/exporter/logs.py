@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Final
 
+from poolscope.label_values import printable
+
 logger = logging.getLogger("poolscope.exporter")
 
 BRIEF_SECONDS: Final = 60.0
@@ -32,6 +34,10 @@ class TextFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the base class names it
         return _timestamp(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class names it
+        """Return the line; paths and messages of libraries may have line breaks in them."""
+        return printable(super().formatMessage(record))
 
 
 class JsonFormatter(logging.Formatter):

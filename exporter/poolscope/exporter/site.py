@@ -94,10 +94,6 @@ class Site:
 
     def _admit(self, client: socket.socket, network: str) -> None:
         place = self._guard.admit(network)
-        if place is None:
-            self._brief.warning("too many connections of %s: one was refused", network)
-            client.close()
-            return
         client.setblocking(False)
         task = self._loop.create_task(self._serve(client, place))
         place.close = task.cancel

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from poolscope.exporter.hashes import why_refused
 from poolscope.exporter.strict_yaml import StrictYamlError, parse, printable_key
+from poolscope.label_values import printable
 
 T = TypeVar("T")
 
@@ -84,10 +85,7 @@ class WebConfigError(Exception):
     """The file cannot be used. The message is one line, and has no secret in it."""
 
     def __init__(self, message: str) -> None:
-        # Paths may have line breaks and other unprintable characters in them.
-        super().__init__(
-            "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
-        )
+        super().__init__(printable(message))  # paths may have anything in them
 
 
 @dataclass(frozen=True, slots=True)
