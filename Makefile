@@ -27,7 +27,7 @@ help:
 	@echo "make every-bytecode  interrupt and pause poolscope at each of its bytecodes in turn"
 	@echo "make mutate    show that the tests find deliberate faults"
 	@echo "make test-alerts-mutants  show that the promtool tests find changes of the rules"
-	@echo "make attack    attack what poolscope serves and shares, for some 25 minutes (ATTACK='silent')"
+	@echo "make attack    attack what poolscope serves and shares, for some 20 minutes (ATTACK='silent')"
 	@echo "make bench     measure what poolscope costs, beside alternatives (BENCH='--quick sqlalchemy')"
 	@echo "make oldest    run the tests with the oldest supported libraries"
 	@echo "make matrix    run the tests with every supported minor release of the libraries"
