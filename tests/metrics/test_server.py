@@ -93,6 +93,7 @@ def test_silent_clients_keep_nobody_out(
     start: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(server, "MOST_CLIENTS", 5)
+    monkeypatch.setitem(clients.SECONDS, State.ASKING, 10 * PATIENCE)
     started = start()
     threads, descriptors = threading.active_count(), psutil.Process().num_fds()
     silent = [connect(started, data) for _ in range(30)]
@@ -237,6 +238,20 @@ def test_a_collector_that_never_returns_does_not_keep_the_server_from_stopping(
     blocking.released.set()
 
 
+def test_a_collector_that_never_returns_keeps_no_client(
+    start: Any, connect: Connect, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "TICK_SECONDS", 0.01)
+    monkeypatch.setitem(clients.SECONDS, State.WAITING, 0.05)
+    blocking = Blocking()
+    registry.register(blocking)
+    started = start()
+    waiting = [connect(started, ASK) for _ in range(3)]
+    assert [b""] * 3 == [read(client) for client in waiting]
+    assert [] == connections(started)
+    blocking.released.set()
+
+
 def test_stopping_closes_all(
     registry: CollectorRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +326,13 @@ def test_a_client_may_close_its_side_after_its_request(start: Any, connect: Conn
     client = connect(start(), ASK)
     client.shutdown(socket.SHUT_WR)
     assert read(client).endswith(b"answer 42.0\n")
+
+
+@pytest.mark.parametrize("data", SILENT.values(), ids=SILENT)
+def test_half_a_request_gets_no_answer(start: Any, connect: Connect, data: bytes) -> None:
+    client = connect(start(), data)
+    client.shutdown(socket.SHUT_WR)
+    assert b"" == read(client)
 
 
 def test_a_request_may_come_in_pieces(start: Any, connect: Connect) -> None:
@@ -406,7 +428,7 @@ try:
 except ConnectionRefusedError:
     again, _ = poolscope.start_http_server(server.server_port)
     print("free", flush=True)
-os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
