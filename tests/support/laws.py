@@ -21,6 +21,6 @@ def laws_of_counters(watch: Watch, adopted: int) -> dict[str, bool]:
         "waits have a duration": reading.waited == count_of(reading.queue_seconds),
         "opens have a duration": opens == count_of(reading.open_seconds) + adopted,
         "opened - closed are open": reading.opened - reading.closed
-        == reading.in_use + reading.idle,
+        == reading.in_use - len(ledger._lost_slots) + reading.idle,
         "nothing is pending": not ledger.pending and not ledger._lock,
     }

@@ -261,7 +261,11 @@ class PoolRecording(Looks):
         self.check_closed(holder)
 
     @harmless
-    def not_connected(self, attempt: int, started: float) -> None:
+    def not_connected(self, holder: Any, attempt: int, started: float) -> None:
+        """Connecting has failed, or an exception has come after it."""
+        if holder.is_connected():
+            self.connected(holder, attempt, started)
+            return
         now = self.clock()
         self.ledger.open_failed(attempt, now, now - started)
 
