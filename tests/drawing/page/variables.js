@@ -35,7 +35,7 @@ async function optionsOf({ type, query }, variables) {
 function select(declaration, options, chosen = declaration.includeAll ? [ALL] : undefined) {
   const all = Boolean(declaration.includeAll && chosen.includes(ALL));
   const values = all ? options : (chosen ?? [options[0] ?? '']);
-  const unknown = values.filter((value) => !value && !options.includes(value));
+  const unknown = values.filter((value) => value && !options.includes(value));
   if (unknown.length) throw new Error(`${unknown.join(', ')} is not among its values`);
   return { ...declaration, all, values };
 }

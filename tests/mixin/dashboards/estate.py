@@ -114,6 +114,7 @@ POOLS: Final = (
     Pool("eu", "shop", "api", "aiohttp", limit=100, hosts={"pay.example:443": 7}),
     Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5),
     Pool("eu", "shop", "closed", "sqlalchemy", live=False),
+    Pool("eu", "billing", "a&b=c d", "sqlalchemy", in_use=1),
     Pool("", "", "bare", "sqlalchemy", in_use=4),
 )
 

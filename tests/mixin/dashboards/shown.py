@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from mixin.dashboards.estate import MINUTES, SCRAPE
 from mixin.dashboards.gates.interpolation import Value, interpolate
@@ -14,7 +15,7 @@ from mixin.dashboards.gates.live import Span, choose
 from mixin.dashboards.gates.walking import Json, targets, with_queries
 from support.prometheus import PrometheusServer
 
-FIELD: Final = re.compile(r"\$\{__data\.fields\.([^:}]+)(?::\w+)?\}")
+FIELD: Final = re.compile(r"\$\{__data\.fields\.([^:}]+)(?::(\w+))?\}")
 
 
 @dataclass(frozen=True)
@@ -127,5 +128,10 @@ def stats(board: Json) -> Sequence[str]:
 def link(panel: Json, column: str, row: Mapping[str, Seen]) -> str:
     """Return the URL that a cell leads to."""
     (url,) = (each["url"] for each in _option(panel, column, "links"))
-    # A label that no row has is "", as in Grafana.
-    return FIELD.sub(lambda field: str(row[field[1]].shown) if field[1] in row else "", url)
+
+    def value(field: re.Match[str]) -> str:
+        # A label that no row has is "", as in Grafana.
+        text = str(row[field[1]].shown) if field[1] in row else ""
+        return quote(text, safe="") if field[2] == "percentencode" else text
+
+    return FIELD.sub(value, url)

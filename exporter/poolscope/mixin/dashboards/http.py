@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.board import (
+    Board,
+    Section,
+    Variable,
+    cell,
+    queries_of,
+    url_of,
+)
 from poolscope.mixin.dashboards.measures import (
     of_live,
     open_failures_stat,
@@ -122,19 +129,23 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     )
     waiting = queries.gauge("host_waiting", by=by)
     legend = options.legend("{{pool}} {{host}}")
+    keys = {**options.owner_columns, "pool": "Client", "host": "Host"}
+    own = {label: cell(keys[label]) for label in (*options.owners, "pool")}
+    details = url_of("pool", options, **own, kind="aiohttp")
     waits = ascending_thresholds(options.thresholds.waiting)
     return (
         table(
             "Hosts, now",
             "Current connections of each client to each host. Many idle ones and few in use are "
             "kept for nothing; none idle and many being opened is churn.",
-            {**options.owner_columns, "pool": "Client", "host": "Host"},
+            keys,
             (
                 Column("Waiting", waiting, "short", waits, 0),
                 Column("In use", in_use, decimals=0),
                 Column("Idle", idle, decimals=0),
                 Column("Opening", opening, decimals=0),
             ),
+            links=(("Client", "Details of this client", details),),
             size=(24, 8),
         ),
         timeseries(

@@ -64,7 +64,7 @@ def board(options: Options) -> Board:
         ),
         sections=(
             Section("", _numbers(queries, options)),
-            Section("Holders and findings", holders(queries, options)),
+            Section("Holders", holders(queries, options)),
             Section("Connections", _connections(queries)),
             Section("Durations", _durations(queries, thresholds)),
             Section("Outcomes", _outcomes(queries, thresholds)),
