@@ -106,7 +106,12 @@ POOLS: Final = (
         },
         findings={"nested-acquire": "critical"},
     ),
-    Pool("eu", "billing", "db", findings={"too-small": "warning"}),
+    Pool(
+        *("eu", "billing", "db"),
+        oldest=5,
+        sites={"billing:charge": (2, 600)},
+        findings={"too-small": "warning"},
+    ),
     Pool("us", "shop", "db", in_use=3),
     Pool("eu", "mail", "db", in_use=10, waiting=20, gone=True),
     Pool("eu", "shop", "listen", limit=1, in_use=1, attempts=0, oldest=1800),
@@ -115,6 +120,8 @@ POOLS: Final = (
     Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5),
     Pool("eu", "shop", "closed", "sqlalchemy", live=False),
     Pool("eu", "billing", "a&b=c d", "sqlalchemy", in_use=1),
+    Pool("eu", "pay.eu", "db"),
+    Pool("eu", "pay-eu", "db", in_use=3.5),
     Pool("", "", "bare", "sqlalchemy", in_use=4),
 )
 

@@ -146,7 +146,7 @@ class TestTrouble:
             ("shop", "db", "callers wait"),
             ("billing", "cron", "callers gave up"),
             ("", "bare", "none"),
-            ("shop", "db", "none"),
+            ("pay-eu", "db", "none"),
         ] == said[:4]
         assert ("red", "red") == (rows[0]["Trouble"].colour, rows[0]["Waiting"].colour)
 
@@ -193,6 +193,12 @@ class TestHolders:
         pay, sweep = (row["Since (at most)"].value or 0 for row in rows)
         assert 300 <= pay <= 300 + 2 * estate.SCRAPE
         assert 400 == sweep  # it has held one for the whole time range: the pool's oldest hold
+
+    def test_a_function_that_always_holds_some_has_none_that_is_older_than_the_oldest(
+        self, reader: Reader
+    ) -> None:
+        (row,) = reader.table(POOL, "Who holds them, now", **{**SHOP, "service": "billing"})
+        assert (2.0, 5.0) == (row["Holds"].shown, row["Since (at most)"].shown)
 
     def test_each_finding_leads_to_its_page(self, reader: Reader) -> None:
         (row,) = reader.table(POOL, "Findings", **SHOP)
