@@ -53,6 +53,8 @@ ALERTS: Final[dict[Words, dict[str, Any]]] = {
 
 DASHBOARDS: Final[dict[Words, dict[str, Any]]] = {
     **WHOSE,
+    ("--docs", "https://docs.example"): {"docs": "https://docs.example"},
+    ("--live-page", "https://pools.example"): {"live_page": "https://pools.example"},
     ("--datasource", "Mimir"): {"datasource": "Mimir"},
     ("--tag", "pools", "--tag", "shop"): {"tags": ("pools", "shop")},
     ("--folder", "Shop"): {"folder": "Shop"},

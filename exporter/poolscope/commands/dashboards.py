@@ -23,6 +23,8 @@ def _files(namespace: argparse.Namespace) -> Mapping[str, str]:
         datasource=namespace.datasource,
         tags=tuple(namespace.tag or ("poolscope",)),
         folder=namespace.folder,
+        docs=namespace.docs,
+        live_page=namespace.live_page,
     )
     return files(options)
 
@@ -54,4 +56,17 @@ def add(commands: Commands) -> None:
         metavar="NAME",
         default="Connection pools",
         help="the folder in Grafana that shows them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--docs",
+        metavar="URL",
+        default="",
+        help="the folder of this documentation; findings then lead to URL/findings/RULE.md",
+    )
+    parser.add_argument(
+        "--live-page",
+        metavar="URL",
+        default="",
+        help="the live page of the exporter, such as http://pools.example/pools, to which the "
+        "dashboards then lead",
     )

@@ -43,6 +43,11 @@ class Queries:
         """Return the sum of a gauge."""
         return _sum(self._of_type("gauge", family, *matchers), by)
 
+    def mean(self, family: str, *matchers: str, by: str = "") -> str:
+        """Return the sum of the means of a gauge, to which the rate of a counter is compared."""
+        inner = self._of_type("gauge", family, *matchers)
+        return _sum(f"avg_over_time({inner}[{RATE_INTERVAL}])", by)
+
     def maximum(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the maximum of a gauge that must not be summed."""
         inner = self._of_type("gauge", family, *matchers)
@@ -80,3 +85,8 @@ def _sum(inner: str, by: str) -> str:
 def share(part: str, whole: str) -> str:
     """Return the ratio of two sums; it has no value where the denominator is 0."""
     return f"({part}) / ({whole} > 0)"
+
+
+def share_of_traffic(part: str, whole: str) -> str:
+    """Return the ratio of two sums; it is NaN, not absent, where the denominator is 0."""
+    return f"({part}) / ({whole})"

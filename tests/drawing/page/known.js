@@ -7,7 +7,7 @@ const FIELD = ['color', 'decimals', 'links', 'mappings', 'min', 'noValue', 'thre
 const KEYS = {
   panel: [
     ...['collapsed', 'datasource', 'description', 'fieldConfig', 'gridPos', 'id', 'links'],
-    ...['options', 'panels', 'targets', 'title', 'transformations', 'transparent', 'type'],
+    ...['maxDataPoints', 'options', 'panels', 'targets', 'title', 'transformations', 'transparent', 'type'],
   ],
   query: [
     ...['datasource', 'expr', 'format', 'hide', 'instant', 'legendFormat', 'range', 'refId'],

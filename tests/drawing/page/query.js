@@ -15,15 +15,16 @@ export const labelValues = (label, selector, { from, to }) =>
   ask(`label/${label}/values`, { start: seconds(from), end: seconds(to), 'match[]': selector });
 
 /**
- * Return the step of a query, one point per pixel but not shorter than a scrape interval, and
- * Grafana's own variables: `$__rate_interval` is four scrape intervals, or a step and one interval
- * if that is longer.
+ * Return the step of a query, one point per pixel (or as many as the panel asks for) but not shorter
+ * than a scrape interval, and Grafana's own variables: `$__rate_interval` is four scrape intervals,
+ * or a step and one interval if that is longer.
  */
-function intervals(range, width, scrapeInterval) {
+function intervals(range, points, scrapeInterval) {
   const least = `${scrapeInterval}ms`;
-  const step = rangeUtil.calculateInterval(range, Math.floor(width), least).intervalMs;
+  const step = rangeUtil.calculateInterval(range, Math.floor(points), least).intervalMs;
   const rate = Math.max(step + scrapeInterval, 4 * scrapeInterval);
-  return { step, builtIns: { __rate_interval: `${rate}ms` } };
+  const builtIns = { __rate_interval: `${rate}ms`, __interval: `${step}ms` };
+  return { step, builtIns: { ...builtIns, __range: `${range.to - range.from}ms` } };
 }
 
 /**
@@ -31,7 +32,7 @@ function intervals(range, width, scrapeInterval) {
  * The others run even if one fails.
  */
 export async function runQueries(panel, { range, width, scrapeInterval, interpolate }) {
-  const { step, builtIns } = intervals(range, width, scrapeInterval);
+  const { step, builtIns } = intervals(range, panel.maxDataPoints ?? width, scrapeInterval);
   const targets = (panel.targets ?? []).filter(({ hide }) => !hide);
   const results = await Promise.all(
     targets.map(async (target) => {

@@ -31,13 +31,12 @@ async function optionsOf({ type, query }, variables) {
   return (await labelValues(label, selector, variables.range)).sort();
 }
 
-/** Select the chosen values, or else All if the variable has it, or else the first value. */
+/** Select the chosen values, or else All if the variable has it, or else the first value or none. */
 function select(declaration, options, chosen = declaration.includeAll ? [ALL] : undefined) {
   const all = Boolean(declaration.includeAll && chosen.includes(ALL));
-  const values = all ? options : (chosen ?? options.slice(0, 1));
-  const unknown = values.filter((value) => !options.includes(value));
+  const values = all ? options : (chosen ?? [options[0] ?? '']);
+  const unknown = values.filter((value) => value && !options.includes(value));
   if (unknown.length) throw new Error(`${unknown.join(', ')} is not among its values`);
-  if (!all && !values.length) throw new Error('it has no values');
   return { ...declaration, all, values };
 }
 
@@ -86,7 +85,9 @@ class Variables {
       if (name in builtIns) return builtIns[name];
       if (name === '__url_time_range') return `from=${this.range.from}&to=${this.range.to}`;
       if (dataContext && name.startsWith('__data.fields.')) {
-        return cell(name.slice('__data.fields.'.length), dataContext) ?? whole;
+        // "" where no row has such a column, as in Grafana.
+        const value = String(cell(name.slice('__data.fields.'.length), dataContext) ?? '');
+        return own === 'percentencode' ? encodeURIComponent(value) : value;
       }
       const known = this.byName.get(name);
       return known ? (FORMATS[own ?? format] ?? FORMATS.text)(known) : whole;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from mixin.dashboards.gates import expressions, lint, schema
+from mixin.dashboards.gates.walking import panels
 from poolscope.mixin.dashboards.grafana_json import text_of
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.write import documents, files
@@ -21,6 +23,8 @@ from poolscope.mixin.labels import OptionError
 from poolscope.mixin.queries import Queries, name_of
 
 COMMITTED = Path(__file__).parents[3] / "dashboards"
+
+DOCS, LIVE_PAGE = "https://docs.example/poolscope/", "http://pools.example/pools"
 
 OPTIONS = {
     "default": Options(),
@@ -32,6 +36,8 @@ OPTIONS = {
         tags=("pools", "shop"),
         uid_prefix="shop-pools",
         folder="Shop",
+        docs=DOCS,
+        live_page=LIVE_PAGE,
     ),
 }
 
@@ -64,7 +70,12 @@ class TestGates:
         made = documents(options)
         for name, document in made.items():
             selected = [label for label in options.scope if name != "databases.json"]
-            problems = lint.problems(document, prefix=f"{options.uid_prefix}-", selected=selected)
+            problems = lint.problems(
+                document,
+                prefix=f"{options.uid_prefix}-",
+                selected=selected,
+                urls=[url for url in (options.docs, options.live_page) if url],
+            )
             # A data source that the user has set is allowed.
             allowed = "variable 'datasource': it contains values from a particular server"
             assert ([allowed] if options.datasource else []) == problems
@@ -73,14 +84,14 @@ class TestGates:
     def test_queries_fit_the_catalogue(self, options: Options, promtool: str) -> None:
         labels = (*options.scope, "env", "team")
         for document in documents(options).values():
-            assert [] == expressions.all_unknown(document, labels=labels, recorded=["ALERTS"])
+            assert [] == expressions.all_unknown(document, labels=labels, recorded=["ALERTS", "up"])
             assert [] == expressions.parse(list(expressions.found(document)), promtool)
 
     def test_every_query_has_the_matchers(self) -> None:
         for document in documents(OPTIONS["all options"]).values():
             for panel in document["panels"]:
                 for target in panel.get("targets", ()):
-                    names = target["expr"].count("connpool_")
+                    names = len(re.findall(r"\b(?:connpool_\w+|up)\{", target["expr"]))
                     assert names == target["expr"].count('env="prod", team=~"a|b"'), target
 
 
@@ -90,6 +101,20 @@ def test_cells_of_tables_have_colours() -> None:
             if panel["type"] == "table":
                 # Grafana ignores the cell options if this older setting is present.
                 assert "displayMode" not in panel["fieldConfig"]["defaults"]["custom"]
+
+
+def test_the_rows_and_panels_that_runbooks_name_exist() -> None:
+    titles = {
+        panel.get("title") for made in documents(Options()).values() for panel in panels(made)
+    }
+    pages = sorted((COMMITTED.parent / "docs" / "runbooks").glob("*.md"))
+    named = {
+        title
+        for page in pages
+        for title in re.findall(r'(?:row|panel)\s+"([^"]+)"', page.read_text())
+    }
+    assert "Holders" in named
+    assert set() == named - titles
 
 
 class TestProvisioning:
@@ -131,6 +156,8 @@ class TestBadOptions:
             ({"uid_prefix": "a b"}, "--uid-prefix: 'a b' is not 1 to 24 letters, digits, _ or -"),
             ({"uid_prefix": "x" * 25}, f"--uid-prefix: '{'x' * 25}' is not 1 to 24 letters"),
             ({"tags": ()}, "--tag: there must be at least one, by which dashboards link"),
+            ({"docs": "docs"}, "--docs: 'docs' does not begin with http:// or https://"),
+            ({"live_page": "javascript:1"}, "--live-page: 'javascript:1' does not begin with http"),
             ({"folder": "\n"}, "--folder: '\\n' is not a name"),
         ],
     )
@@ -165,7 +192,7 @@ def test_all_options_are_on_the_command_line(tmp_path: Path) -> None:
     code, said = run(
         *("--out", str(tmp_path), "--datasource", "Mimir", "--uid-prefix", "shop-pools"),
         *("--matcher", 'env="prod"', "--matcher", 'team=~"a|b"', "--folder", "Shop"),
-        *("--tag", "pools", "--tag", "shop"),
+        *("--tag", "pools", "--tag", "shop", "--docs", DOCS, "--live-page", LIVE_PAGE),
     )
     assert (0, "") == (code, said)
     assert files(OPTIONS["all options"]) == {p.name: p.read_text() for p in tmp_path.iterdir()}

@@ -55,6 +55,7 @@ class Board:
 
     key: its key in `TITLES`.
     question: the question that it answers, in Markdown.
+    one_service: whether it is about one service, so that pools of two are not added up.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Board:
     variables: Sequence[Variable]
     sections: Sequence[Section]
     options: Options = field(default_factory=Options)
+    one_service: bool = False
 
     def document(self) -> Json:
         """Return the JSON of the dashboard."""
@@ -76,7 +78,7 @@ class Board:
                 time=g.Time("now-1h", "now"),
                 graphTooltip=g.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
                 editable=False,
-                links=[self._links()],
+                links=[self._links(), *self._live_page()],
                 templating=g.Templating(list=self._variables()),
                 annotations=g.Annotations(list=[self._alerts()]),
                 panels=self._placed(),
@@ -94,6 +96,21 @@ class Board:
             icon="external link",
         )
 
+    def _live_page(self) -> list[Any]:
+        if not self.options.live_page:
+            return []
+        return [
+            g.DashboardLink(
+                title="Live page",
+                type="link",
+                uri=self.options.live_page,
+                includeVars=False,
+                keepTime=False,
+                icon="external link",
+                targetBlank=True,
+            )
+        ]
+
     def _variables(self) -> list[Any]:
         selected = self.options.datasource
         source = g.Template(
@@ -103,8 +120,9 @@ class Board:
         matchers = list(self.options.matchers)
         for label in self.options.scope:
             query = _label_values("instances", label, matchers)
-            variables.append(_query_variable(label, query, label.title()))
-            matchers.append(f'{label}=~"${label}"')
+            single = self.one_service and label in self.options.owners
+            variables.append(_query_variable(label, query, label.title(), single=single))
+            matchers.append(_matcher(label, single=single))
         for variable in self.variables:
             query = _label_values(variable.family, variable.label, [*matchers, *variable.matchers])
             variables.append(
@@ -116,17 +134,22 @@ class Board:
         return variables
 
     def _alerts(self) -> Json:
+        owners = self.options.owners
+        labels = ("alertname", "severity", *owners, "pool")
+        matchers = [
+            *('alertname=~"ConnPool.+"', 'alertstate="firing"', 'severity=~"critical|warning"'),
+            *(_matcher(label, single=self.one_service) for label in owners),
+        ]
         return {
             "name": "Pool alerts",
             "datasource": DATASOURCE,
             "enable": True,
             "hide": False,
             "iconColor": "red",
-            "expr": 'max by (alertname, severity, pool) (ALERTS{alertname=~"ConnPool.+", '
-            'alertstate="firing", severity=~"critical|warning"})',
+            "expr": f"max by ({', '.join(labels)}) (ALERTS{{{', '.join(matchers)}}})",
             "step": "30s",
             "titleFormat": "{{alertname}}",
-            "textFormat": "{{severity}} {{pool}}",
+            "textFormat": self.options.legend("{{severity}} {{pool}}"),
             "tagKeys": "severity,pool",
         }
 
@@ -157,16 +180,39 @@ def uid(key: str, options: Options) -> str:
 
 
 def url_of(key: str, options: Options, **variables: str) -> str:
-    """Return the URL of another dashboard that keeps the time range and the selected labels."""
+    """
+    Return the URL of another dashboard that keeps the time range and the selected labels.
+
+    variables: the values of variables that are not those that are selected here.
+    """
     parameters = [f"var-{name}={value}" for name, value in variables.items()]
-    parameters += [f"${{{label}:queryparam}}" for label in (*options.scope, "datasource")]
+    kept = [label for label in (*options.scope, "datasource") if label not in variables]
+    parameters += [f"${{{label}:queryparam}}" for label in kept]
     return f"/d/{uid(key, options)}?" + "&".join([*parameters, "${__url_time_range}"])
 
 
-def queries_of(options: Options, *matchers: str) -> Queries:
+def cell(column: str) -> str:
+    """Return what a URL says for the value of a row; "" if no row has such a label."""
+    return f"${{__data.fields.{column}:percentencode}}"
+
+
+def url_of_pool(options: Options) -> str:
+    """Return the URL of the pool of a row of a table, in its own service."""
+    columns = {**options.owner_columns, "pool": "Pool", "kind": "Kind"}
+    return url_of("pool", options, **{label: cell(title) for label, title in columns.items()})
+
+
+def queries_of(options: Options, *matchers: str, one_service: bool = False) -> Queries:
     """Return queries that are restricted to the selected labels."""
-    scope = (f'{label}=~"${label}"' for label in options.scope)
+    scope = (
+        _matcher(label, single=one_service and label in options.owners) for label in options.scope
+    )
     return Queries((*options.matchers, *scope, *matchers))
+
+
+def _matcher(label: str, *, single: bool) -> str:
+    """Return the matcher for the variable of a label; a single value is not an expression."""
+    return f'{label}{"=" if single else "=~"}"${label}"'
 
 
 def _label_values(family: str, label: str, matchers: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from poolscope.mixin.dashboards.panels import (
     ascending_thresholds,
     colour,
     dashed_line,
+    outline,
     query,
     stat,
     table,
@@ -26,7 +27,6 @@ from poolscope.mixin.dashboards.panels import (
     timeseries,
 )
 from poolscope.mixin.queries import Queries, share
-from poolscope.mixin.thresholds import Thresholds
 
 QUESTION: Final = """
 **Does the database have room, and do pools and servers agree?** The connections that pools have
@@ -44,7 +44,6 @@ def board(options: Options) -> Board:
     pools = queries_of(options, DATABASE_KINDS)
     servers = queries_of(options, 'server=~"$server"')
     bouncers = queries_of(options)
-    thresholds = options.thresholds
     return Board(
         key="databases",
         question=QUESTION.strip(),
@@ -52,13 +51,23 @@ def board(options: Options) -> Board:
         sections=(
             Section(
                 "",
-                (*_server_numbers(pools, servers, thresholds), *_pool_numbers(pools, thresholds)),
+                (*_server_numbers(pools, servers, options), *_pool_numbers(pools, options)),
             ),
-            Section("PostgreSQL", (*_graphs(pools, servers), *_applications(servers, thresholds))),
-            Section("PgBouncer", _pgbouncer(bouncers, thresholds)),
+            Section("PostgreSQL", (*_graphs(pools, servers), *_applications(servers, options))),
+            Section("PgBouncer", _pgbouncer(bouncers, options)),
         ),
         options=options,
     )
+
+
+def _of_server(options: Options, *labels: str) -> str:
+    """Return the labels of a server, which may serve several services of a cluster."""
+    cluster = (options.cluster,) if options.cluster else ()
+    return ", ".join((*cluster, *labels, "server"))
+
+
+def _cluster_column(options: Options) -> dict[str, str]:
+    return {options.cluster: options.cluster.title()} if options.cluster else {}
 
 
 def _accepted(servers: Queries, by: str = "") -> str:
@@ -70,10 +79,9 @@ def _used(servers: Queries, by: str = "") -> str:
     return servers.gauge("server_connections", by=by)
 
 
-def _server_numbers(
-    pools: Queries, servers: Queries, thresholds: Thresholds
-) -> tuple[PlacedPanel, ...]:
-    fullest = share(_used(servers, "server"), _accepted(servers, "server"))
+def _server_numbers(pools: Queries, servers: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds, by = options.thresholds, _of_server(options)
+    fullest = share(_used(servers, by), _accepted(servers, by))
     promised = share(f"{pools.gauge('limit')} < +Inf", _accepted(servers))
     return (
         stat(
@@ -84,7 +92,6 @@ def _server_numbers(
             query(f"avg({servers.select('server_up')})", "up"),
             thresholds=threshold_steps(RED, (1, GREEN)),
             decimals=0,
-            no_value="none",
         ),
         stat(
             "Fullest server",
@@ -94,7 +101,6 @@ def _server_numbers(
             query(f"max({fullest})", "used"),
             thresholds=ascending_thresholds(thresholds.server_used),
             decimals=0,
-            no_value="none",
         ),
         stat(
             "Commitment",
@@ -105,7 +111,6 @@ def _server_numbers(
             query(promised, "committed"),
             thresholds=threshold_steps(GREEN, (1, ORANGE)),
             decimals=0,
-            no_value="none",
         ),
         stat(
             "Idle in transaction",
@@ -118,16 +123,16 @@ def _server_numbers(
     )
 
 
-def _pool_numbers(pools: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+def _pool_numbers(pools: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     return (
         waiting_stat(
             pools,
-            thresholds,
+            options,
             "Mean number of callers that wait for a database connection, in all selected services.",
         ),
         open_failures_stat(
             pools,
-            thresholds,
+            options,
             "Share of the connections that could not be opened: the server is full or down, or "
             "the password is wrong.",
         ),
@@ -164,8 +169,8 @@ def _graphs(pools: Queries, servers: Queries) -> tuple[PlacedPanel, ...]:
             size=(12, 9),
             stacked=True,
             overrides=(
-                colour("active", BLUE),
-                colour("idle", LIGHT_BLUE),
+                colour("active", BLUE, fillOpacity=70),
+                outline("idle", LIGHT_BLUE),
                 colour("idle_in_transaction", ORANGE),
                 colour("idle_in_transaction_aborted", RED),
                 colour("unknown", GREY),
@@ -174,8 +179,8 @@ def _graphs(pools: Queries, servers: Queries) -> tuple[PlacedPanel, ...]:
     )
 
 
-def _applications(servers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
-    by = "server, application"
+def _applications(servers: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    by = _of_server(options, "application")
     return (
         timeseries(
             "Connections by application",
@@ -193,14 +198,14 @@ def _applications(servers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel
             "Applications, now",
             "Connections of each application, and the longest time that one of them has been idle "
             "in a transaction.",
-            {"server": "Server", "application": "Application"},
+            {**_cluster_column(options), "server": "Server", "application": "Application"},
             (
                 Column("Connections", servers.gauge("server_connections", by=by), decimals=0),
                 Column(
                     "Idle in trans.",
                     servers.maximum(IDLE_IN_TRANSACTION, by=by),
                     "s",
-                    ascending_thresholds(thresholds.idle_in_transaction_seconds),
+                    ascending_thresholds(options.thresholds.idle_in_transaction_seconds),
                 ),
             ),
             size=(12, 9),
@@ -208,10 +213,11 @@ def _applications(servers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel
     )
 
 
-def _pgbouncer(bouncers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+def _pgbouncer(bouncers: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     clients = bouncers.gauge("pgbouncer_clients", PGBOUNCER_CLIENT_STATES, by="state")
     server_connections = bouncers.gauge("pgbouncer_servers", PGBOUNCER_SERVER_STATES, by="state")
-    by = "database, user"
+    by = _of_server(options, "database", "user")
+    keys = {"server": "PgBouncer", "database": "Database", "user": "User"}
     return (
         timeseries(
             "Clients of the PgBouncer",
@@ -232,8 +238,8 @@ def _pgbouncer(bouncers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, 
             size=(8, 8),
             stacked=True,
             overrides=(
-                colour("active", BLUE),
-                colour("idle", LIGHT_BLUE),
+                colour("active", BLUE, fillOpacity=70),
+                outline("idle", LIGHT_BLUE),
                 colour("used", GREY),
                 colour("login", ORANGE),
             ),
@@ -242,13 +248,13 @@ def _pgbouncer(bouncers: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, 
             "Pools of the PgBouncer, now",
             "For each database and user: how long the oldest waiting client has waited, and the "
             "number of clients and of server connections.",
-            {"database": "Database", "user": "User"},
+            {**_cluster_column(options), **keys},
             (
                 Column(
                     "Oldest wait",
                     bouncers.maximum("pgbouncer_oldest_wait_seconds", by=by),
                     "s",
-                    ascending_thresholds(thresholds.acquire_seconds),
+                    ascending_thresholds(options.thresholds.acquire_seconds),
                 ),
                 Column("Clients", bouncers.gauge("pgbouncer_clients", by=by), decimals=0),
                 Column("Servers", bouncers.gauge("pgbouncer_servers", by=by), decimals=0),

@@ -19,8 +19,8 @@ DASHBOARD_KEYS: Final = frozenset({
 })  # fmt: skip
 PANEL_KEYS: Final = frozenset({
     "collapsed", "datasource", "description", "fieldConfig", "gridPos", "id", "interval", "links",
-    "maxPerRow", "options", "panels", "repeat", "repeatDirection", "targets", "title",
-    "transformations", "transparent", "type",
+    "maxDataPoints", "maxPerRow", "options", "panels", "repeat", "repeatDirection", "targets",
+    "title", "transformations", "transparent", "type",
 })  # fmt: skip
 ROW_KEYS: Final = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
 TARGET_KEYS: Final = frozenset({
@@ -30,6 +30,14 @@ VARIABLE_KEYS: Final = frozenset({
     "allValue", "current", "datasource", "definition", "hide", "includeAll", "label", "multi",
     "name", "options", "query", "refresh", "regex", "sort", "type",
 })  # fmt: skip
+
+POINTS_OF_NOW: Final = 10_000
+"""
+The points that are asked for where only the last one is shown.
+
+Grafana divides the time range by it, and rates cover one such part or four scrapes, whichever is
+longer: by default, what is shown as of now would be the mean of hours if a week is shown.
+"""
 
 Json = dict[str, Any]
 
@@ -72,6 +80,9 @@ def _panel(panel: Json, number: int) -> Json:
             _target(target, letter)
             for target, letter in zip(panel["targets"], ascii_uppercase, strict=False)
         ]
+    panel.pop("maxDataPoints", None)
+    if all(target["instant"] for target in panel.get("targets", [{"instant": False}])):
+        panel["maxDataPoints"] = POINTS_OF_NOW
     return panel
 
 

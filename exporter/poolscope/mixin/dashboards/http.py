@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.board import (
+    Board,
+    Section,
+    Variable,
+    cell,
+    queries_of,
+    url_of,
+)
 from poolscope.mixin.dashboards.measures import (
+    of_live,
     open_failures_stat,
     percentiles,
     reused,
@@ -31,8 +39,7 @@ from poolscope.mixin.dashboards.panels import (
     threshold_steps,
     timeseries,
 )
-from poolscope.mixin.queries import Queries, share
-from poolscope.mixin.thresholds import Thresholds
+from poolscope.mixin.queries import Queries, share_of_traffic
 
 QUESTION: Final = """
 **Which host makes our HTTP clients wait?** The connections of aiohttp by host, how often they are
@@ -42,15 +49,15 @@ those of the exporter do not.
 
 
 def board(options: Options) -> Board:
-    queries, thresholds = queries_of(options, 'pool=~"$pool"', 'kind="aiohttp"'), options.thresholds
+    queries = queries_of(options, 'pool=~"$pool"', 'kind="aiohttp"')
     return Board(
         key="http",
         question=QUESTION.strip(),
         variables=(Variable("pool", "instances", "pool", "Client", matchers=('kind="aiohttp"',)),),
         sections=(
-            Section("", _numbers(queries, thresholds)),
-            Section("Hosts", _hosts(queries, thresholds)),
-            Section("Connections", _connections(queries, thresholds)),
+            Section("", _numbers(queries, options)),
+            Section("Hosts", _hosts(queries, options)),
+            Section("Connections", _connections(queries, options)),
             Section("DNS", _dns(queries)),
         ),
         options=options,
@@ -60,30 +67,31 @@ def board(options: Options) -> Board:
 def _dns_errors(queries: Queries) -> str:
     """Return the share of the DNS lookups that failed, without those that the cache answered."""
     failed = queries.rate("dns_lookups_total", 'result="error"')
-    return share(failed, queries.rate("dns_lookups_total", 'result!="hit"'))
+    return share_of_traffic(failed, queries.rate("dns_lookups_total", 'result!="hit"'))
 
 
-def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds, by_pool = options.thresholds, options.by_pool
     return (
         stat(
             "Connections in use",
             "Mean number of connections that serve a request. Compare it with the limit of the "
             "connector: 100 by default, for all hosts together.",
             "short",
-            query(queries.rate("in_use_seconds_total"), "in use"),
+            query(of_live(queries.rate("in_use_seconds_total"), queries, by_pool), "in use"),
             thresholds=threshold_steps("blue"),
             decimals=1,
         ),
         waiting_stat(
             queries,
-            thresholds,
+            options,
             "Mean number of requests that wait for a connection. If the pool has free connections, "
             "one host has reached its own limit: see below which one.",
             "Requests waiting",
         ),
         timeouts_stat(
             queries,
-            thresholds,
+            options,
             "Share of the requests that timed out before they got a connection.",
         ),
         stat(
@@ -92,13 +100,13 @@ def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...
             "for a session for each request, force_close, or a server that closes connections "
             "early.",
             "percentunit",
-            query(reused(queries), "reused"),
+            query(of_live(reused(queries), queries, by_pool), "reused"),
             thresholds=descending_thresholds(thresholds.reuse),
-            no_value="no requests",
+            not_a_number="no requests",
         ),
         open_failures_stat(
             queries,
-            thresholds,
+            options,
             "Share of the connections that could not be opened: the host refused them, could not "
             "be reached, or TLS failed. The service's own log has the errors.",
         ),
@@ -106,26 +114,47 @@ def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...
             "DNS errors",
             "Share of the DNS lookups that failed, without those that the cache answered.",
             "percentunit",
-            query(_dns_errors(queries), "failed"),
+            query(of_live(_dns_errors(queries), queries, by_pool), "failed"),
             thresholds=ascending_thresholds(thresholds.open_failures),
+            not_a_number="no lookups",
         ),
     )
 
 
-def _hosts(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    by = ", ".join((*options.owners, "pool", "host"))
     in_use, idle, opening = (
-        queries.gauge("host_connections", f'state="{state}"', by="host")
+        queries.gauge("host_connections", f'state="{state}"', by=by)
         for state in ("in_use", "idle", "opening")
     )
-    waiting = queries.gauge("host_waiting", by="host")
+    waiting = queries.gauge("host_waiting", by=by)
+    legend = options.legend("{{pool}} {{host}}")
+    keys = {**options.owner_columns, "pool": "Client", "host": "Host"}
+    own = {label: cell(keys[label]) for label in (*options.owners, "pool")}
+    details = url_of("pool", options, **own, kind="aiohttp")
+    waits = ascending_thresholds(options.thresholds.waiting)
     return (
+        table(
+            "Hosts, now",
+            "Current connections of each client to each host. Many idle ones and few in use are "
+            "kept for nothing; none idle and many being opened is churn.",
+            keys,
+            (
+                Column("Waiting", waiting, "short", waits, 0),
+                Column("In use", in_use, decimals=0),
+                Column("Idle", idle, decimals=0),
+                Column("Opening", opening, decimals=0),
+            ),
+            links=(("Client", "Details of this client", details),),
+            size=(24, 8),
+        ),
         timeseries(
             "In use by host",
             "Connections that serve a request, by host; the 20 busiest hosts have names. A host "
             "that takes most of them is slow or gets too many requests: give it its own limit.",
             "short",
-            query(in_use, "{{host}}"),
-            size=(9, 9),
+            query(in_use, legend),
+            size=(12, 8),
             stacked=True,
         ),
         timeseries(
@@ -133,37 +162,26 @@ def _hosts(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
             "Requests that wait for a connection, by host. If only one host has waiting requests, "
             "its own limit (limit_per_host) is reached; if all have, that of the connector is.",
             "short",
-            query(waiting, "{{host}}"),
-            size=(7, 9),
+            query(waiting, legend),
+            size=(12, 8),
             stacked=True,
-            axis_soft_max=1,
-        ),
-        table(
-            "Hosts, now",
-            "Current connections of each host. Many idle ones and few in use are kept for nothing; "
-            "none idle and many being opened is churn.",
-            {"host": "Host"},
-            (
-                Column("In use", in_use, decimals=0),
-                Column("Waiting", waiting, "short", ascending_thresholds(thresholds.waiting), 0),
-                Column("Idle", idle, decimals=0),
-                Column("Opening", opening, decimals=0),
-            ),
-            size=(8, 9),
+            axis_soft_max=5,
+            decimals=0,
         ),
     )
 
 
-def _connections(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+def _connections(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    by_client = reused(queries, options.by_pool)
     return (
         timeseries(
             "Reused, by client",
             "Share of the requests that got a connection that was already open. If it drops after "
             "a deployment, the code often creates a session for each request.",
             "percentunit",
-            query(reused(queries, "pool"), "{{pool}}"),
+            query(by_client, options.legend("{{pool}}")),
             size=(8, 10),
-            thresholds=descending_thresholds(thresholds.reuse),
+            thresholds=descending_thresholds(options.thresholds.reuse),
             axis_soft_max=1,
         ),
         percentiles(

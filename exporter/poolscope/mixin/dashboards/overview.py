@@ -4,46 +4,47 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of, url_of
+from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
 from poolscope.mixin.dashboards.measures import (
+    busy,
     leaked_stat,
-    reused,
+    live,
     saturated,
-    timed_out,
     timeouts_stat,
+    up,
     utilization,
     waiting_stat,
 )
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
+    GREEN,
     RED,
-    Column,
     PlacedPanel,
     ascending_thresholds,
-    descending_thresholds,
     query,
     stat,
-    table,
     threshold_steps,
     timeline,
     timeseries,
 )
+from poolscope.mixin.dashboards.pools_table import pools_table
 from poolscope.mixin.queries import Queries
-from poolscope.mixin.thresholds import Thresholds
 
 QUESTION: Final = """
-**Which pool is in trouble now?** Utilization, saturation (callers wait) and errors (callers time
-out) of all pools, the worst ones first. Click on the name of a pool for its details.
+**Which pool is in trouble now?** Utilization, saturation (callers wait) and errors (callers give
+up) of all pools, the worst ones first. Click on the name of a pool for its details.
 """
 
-BY_POOL: Final = "pool, kind"
 POOL_LEGEND: Final = "{{pool}} ({{kind}})"
 TOP_POOLS: Final = 15
+SIZE: Final = (3, 4)
+SOME_EVENTS: Final = 5
+"""Up to which the axis of a count reaches, so that it has no half events."""
 SERIOUS_FINDINGS: Final = 'severity=~"critical|warning"'
 
 
 def board(options: Options) -> Board:
-    queries, thresholds = queries_of(options, 'pool=~"$pool"', 'kind=~"$kind"'), options.thresholds
+    queries = queries_of(options, 'pool=~"$pool"', 'kind=~"$kind"')
     return Board(
         key="overview",
         question=QUESTION.strip(),
@@ -52,151 +53,149 @@ def board(options: Options) -> Board:
             Variable("pool", "instances", "pool", "Pool", matchers=('kind=~"$kind"',)),
         ),
         sections=(
-            Section("", _numbers(queries, thresholds)),
-            Section("Pools", (_saturation(queries, thresholds), _pools(queries, options))),
-            Section("Over time", _graphs(queries, thresholds)),
+            Section(
+                "", (*_fullest(queries, options), *_numbers(queries, options), *_sources(options))
+            ),
+            Section("Pools", (_saturation(queries, options), pools_table(queries, options))),
+            Section("Over time", _graphs(queries, options)),
         ),
         options=options,
     )
 
 
-def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
-    saturated_pools = f"count({saturated(queries, BY_POOL)} > {thresholds.saturated[1]:g})"
+def _fullest(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds, by_pool = options.thresholds, options.by_pool
+    asked = f"and on ({by_pool}) {busy(queries, by_pool)}"
+    unlimited = f"{queries.gauge('limit', by=by_pool)} == +Inf"
+    waits = f"{queries.rate('waiting_seconds_total', by=by_pool)} > 0"
+    full = f"({saturated(queries, by_pool)} > {thresholds.saturated[1]:g}) and on ({by_pool})"
+    some = f"count({live(queries, by_pool)})"
     return (
         stat(
             "Fullest pool",
-            "Utilization of the fullest pool: the share of its limit that is in use. Above the "
-            "critical threshold the next burst has to wait; its details show who holds the "
-            "connections.",
+            "Utilization of the fullest pool that somebody asks for connections: the mean share of "
+            "its limit that is in use. Above the critical threshold the next burst has to wait; "
+            "its details show who holds the connections.",
             "percentunit",
-            query(f"max({utilization(queries, BY_POOL)})", "fullest"),
+            query(
+                f"max({utilization(queries, by_pool)} {asked}) or max({unlimited} {asked}) "
+                f"or NaN * {some}",
+                "fullest",
+            ),
             thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
+            size=SIZE,
         ),
         stat(
             "Saturated pools",
-            "Number of pools that had no free connection for a larger share of the time than the "
-            "critical threshold. Each makes its callers wait; the timeline below shows which pools "
-            "and since when.",
+            "Number of pools for which callers waited, and that had no free connection for a "
+            "larger share of the time than the critical threshold. The timeline below shows which "
+            "pools and since when.",
             "short",
-            query(f"{saturated_pools} or vector(0)", "pools"),
+            query(f"count({full} ({waits})) or 0 * {some}", "pools"),
             thresholds=threshold_steps("green", (1, RED)),
             decimals=0,
-        ),
-        waiting_stat(
-            queries,
-            thresholds,
-            "Mean number of callers that wait for a connection. It should be close to 0; if it "
-            "grows, a pool is too small or connections are held for too long.",
-        ),
-        timeouts_stat(
-            queries,
-            thresholds,
-            "Share of the attempts to get a connection that timed out. Users see these as errors: "
-            "find the pool in the table, and who holds its connections.",
-        ),
-        leaked_stat(
-            queries,
-            thresholds,
-            "Connections that are overdue (held for longer than leak_after) or abandoned (nothing "
-            "is left that could return them). The details of the pool name the function.",
-        ),
-        stat(
-            "Serious findings",
-            "Known mistakes, of severity critical or warning, in how pools are set up or used. "
-            "Each has a page in docs/findings that says what to write instead.",
-            "short",
-            query(f"{queries.gauge('finding', SERIOUS_FINDINGS)} or vector(0)", "findings"),
-            thresholds=threshold_steps("green", (1, "orange")),
-            graph=False,
-            decimals=0,
+            size=SIZE,
         ),
     )
 
 
-def _saturation(queries: Queries, thresholds: Thresholds) -> PlacedPanel:
+def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    some = f"count({live(queries, options.by_pool)})"
+    return (
+        waiting_stat(
+            queries,
+            options,
+            "Mean number of callers that wait for a connection. It should be close to 0; if it "
+            "grows, a pool is too small or connections are held for too long.",
+            size=SIZE,
+        ),
+        timeouts_stat(
+            queries,
+            options,
+            "Share of the attempts to get a connection that timed out. Users see these as errors: "
+            "find the pool in the table, and who holds its connections.",
+            size=SIZE,
+        ),
+        leaked_stat(
+            queries,
+            options,
+            "Connections that are overdue (held for longer than leak_after) or abandoned (nothing "
+            "is left that could return them). The details of the pool name the function.",
+            size=SIZE,
+        ),
+        stat(
+            "Serious findings",
+            "Known mistakes, of severity critical or warning, in how pools are set up or used. "
+            "The details of a pool lead to the page of each, which says what to write instead.",
+            "short",
+            query(f"{queries.gauge('finding', SERIOUS_FINDINGS)} or 0 * {some}", "findings"),
+            thresholds=threshold_steps("green", (1, "orange")),
+            decimals=0,
+            size=SIZE,
+        ),
+    )
+
+
+def _sources(options: Options) -> tuple[PlacedPanel, ...]:
+    """Return where the numbers come from: without these, silence looks like peace."""
+    queries, by = queries_of(options), options.target
+    exporters = queries.gauge("exporter_processes", 'state="live"', by=by)
+    embedded = f"group by ({by}) ({queries.select('instances')})"
+    answering = f"group by ({by}) ({exporters} or {embedded})"
+    known = f"last_over_time({queries.select('instances')}[$__range])"
+    down = f"{up(queries)} == 0 and on ({by}) {known}"
+    return (
+        stat(
+            "Live processes",
+            "Processes whose pools are in these numbers: those that exporters see, and one for "
+            "each process that serves its own metrics. If there are fewer than you run, the others "
+            "are not watched.",
+            "short",
+            query(f"sum({exporters} or {embedded})", "processes"),
+            thresholds=threshold_steps(RED, (1, GREEN)),
+            decimals=0,
+            size=SIZE,
+        ),
+        stat(
+            "Silent targets",
+            "Targets that had pools within the time range and that Prometheus cannot scrape now. "
+            "Nothing on this page is about them, however green it is. 0 means that all answer.",
+            "short",
+            query(f"count({down}) or 0 * count({answering})", "silent"),
+            thresholds=threshold_steps(GREEN, (1, RED)),
+            decimals=0,
+            size=SIZE,
+        ),
+    )
+
+
+def _saturation(queries: Queries, options: Options) -> PlacedPanel:
+    by_pool = options.by_pool
     return timeline(
         "Time without a free connection",
         "Share of the time in which each pool had no free connection. Where a row is red, the pool "
         "was full: compare with deployments and traffic, and open the details of the pool.",
         "percentunit",
-        query(f"topk({TOP_POOLS}, {saturated(queries, BY_POOL)})", POOL_LEGEND),
-        thresholds=ascending_thresholds(thresholds.saturated),
+        query(f"topk({TOP_POOLS}, {saturated(queries, by_pool)})", options.legend(POOL_LEGEND)),
+        thresholds=ascending_thresholds(options.thresholds.saturated),
         size=(24, 7),
     )
 
 
-def _pools(queries: Queries, options: Options) -> PlacedPanel:
-    thresholds = options.thresholds
-    in_use = queries.gauge("connections", 'state="in_use"', by=BY_POOL)
-    columns = (
-        Column(
-            "Utilization",
-            utilization(queries, BY_POOL),
-            "percentunit",
-            ascending_thresholds(thresholds.utilization),
-            0,
-        ),
-        Column("In use", in_use, "short", decimals=0),
-        Column("Limit", queries.gauge("limit", by=BY_POOL), "short", decimals=0),
-        Column(
-            "Waiting",
-            queries.rate("waiting_seconds_total", by=BY_POOL),
-            "short",
-            ascending_thresholds(thresholds.waiting),
-            1,
-        ),
-        Column(
-            "Timed out",
-            timed_out(queries, BY_POOL),
-            "percentunit",
-            ascending_thresholds(thresholds.timeouts),
-            1,
-        ),
-        Column(
-            "p99 acquire",
-            queries.quantile(0.99, "acquire_seconds", by=BY_POOL),
-            "s",
-            ascending_thresholds(thresholds.acquire_seconds),
-        ),
-        Column(
-            "Reused",
-            reused(queries, BY_POOL),
-            "percentunit",
-            descending_thresholds(thresholds.reuse),
-            0,
-        ),
-        Column(
-            "Leaked",
-            queries.gauge("leaked", by=BY_POOL),
-            "short",
-            ascending_thresholds(thresholds.leaked),
-            0,
-        ),
-        Column("Findings", queries.gauge("finding", by=BY_POOL), "short", decimals=0),
-    )
-    pool = url_of("pool", options, pool="${__data.fields.Pool}", kind="${__data.fields.Kind}")
-    return table(
-        "Pools, the fullest first",
-        "One row for each pool, summed over all processes. The colours are those of the alerts. "
-        "Click on a name to see who holds its connections, its latencies and its findings.",
-        {"pool": "Pool", "kind": "Kind"},
-        columns,
-        links=(("Pool", "Details of this pool", pool),),
-        size=(24, 8),
-    )
-
-
-def _graphs(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
-    waiting = queries.rate("waiting_seconds_total", by=BY_POOL)
-    acquire = queries.quantile(0.99, "acquire_seconds", by=BY_POOL)
+def _graphs(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds, by_pool = options.thresholds, options.by_pool
+    waiting = queries.rate("waiting_seconds_total", by=by_pool)
+    acquire = queries.quantile(0.99, "acquire_seconds", by=by_pool)
+    gave_up = queries.increase("waits_given_up_total", by=by_pool)
+    legend = options.legend(POOL_LEGEND)
     return (
         timeseries(
             "Utilization",
-            "Share of each pool's limit that is in use; at 100% callers wait. A pool that only "
-            "climbs leaks connections; one that follows the traffic needs a higher limit.",
+            "Mean share of each pool's limit that is in use; at 100% callers wait. A pool that "
+            "only climbs leaks connections; one that follows the traffic needs a higher limit.",
             "percentunit",
-            query(f"topk({TOP_POOLS}, {utilization(queries, BY_POOL)})", POOL_LEGEND),
+            query(f"topk({TOP_POOLS}, {utilization(queries, by_pool)})", legend),
             thresholds=ascending_thresholds(thresholds.utilization),
             axis_soft_max=1,
         ),
@@ -205,23 +204,25 @@ def _graphs(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]
             "Mean number of callers that wait for each pool, computed from the seconds that they "
             "waited, so that no burst is missed. It should be close to 0 at all times.",
             "short",
-            query(f"topk({TOP_POOLS}, {waiting})", POOL_LEGEND),
+            query(f"topk({TOP_POOLS}, {waiting})", legend),
             axis_soft_max=1,
         ),
         timeseries(
-            "Timeouts",
-            "Attempts per second that timed out, by pool. A user has seen each of them as an "
-            "error; the service's log names the lines that held the connections at that time.",
-            "reqps",
-            query(queries.rate("acquires_total", 'outcome="timeout"', by=BY_POOL), POOL_LEGEND),
-            axis_soft_max=1,
+            "Callers that gave up",
+            "Callers that ended their wait without a connection, by pool: by the pool's time "
+            "limit, a deadline of their own, or because their client left. The service's log names "
+            "the lines that held the connections at that time.",
+            "short",
+            query(f"topk({TOP_POOLS}, round({gave_up}))", legend),
+            axis_soft_max=SOME_EVENTS,
+            decimals=0,
         ),
         timeseries(
             "Time to get a connection (p99)",
             "Time within which 99% of the callers get a connection, including the time to open it. "
             "If it grows while utilization is low, opening connections is slow.",
             "s",
-            query(f"topk({TOP_POOLS}, {acquire})", POOL_LEGEND),
+            query(f"topk({TOP_POOLS}, {acquire})", legend),
             thresholds=ascending_thresholds(thresholds.acquire_seconds),
         ),
     )

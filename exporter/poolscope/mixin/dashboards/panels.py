@@ -21,6 +21,9 @@ BLUE, LIGHT_BLUE, PURPLE, GREY = "blue", "light-blue", "purple", "#8e8e8e"
 Json = dict[str, Any]
 
 
+NO_DATA, NO_LIMIT, EMPTY_CELL = "no data", "no limit", "–"  # noqa: RUF001 - a dash
+
+
 @dataclass(frozen=True)
 class PlacedPanel:
     """A panel and its size: the width in columns (of 24) and the height in rows of the grid."""
@@ -76,6 +79,37 @@ def dashed_line(name: str, fixed: str = GREY) -> Json:
     return colour(name, fixed, lineStyle=line, fillOpacity=0, stacking=stack, lineWidth=2)
 
 
+def _special(null: str, not_a_number: str, colour: str) -> list[Json]:
+    """Return what is shown instead of numbers that no threshold may colour."""
+    texts = {"null": null, "nan": not_a_number}
+    special: list[Json] = [
+        {
+            "type": "special",
+            "options": {"match": match, "result": {"text": text, "color": colour, "index": index}},
+        }
+        for index, (match, text) in enumerate(texts.items())
+    ]
+    no_limit = {"text": NO_LIMIT, "color": colour, "index": len(special)}
+    return [*special, {"type": "value", "options": {"Infinity": no_limit}}]
+
+
+def outline(name: str, fixed: str) -> Json:
+    """Return an override: a band of the stack that is told from full ones without colours."""
+    return colour(name, fixed, fillOpacity=8, lineStyle={"fill": "dash", "dash": [3, 5]})
+
+
+def own_axis(name: str, fixed: str) -> Json:
+    """Return an override: a thin line with its own axis, so that it does not squeeze the others."""
+    return colour(
+        name,
+        fixed,
+        axisPlacement="right",
+        axisLabel=name,
+        lineStyle={"fill": "dash", "dash": [8, 6]},
+        fillOpacity=0,
+    )
+
+
 def timeseries(
     title: str,
     description: str,
@@ -123,22 +157,31 @@ def stat(
     *queries: Any,
     thresholds: Sequence[Json],
     size: tuple[int, int] = (4, 4),
-    graph: bool = True,
     decimals: int | None = None,
-    no_value: str = "0",
+    not_a_number: str = "no traffic",
 ) -> PlacedPanel:
-    """Return a number on a coloured background; `no_value` is shown if there is no data."""
+    """
+    Return a number of now on a coloured background; it is grey without data.
+
+    not_a_number: what is shown if the number is a share of nothing.
+    """
+    for each in queries:
+        each.instant = True
     panel = g.Stat(
         **_common(title, description, queries),
         format=unit,
         thresholds=list(thresholds),
         color={"mode": "thresholds"},
         colorMode="background",
-        graphMode="area" if graph else "none",
-        reduceCalc="lastNotNull",
+        # What has ended would still be in a graph, with its last number in big letters.
+        graphMode="none",
+        reduceCalc="last",
         decimals=decimals,
-        noValue=no_value,
-        extraJson={"options": {"wideLayout": True, "showPercentChange": False}},
+        noValue=NO_DATA,
+        extraJson={
+            "fieldConfig": {"defaults": {"mappings": _special(NO_DATA, not_a_number, GREY)}},
+            "options": {"wideLayout": True, "showPercentChange": False},
+        },
     )
     return PlacedPanel(panel, *size)
 
@@ -206,18 +249,26 @@ def heatmap(
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its query, unit and colours."""
+    """
+    A column of a table: its query, unit and colours.
+
+    mappings: texts and colours that are shown instead of numbers.
+    coloured: whether these colour the cell; thresholds always do.
+    """
 
     title: str
     expr: str
     unit: str = "short"
     thresholds: Sequence[Json] = ()
     decimals: int | None = None
+    mappings: Sequence[Json] = ()
+    coloured: bool = False
 
     @property
     def width(self) -> int:
-        """The width in pixels, for the title and the sorting arrow."""
-        return max(80, 8 * len(self.title) + 40)
+        """The width in pixels, for the title and the sorting arrow, and for its texts."""
+        texts = [len(mapping["options"]["result"]["text"]) for mapping in self.mappings]
+        return max(80, 8 * len(self.title) + 40, *(8 * length + 24 for length in texts))
 
 
 def table(
@@ -292,12 +343,14 @@ def _merged(names: dict[str, str]) -> list[Json]:
 
 def _column(column: Column) -> Json:
     cell: Json = {"type": "auto"}
-    if column.thresholds:
+    if column.thresholds or column.coloured:
         cell = {"type": "color-background", "mode": "basic"}
+    mappings = [*column.mappings, *_special(EMPTY_CELL, EMPTY_CELL, "transparent")]
     properties: list[Json] = [
         {"id": "unit", "value": column.unit},
         {"id": "custom.cellOptions", "value": cell},
         {"id": "custom.width", "value": column.width},
+        {"id": "mappings", "value": mappings},
     ]
     if column.decimals is not None:
         properties.append({"id": "decimals", "value": column.decimals})

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.holders import LONG_HOLD_SECONDS, holders
 from poolscope.mixin.dashboards.measures import (
     leaked_stat,
+    of_live,
     percentiles,
     reused,
     timeouts_stat,
     utilization,
+    utilization_now,
     waiting_stat,
 )
 from poolscope.mixin.dashboards.options import Options
@@ -29,6 +32,8 @@ from poolscope.mixin.dashboards.panels import (
     dashed_line,
     descending_thresholds,
     heatmap,
+    outline,
+    own_axis,
     query,
     stat,
     table,
@@ -40,16 +45,16 @@ from poolscope.mixin.thresholds import Thresholds
 
 QUESTION: Final = """
 **What does this pool do, and who holds its connections?** From top to bottom: the callers (do they
-wait, do they time out?), the connections (in use, opened, lost), and the functions that hold them.
+wait, do they time out?), who holds the connections and since when, and the connections themselves.
 """
 
-TOP_SITES: Final = 10
-LONG_HOLD_SECONDS: Final = (30, 60)
-"""Half of the default of `leak_after`, and all of it."""
+SOME_EVENTS: Final = 5
+"""Up to which the axis of a count reaches, so that it has no half events."""
 
 
 def board(options: Options) -> Board:
-    queries, thresholds = queries_of(options, 'pool="$pool"', 'kind="$kind"'), options.thresholds
+    queries = queries_of(options, 'pool="$pool"', 'kind="$kind"', one_service=True)
+    thresholds = options.thresholds
     return Board(
         key="pool",
         question=QUESTION.strip(),
@@ -58,37 +63,40 @@ def board(options: Options) -> Board:
             Variable("kind", "instances", "kind", "Kind", single=True, matchers=('pool="$pool"',)),
         ),
         sections=(
-            Section("", _numbers(queries, thresholds)),
+            Section("", _numbers(queries, options)),
+            Section("Holders", holders(queries, options)),
             Section("Connections", _connections(queries)),
             Section("Durations", _durations(queries, thresholds)),
             Section("Outcomes", _outcomes(queries, thresholds)),
-            Section("Holders", _holders(queries, thresholds)),
-            Section("Processes and findings", _processes(queries, thresholds)),
+            Section("Leaks and nested acquires", _mistakes(queries)),
+            Section("Processes", _processes(queries, thresholds)),
         ),
+        one_service=True,
         options=options,
     )
 
 
-def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
+def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
+    thresholds, by_pool = options.thresholds, options.by_pool
     return (
         stat(
             "Utilization",
-            "Share of the pool's limit that is in use. If it stays high, either the limit is too "
-            "low for the traffic, or connections are held for too long.",
+            "Mean share of the pool's limit that is in use. If it stays high, either the limit is "
+            "too low for the traffic, or connections are held for too long.",
             "percentunit",
-            query(utilization(queries), "utilization"),
+            query(utilization_now(queries, by_pool), "utilization"),
             thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
         ),
         waiting_stat(
             queries,
-            thresholds,
+            options,
             "Mean number of callers that wait for a connection. See below who holds the "
             "connections at the same time.",
         ),
         timeouts_stat(
             queries,
-            thresholds,
+            options,
             "Share of the attempts to get a connection that timed out. Users see these as errors: "
             "shorten the holds first; raise the limit only if the server has room.",
         ),
@@ -97,9 +105,8 @@ def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...
             "Time within which 99% of the callers get a connection. Above the threshold, check "
             "whether callers queue, or whether opening connections is slow.",
             "s",
-            query(queries.quantile(0.99, "acquire_seconds"), "p99"),
+            query(of_live(queries.quantile(0.99, "acquire_seconds"), queries, by_pool), "p99"),
             thresholds=ascending_thresholds(thresholds.acquire_seconds),
-            no_value="no traffic",
         ),
         stat(
             "Oldest hold",
@@ -111,7 +118,7 @@ def _numbers(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...
         ),
         leaked_stat(
             queries,
-            thresholds,
+            options,
             "Connections that are overdue or abandoned now. An abandoned connection is not "
             "returned by itself: restart the process, and fix the function that is named below.",
         ),
@@ -138,9 +145,9 @@ def _connections(queries: Queries) -> tuple[PlacedPanel, ...]:
             size=(14, 9),
             stacked=True,
             overrides=(
-                colour("in use", BLUE),
-                colour("opening", PURPLE),
-                colour("idle", LIGHT_BLUE),
+                colour("in use", BLUE, fillOpacity=70),
+                colour("opening", PURPLE, fillOpacity=70),
+                outline("idle", LIGHT_BLUE),
                 unstacked_line("in use (mean)", "white"),
                 unstacked_line("in use (peak)", ORANGE),
                 dashed_line("limit"),
@@ -149,13 +156,16 @@ def _connections(queries: Queries) -> tuple[PlacedPanel, ...]:
         timeseries(
             "Callers waiting",
             "Callers that wait for a connection: the mean, computed from the seconds that they "
-            "waited, and the peak. If callers wait all the time, connections are held for too "
-            "long, or there are too few.",
+            "waited, and the peak, which has its own axis at the right. If callers wait all the "
+            "time, connections are held for too long, or there are too few.",
             "short",
             query(queries.rate("waiting_seconds_total"), "mean"),
             query(queries.gauge("waiting_peak"), "peak"),
             size=(10, 9),
-            overrides=(colour("mean", RED, fillOpacity=30), colour("peak", ORANGE)),
+            overrides=(
+                colour("mean", RED, fillOpacity=30, axisLabel="mean"),
+                own_axis("peak", ORANGE),
+            ),
             axis_soft_max=1,
         ),
     )
@@ -258,54 +268,34 @@ def _outcomes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ..
     )
 
 
-def _holders(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
-    by_site = queries.rate("site_in_use_seconds_total", by="site")
-    leaked = queries.gauge("site_leaked", by="site")
+def _mistakes(queries: Queries) -> tuple[PlacedPanel, ...]:
     return (
-        timeseries(
-            "Connections by the function that holds them",
-            "Mean number of connections that each function holds, computed from "
-            "connection-seconds. Shorter holds help most in the function with the widest band.",
-            "short",
-            query(f"topk({TOP_SITES}, {by_site})", "{{site}}"),
-            size=(14, 9),
-            stacked=True,
-        ),
-        table(
-            "By function, now",
-            "Functions that hold connections now, and how many of these are overdue or abandoned. "
-            "The live page of the exporter, /pools, shows lines, tasks and processes.",
-            {"site": "Function"},
-            (
-                Column("Holds", queries.gauge("site_connections", by="site"), "short", decimals=0),
-                Column("Leaked", leaked, "short", ascending_thresholds(thresholds.leaked), 0),
-            ),
-            size=(10, 9),
-        ),
         timeseries(
             "Leaks",
             "Holds that became overdue or abandoned, and overdue ones that were returned later "
             "(recovered). Overdue and recovered together are slow work; abandoned holds are bugs.",
             "short",
-            query(queries.increase("leaks_total", by="reason"), "{{reason}}"),
-            query(queries.increase("leaks_recovered_total"), "recovered"),
+            query(f"round({queries.increase('leaks_total', by='reason')})", "{{reason}}"),
+            query(f"round({queries.increase('leaks_recovered_total')})", "recovered"),
             size=(12, 8),
             overrides=(
                 colour("overdue", ORANGE),
                 colour("abandoned", RED),
                 colour("recovered", GREEN),
             ),
-            axis_soft_max=1,
+            axis_soft_max=SOME_EVENTS,
+            decimals=0,
         ),
         timeseries(
             "Nested acquires",
             "Attempts by a task or thread that already held a connection of this pool. Enough of "
             "them at the same time deadlock the pool: pass the first connection on instead.",
-            "ops",
-            query(queries.rate("nested_acquires_total"), "nested"),
+            "short",
+            query(f"round({queries.increase('nested_acquires_total')})", "nested"),
             size=(12, 8),
             overrides=(colour("nested", RED),),
-            axis_soft_max=1,
+            axis_soft_max=SOME_EVENTS,
+            decimals=0,
         ),
     )
 
@@ -322,7 +312,7 @@ def _processes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, .
             "percentunit",
             query(queries.maximum("utilization_max"), "fullest process"),
             query(utilization(queries), "all processes"),
-            size=(9, 8),
+            size=(12, 8),
             thresholds=ascending_thresholds(thresholds.utilization),
             overrides=(colour("fullest process", ORANGE), colour("all processes", BLUE)),
             axis_soft_max=1,
@@ -338,14 +328,6 @@ def _processes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, .
                 Column("Waiting", waiting, "short", ascending_thresholds(thresholds.waiting), 0),
                 Column("Oldest hold", oldest, "s"),
             ),
-            size=(8, 8),
-        ),
-        table(
-            "Findings",
-            "Known mistakes in how this pool is set up or used. Each has a page of its name in "
-            "docs/findings: what is wrong, what it causes, and what to write instead.",
-            {"rule": "Rule", "severity": "Severity"},
-            (Column("Pools", queries.gauge("finding", by="rule, severity"), decimals=0),),
-            size=(7, 8),
+            size=(12, 8),
         ),
     )

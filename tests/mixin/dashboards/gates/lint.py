@@ -153,7 +153,9 @@ def _data_links(value: object) -> Iterator[str]:
 def links(dashboard: Json) -> Iterator[str]:
     """Links to other dashboards keep the time range and the variables."""
     for link in dashboard.get("links", []):
-        if not link.get("keepTime") or not link.get("includeVars"):
+        if link.get("type") == "dashboards" and not (
+            link.get("keepTime") and link.get("includeVars")
+        ):
             yield f"link {link.get('title')!r}: it loses the time range or the variables"
     for panel in panels(dashboard):
         for url in _data_links({**panel, "panels": []}):

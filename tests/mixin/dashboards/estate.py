@@ -1,0 +1,172 @@
+"""Services with pools, as a Prometheus would have scraped them for half an hour."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+SCRAPE: Final = 15
+"""Seconds between two scrapes."""
+MINUTES: Final = 30
+GONE_FOR: Final = 600
+"""Seconds since the last sample of what is gone."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """
+    One pool of one process. Each number is per second, or a mean, and the same all the time.
+
+    live: whether it still exists; its process goes on to count for it if not.
+    gone: whether its process is gone.
+    sites: for each function, how many connections it holds, and for how many seconds it has.
+    findings: severity by rule.
+    """
+
+    cluster: str
+    service: str
+    name: str
+    kind: str = "asyncpg"
+    limit: float = 10
+    in_use: float = 2
+    waiting: float = 0
+    attempts: float = 5
+    gave_up: float = 0
+    peak: float = 0
+    oldest: float = 0
+    live: bool = True
+    gone: bool = False
+    sites: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    findings: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.cluster, self.service, self.name
+
+    def labels(self) -> dict[str, str]:
+        owner = {"cluster": self.cluster, "service": self.service}
+        return {label: value for label, value in owner.items() if value}
+
+    def gauges(self, ago: float) -> Iterator[tuple[str, dict[str, str], float]]:
+        if not self.live:
+            return
+        yield "connpool_instances", {}, 1
+        yield "connpool_limit", {}, self.limit
+        yield "connpool_in_use_peak", {}, self.in_use
+        yield "connpool_waiting_peak", {}, self.peak
+        yield "connpool_waiting", {}, self.waiting
+        yield "connpool_oldest_hold_seconds", {}, max(0.0, self.oldest - ago)
+        for state, number in (("in_use", self.in_use), ("idle", 1), ("opening", 0)):
+            yield "connpool_connections", {"state": state}, number
+        for reason in ("overdue", "abandoned"):
+            yield "connpool_leaked", {"reason": reason}, 0
+        for site, (number, since) in self.sites.items():
+            yield "connpool_site_connections", {"site": site}, number if ago < since else 0
+            for reason in ("overdue", "abandoned"):
+                yield "connpool_site_leaked", {"site": site, "reason": reason}, 0
+        for rule, severity in self.findings.items():
+            yield "connpool_finding", {"rule": rule, "severity": severity}, 1
+        for host, number in self.hosts.items():
+            yield "connpool_host_connections", {"host": host, "state": "in_use"}, number
+            yield "connpool_host_waiting", {"host": host}, self.waiting
+
+    def rates(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        alive = 1 if self.live else 0
+        full = alive * float(self.in_use >= self.limit)
+        yield "connpool_in_use_seconds_total", {}, alive * self.in_use
+        yield "connpool_waiting_seconds_total", {}, alive * self.waiting
+        yield "connpool_saturated_seconds_total", {}, full
+        yield "connpool_waits_given_up_total", {}, alive * self.gave_up
+        yield "connpool_reused_total", {}, alive * self.attempts
+        yield "connpool_nested_acquires_total", {}, 0
+        for outcome, rate in (("ok", self.attempts), ("timeout", self.gave_up), ("error", 0)):
+            yield "connpool_acquires_total", {"outcome": outcome}, alive * rate
+        for outcome, rate in (("ok", 0.1), ("error", 0)):
+            yield "connpool_opened_total", {"outcome": outcome}, alive * rate * (self.attempts > 0)
+        for bound in ("0.1", "1.0", "+Inf"):
+            yield "connpool_acquire_seconds_bucket", {"le": bound}, alive * self.attempts
+
+
+POOLS: Final = (
+    Pool(
+        *("eu", "shop", "db"),
+        in_use=10,
+        waiting=36,
+        gave_up=2,
+        peak=84,
+        oldest=400,
+        sites={
+            "shop.orders:pay": (9, 300),
+            "shop.jobs:sweep": (1, 9000),
+            "shop.orders:list": (0, 0),
+        },
+        findings={"nested-acquire": "critical"},
+    ),
+    Pool(
+        *("eu", "billing", "db"),
+        oldest=5,
+        sites={"billing:charge": (2, 600)},
+        findings={"too-small": "warning"},
+    ),
+    Pool("us", "shop", "db", in_use=3),
+    Pool("eu", "mail", "db", in_use=10, waiting=20, gone=True),
+    Pool("eu", "shop", "listen", limit=1, in_use=1, attempts=0, oldest=1800),
+    Pool("eu", "billing", "api", "aiohttp", limit=float("inf"), hosts={"pay.example:443": 2}),
+    Pool("eu", "shop", "api", "aiohttp", limit=100, hosts={"pay.example:443": 7}),
+    Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5),
+    Pool("eu", "shop", "closed", "sqlalchemy", live=False),
+    Pool("eu", "billing", "a&b=c d", "sqlalchemy", in_use=1),
+    Pool("eu", "pay.eu", "db"),
+    Pool("eu", "pay-eu", "db", in_use=3.5),
+    Pool("", "", "bare", "sqlalchemy", in_use=4),
+)
+
+
+def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
+    """Yield the samples of all scrapes until `end`, in the format of OpenMetrics."""
+    series: dict[str, dict[str, list[str]]] = {}
+
+    def add(name: str, labels: Mapping[str, str], value: float, at: int) -> None:
+        inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
+        shown = "+Inf" if value == float("inf") else repr(float(value))
+        series.setdefault(name, {}).setdefault(inside, []).append(f"{shown} {at}")
+
+    for at in range(end - MINUTES * 60, end + 1, SCRAPE):
+        for number, pool in enumerate(pools):
+            ago = end - at
+            target = {**pool.labels(), "job": "pools", "instance": f"10.0.0.{number}:80"}
+            silent = pool.gone and ago < GONE_FOR
+            add("up", target, 0 if silent else 1, at)
+            if silent:
+                continue
+            own = {"pool": pool.name, "kind": pool.kind}
+            for name, more, value in pool.gauges(ago):
+                add(name, {**target, **own, **more}, value, at)
+            for name, more, rate in pool.rates():
+                seconds = MINUTES * 60 - ago
+                add(name, {**target, **own, **more}, rate * seconds, at)
+        exporter = {"cluster": "eu", "service": "shop", "job": "pools", "instance": "10.0.0.0:80"}
+        for state, number in (("live", 20), ("gone", 3)):
+            add("connpool_exporter_processes", {**exporter, "state": state}, number, at)
+    for name, each in series.items():
+        yield f"# TYPE {name} unknown"
+        for inside, samples in each.items():
+            yield from (f"{name}{{{inside}}} {sample}" for sample in samples)
+    yield "# EOF"
+
+
+def write(promtool: str, pools: tuple[Pool, ...], data: Path, end: int) -> None:
+    """Write the estate into the folder of a Prometheus that does not run yet."""
+    samples = data.with_name("samples.txt")
+    samples.write_text("\n".join(text(pools, end)) + "\n")
+    made = subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", samples, data],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not made.returncode, made.stderr
