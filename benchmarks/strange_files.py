@@ -9,6 +9,7 @@ of the latter.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -50,6 +51,8 @@ def slowest_scan(files: int, *, processes: bool) -> float:
 
 
 def main() -> None:
+    # Each file that is put aside is logged.
+    logging.getLogger("poolscope").addHandler(logging.NullHandler())
     files = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     for owner, processes in (("no process", False), ("processes that have ended", True)):
         seconds = slowest_scan(files, processes=processes)

@@ -123,7 +123,7 @@ async def test_whatever_is_wrong_the_old_configuration_is_in_use(
     await served.write(AFTER + users_too + added)
     await served.load()
     assert before == await seen(served, certificates)
-    (text,) = caplog.messages
+    (text,) = [entry.getMessage() for entry in caplog.records if "poolscope" in entry.name]
     assert message in text
     assert "\n" not in text
     assert text.startswith(f"cannot reload, keeping the old configuration: {served.path}: ")
