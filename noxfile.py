@@ -32,13 +32,16 @@ VERSIONS = {
 NEWEST_ONLY = (
     "tests/behaviour/test_what_people_ask.py",
     "tests/mixin",
+    "tests/test_benchmarks.py",
     "tests/test_compose_servers.py",
     "tests/test_compose_services.py",
+    "tests/test_mutations.py",
     "tests/test_typing.py",
     "tests/integration/test_alerts_end_to_end.py",
     "tests/integration/test_drawn_dashboards.py",
     "tests/integration/test_live_dashboards.py",
     "tests/integration/test_live_page.py",
+    "tests/integration/test_live_page_oddities.py",
 )
 
 
