@@ -153,6 +153,6 @@ FAULTS = (
         "metrics/server.py",
         "        forks().add(self)\n",
         "",
-        ("tests/metrics/test_server.py",),
+        ("tests/metrics/test_forked_server.py",),
     ),
 )
