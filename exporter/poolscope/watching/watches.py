@@ -98,11 +98,9 @@ class Watches:
 
         target: a SQLAlchemy `Engine`, `AsyncEngine` or `Pool`, an `asyncpg.Pool` (opened or not
             yet), or an aiohttp `ClientSession` or connector.
-        name: the value of the label `pool`, any string; in the label, control characters are
-            escaped, and what is longer than 120 characters is shortened. The default is
-            SQLAlchemy's own name of the pool (`pool_logging_name`), or is made from what the pool
-            connects to, and never contains a credential. The numbers of pools of one kind that
-            share a name are added up.
+        name: the value of the label `pool`, any string; see `poolscope.label_values`. The default
+            is SQLAlchemy's own name of the pool (`pool_logging_name`), or is made from what it
+            connects to, without credentials. Pools of one kind that share a name are added up.
         leak_after: seconds for which a connection may be held before it is overdue; None: for any
             time.
         call_sites: whether to find out which line of the application holds each connection.
