@@ -135,14 +135,15 @@ class Attack:
 
     def start(self) -> subprocess.Popen[bytes]:
         self.done["processes"] += 1
-        return subprocess.Popen(
-            [
-                *(sys.executable, str(Path(__file__).with_name("churn.py"))),
-                str(self.tallies / f"{next(self._numbers)}.tally"),
-            ],
-            env={**os.environ, "POOLSCOPE_DIR": str(self.folder)},
-            stderr=self.log.with_name("workers.log").open("ab"),
-        )
+        with self.log.with_name("workers.log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, str(Path(__file__).with_name("churn.py"))),
+                    str(self.tallies / f"{next(self._numbers)}.tally"),
+                ],
+                env={**os.environ, "POOLSCOPE_DIR": str(self.folder)},
+                stderr=log,
+            )
 
     def look(self) -> None:
         """Scrape, and note what has fallen or grown."""

@@ -77,14 +77,14 @@ def _lost(promql: Expressions) -> tuple[Record, ...]:
     A connection that is being set up counts as in use before its hold begins, so that for a moment
     the number may be too low. It is never too high: the maximum of a short window is right.
 
-    Where no hold has ended yet, their histogram has no series.
+    Until a hold has ended, their histogram has no series, and neither has this: somebody may have
+    dropped the histogram, and an alert needs proof.
     """
     by = (*promql.target, *promql.pool_labels[len(promql.scope) :])
     begun = promql.sum(promql.select("acquires_total", 'outcome="ok"'), by)
     ended = promql.sum(promql.select("hold_seconds", part="_count"), by)
     in_progress = promql.sum(promql.select("connections", 'state="in_use"'), by)
-    none = f"0 * {begun}"
     return (
-        Record(promql.lost, f"{begun}\n  - ({ended} or {none})\n  - ({in_progress} or {none})"),
+        Record(promql.lost, f"{begun}\n  - {ended}\n  - ({in_progress} or 0 * {ended})"),
         Record(promql.lost_max, f"clamp_min(max_over_time({promql.lost}[{promql.window}]), 0)"),
     )

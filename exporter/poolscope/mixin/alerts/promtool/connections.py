@@ -135,7 +135,7 @@ def _lost(world: ScenarioFactory) -> Scenario:
             }
         },
         steps_before=STEPS_PER_WINDOW * 2,
-        optional=("timed out", "returned", "idle"),
+        optional=("timed out", "idle"),
     )
 
 

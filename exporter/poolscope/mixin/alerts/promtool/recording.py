@@ -104,7 +104,7 @@ def _of_connections(world: ScenarioFactory, processes: _Processes) -> list[Serie
         _is(world, "connections", 1.0, {**busy, "state": "idle"}),
         _is(world, "acquires_total", 10.0, {**idle, "outcome": "ok"}),
         _is(world, "hold_seconds", 9.0, idle, "_count"),
-        # No hold has ended, and no connection is in use.
+        # No hold has ended, so nothing is said.
         _is(world, "acquires_total", 2.0, {**unlimited, "outcome": "ok"}),
         _is(world, "acquires_total", 10.0, {**early, "outcome": "ok"}),
         _is(world, "hold_seconds", 11.0, early, "_count"),
@@ -117,7 +117,6 @@ def _expected(
     """Return the recorded values by the name of the rule and the labels of the series."""
     promql = world.promql
     busy, idle, _, early = (_named(labels) for labels in processes)
-    unlimited = _named({**processes.unlimited, "pool": "unlimited"})
     windows = {
         window
         for burn_rate in burn_rates(world.thresholds)
@@ -130,8 +129,8 @@ def _expected(
         promql.attempts: {_named(pool): 4.0},
         promql.slow: {_named(pool): 1.0},
         **{promql.slow_share(window): {_named(pool): 0.25} for window in sorted(windows)},
-        promql.lost: {busy: 2.0, idle: 1.0, unlimited: 2.0, early: -1.0},
-        promql.lost_max: {busy: 2.0, idle: 1.0, unlimited: 2.0, early: 0.0},
+        promql.lost: {busy: 2.0, idle: 1.0, early: -1.0},
+        promql.lost_max: {busy: 2.0, idle: 1.0, early: 0.0},
     }
 
 
