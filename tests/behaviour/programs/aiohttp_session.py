@@ -329,11 +329,13 @@ async def response_passed_to_another_task(world: World) -> None:
             while (response := await responses.get()) is not None:
                 async with response:
                     await response.read()
+                responses.task_done()
 
         reader = asyncio.create_task(read())
 
         async def handle(number: int) -> None:
             await responses.put(await session.get("/json"))
+            await responses.join()  # a minute passes when all have been handled
 
         await world.serve(handle)
         await responses.put(None)
