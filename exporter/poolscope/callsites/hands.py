@@ -41,7 +41,7 @@ MAX_PLACES: Final = 1000
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Without it, the variables of a thread that runs cannot be looked at."""
 
-_LOOKS: Final = 10 if sys.version_info >= (3, 13) else 1
+_LOOKS: Final = 40 if sys.version_info >= (3, 13) else 1
 """
 Looks at the threads, while one of them may be receiving something: from Python 3.13 on, `put` of a
 `SimpleQueue` gives it to a thread that waits, and no variable has it until that thread runs.

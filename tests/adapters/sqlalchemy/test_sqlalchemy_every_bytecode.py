@@ -18,6 +18,7 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
+from poolscope.callsites import hands
 from poolscope.errors import internal_errors
 from poolscope.ledger import recorder
 from poolscope.readings.reading import Reading
@@ -47,6 +48,12 @@ class Connection:
 
     def rollback(self) -> None: ...
     def close(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def one_look_at_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for handed connections looks at the threads once: each look is the same code."""
+    monkeypatch.setattr(hands, "_LOOKS", 1)
 
 
 class Application:
