@@ -106,7 +106,7 @@ $(NEWEST_READY): pyproject.toml constraints.txt scripts/newest-python.sh
 
 newest-python: $(NEWEST_READY)
 	$(NEWEST)/bin/python --version
-	$(NEWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(or $(TESTS),$(CORE_TESTS))
+	BYTECODE_STEP=$${BYTECODE_STEP:-29} $(NEWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(or $(TESTS),$(CORE_TESTS))
 
 pythons: $(READY)
 	PATH="$$(scripts/newest-python.sh --folders)$$PATH" $(BIN)/nox --session pythons \
