@@ -241,5 +241,7 @@ class TestFailingPostgres:
             name = f"{doomed.socket_dir}:5432"
             await eventually(ServerReading(name), lambda: probes.readings()[0])
             await probes.close()
-        (line,) = caplog.messages
-        assert line.startswith(f"{name} does not answer: ")
+        ours = [record for record in caplog.records if record.name == "poolscope.exporter"]
+        # While it shuts down, the server may take one more connection, and fail once more.
+        assert ours
+        assert all(f"{name} does not answer: " in record.getMessage() for record in ours)

@@ -205,15 +205,17 @@ async def listener_in_the_driver(world: World) -> None:
             await driver.add_listener("shop_sqlalchemy", note)
             listening.set()
             await arrived.wait()
+            await sent.wait()
             world.pass_time(3600.0)
             await driver.remove_listener("shop_sqlalchemy", note)
 
-    listening = asyncio.Event()
+    listening, sent = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(hear())
     await listening.wait()
     async with engine.connect() as connection:
         await connection.execute(text("NOTIFY shop_sqlalchemy, 'an order'"))
         await connection.commit()
+    sent.set()
     await task
     assert ["an order"] == heard
     await engine.dispose()
