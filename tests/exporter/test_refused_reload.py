@@ -108,6 +108,15 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
 """By what is wrong: what is added to the file, what is done to others, and the error."""
 
 
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what poolscope has logged as an error; a handshake that fails is none."""
+    return [
+        entry.getMessage()
+        for entry in caplog.records
+        if "poolscope" in entry.name and entry.levelno >= logging.ERROR
+    ]
+
+
 @pytest.mark.parametrize("wrong", REFUSED)
 async def test_whatever_is_wrong_the_old_configuration_is_in_use(
     serve: Serve, certificates: Path, wrong: str, caplog: pytest.LogCaptureFixture
@@ -123,7 +132,7 @@ async def test_whatever_is_wrong_the_old_configuration_is_in_use(
     await served.write(AFTER + users_too + added)
     await served.load()
     assert before == await seen(served, certificates)
-    (text,) = [entry.getMessage() for entry in caplog.records if "poolscope" in entry.name]
+    (text,) = errors_of(caplog)
     assert message in text
     assert "\n" not in text
     assert text.startswith(f"cannot reload, keeping the old configuration: {served.path}: ")
@@ -142,7 +151,7 @@ async def test_a_file_without_content_does_not_let_everybody_in(
     await served.write(text)
     assert 401 == (await get(served, trusting(certificates)))[0]
     assert ["is empty; write {} to have no TLS and no passwords"] == [
-        message.rpartition("web.yml: ")[2] for message in caplog.messages
+        message.rpartition("web.yml: ")[2] for message in errors_of(caplog)
     ]
 
 

@@ -225,7 +225,8 @@ class AiohttpMachine(PoolMachine):
         async def do_and_settle() -> None:
             doing = act()
             if isinstance(doing, Awaitable):
-                await doing
+                async with asyncio.timeout(PATIENCE):
+                    await doing
             await self._still(lambda: until() and self._at_rest())
 
         self.loop.run_until_complete(do_and_settle())

@@ -43,6 +43,7 @@ class InterruptedConnector(AiohttpMachine):
     def an_exception_lands_in_a_use(self, step: int, what: str, host: str, which: int) -> None:
         tracer = self._interrupt(step, what, host, which)
         self._know_again(tracer)
+        self._close_what_has_lost_its_connection()
         broken = self._is_broken(tracer)
         if broken:
             # The numbers are right again once the connector is closed.
@@ -52,6 +53,20 @@ class InterruptedConnector(AiohttpMachine):
         self.tracer = None
         if broken:
             self._open_another(self.options)
+
+    def _close_what_has_lost_its_connection(self) -> None:
+        """
+        Close responses whose connection was lost without aiohttp.
+
+        The exception came instead of aiohttp's own `connection_lost`: who reads waits for ever.
+        """
+        for request in list(self.held):
+            connection = request.answer.connection
+            transport = connection.transport if connection is not None else None
+            if transport is not None and transport.is_closing():
+                self.held.remove(request)
+                self._do(request.answer.close)
+                self.server.answer(request.number)
 
     async def _use(self, what: str, host: str, which: int) -> None:
         if what == "end" and self.held:
