@@ -38,6 +38,8 @@ from support.histograms import count_of
 from support.laws import laws_of_counters
 from support.web import Server
 
+pytestmark = pytest.mark.usefixtures("few_frames_are_searched")
+
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
 ADOPTED: Final = 2

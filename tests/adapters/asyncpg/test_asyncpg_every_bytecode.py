@@ -41,6 +41,8 @@ from support.waiting import PATIENCE
 if TYPE_CHECKING:
     from poolscope.demo.postgres import EmbeddedPostgres
 
+pytestmark = pytest.mark.usefixtures("few_frames_are_searched")
+
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
 ADOPTED: Final = 2

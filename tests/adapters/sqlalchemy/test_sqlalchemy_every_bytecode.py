@@ -18,7 +18,6 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
-from poolscope.callsites import hands
 from poolscope.errors import internal_errors
 from poolscope.ledger import recorder
 from poolscope.readings.reading import Reading
@@ -37,6 +36,8 @@ from support.counters import falls
 from support.histograms import count_of
 from support.laws import laws_of_counters
 
+pytestmark = pytest.mark.usefixtures("few_frames_are_searched")
+
 INTERRUPTIONS: Final = (Interruption, HardInterruption)
 
 SWALLOWED: Final = frozenset({"_on_collected", "collected", "_finalize_fairy", "_close_connection"})
@@ -48,16 +49,6 @@ class Connection:
 
     def rollback(self) -> None: ...
     def close(self) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def few_frames_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The search for handed connections looks at the test and not at pytest, whose variables take ten
-    times as many bytecodes as all else; and once, as each look is the same code.
-    """
-    monkeypatch.setattr(hands, "MAX_FRAMES", 10)
-    monkeypatch.setattr(hands, "_LOOKS", 1)
 
 
 class Application:
