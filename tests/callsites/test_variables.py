@@ -180,3 +180,16 @@ def test_a_place_is_looked_into_less_and_less_often(monkeypatch: pytest.MonkeyPa
     for _ in range(1024):
         assert not hands.handed_on({1})
     assert ALWAYS_SEARCHED + 7 == len(searched)
+
+
+def test_one_other_answer_does_not_stand_for_the_calls_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that is returned while it is searched is found with nobody."""
+    answers: list[set[int]] = []
+    monkeypatch.setattr(Hands, "_find", lambda *_: answers.pop(0) if answers else {1})
+    for returned_meanwhile in range(1, 64):
+        hands = Hands(LIBRARY)
+        answers[:] = [{1}] * (returned_meanwhile - 1) + [set()]
+        wrong = sum(not hands.handed_on({1}) for _ in range(1024))
+        assert 1 >= wrong, returned_meanwhile

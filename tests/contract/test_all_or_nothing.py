@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
@@ -77,11 +78,14 @@ def failing(step: int, within: str) -> Iterator[list[str]]:
             raise OursError
 
     before = sys.gettrace()
+    # A collection may come at any step, and an error in what it calls has nobody to go to.
+    gc.disable()
     sys.settrace(trace)
     try:
         yield failed
     finally:
         sys.settrace(before)
+        gc.enable()
 
 
 def files(folder: Path) -> list[str]:

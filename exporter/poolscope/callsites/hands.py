@@ -32,8 +32,10 @@ MAX_FRAMES: Final = 200
 
 ALWAYS_SEARCHED: Final = 8
 """
-Calls at a place that are each looked into. Of the later ones, those are whose number is a power of
-two; the others are taken to be as the last one was.
+Calls at a place that are each looked into, until so many in a row had one answer. Of the later
+ones, those are whose number is a power of two; the others are taken to be as the last one was. An
+answer that differs begins anew: a connection may be returned while it is searched, and is then in
+nobody's hands.
 """
 
 MAX_PLACES: Final = 1000
@@ -55,6 +57,8 @@ _RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._
 
 
 class _Seen(NamedTuple):
+    """calls: how many had this answer, one after the other."""
+
     calls: int
     handed_on: bool
 
@@ -84,8 +88,11 @@ class Hands:
             self._seen[place] = _Seen(calls, seen.handed_on)
             return keys if seen.handed_on else ()
         found = self._find(frames, keys)
+        handed_on = len(found) == len(keys)
+        if seen is not None and handed_on != seen.handed_on:
+            calls = 1
         if seen is not None or len(self._seen) < MAX_PLACES:
-            self._seen[place] = _Seen(calls, len(found) == len(keys))
+            self._seen[place] = _Seen(calls, handed_on)
         return found
 
     def _find(self, frames: list[FrameType], keys: Collection[Hashable]) -> set[Hashable]:

@@ -254,10 +254,6 @@ def test_an_exception_at_any_bytecode_of_a_hook(
 ) -> None:
     if case == "null" and use is time_out:
         pytest.skip("a NullPool has no limit")
-    if sqlalchemy.__version__ == "2.0.0" and use in (open_one, fail_to_open):
-        pytest.xfail(
-            "an opening that an exception interrupts there may be counted without duration"
-        )
     wrong = []
     for number in itertools.count(1, STEP):
         application = Application(kind=NullPool) if case == "null" else Application()
