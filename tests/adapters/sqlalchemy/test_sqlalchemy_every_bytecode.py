@@ -45,10 +45,15 @@ SWALLOWED: Final = frozenset({"_on_collected", "collected", "_finalize_fairy", "
 
 
 class Connection:
-    """A DBAPI connection that does nothing."""
+    """A DBAPI connection that does nothing, and knows whether it is closed."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
 
     def rollback(self) -> None: ...
-    def close(self) -> None: ...
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class Application:
@@ -59,12 +64,17 @@ class Application:
         if kind is QueuePool:
             options = {"pool_size": 2, "max_overflow": 0, "timeout": 0.001, **options}
         make: Any = self.connect
+        self.connections: list[Connection] = []
         self.pool: Pool = kind(make, **options)
         self.pools = [self.pool]
         self.fails = False
         # SQLAlchemy takes a connection that it disposes of for one in use, if it is interrupted.
         self.disposed = False
+        self.has_detached = False
         self.interruptions = 0
+        # SQLAlchemy 2.0.0 keeps a connection that it was closing when it was interrupted: the pool
+        # opens no other in its place.
+        self.kept_closed: set[int] = set()
         # What those who asked for a connection got.
         self.outcomes: Counter[str] = Counter()
         # Both connections are open before anything is interrupted.
@@ -78,7 +88,8 @@ class Application:
     def connect(self) -> Connection:
         if self.fails:
             raise OSError("the server does not answer")
-        return Connection()
+        self.connections.append(Connection())
+        return self.connections[-1]
 
     def do(self, step: Callable[..., Any], *args: Any) -> Any:
         try:
@@ -105,6 +116,9 @@ class Application:
 
     def give_back(self, connection: Any) -> None:
         if connection is not None:
+            driver_connection = connection.dbapi_connection
+            if driver_connection is not None and driver_connection.is_closed:
+                self.kept_closed.add(id(driver_connection))
             self.do(connection.close)
 
     def faults_after_an_exception(self, tracer: AtBytecode) -> list[str]:
@@ -119,6 +133,12 @@ class Application:
 
     def _faults(self, tracer: AtBytecode) -> list[str]:
         laws = laws_of_counters(self.watch, self.adopted)
+        if self.kept_closed and not all(laws.values()):
+            # It was counted as closed, and when it was used again as one that had been open before.
+            laws = laws_of_counters(self.watch, self.adopted + len(self.kept_closed))
+        if "closed" in tracer.stack and not self.has_detached:
+            left_open = sum(not connection.is_closed for connection in self.connections)
+            laws["what is being closed is closed"] = left_open == sum(map(open_idle, self.pools))
         if not tracer.begins("_do_return_conn"):
             # There the exception comes before the call of the pool's own method, which loses the
             # connection without a watch, too.
@@ -179,10 +199,19 @@ def in_use(pool: Pool) -> int:
     return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
-def idle(pool: Pool) -> int:
+def idle_connections(pool: Pool) -> list[Connection]:
     queue: Any = getattr(pool, "_pool", None)
     records = list(queue.queue) if queue is not None else []
-    return sum(record.dbapi_connection is not None for record in records)
+    connections = [record.dbapi_connection for record in records]
+    return [connection for connection in connections if connection is not None]
+
+
+def idle(pool: Pool) -> int:
+    return len(idle_connections(pool))
+
+
+def open_idle(pool: Pool) -> int:
+    return sum(not connection.is_closed for connection in idle_connections(pool))
 
 
 def use(application: Application) -> None:
@@ -218,6 +247,7 @@ def fail_to_open(application: Application) -> None:
 
 
 def detach(application: Application) -> None:
+    application.has_detached = True
     connection = application.hold()
     if connection is not None:
         application.do(connection.detach)

@@ -106,16 +106,20 @@ def _do_get(base: Any) -> Any:
 
 def _close_connection(base: Any) -> Any:
     def _close_connection(self: Any, connection: Any, **how: Any) -> None:
+        close = bound(base, "_close_connection", self)
         if not is_watched(self):
-            bound(base, "_close_connection", self)(connection, **how)
+            close(connection, **how)
             return
         hooks = self._poolscope_hooks
-        hooks.closed(connection)
         try:
+            hooks.closed(connection)
             hooks.closes[id(connection)] = None
-            bound(base, "_close_connection", self)(connection, **how)
         finally:
-            hooks.closes.pop(id(connection), None)
+            # Whatever happens here, or the connection would stay open.
+            try:
+                close(connection, **how)
+            finally:
+                hooks.closes.pop(id(connection), None)
 
     return _close_connection
 
