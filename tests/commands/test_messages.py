@@ -15,6 +15,7 @@ import pytest
 from poolscope.cli import main
 from poolscope.commands import exporter
 from poolscope.demo.log import KEPT_LINES, capture_log
+from support.logs import messages_of_poolscope
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,9 @@ def test_the_demo_keeps_the_last_lines_of_the_log_to_itself(
             logger.warning("line %d", number)
         assert [f"line {number}" for number in range(2, KEPT_LINES + 2)] == list(lines)
     assert 6 == len(lines)
-    assert [] == caplog.messages
+    assert [] == messages_of_poolscope(caplog)
     logger.warning("afterwards")
-    assert ["afterwards"] == caplog.messages
+    assert ["afterwards"] == messages_of_poolscope(caplog)
 
 
 NAMES_NOTHING: Final = {

@@ -13,6 +13,7 @@ from contract.pools import PoolUnderTest
 from poolscope import Watch
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.logs import messages_of_poolscope
 from support.waiting import eventually
 
 Acquire = Callable[[], Awaitable[Any]]
@@ -52,7 +53,7 @@ WAYS = [a_deadline, wait_for, a_cancel_scope, a_cancelled_task]
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "poolscope"]
+    return messages_of_poolscope(caplog)
 
 
 @pytest.mark.parametrize("give_up", WAYS)

@@ -12,6 +12,7 @@ import pytest
 from poolscope.exporter.site import Site
 from support.certificates import needs_openssl
 from support.listeners import Serve, certificates, get, made, name_of, serve, tls, trusting, users
+from support.logs import messages_of_poolscope
 from support.waiting import eventually
 
 __all__ = ["certificates", "get", "made", "name_of", "serve", "tls", "trusting", "users"]
@@ -117,11 +118,11 @@ class TestReload:
         served = await serve(users(ann="secret"))
         for _ in range(5):
             await served.listener.reload_if_changed()
-        assert [] == caplog.messages
+        assert [] == messages_of_poolscope(caplog)
         served.path.touch()
         for _ in range(5):
             await served.listener.reload_if_changed()
-        assert [f"reloaded {served.path}"] == caplog.messages
+        assert [f"reloaded {served.path}"] == messages_of_poolscope(caplog)
 
     async def test_a_file_that_is_being_written_is_not_read(self, serve: Serve) -> None:
         served = await serve(users(ann="secret"))

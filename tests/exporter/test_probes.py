@@ -22,6 +22,7 @@ from poolscope.exporter.probes import (
     describe_error,
 )
 from poolscope.readings.database_servers import BouncerPool, BouncerReading
+from support.logs import messages_of_poolscope
 from support.waiting import eventually
 
 TOO_MANY = "sorry, too many clients already"
@@ -192,7 +193,7 @@ class TestHangingServer:
         probes = start(server, timeout=0.01)
         await eventually(1, lambda: len(pauses.begun))
         assert (1, ("db:5432 is down",)) == (server.abandoned, probes.readings())
-        assert ["db:5432 does not answer: no answer within 0.01 s"] == caplog.messages
+        assert ["db:5432 does not answer: no answer within 0.01 s"] == messages_of_poolscope(caplog)
         server.hangs = False
         await pauses.round()
         assert ("db:5432 says 2",) == probes.readings()
@@ -250,7 +251,7 @@ class TestLog:
         await eventually(1, lambda: len(pauses.begun))
         await pauses.round()
         assert 2 == server.asked
-        assert [f"db:5432 does not answer: {type(error).__name__}"] == caplog.messages
+        assert [f"db:5432 does not answer: {type(error).__name__}"] == messages_of_poolscope(caplog)
         assert "hunter2" not in caplog.text
 
 
@@ -273,7 +274,7 @@ class TestClose:
         await probes.close()
         assert 2 == len(before - asyncio.all_tasks())
         assert (1, 1, 1) == (slow.abandoned, slow.terminated, fast.terminated)
-        assert [] == caplog.messages
+        assert [] == messages_of_poolscope(caplog)
         await probes.close()
 
     async def test_it_needs_no_start(self) -> None:

@@ -21,6 +21,7 @@ from poolscope.exporter.addresses import TcpAddress, UnixAddress, listen
 from poolscope.exporter.listener import Listener
 from support.certificates import needs_openssl
 from support.listeners import Serve, Served, certificates, get, made, serve, tls, trusting, users
+from support.logs import messages_of_poolscope
 
 __all__ = ["certificates", "made", "serve"]
 
@@ -178,11 +179,11 @@ async def test_a_hang_up_loads_a_file_that_has_not_changed(
     served = await serve(BEFORE)
     caplog.set_level(logging.INFO, "poolscope.exporter")
     await served.load()
-    assert [] == caplog.messages
+    assert [] == messages_of_poolscope(caplog)
     for _ in range(2):
         served.listener.reload_soon()
         await served.load()
-    assert [f"reloaded {served.path}"] * 2 == caplog.messages
+    assert [f"reloaded {served.path}"] * 2 == messages_of_poolscope(caplog)
 
 
 async def test_a_hang_up_repeats_the_error(
@@ -191,10 +192,10 @@ async def test_a_hang_up_repeats_the_error(
     served = await serve(BEFORE)
     await served.write("nothing: 1")
     await served.load()
-    assert 1 == len(caplog.messages)
+    assert 1 == len(messages_of_poolscope(caplog))
     served.listener.reload_soon()
     await served.load()
-    assert 2 == len(caplog.messages)
+    assert 2 == len(messages_of_poolscope(caplog))
 
 
 async def test_the_same_rules_are_in_force_at_every_address(

@@ -12,6 +12,7 @@ from poolscope.exporter.pgbouncer import PgBouncerProbe
 from poolscope.exporter.postgres import PostgresProbe
 from poolscope.exporter.probes import ProbeError, Probes, describe_error
 from poolscope.readings.database_servers import BouncerPool
+from support.logs import messages_of_poolscope
 from support.ports import closed_port
 from support.probing import (
     ask_until,
@@ -158,7 +159,7 @@ class TestServersThatDoNotAnswer:
         assert (probe.down_reading(),) == probes.readings()
         await probes.close()
         await eventually(0, lambda: len(silent.clients))
-        (line,) = caplog.messages
+        (line,) = messages_of_poolscope(caplog)
         assert f"{probe.label} does not answer: no answer within 0.05 s" == line
 
     @pytest.mark.parametrize("make", [PostgresProbe, PgBouncerProbe])

@@ -1,4 +1,4 @@
-"""A process whose output is read while it runs."""
+"""What was logged: by poolscope in this process, or by another process while it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
+import pytest
+
 from support.waiting import PATIENCE
+
+
+def messages_of_poolscope(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what poolscope has logged in this test; asyncio may log that the machine is slow."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("poolscope")]
 
 
 class LoggingProcess:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from poolscope.fleet.folder import Folder
 from poolscope.watching.multiprocess_mode import VARIABLES
 from poolscope.watching.watches import Watches
+from support.logs import messages_of_poolscope
 from support.waiting import PATIENCE
 
 
@@ -57,7 +58,7 @@ async def test_one_line_says_what_to_set(
         targets = asyncpg.create_pool(min_size=0), sqlite(), session
         for target in (*targets, targets[0]):
             watches.watch(target, registry=registry)
-    assert [line(variable)] == caplog.messages
+    assert [line(variable)] == messages_of_poolscope(caplog)
     (record,) = caplog.records
     assert ("poolscope", "WARNING") == (record.name, record.levelname)
 
@@ -75,7 +76,7 @@ def test_threads_that_watch_at_once_log_it_once(
 
     with ThreadPoolExecutor(len(engines)) as threads:
         list(threads.map(begin, engines))
-    assert [line(VARIABLES[0])] == caplog.messages
+    assert [line(VARIABLES[0])] == messages_of_poolscope(caplog)
 
 
 @pytest.mark.usefixtures("on")
@@ -91,7 +92,7 @@ def test_pools_that_are_shared_need_no_line(
     monkeypatch.setenv("POOLSCOPE_DIR", str(folder))
     named = sqlite()
     Watches().watch(named, registry=CollectorRegistry())
-    assert [] == caplog.messages
+    assert [] == messages_of_poolscope(caplog)
 
 
 @pytest.mark.usefixtures("on")
@@ -100,7 +101,7 @@ def test_a_pool_without_a_registry_needs_no_line(
 ) -> None:
     engine = sqlite()
     watches.watch(engine, registry=None)
-    assert [] == caplog.messages
+    assert [] == messages_of_poolscope(caplog)
 
 
 def test_without_the_mode_there_is_no_line(
@@ -108,4 +109,4 @@ def test_without_the_mode_there_is_no_line(
 ) -> None:
     engine = sqlite()
     watches.watch(engine, registry=registry)
-    assert [] == caplog.messages
+    assert [] == messages_of_poolscope(caplog)

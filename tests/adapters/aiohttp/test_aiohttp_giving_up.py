@@ -11,6 +11,7 @@ import pytest
 
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.logs import messages_of_poolscope
 from support.waiting import eventually
 from support.web import Server
 
@@ -30,7 +31,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "poolscope"]
+    return messages_of_poolscope(caplog)
 
 
 async def pass_on(request: Any, handler: Callable[[Any], Any]) -> Any:
