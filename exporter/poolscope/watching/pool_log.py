@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
@@ -13,7 +14,7 @@ from poolscope.ledger.hold_records import LeakEvent
 from poolscope.ledger.lately import Place
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
-from poolscope.readings.reading import sum_readings
+from poolscope.readings.reading import Reading, sum_readings
 
 UNKNOWN_LINE: Final = "an unknown line"
 
@@ -32,6 +33,9 @@ GAVE_UP: Final = "a caller gave up waiting for a connection"
 MIN_INTERVAL: Final = 60.0
 """Seconds between two lines about callers that gave up, of the pools of one name."""
 
+NOTES_LAST: Final = 1.0
+"""Seconds for which the text of a note serves other callers too, of which there may be many."""
+
 SHOWN: Final = 5
 """How many call sites the line names, most connections first; `record.poolscope` has all."""
 
@@ -42,13 +46,32 @@ class PoolLog:
     use, of the pools of one name.
     """
 
-    __slots__ = ("_free", "_kind", "_next", "_next_empty", "_pool")
+    __slots__ = ("_free", "_kind", "_next", "_next_empty", "_note", "_pool")
 
     def __init__(self, pool: str, kind: str) -> None:
         self._pool: Final = pool
         self._kind: Final = kind
         self._free = Lock()
         self._next = self._next_empty = -math.inf
+        self._note = -math.inf, ""
+
+    def add_note(self, error: BaseException, ledgers: Sequence[Ledger], now: float) -> None:
+        """
+        Add to a time-out error who holds the connections, so that every traceback says it.
+
+        The environment variable POOLSCOPE_NOTES=0 turns this off.
+        """
+        if os.environ.get("POOLSCOPE_NOTES") == "0":
+            return
+        made, note = self._note
+        if not made <= now < made + NOTES_LAST:
+            sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+            lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
+            template, *values = self._line(_sum(ledgers), sites, lately, timed_out=True)
+            note = template % tuple(values)
+            self._note = now, note
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
     def log_timeout(self, ledgers: Sequence[Ledger], now: float, timed_out: bool = True) -> None:
         """
@@ -142,7 +165,7 @@ class PoolLog:
         lately: Sequence[dict[str, Any]],
         timed_out: bool,
     ) -> None:
-        reading = sum_readings([ledger.read() for ledger in ledgers])
+        reading = _sum(ledgers)
         facts = {
             "event": "timeout",
             "pool": self._pool,
@@ -154,13 +177,27 @@ class PoolLog:
             "holders": sites,
             **({"lately": lately} if lately else {}),
         }
-        logger().warning(
+        line = self._line(reading, sites, lately, timed_out)
+        logger().warning(*line, extra={"poolscope": facts})
+
+    def _line(
+        self,
+        reading: Reading,
+        sites: Sequence[dict[str, Any]],
+        lately: Sequence[dict[str, Any]],
+        timed_out: bool,
+    ) -> tuple[Any, ...]:
+        """Return the template of the line, and its values."""
+        return (
             "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s",
             self._pool, self._kind, TIMED_OUT if timed_out else GAVE_UP, reading.in_use,
             f"{reading.limit:g}", reading.opening, reading.waiting,
             _lately_in_words(lately) if lately else f"held by {_in_words(sites)}",
-            extra={"poolscope": facts},
         )  # fmt: skip
+
+
+def _sum(ledgers: Sequence[Ledger]) -> Reading:
+    return sum_readings([ledger.read() for ledger in ledgers])
 
 
 def _finite_or_none(number: float) -> float | None:

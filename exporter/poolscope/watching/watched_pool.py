@@ -261,15 +261,23 @@ class WatchedPool:
         ledger.ended(self.clock())
         self._groups.pool_gone(self, ledger)
 
-    def log_timeout(self, now: float, timed_out: bool) -> None:
+    def log_timeout(self, now: float, timed_out: bool, error: BaseException | None = None) -> None:
         """
         Log who holds the connections, unless that was logged lately: a caller has given up.
 
         now: a reading of the clock.
         timed_out: whether a time limit of the pool's library has ended the attempt.
+        error: what the library raises then, if it is known here; it gets a note.
         """
         if self.pool_log is not None:
             self.pool_log.log_timeout(list(self.ledgers), now, timed_out)
+            if timed_out and error is not None:
+                self.add_note(error, now)
+
+    def add_note(self, error: BaseException, now: float) -> None:
+        """Have a time-out error say who holds the connections."""
+        if self.pool_log is not None:
+            self.pool_log.add_note(error, list(self.ledgers), now)
 
     @harmless
     def log_close(self, ledger: Ledger, what: str) -> None:

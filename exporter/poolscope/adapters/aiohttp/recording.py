@@ -181,6 +181,11 @@ class ConnectorRecording:
             self.watched.log_timeout(self.clock(), True)
 
     @harmless_once
+    def add_note(self, error: TimeoutError) -> None:
+        """Have an error of a time limit say who holds the connections; the application gets it."""
+        self.watched.add_note(error, self.clock())
+
+    @harmless_once
     def log_gave_up(self, attempt: Attempt, timed_out: bool) -> None:
         """
         Log who holds the connections if the attempt has ended while it waited.

@@ -42,6 +42,8 @@ class Tracer(Attempt):
             self._undecided = True
             traces.append(self)
         else:
+            if isinstance(error, TimeoutError):
+                self.hooks.add_note(error)
             self.hooks.finished(outcome_of(error, TimeoutError), self)
 
     def _decide(self, outcome: int) -> None:
@@ -55,7 +57,12 @@ class Tracer(Attempt):
     async def send_request_exception(
         self, method: object, url: object, headers: object, exception: BaseException
     ) -> None:
-        self._decide(cells.TIMEOUT if isinstance(exception, TimeoutError) else cells.CANCELLED)
+        outcome = cells.CANCELLED
+        if isinstance(exception, TimeoutError):
+            outcome = cells.TIMEOUT
+            if self._undecided:
+                self.hooks.add_note(exception)
+        self._decide(outcome)
 
     async def send_connection_queued_start(self) -> None:
         self.hooks.waiting(self)

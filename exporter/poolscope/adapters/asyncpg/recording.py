@@ -203,7 +203,7 @@ class PoolRecording(Looks):
         self.ledger.finished(outcome, now - attempt.started, attempt.queued, attempt.in_queue)
         self.find_lost_slots(attempt.who if is_missing(attempt.holder) else None)
         if attempt.in_queue or outcome == cells.TIMEOUT:
-            self.watched.log_timeout(now, outcome == cells.TIMEOUT)
+            self.watched.log_timeout(now, outcome == cells.TIMEOUT, error)
 
     # Holders
 

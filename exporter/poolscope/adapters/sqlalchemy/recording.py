@@ -175,7 +175,7 @@ class PoolRecording:
         self.ledger.finished(outcome, now - started, queued, gave_up)
         self.find_lost_slots(who if current_caller() in self._got else None)
         if gave_up or outcome == cells.TIMEOUT:
-            self.watched.log_timeout(now, outcome == cells.TIMEOUT)
+            self.watched.log_timeout(now, outcome == cells.TIMEOUT, error)
 
     @harmless
     def taken(self, record: Any) -> None:
