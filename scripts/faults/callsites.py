@@ -186,4 +186,11 @@ FAULTS = (
         "    if True:\n",
         ("tests/callsites/test_variables.py",),
     ),
+    (
+        "one search that finds nothing stands for many calls",
+        "callsites/hands.py",
+        "if seen is not None and handed_on != seen.handed_on:",
+        "if False:",
+        ("tests/callsites/test_variables.py",),
+    ),
 )

@@ -116,4 +116,18 @@ FAULTS = (
         "",
         ("tests/process/test_pauses.py",),
     ),
+    (
+        "a note is as old as the first time-out",
+        "watching/pool_log.py",
+        "if not made <= now < made + NOTES_LAST:",
+        "if not note:",
+        ("tests/contract/test_notes.py",),
+    ),
+    (
+        "POOLSCOPE_NOTES=0 does not turn notes off",
+        "watching/pool_log.py",
+        'if os.environ.get("POOLSCOPE_NOTES") == "0":',
+        "if False:",
+        ("tests/contract/test_notes.py",),
+    ),
 )

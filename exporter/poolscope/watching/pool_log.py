@@ -70,8 +70,7 @@ class PoolLog:
             template, *values = self._line(_sum(ledgers), sites, lately, timed_out=True)
             note = template % tuple(values)
             self._note = now, note
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        error.add_note(note)
 
     def log_timeout(self, ledgers: Sequence[Ledger], now: float, timed_out: bool = True) -> None:
         """
