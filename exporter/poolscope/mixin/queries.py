@@ -6,6 +6,7 @@ Families are named without the prefix `connpool_`; an unknown name raises KeyErr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ METRIC_PREFIX: Final = "connpool_"
 RATE_INTERVAL: Final = "$__rate_interval"
 
 FAMILY_TYPES: Final = {family.name: family.type for family in CATALOGUE}
+FAMILY_LABELS: Final = {family.name: family.labels for family in CATALOGUE}
 
 
 def name_of(family: str) -> str:
@@ -52,6 +54,21 @@ class Queries:
         """Return the maximum of a gauge that must not be summed."""
         inner = self._of_type("gauge", family, *matchers)
         return f"max by ({by}) ({inner})" if by else f"max({inner})"
+
+    def once(self, family: str, *matchers: str, by: str = "", more: Sequence[str] = ()) -> str:
+        """
+        Return the sum of a gauge that several targets may report of the same thing, which counts
+        once.
+
+        more: the labels that tell things apart besides those of the family.
+        """
+        each = ", ".join((*more, *FAMILY_LABELS[name_of(family)]))
+        inner = self.maximum(family, *matchers, by=each)
+        return inner if by == each else _sum(inner, by)
+
+    def limits(self, *matchers: str, by: str = "") -> str:
+        """Return the sum of the limits of pools, without those that have none."""
+        return _sum(f"{self._of_type('gauge', 'limit', *matchers)} < +Inf", by)
 
     def rate(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from mixin.dashboards.estate_servers import Bouncer, Server
 
 SCRAPE: Final = 15
 """Seconds between two scrapes."""
@@ -126,7 +128,9 @@ POOLS: Final = (
 )
 
 
-def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
+def text(
+    pools: Sequence[Pool], end: int, servers: Sequence[Server | Bouncer] = ()
+) -> Iterator[str]:
     """Yield the samples of all scrapes until `end`, in the format of OpenMetrics."""
     series: dict[str, dict[str, list[str]]] = {}
 
@@ -152,6 +156,11 @@ def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
         exporter = {"cluster": "eu", "service": "shop", "job": "pools", "instance": "10.0.0.0:80"}
         for state, number in (("live", 20), ("gone", 3)):
             add("connpool_exporter_processes", {**exporter, "state": state}, number, at)
+        for server in servers:
+            for asker in range(server.askers):
+                target = {"cluster": server.cluster, "service": "monitoring", "job": "exporters"}
+                for name, more, value in server.gauges():
+                    add(name, {**target, "instance": f"10.1.0.{asker}:80", **more}, value, at)
     for name, each in series.items():
         yield f"# TYPE {name} unknown"
         for inside, samples in each.items():
@@ -159,10 +168,16 @@ def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
     yield "# EOF"
 
 
-def write(promtool: str, pools: tuple[Pool, ...], data: Path, end: int) -> None:
+def write(
+    promtool: str,
+    pools: Sequence[Pool],
+    data: Path,
+    end: int,
+    servers: Sequence[Server | Bouncer] = (),
+) -> None:
     """Write the estate into the folder of a Prometheus that does not run yet."""
     samples = data.with_name("samples.txt")
-    samples.write_text("\n".join(text(pools, end)) + "\n")
+    samples.write_text("\n".join(text(pools, end, servers)) + "\n")
     made = subprocess.run(
         [promtool, "tsdb", "create-blocks-from", "openmetrics", samples, data],
         capture_output=True,

@@ -7,13 +7,12 @@ from typing import Final
 from poolscope.mixin.dashboards.board import cell
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
-    Column,
     PlacedPanel,
     ascending_thresholds,
     query,
-    table,
     timeseries,
 )
+from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries
 
 TOP_SITES: Final = 10

@@ -27,7 +27,6 @@ from poolscope.mixin.dashboards.panels import (
     ORANGE,
     PURPLE,
     RED,
-    Column,
     PlacedPanel,
     ascending_thresholds,
     colour,
@@ -35,10 +34,10 @@ from poolscope.mixin.dashboards.panels import (
     heatmap,
     query,
     stat,
-    table,
     threshold_steps,
     timeseries,
 )
+from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries, share_of_traffic
 
 QUESTION: Final = """

@@ -25,7 +25,6 @@ from poolscope.mixin.dashboards.panels import (
     ORANGE,
     PURPLE,
     RED,
-    Column,
     PlacedPanel,
     ascending_thresholds,
     colour,
@@ -36,10 +35,10 @@ from poolscope.mixin.dashboards.panels import (
     own_axis,
     query,
     stat,
-    table,
     timeseries,
     unstacked_line,
 )
+from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries
 from poolscope.mixin.thresholds import Thresholds
 
