@@ -43,7 +43,8 @@ def _mapped(mapping: Json, value: float | None) -> Json | None:
     options = mapping["options"]
     if mapping["type"] == "value":
         shown = "Infinity" if value == math.inf else f"{value:g}" if value is not None else ""
-        return options.get(shown)
+        found: Json | None = options.get(shown)
+        return found
     if mapping["type"] == "range":
         inside = value is not None and options["from"] <= value <= options["to"]
         return options["result"] if inside else None
