@@ -188,10 +188,9 @@ def text(
             own = {"pool": pool.name, "kind": pool.kind}
             for name, more, value in (*pool.gauges(ago), *pool.counters(ago)):
                 add(name, {**target, **own, **more}, value, at)
-        if not exporter_processes:
-            continue
         exporter = {"cluster": "eu", "service": "shop", "job": "pools", "instance": "10.0.0.0:80"}
-        for state, number in (("live", exporter_processes), ("gone", 3)):
+        states = (("live", exporter_processes), ("gone", 3)) if exporter_processes else ()
+        for state, number in states:
             add("connpool_exporter_processes", {**exporter, "state": state}, number, at)
         for server in servers:
             for asker in range(server.askers):

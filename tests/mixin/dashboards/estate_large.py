@@ -66,7 +66,7 @@ def _in_trouble(pool: Pool) -> Pool:
     )
 
 
-SERVERS: Final = (
+SERVERS: Final[tuple[Server | Bouncer, ...]] = (
     *(
         Server(
             f"pg-{number}.db:5432",

@@ -114,6 +114,19 @@ class Reader:
                 found[legend(target, labels)] = value
         return found
 
+    def over_time(self, board: Json, title: str, **chosen: Value) -> dict[str, float]:
+        """Return the highest value of each series of a graph, by its name in the legend."""
+        panel = panel_of(board, title, "time")
+        start, step = self.at - MINUTES * 60, SCRAPE
+        values = self._values(board, chosen)
+        return {
+            legend(target, labels): max(value for _, value in points)
+            for target in targets(panel)
+            for labels, points in self.server.query_range(
+                interpolate(target["expr"], values), start, self.at, step
+            )
+        }
+
     def table(self, board: Json, title: str, **chosen: Value) -> list[dict[str, Seen]]:
         panel = panel_of(board, title)
         names = panel["transformations"][1]["options"]["renameByName"]

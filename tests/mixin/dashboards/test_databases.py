@@ -123,10 +123,10 @@ class TestCommitment:
 
 class TestNames:
     def test_the_fullest_are_named(self, reader: Reader) -> None:
-        assert "eu pg-1:5432" == reader.named(BOARD, "Fullest server")
-        assert "eu bouncer-1:6432" == reader.named(BOARD, "Fullest PgBouncer")
+        assert "pg-1:5432" == reader.named(BOARD, "Fullest server")
+        assert "bouncer-1:6432" == reader.named(BOARD, "Fullest PgBouncer")
         assert 0.9 == reader.stat(BOARD, "Fullest PgBouncer").shown
-        assert "eu pg-2:5432" == reader.named(BOARD, "Fullest server", server=["pg-2:5432"])
+        assert "pg-2:5432" == reader.named(BOARD, "Fullest server", server=["pg-2:5432"])
 
 
 class TestPgbouncers:

@@ -12,7 +12,7 @@ import pytest
 from mixin.dashboards import estate
 from mixin.dashboards.estate import POOLS
 from mixin.dashboards.gates.fixtures import prometheus_program
-from mixin.dashboards.gates.walking import Json
+from mixin.dashboards.gates.walking import Json, with_queries
 from mixin.dashboards.shown import Reader, Seen, display, link, panel_of, stats
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import GREY
@@ -132,7 +132,7 @@ class TestWithoutData:
 
     def test_numbers_of_now_do_not_depend_on_the_time_range(self) -> None:
         for board in BOARDS.values():
-            for panel in board["panels"]:
+            for panel in with_queries(board):
                 if panel["type"] in ("stat", "table"):
                     assert all(target["instant"] for target in panel["targets"])
                     assert 10_000 == panel["maxDataPoints"]
@@ -176,7 +176,7 @@ class TestTrouble:
 
     def test_an_empty_cell_has_no_colour(self, reader: Reader) -> None:
         for board in BOARDS.values():
-            for panel in board["panels"]:
+            for panel in with_queries(board):
                 if panel["type"] == "table":
                     names = panel["transformations"][1]["options"]["renameByName"]
                     for column in (names[name] for name in names if name.startswith("Value")):
@@ -244,7 +244,7 @@ class TestAxes:
 
     def test_bands_are_told_apart_without_colours(self) -> None:
         for board in BOARDS.values():
-            for panel in board["panels"]:
+            for panel in with_queries(board):
                 names = [
                     each["matcher"]["options"]
                     for each in panel.get("fieldConfig", {}).get("overrides", [])

@@ -27,18 +27,18 @@ from poolscope.mixin.dashboards.panels import (
 from poolscope.mixin.dashboards.pgbouncers import pgbouncers
 from poolscope.mixin.dashboards.servers import Servers
 from poolscope.mixin.dashboards.tables import Column, table
-from poolscope.mixin.queries import Queries
+from poolscope.mixin.queries import Queries, top
 
 QUESTION: Final = """
 **Does the database have room, and do pools and servers agree?** The connections that pools have
 open compared with those that PostgreSQL and PgBouncer see, and how many connections all limits
-together allow. The numbers of servers come from an exporter with `--postgres` or `--pgbouncer`.
+together allow. The numbers of servers come from an exporter with --postgres or --pgbouncer.
 """
 
 DATABASE_KINDS: Final = 'kind=~"sqlalchemy|asyncpg"'
 IDLE_IN_TRANSACTION: Final = "server_oldest_idle_in_transaction_seconds"
 NO_ANSWER: Final = "no answer"
-TOP_APPLICATIONS: Final = 15
+TOP_APPLICATIONS: Final = 10
 
 
 def board(options: Options) -> Board:
@@ -93,7 +93,7 @@ def _server_numbers(
             "Share of the connections that the server accepts from ordinary users that is in use. "
             "At 100% the next connection is refused: make pools smaller, or use a PgBouncer.",
             "percentunit",
-            query(f"topk(1, {servers.used()})", servers.legend),
+            query(f"topk(1, {servers.used()})", "{{server}}"),
             thresholds=ascending_thresholds(thresholds.server_used),
             decimals=0,
             named=True,
@@ -209,7 +209,12 @@ def _graphs(pools: Queries, servers: Servers, all_servers: Servers) -> tuple[Pla
 
 def _applications(servers: Servers) -> tuple[PlacedPanel, ...]:
     by = servers.by("server", "application")
-    by_application = servers.sum("server_connections", by="application")
+    by_application = top(
+        TOP_APPLICATIONS,
+        servers.total_sum("server_connections", by="application"),
+        servers.sum("server_connections", by="application"),
+        "application",
+    )
     return (
         table(
             "Applications, now",
@@ -232,8 +237,9 @@ def _applications(servers: Servers) -> tuple[PlacedPanel, ...]:
             "The servers' connections by application_name. With POOLSCOPE_APPLICATION_NAME that is "
             "service:pool, so that each pool has a series of its own.",
             "short",
-            query(f"topk({TOP_APPLICATIONS}, {by_application})", "{{application}}"),
+            query(by_application, "{{application}}"),
             size=(24, 9),
             stacked=True,
+            many=True,
         ),
     )

@@ -13,7 +13,7 @@ from poolscope.mixin.dashboards.panels import (
     timeseries,
 )
 from poolscope.mixin.dashboards.tables import Column, table
-from poolscope.mixin.queries import Queries
+from poolscope.mixin.queries import Queries, top
 
 TOP_SITES: Final = 10
 LONG_HOLD_SECONDS: Final = (30, 60)
@@ -25,7 +25,12 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     thresholds = options.thresholds
     held = queries.gauge("site_connections", by="site")
     leaked = f"{queries.gauge('site_leaked', by='site')} and {held} > 0"
-    by_site = queries.rate("site_in_use_seconds_total", by="site")
+    by_site = top(
+        TOP_SITES,
+        queries.total("site_in_use_seconds_total", by="site"),
+        queries.rate("site_in_use_seconds_total", by="site"),
+        "site",
+    )
     seen = queries.select("finding")
     live_page = [("Function", "Lines, tasks and processes", options.live_page)]
     pages = f"{options.docs.rstrip('/')}/findings/{cell('Rule')}.md"
@@ -74,9 +79,10 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "Mean number of connections that each function holds, computed from "
             "connection-seconds. Shorter holds help most in the function with the widest band.",
             "short",
-            query(f"topk({TOP_SITES}, {by_site})", "{{site}}"),
+            query(by_site, "{{site}}"),
             size=(24, 8),
             stacked=True,
+            many=True,
         ),
     )
 

@@ -24,6 +24,18 @@ Json = dict[str, Any]
 NO_DATA, NO_LIMIT = "no data", "no limit"
 
 
+FEW_SERIES: Final[Json] = {"showLegend": True, "calcs": []}
+MANY_SERIES: Final[Json] = {
+    "showLegend": True,
+    "displayMode": "table",
+    "placement": "right",
+    "calcs": ["lastNotNull", "mean", "max"],
+    "sortBy": "Max",
+    "sortDesc": True,
+}
+"""Legends."""
+
+
 @dataclass(frozen=True)
 class PlacedPanel:
     """A panel and its size: the width in columns (of 24) and the height in rows of the grid."""
@@ -121,17 +133,20 @@ def timeseries(
     overrides: Sequence[Json] = (),
     axis_soft_max: float | None = None,
     decimals: int | None = None,
+    many: bool = False,
 ) -> PlacedPanel:
     """
     Return a graph over time.
 
     thresholds: colours whose values are drawn as dashed lines.
     axis_soft_max: the value up to which the axis always reaches.
+    many: whether there may be many series, whose legend is a table with their numbers.
     """
     panel = g.TimeSeries(
         **common(title, description, queries),
         unit=unit,
-        fillOpacity=35 if stacked else 12,
+        # Many areas over each other hide the lines.
+        fillOpacity=35 if stacked else 0 if many else 12,
         stacking={"mode": "normal" if stacked else "none", "group": "A"},
         thresholds=list(thresholds) or threshold_steps(GREEN),
         thresholdsStyleMode="dashed" if thresholds else "off",
@@ -144,7 +159,7 @@ def timeseries(
         valueDecimals=decimals,
         extraJson={
             "fieldConfig": {"defaults": {"custom": {"axisSoftMax": axis_soft_max}}},
-            "options": {"legend": {"showLegend": True, "calcs": []}},
+            "options": {"legend": MANY_SERIES if many else FEW_SERIES},
         },
     )
     return PlacedPanel(panel, *size)

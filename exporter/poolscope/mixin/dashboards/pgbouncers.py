@@ -51,7 +51,7 @@ def _numbers(bouncers: Servers) -> tuple[PlacedPanel, ...]:
             "Share of the clients that the PgBouncer accepts that it has. At 100% it refuses new "
             "ones: raise max_client_conn, or make the pools of the services smaller.",
             "percentunit",
-            query(f"topk(1, {bouncers.clients()})", bouncers.legend),
+            query(f"topk(1, {bouncers.clients()})", "{{server}}"),
             thresholds=ascending_thresholds(thresholds.server_used),
             decimals=0,
             size=(8, 4),
@@ -79,7 +79,7 @@ def _graphs(bouncers: Servers) -> tuple[PlacedPanel, ...]:
             "short",
             query(clients, "{{state}}"),
             query(bouncers.sum("pgbouncer_client_limit"), "limit"),
-            size=(8, 8),
+            size=(12, 8),
             overrides=(colour("active", BLUE), colour("waiting", RED), dashed_line("limit")),
         ),
         timeseries(
@@ -88,8 +88,9 @@ def _graphs(bouncers: Servers) -> tuple[PlacedPanel, ...]:
             "clients wait, its pool is full; if many are idle, its pool is larger than needed.",
             "short",
             query(bouncers.sum("pgbouncer_servers", SERVER_STATES, by="state"), "{{state}}"),
-            size=(8, 8),
+            size=(12, 8),
             stacked=True,
+            axis_soft_max=5,
             overrides=(
                 colour("active", BLUE, fillOpacity=70),
                 outline("idle", LIGHT_BLUE),
@@ -117,5 +118,5 @@ def _pools(bouncers: Servers) -> PlacedPanel:
             Column("Clients", bouncers.sum("pgbouncer_clients", by=by), decimals=0),
             Column("Servers", bouncers.sum("pgbouncer_servers", by=by), decimals=0),
         ),
-        size=(8, 8),
+        size=(24, 7),
     )

@@ -32,16 +32,16 @@ class Servers:
         """Return labels, after that of the cluster."""
         return ", ".join((*self.cluster, *labels))
 
-    @property
-    def legend(self) -> str:
-        return " ".join(f"{{{{{label}}}}}" for label in (*self.cluster, "server"))
-
     def keys(self, **columns: str) -> dict[str, str]:
         """Return the titles of the columns of labels, after that of the cluster."""
         return {**{label: label.title() for label in self.cluster}, **columns}
 
     def sum(self, family: str, *matchers: str, by: str = "") -> str:
         return self.queries.once(family, *matchers, by=by, more=self.cluster)
+
+    def total_sum(self, family: str, by: str) -> str:
+        """Return the sum of the means of a gauge in the whole time range."""
+        return self.queries.once(family, by=by, more=self.cluster, whole_range=True)
 
     def maximum(self, family: str, by: str = "") -> str:
         return self.queries.maximum(family, by=by)

@@ -50,7 +50,7 @@ class Column:
             )
         ]
         texts = [8 * len(result["text"]) + 24 for result in results]
-        return max(80, 8 * len(self.title) + 40, *texts)
+        return max(80, 7 * len(self.title) + 36, *texts)
 
 
 def table(
