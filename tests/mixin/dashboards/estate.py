@@ -30,6 +30,8 @@ class Pool:
     gone: whether its process is gone.
     sites: for each function, how many connections it holds, and for how many seconds it has.
     findings: severity by rule.
+    hosts: for each host, how many connections are in use.
+    pids: for each process that an exporter tells apart, how many connections are in use.
     """
 
     cluster: str
@@ -50,6 +52,7 @@ class Pool:
     sites: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     findings: Mapping[str, str] = field(default_factory=dict)
     hosts: Mapping[str, int] = field(default_factory=dict)
+    pids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -89,6 +92,14 @@ class Pool:
         for host, number in self.hosts.items():
             yield "connpool_host_connections", {"host": host, "state": "in_use"}, number
             yield "connpool_host_waiting", {"host": host}, self.waiting
+        for pid, number in self.pids.items():
+            yield "connpool_process_connections", {"pid": pid, "state": "in_use"}, number
+            yield "connpool_process_limit", {"pid": pid}, self.limit / len(self.pids)
+            yield "connpool_process_waiting", {"pid": pid}, 0
+            yield "connpool_process_oldest_hold_seconds", {"pid": pid}, self.oldest
+        if self.pids:
+            fullest = max(self.pids.values()) / (self.limit / len(self.pids))
+            yield "connpool_utilization_max", {}, fullest
 
     def counters(self, ago: float) -> Iterator[tuple[str, dict[str, str], float]]:
         """Yield each counter; it was 0 at the first scrape."""
@@ -146,7 +157,7 @@ POOLS: Final = (
     Pool("eu", "shop", "listen", limit=1, in_use=1, attempts=0, oldest=1800),
     Pool("eu", "billing", "api", "aiohttp", limit=float("inf"), hosts={"pay.example:443": 2}),
     Pool("eu", "shop", "api", "aiohttp", limit=100, hosts={"pay.example:443": 7}),
-    Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5),
+    Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5, pids={"7": 0, "8": 1}),
     Pool("eu", "shop", "closed", "sqlalchemy", live=False),
     Pool("eu", "billing", "a&b=c d", "sqlalchemy", in_use=1),
     Pool("eu", "pay.eu", "db"),

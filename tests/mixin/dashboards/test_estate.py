@@ -184,6 +184,21 @@ class TestTrouble:
                             assert "transparent" == display(panel, column, value).colour
 
 
+class TestProcesses:
+    CRON: Final = {**SHOP, "service": "billing", "pool": "cron", "kind": "sqlalchemy"}
+
+    def test_an_exporter_tells_them_apart(self, reader: Reader) -> None:
+        rows = reader.table(POOL, "Processes, now", **self.CRON)
+        assert [("8", 0.2, 1.0, 5.0), ("7", 0.0, 0.0, 5.0)] == [
+            tuple(row[name].shown for name in ("Process", "Utilization", "In use", "Limit"))
+            for row in rows
+        ]
+
+    def test_the_fullest_of_them_is_fuller_than_all(self, reader: Reader) -> None:
+        seen = reader.graph(POOL, "Fullest process and all processes", **self.CRON)
+        assert {"fullest process": 0.2, "all processes": 0.1} == seen
+
+
 class TestHolders:
     def test_each_function_says_since_when(self, reader: Reader) -> None:
         rows = reader.table(POOL, "Who holds them, now", **SHOP)

@@ -17,6 +17,8 @@ from poolscope.mixin.dashboards.panels import (
     threshold_steps,
 )
 
+LABEL_WIDTHS: Final = {"Kind": 96}
+"""Pixels of a column whose texts are known to be short; the others share what is left."""
 EMPTY_CELL: Final = "–"  # noqa: RUF001 - a dash
 
 
@@ -143,7 +145,9 @@ def _column(column: Column) -> Json:
 
 
 def _label_column(column: str) -> Json:
-    properties = [{"id": "unit", "value": "string"}]
+    properties: list[Json] = [{"id": "unit", "value": "string"}]
+    if column in LABEL_WIDTHS:
+        properties.append({"id": "custom.width", "value": LABEL_WIDTHS[column]})
     return {"matcher": {"id": "byName", "options": column}, "properties": properties}
 
 
