@@ -4,6 +4,8 @@ and beside it a service that keeps the connections of its pool.
 
     dashboard_pictures.py           write docs/dashboards/*.png, after five minutes
     dashboard_pictures.py --serve   print the URL of Prometheus, and run until Ctrl-C
+
+It needs Pillow (`pip install pillow`), which nothing else here does.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -34,8 +38,9 @@ DRAW = (
     *(sys.executable, ROOT / "tests/drawing/draw.py"),
     *(f"--minutes={MINUTES}", "--closed-rows"),
 )
-FIRST_SCREEN = "1600x980+0+0"
-COLOURS = "128"
+FIRST_SCREEN = 980
+"""Pixels."""
+COLOURS = 128
 
 # The names that servers have in production, instead of folders and ports of this run.
 SERVERS = [
@@ -86,13 +91,15 @@ def draw(name: str, url: str) -> None:
         [*DRAW, dashboard, url, picture, *variables],
         check=False,  # a demo has no failed look-ups to show
     )
-    small(picture, picture)
+    in_few_bytes(picture, picture)
 
 
-def small(picture: Path, out: Path, *options: str) -> None:
-    """Write a picture with few colours, which ImageMagick makes, in few bytes."""
-    command = ["convert", str(picture), *options, "-colors", COLOURS, "-strip", f"PNG8:{out}"]
-    subprocess.run(command, check=True)  # noqa: S603 - as above
+def in_few_bytes(picture: Path, out: Path, height: int | None = None) -> None:
+    """Write a picture, or what is above a height, with few colours."""
+    with Image.open(picture) as image:
+        box = (0, 0, image.width, height or image.height)
+        few = image.convert("RGB").crop(box).quantize(COLOURS, dither=Image.Dither.NONE)
+    few.save(out, optimize=True)
 
 
 def main() -> None:
@@ -105,7 +112,7 @@ def main() -> None:
         time.sleep(60 * MINUTES)
         for dashboard in sorted((ROOT / "dashboards").glob("*.json")):
             draw(dashboard.stem, server.url)
-    small(PICTURES / "pool.png", PICTURES / "first-screen.png", "-crop", FIRST_SCREEN, "+repage")
+    in_few_bytes(PICTURES / "pool.png", PICTURES / "first-screen.png", FIRST_SCREEN)
 
 
 if __name__ == "__main__":
