@@ -40,7 +40,7 @@ DRAW = (
 )
 FIRST_SCREEN = 980
 """Pixels."""
-COLOURS = 128
+COLOURS = 256
 
 # The names that servers have in production, instead of folders and ports of this run.
 SERVERS = [
@@ -75,8 +75,10 @@ def servers() -> Iterator[PrometheusServer]:
             "POOLSCOPE_APPLICATION_NAME": "shop",
             "POOLSCOPE_DEMO_POSTGRES": postgres.dsn,
         }
-        service = subprocess.Popen(  # noqa: S603 - runs a script of ours
-            [sys.executable, Path(__file__).with_name("pictured_service.py")], env=environment
+        service = subprocess.Popen(
+            [sys.executable, "-c", "import payments; payments.main()"],
+            cwd=Path(__file__).parent,
+            env=environment,
         )
         stack.callback(service.wait)
         stack.callback(service.kill)
@@ -98,7 +100,8 @@ def in_few_bytes(picture: Path, out: Path, height: int | None = None) -> None:
     """Write a picture, or what is above a height, with few colours."""
     with Image.open(picture) as image:
         box = (0, 0, image.width, height or image.height)
-        few = image.convert("RGB").crop(box).quantize(COLOURS, dither=Image.Dither.NONE)
+        whole = image.convert("RGB").crop(box)
+    few = whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(out, optimize=True)
 
 

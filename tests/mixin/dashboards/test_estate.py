@@ -207,6 +207,7 @@ class TestHolders:
         ]
         pay, sweep = (row["Since (at most)"].value or 0 for row in rows)
         assert 300 <= pay <= 300 + 2 * estate.SCRAPE
+        assert {"text"} == {row["Since (at most)"].colour for row in rows}
         assert 400 == sweep  # it has held one for the whole time range: the pool's oldest hold
 
     def test_a_function_that_always_holds_some_has_none_that_is_older_than_the_oldest(

@@ -43,13 +43,8 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             {"site": "Function"},
             (
                 Column("Holds", f"{held} > 0", decimals=0),
-                Column(
-                    "Since (at most)",
-                    _age(queries, held),
-                    "s",
-                    ascending_thresholds(LONG_HOLD_SECONDS),
-                    0,
-                ),
+                # It has no colour: what is so at most is no blame.
+                Column("Since (at most)", _age(queries, held), "s", decimals=0),
                 Column("Leaked", leaked, thresholds=ascending_thresholds(thresholds.leaked)),
             ),
             links=live_page if options.live_page else (),

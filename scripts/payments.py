@@ -7,21 +7,22 @@ POOLSCOPE_DEMO_POSTGRES is the DSN of a PostgreSQL, and POOLSCOPE_DIR the folder
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from contextlib import suppress
 
-from sqlalchemy import create_engine, exc, text
+from sqlalchemy import Engine, create_engine, exc, text
 
 import poolscope
 from poolscope.demo.external_postgres import ExternalPostgres
 
 KEPT_AFTER_SECONDS = 90
 """How long the pool is well at first, so that the graphs show when the trouble began."""
-CUSTOMERS = 9
+CUSTOMERS = 60
 
 
-def settle_invoices() -> None:
+def settle_invoices(engine: Engine) -> None:
     """Take four connections, one after the other, and keep them."""
     kept = []
     time.sleep(KEPT_AFTER_SECONDS)
@@ -32,16 +33,16 @@ def settle_invoices() -> None:
     threading.Event().wait()
 
 
-def charge_card() -> None:
+def charge_card(engine: Engine) -> None:
     while True:
         with suppress(exc.TimeoutError), engine.connect() as connection:
             connection.execute(text("SELECT pg_sleep(0.1 + random() * 0.1)"))
-        time.sleep(0.2)
+        time.sleep(1 + 2 * random.random())  # noqa: S311 - no secret
 
 
-if __name__ == "__main__":
+def main() -> None:
     url = ExternalPostgres(os.environ["POOLSCOPE_DEMO_POSTGRES"]).sqlalchemy_url("psycopg")
     engine = create_engine(url, pool_size=5, max_overflow=1, pool_timeout=2)
     poolscope.watch(engine, name="payments")
     for work in (settle_invoices, *[charge_card] * CUSTOMERS):
-        threading.Thread(target=work, name=work.__name__).start()
+        threading.Thread(target=work, args=(engine,), name=work.__name__).start()
