@@ -106,6 +106,25 @@ def test_the_main_program_in_a_process_that_it_has_spawned(
     assert "start.py:5 in ask start:ask" == run(tmp_path, *command)
 
 
+ENDED: Final = """\
+import threading
+from poolscope.callsites.frames import here
+
+def ask():
+    main.join()
+    print(here().function.label, flush=True)
+
+main = threading.main_thread()
+threading.Thread(target=ask).start()
+"""
+
+
+def test_the_main_program_after_its_last_line(tmp_path: Path) -> None:
+    # CPython takes `__file__` away from it; its threads go on.
+    (tmp_path / "start.py").write_text(ENDED)
+    assert "start:ask" == run(tmp_path, "start.py")
+
+
 class TestFramesOfACompiler:
     """They know the line that they execute, but not the bytecode."""
 

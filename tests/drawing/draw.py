@@ -65,6 +65,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=5, help="the time range until now, in minutes"
     )
+    parser.add_argument(
+        "--until", type=float, help="the end of the time range, in seconds since 1970"
+    )
+    parser.add_argument(
+        "--closed-rows",
+        action="store_true",
+        help="leave rows closed that are closed at first; their panels are not checked",
+    )
     parser.add_argument("--interval", type=float, default=5, help="the scrape interval, in seconds")
     parser.add_argument(
         "--width", type=int, default=1600, help="the width of the picture, in pixels"
@@ -90,10 +98,11 @@ async def served(options: argparse.Namespace) -> AsyncIterator[str]:
     page_input = {
         "dashboard": json.loads(options.dashboard.read_text()),
         "chosen": chosen,
-        "now": int(time.time()) * 1000,
+        "now": int(options.until or time.time()) * 1000,
         "minutes": options.minutes,
         "scrapeInterval": round(options.interval * 1000),
         "width": options.width,
+        "openRows": not options.closed_rows,
     }
 
     async def index(request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ import pytest
 
 from mixin.dashboards.gates import live
 from mixin.dashboards.gates.fixtures import prometheus, prometheus_program
-from mixin.dashboards.gates.walking import outer_panels
+from mixin.dashboards.gates.walking import outer_panels, panels
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.write import documents
 from support.drawing import Draw, draw
@@ -83,17 +83,25 @@ def test_without_the_default_labels_the_overview_shows_all_pools(
     assert [] == empty
 
 
+def lines(panels: list[Any]) -> int:
+    """Return the last line of the grid that panels reach."""
+    return max(int(panel["gridPos"]["y"] + panel["gridPos"]["h"]) for panel in panels)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in sorted(COMMITTED.glob("*.json"))])
 def test_every_panel_is_drawn(server: PrometheusServer, draw: Draw, name: str) -> None:
     dashboard = json.loads((COMMITTED / f"{name}.json").read_text())
     chosen = {"pool": "orders", "kind": "sqlalchemy"} if name == "pool" else {}
     drawn = draw(name, dashboard, server.url, chosen, allowed=ALLOWED_EMPTY)
     assert (0, []) == (drawn.status, drawn.problems)
-    panels = outer_panels(dashboard)
-    assert sum(panel["type"] != "row" for panel in panels) == len(drawn.panels)
+    assert sum(panel["type"] != "row" for panel in panels(dashboard)) == len(drawn.panels)
     # The width is the requested one, the height that of Grafana's grid and of the header above it,
-    # and an empty picture would have a smaller file.
-    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    # and an empty picture would have a smaller file. It has the panels of closed rows, too.
+    rows = lines(outer_panels(dashboard)) + sum(
+        lines(row["panels"]) - row["gridPos"]["y"] - 1
+        for row in outer_panels(dashboard)
+        if row.get("collapsed")
+    )
     width, height = drawn.size()
     assert 1600 == width
     assert 38 * rows < height < 38 * rows + 200

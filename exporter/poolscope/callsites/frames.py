@@ -206,7 +206,7 @@ def parent_greenlets_frame(hops: int) -> FrameType | None:
 def remember_function(frame: FrameType) -> Function:
     """Return the function of a frame, and keep it for `known_function`."""
     code, names = frame.f_code, frame.f_globals
-    module, is_script = _module_of(names)
+    module, is_script = _module_of(names, code.co_filename)
     at_line = _line(code, frame.f_lasti)
     function = Function(
         code=code,
@@ -237,7 +237,7 @@ def _short(text: str) -> str:
     return f"...{shown[3 - MAX_CHARACTERS :]}"
 
 
-def _module_of(names: dict[str, Any]) -> tuple[str, bool]:
+def _module_of(names: dict[str, Any], code_file: str) -> tuple[str, bool]:
     """
     Return the name of the module with these globals, and whether it is a script.
 
@@ -249,4 +249,13 @@ def _module_of(names: dict[str, Any]) -> tuple[str, bool]:
     spec = names.get("__spec__")
     if spec is not None:
         return str(spec.name), spec.name in MAIN
-    return PurePath(str(names.get("__file__", name))).stem, True
+    file = names.get("__file__")
+    if file is None and PurePath(code_file).name == PurePath(_started_by()).name:
+        # CPython deletes `__file__` after the last line of a script; its threads go on.
+        file = code_file
+    return PurePath(str(file or name)).stem, True
+
+
+def _started_by() -> str:
+    """Return the file that the interpreter was started with, "" if it is not known."""
+    return str(next(iter(getattr(sys, "argv", None) or ()), ""))

@@ -6,6 +6,7 @@ Families are named without the prefix `connpool_`; an unknown name raises KeyErr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +14,11 @@ from poolscope.metrics.exporter_families import CATALOGUE
 
 METRIC_PREFIX: Final = "connpool_"
 RATE_INTERVAL: Final = "$__rate_interval"
+WHOLE_RANGE: Final = "[$__range] @ end()"
+"""Ranks do not change from one moment to the next: a graph has the same series all the time."""
 
 FAMILY_TYPES: Final = {family.name: family.type for family in CATALOGUE}
+FAMILY_LABELS: Final = {family.name: family.labels for family in CATALOGUE}
 
 
 def name_of(family: str) -> str:
@@ -53,6 +57,52 @@ class Queries:
         inner = self._of_type("gauge", family, *matchers)
         return f"max by ({by}) ({inner})" if by else f"max({inner})"
 
+    def once(
+        self,
+        family: str,
+        *matchers: str,
+        by: str = "",
+        more: Sequence[str] = (),
+        whole_range: bool = False,
+    ) -> str:
+        """
+        Return the sum of a gauge that several targets may report of the same thing, which counts
+        once.
+
+        more: the labels that tell things apart besides those of the family.
+        whole_range: whether it is the mean in the whole time range.
+        """
+        each = ", ".join((*more, *FAMILY_LABELS[name_of(family)]))
+        inner = self._of_type("gauge", family, *matchers)
+        inner = f"avg_over_time({inner}{WHOLE_RANGE})" if whole_range else inner
+        inner = f"max by ({each}) ({inner})"
+        return inner if by == each else _sum(inner, by)
+
+    def total(self, family: str, *matchers: str, by: str = "") -> str:
+        """Return the increase of a counter in the whole time range, at each moment of it."""
+        inner = self._of_type("counter", family, *matchers)
+        return _sum(f"increase({inner}{WHOLE_RANGE})", by)
+
+    def total_mean(self, family: str, *matchers: str, by: str = "") -> str:
+        """Return the sum of the means of a gauge in the whole time range."""
+        inner = self._of_type("gauge", family, *matchers)
+        return _sum(f"avg_over_time({inner}{WHOLE_RANGE})", by)
+
+    def total_peak(self, family: str, *matchers: str, by: str = "") -> str:
+        """Return the sum of the maxima of a gauge in the whole time range."""
+        inner = self._of_type("gauge", family, *matchers)
+        return _sum(f"max_over_time({inner}{WHOLE_RANGE})", by)
+
+    def total_quantile(self, quantile: float, family: str, by: str) -> str:
+        """Return a quantile of what happened in the whole time range."""
+        inner = self.select(family, part="_bucket")
+        buckets = _sum(f"rate({inner}{WHOLE_RANGE})", f"le, {by}")
+        return f"histogram_quantile({quantile:g}, {buckets})"
+
+    def limits(self, *matchers: str, by: str = "") -> str:
+        """Return the sum of the limits of pools, without those that have none."""
+        return _sum(f"{self._of_type('gauge', 'limit', *matchers)} < +Inf", by)
+
     def rate(self, family: str, *matchers: str, by: str = "") -> str:
         """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""
         inner = self._of_type("counter", family, *matchers)
@@ -76,6 +126,11 @@ class Queries:
         if FAMILY_TYPES[name_of(family)] != type:
             raise TypeError(f"{family} is not a {type}")
         return self.select(family, *matchers)
+
+
+def top(number: int, rank: str, expr: str, by: str) -> str:
+    """Return the series of an expression that have the highest ranks; both have the labels `by`."""
+    return f"{expr} and on ({by}) topk({number}, {rank})"
 
 
 def _sum(inner: str, by: str) -> str:

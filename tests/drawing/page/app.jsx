@@ -7,7 +7,7 @@ import { flushSync } from 'react-dom';
 import { createRoot } from 'react-dom/client';
 import { prepareFrames, withDefaults } from './fields.js';
 import { checkPanel } from './known.js';
-import { pixels } from './layout.js';
+import { opened, pixels } from './layout.js';
 import { Visualization } from './panels.jsx';
 import { runQueries } from './query.js';
 import { resolveVariables } from './variables.js';
@@ -21,9 +21,10 @@ const elements = new Map(); // the content of each panel, by its entry in the re
 const fail = (message) => report.problems.push(message);
 
 async function main() {
-  const { dashboard, chosen, now, minutes, scrapeInterval, width } = await (
+  const { dashboard, chosen, now, minutes, scrapeInterval, width, openRows } = await (
     await fetch('input.json')
   ).json();
+  if (openRows) dashboard.panels = opened(dashboard.panels);
   const theme = createTheme({ colors: { mode: 'dark' } });
   const range = { from: now - minutes * 60_000, to: now };
   await initPluginTranslations('grafana');
@@ -142,9 +143,10 @@ function Header({ dashboard, context: { theme, variables }, minutes }) {
   );
 }
 
-const Row = ({ entry: { title } }) => (
+const Row = ({ entry: { title }, panel: { collapsed, panels } }) => (
   <h2 style={{ fontSize: 16, fontWeight: 500, margin: 0, lineHeight: '30px' }}>
-    <Icon name="angle-down" /> {title}
+    <Icon name={collapsed ? 'angle-right' : 'angle-down'} /> {title}{' '}
+    {collapsed && <small style={{ opacity: 0.6 }}>({panels.length} panels)</small>}
   </h2>
 );
 

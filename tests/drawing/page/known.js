@@ -45,7 +45,6 @@ export function checkPanel(panel) {
       'override',
     ),
     ...queries.flatMap((query) => unknownOf(KEYS.query, Object.keys(query), 'query option')),
-    ...(panel.panels?.length ? ['panels in a collapsed row'] : []),
   ]);
 }
 

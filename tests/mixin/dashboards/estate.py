@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mixin.dashboards.estate_servers import Bouncer, Server
+
 SCRAPE: Final = 15
 """Seconds between two scrapes."""
 MINUTES: Final = 30
+EXPORTER_PROCESSES: Final = 20
 GONE_FOR: Final = 600
 """Seconds since the last sample of what is gone."""
 
@@ -20,10 +23,15 @@ class Pool:
     """
     One pool of one process. Each number is per second, or a mean, and the same all the time.
 
+    process: the address of its process; each pool has one of its own by default.
+    burst: seconds ago at which all connections were taken, and were free again, and how many
+        callers waited in between.
     live: whether it still exists; its process goes on to count for it if not.
     gone: whether its process is gone.
     sites: for each function, how many connections it holds, and for how many seconds it has.
     findings: severity by rule.
+    hosts: for each host, how many connections are in use.
+    pids: for each process that an exporter tells apart, how many connections are in use.
     """
 
     cluster: str
@@ -37,11 +45,14 @@ class Pool:
     gave_up: float = 0
     peak: float = 0
     oldest: float = 0
+    process: str = ""
+    burst: tuple[float, float, float] = (0, 0, 0)
     live: bool = True
     gone: bool = False
     sites: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     findings: Mapping[str, str] = field(default_factory=dict)
     hosts: Mapping[str, int] = field(default_factory=dict)
+    pids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -51,16 +62,24 @@ class Pool:
         owner = {"cluster": self.cluster, "service": self.service}
         return {label: value for label, value in owner.items() if value}
 
+    def burst_until(self, ago: float) -> float:
+        """Return for how many seconds its burst had lasted by then."""
+        begin, end, _ = self.burst
+        return max(0.0, begin - max(ago, end))
+
     def gauges(self, ago: float) -> Iterator[tuple[str, dict[str, str], float]]:
         if not self.live:
             return
+        begin, end, burst_waiting = self.burst
+        bursting = begin > ago >= end
+        in_use = self.limit if bursting else self.in_use
         yield "connpool_instances", {}, 1
         yield "connpool_limit", {}, self.limit
-        yield "connpool_in_use_peak", {}, self.in_use
-        yield "connpool_waiting_peak", {}, self.peak
-        yield "connpool_waiting", {}, self.waiting
+        yield "connpool_in_use_peak", {}, in_use
+        yield "connpool_waiting_peak", {}, max(self.peak, bursting * burst_waiting)
+        yield "connpool_waiting", {}, burst_waiting if bursting else self.waiting
         yield "connpool_oldest_hold_seconds", {}, max(0.0, self.oldest - ago)
-        for state, number in (("in_use", self.in_use), ("idle", 1), ("opening", 0)):
+        for state, number in (("in_use", in_use), ("idle", 1), ("opening", 0)):
             yield "connpool_connections", {"state": state}, number
         for reason in ("overdue", "abandoned"):
             yield "connpool_leaked", {"reason": reason}, 0
@@ -73,22 +92,43 @@ class Pool:
         for host, number in self.hosts.items():
             yield "connpool_host_connections", {"host": host, "state": "in_use"}, number
             yield "connpool_host_waiting", {"host": host}, self.waiting
+        for pid, number in self.pids.items():
+            yield "connpool_process_connections", {"pid": pid, "state": "in_use"}, number
+            yield "connpool_process_limit", {"pid": pid}, self.limit / len(self.pids)
+            yield "connpool_process_waiting", {"pid": pid}, 0
+            yield "connpool_process_oldest_hold_seconds", {"pid": pid}, self.oldest
+        if self.pids:
+            fullest = max(self.pids.values()) / (self.limit / len(self.pids))
+            yield "connpool_utilization_max", {}, fullest
 
-    def rates(self) -> Iterator[tuple[str, dict[str, str], float]]:
-        alive = 1 if self.live else 0
-        full = alive * float(self.in_use >= self.limit)
-        yield "connpool_in_use_seconds_total", {}, alive * self.in_use
-        yield "connpool_waiting_seconds_total", {}, alive * self.waiting
-        yield "connpool_saturated_seconds_total", {}, full
-        yield "connpool_waits_given_up_total", {}, alive * self.gave_up
-        yield "connpool_reused_total", {}, alive * self.attempts
-        yield "connpool_nested_acquires_total", {}, 0
+    def counters(self, ago: float) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Yield each counter; it was 0 at the first scrape."""
+        if not self.live:
+            ago = MINUTES * 60
+        seconds, burst = MINUTES * 60 - ago, self.burst_until(ago)
+        full = float(self.in_use >= self.limit)
+        taken = (self.limit - self.in_use) * burst if burst else 0
+        yield "connpool_in_use_seconds_total", {}, self.in_use * seconds + taken
+        yield "connpool_waiting_seconds_total", {}, self.waiting * seconds + self.burst[2] * burst
+        yield "connpool_saturated_seconds_total", {}, full * seconds + (1 - full) * burst
+        yield "connpool_waits_given_up_total", {}, self.gave_up * seconds
+        yield "connpool_reused_total", {}, self.attempts * seconds
+        for name in ("nested_acquires", "leaks_recovered"):
+            yield f"connpool_{name}_total", {}, 0
+        for reason in ("overdue", "abandoned"):
+            yield "connpool_leaks_total", {"reason": reason}, 0
         for outcome, rate in (("ok", self.attempts), ("timeout", self.gave_up), ("error", 0)):
-            yield "connpool_acquires_total", {"outcome": outcome}, alive * rate
-        for outcome, rate in (("ok", 0.1), ("error", 0)):
-            yield "connpool_opened_total", {"outcome": outcome}, alive * rate * (self.attempts > 0)
-        for bound in ("0.1", "1.0", "+Inf"):
-            yield "connpool_acquire_seconds_bucket", {"le": bound}, alive * self.attempts
+            yield "connpool_acquires_total", {"outcome": outcome}, rate * seconds
+        opened = 0.1 * (self.attempts > 0) * seconds
+        for outcome, number in (("ok", opened), ("error", 0)):
+            yield "connpool_opened_total", {"outcome": outcome}, number
+        yield "connpool_closed_total", {}, opened
+        for site, (number, _) in self.sites.items():
+            yield "connpool_site_in_use_seconds_total", {"site": site}, number * seconds
+        for bound, part in (("0.1", 0.9), ("1.0", 1), ("+Inf", 1)):
+            for name in ("acquire", "queue", "open", "hold"):
+                number = self.attempts * part * seconds
+                yield f"connpool_{name}_seconds_bucket", {"le": bound}, number
 
 
 POOLS: Final = (
@@ -117,7 +157,7 @@ POOLS: Final = (
     Pool("eu", "shop", "listen", limit=1, in_use=1, attempts=0, oldest=1800),
     Pool("eu", "billing", "api", "aiohttp", limit=float("inf"), hosts={"pay.example:443": 2}),
     Pool("eu", "shop", "api", "aiohttp", limit=100, hosts={"pay.example:443": 7}),
-    Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5),
+    Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5, pids={"7": 0, "8": 1}),
     Pool("eu", "shop", "closed", "sqlalchemy", live=False),
     Pool("eu", "billing", "a&b=c d", "sqlalchemy", in_use=1),
     Pool("eu", "pay.eu", "db"),
@@ -126,8 +166,17 @@ POOLS: Final = (
 )
 
 
-def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
-    """Yield the samples of all scrapes until `end`, in the format of OpenMetrics."""
+def text(
+    pools: Sequence[Pool],
+    end: int,
+    servers: Sequence[Server | Bouncer] = (),
+    exporter_processes: int = EXPORTER_PROCESSES,
+) -> Iterator[str]:
+    """
+    Yield the samples of all scrapes until `end`, in the format of OpenMetrics.
+
+    exporter_processes: how many processes an exporter sees; with 0 there is none.
+    """
     series: dict[str, dict[str, list[str]]] = {}
 
     def add(name: str, labels: Mapping[str, str], value: float, at: int) -> None:
@@ -136,22 +185,29 @@ def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
         series.setdefault(name, {}).setdefault(inside, []).append(f"{shown} {at}")
 
     for at in range(end - MINUTES * 60, end + 1, SCRAPE):
+        scraped = set()
         for number, pool in enumerate(pools):
             ago = end - at
-            target = {**pool.labels(), "job": "pools", "instance": f"10.0.0.{number}:80"}
+            instance = pool.process or f"10.0.0.{number}:80"
+            target = {**pool.labels(), "job": "pools", "instance": instance}
             silent = pool.gone and ago < GONE_FOR
-            add("up", target, 0 if silent else 1, at)
+            if instance not in scraped:
+                add("up", target, 0 if silent else 1, at)
+                scraped.add(instance)
             if silent:
                 continue
             own = {"pool": pool.name, "kind": pool.kind}
-            for name, more, value in pool.gauges(ago):
+            for name, more, value in (*pool.gauges(ago), *pool.counters(ago)):
                 add(name, {**target, **own, **more}, value, at)
-            for name, more, rate in pool.rates():
-                seconds = MINUTES * 60 - ago
-                add(name, {**target, **own, **more}, rate * seconds, at)
         exporter = {"cluster": "eu", "service": "shop", "job": "pools", "instance": "10.0.0.0:80"}
-        for state, number in (("live", 20), ("gone", 3)):
+        states = (("live", exporter_processes), ("gone", 3)) if exporter_processes else ()
+        for state, number in states:
             add("connpool_exporter_processes", {**exporter, "state": state}, number, at)
+        for server in servers:
+            for asker in range(server.askers):
+                target = {"cluster": server.cluster, "service": "monitoring", "job": "exporters"}
+                for name, more, value in server.gauges():
+                    add(name, {**target, "instance": f"10.1.0.{asker}:80", **more}, value, at)
     for name, each in series.items():
         yield f"# TYPE {name} unknown"
         for inside, samples in each.items():
@@ -159,10 +215,17 @@ def text(pools: tuple[Pool, ...], end: int) -> Iterator[str]:
     yield "# EOF"
 
 
-def write(promtool: str, pools: tuple[Pool, ...], data: Path, end: int) -> None:
+def write(
+    promtool: str,
+    pools: Sequence[Pool],
+    data: Path,
+    end: int,
+    servers: Sequence[Server | Bouncer] = (),
+    exporter_processes: int = EXPORTER_PROCESSES,
+) -> None:
     """Write the estate into the folder of a Prometheus that does not run yet."""
     samples = data.with_name("samples.txt")
-    samples.write_text("\n".join(text(pools, end)) + "\n")
+    samples.write_text("\n".join(text(pools, end, servers, exporter_processes)) + "\n")
     made = subprocess.run(
         [promtool, "tsdb", "create-blocks-from", "openmetrics", samples, data],
         capture_output=True,

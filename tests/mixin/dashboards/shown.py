@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from mixin.dashboards.estate import MINUTES, SCRAPE
+from mixin.dashboards.gates.expressions import IN_LEGENDS
 from mixin.dashboards.gates.interpolation import Value, interpolate
 from mixin.dashboards.gates.live import Span, choose
 from mixin.dashboards.gates.walking import Json, targets, with_queries
@@ -41,7 +42,9 @@ def _option(panel: Json, column: str, option: str) -> Any:
 def _mapped(mapping: Json, value: float | None) -> Json | None:
     options = mapping["options"]
     if mapping["type"] == "value":
-        return options.get("Infinity") if value == math.inf else None
+        shown = "Infinity" if value == math.inf else f"{value:g}" if value is not None else ""
+        found: Json | None = options.get(shown)
+        return found
     if mapping["type"] == "range":
         inside = value is not None and options["from"] <= value <= options["to"]
         return options["result"] if inside else None
@@ -92,6 +95,38 @@ class Reader:
         assert len(samples) <= 1
         return display(panel, "", samples[0] if samples else None)
 
+    def named(self, board: Json, title: str, **chosen: Value) -> str:
+        """Return the name that a stat shows beside its number."""
+        panel = panel_of(board, title, "stat")
+        assert "value_and_name" == panel["options"]["textMode"]
+        (name,) = self.series(board, panel, chosen)
+        return name
+
+    def graph(self, board: Json, title: str, **chosen: Value) -> dict[str, float]:
+        """Return the last value of each series, by its name in the legend."""
+        return self.series(board, panel_of(board, title, "timeseries"), chosen)
+
+    def series(self, board: Json, panel: Json, chosen: Mapping[str, Value]) -> dict[str, float]:
+        found = {}
+        answers = self.ask(board, panel, chosen)
+        for target, samples in zip(targets(panel), answers, strict=True):
+            for labels, value in samples:
+                found[legend(target, labels)] = value
+        return found
+
+    def over_time(self, board: Json, title: str, **chosen: Value) -> dict[str, float]:
+        """Return the highest value of each series of a graph, by its name in the legend."""
+        panel = panel_of(board, title, "time")
+        start, step = self.at - MINUTES * 60, SCRAPE
+        values = self._values(board, chosen)
+        return {
+            legend(target, labels): max(value for _, value in points)
+            for target in targets(panel)
+            for labels, points in self.server.query_range(
+                interpolate(target["expr"], values), start, self.at, step
+            )
+        }
+
     def table(self, board: Json, title: str, **chosen: Value) -> list[dict[str, Seen]]:
         panel = panel_of(board, title)
         names = panel["transformations"][1]["options"]["renameByName"]
@@ -112,6 +147,11 @@ class Reader:
             }
             for labels, row in ordered
         ]
+
+
+def legend(target: Json, labels: Mapping[str, str]) -> str:
+    """Return the name of a series, as Grafana makes it of its labels."""
+    return IN_LEGENDS.sub(lambda found: labels.get(found[1], ""), target["legendFormat"])
 
 
 def panel_of(board: Json, title: str, kind: str = "") -> Json:

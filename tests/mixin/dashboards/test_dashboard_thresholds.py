@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from mixin.dashboards.gates.walking import Json
+from mixin.dashboards.gates.walking import Json, with_queries
 from poolscope.cli import main
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.write import documents
@@ -51,7 +51,7 @@ def coloured(panels: list[Json], pair: tuple[float, float]) -> list[str]:
 
 
 def panels(made: dict[str, Json]) -> list[Json]:
-    return [panel for document in made.values() for panel in document["panels"]]
+    return [panel for document in made.values() for panel in with_queries(document)]
 
 
 def test_each_pair_of_thresholds_is_checked() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mixin.dashboards.gates import expressions, lint, schema
-from mixin.dashboards.gates.walking import panels
+from mixin.dashboards.gates.walking import panels, with_queries
 from poolscope.mixin.dashboards.grafana_json import text_of
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.write import documents, files
@@ -89,7 +89,7 @@ class TestGates:
 
     def test_every_query_has_the_matchers(self) -> None:
         for document in documents(OPTIONS["all options"]).values():
-            for panel in document["panels"]:
+            for panel in with_queries(document):
                 for target in panel.get("targets", ()):
                     names = len(re.findall(r"\b(?:connpool_\w+|up)\{", target["expr"]))
                     assert names == target["expr"].count('env="prod", team=~"a|b"'), target
@@ -97,7 +97,7 @@ class TestGates:
 
 def test_cells_of_tables_have_colours() -> None:
     for document in documents(Options()).values():
-        for panel in document["panels"]:
+        for panel in with_queries(document):
             if panel["type"] == "table":
                 # Grafana ignores the cell options if this older setting is present.
                 assert "displayMode" not in panel["fieldConfig"]["defaults"]["custom"]

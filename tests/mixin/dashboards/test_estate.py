@@ -12,7 +12,7 @@ import pytest
 from mixin.dashboards import estate
 from mixin.dashboards.estate import POOLS
 from mixin.dashboards.gates.fixtures import prometheus_program
-from mixin.dashboards.gates.walking import Json
+from mixin.dashboards.gates.walking import Json, with_queries
 from mixin.dashboards.shown import Reader, Seen, display, link, panel_of, stats
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import GREY
@@ -132,7 +132,7 @@ class TestWithoutData:
 
     def test_numbers_of_now_do_not_depend_on_the_time_range(self) -> None:
         for board in BOARDS.values():
-            for panel in board["panels"]:
+            for panel in with_queries(board):
                 if panel["type"] in ("stat", "table"):
                     assert all(target["instant"] for target in panel["targets"])
                     assert 10_000 == panel["maxDataPoints"]
@@ -176,12 +176,27 @@ class TestTrouble:
 
     def test_an_empty_cell_has_no_colour(self, reader: Reader) -> None:
         for board in BOARDS.values():
-            for panel in board["panels"]:
+            for panel in with_queries(board):
                 if panel["type"] == "table":
                     names = panel["transformations"][1]["options"]["renameByName"]
                     for column in (names[name] for name in names if name.startswith("Value")):
                         for value in (None, float("nan")):
                             assert "transparent" == display(panel, column, value).colour
+
+
+class TestProcesses:
+    CRON: Final = {**SHOP, "service": "billing", "pool": "cron", "kind": "sqlalchemy"}
+
+    def test_an_exporter_tells_them_apart(self, reader: Reader) -> None:
+        rows = reader.table(POOL, "Processes, now", **self.CRON)
+        assert [("8", 0.2, 1.0, 5.0), ("7", 0.0, 0.0, 5.0)] == [
+            tuple(row[name].shown for name in ("Process", "Utilization", "In use", "Limit"))
+            for row in rows
+        ]
+
+    def test_the_fullest_of_them_is_fuller_than_all(self, reader: Reader) -> None:
+        seen = reader.graph(POOL, "Fullest process and all processes", **self.CRON)
+        assert {"fullest process": 0.2, "all processes": 0.1} == seen
 
 
 class TestHolders:
@@ -192,6 +207,7 @@ class TestHolders:
         ]
         pay, sweep = (row["Since (at most)"].value or 0 for row in rows)
         assert 300 <= pay <= 300 + 2 * estate.SCRAPE
+        assert {"text"} == {row["Since (at most)"].colour for row in rows}
         assert 400 == sweep  # it has held one for the whole time range: the pool's oldest hold
 
     def test_a_function_that_always_holds_some_has_none_that_is_older_than_the_oldest(
@@ -244,7 +260,7 @@ class TestAxes:
 
     def test_bands_are_told_apart_without_colours(self) -> None:
         for board in BOARDS.values():
-            for panel in board["panels"]:
+            for panel in with_queries(board):
                 names = [
                     each["matcher"]["options"]
                     for each in panel.get("fieldConfig", {}).get("overrides", [])

@@ -25,10 +25,15 @@ TITLES: Final = {
 
 @dataclass(frozen=True)
 class Section:
-    """A row of the dashboard: a heading, and panels from left to right, wrapped at the edge."""
+    """
+    A row of the dashboard: a heading, and panels from left to right, wrapped at the edge.
+
+    closed: whether only the heading is shown until somebody clicks on it.
+    """
 
     title: str
     panels: Sequence[PlacedPanel]
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,20 +164,30 @@ class Board:
         top = 0
         question = Section("", [text(self.question, size=(COLUMNS, 2))])
         for section in (question, *self.sections):
+            inside = [placed.panel for placed in section.panels]
             if section.title:
-                position = _position(0, top, COLUMNS, 1)
-                panels.append(g.RowPanel(title=section.title, gridPos=position))
+                row = g.RowPanel(title=section.title, gridPos=_position(0, top, COLUMNS, 1))
+                panels.append(row)
                 top += 1
-            left = height = 0
-            for placed in section.panels:
-                if left + placed.width > COLUMNS:
-                    left, top, height = 0, top + height, 0
-                placed.panel.gridPos = _position(left, top, placed.width, placed.height)
-                panels.append(placed.panel)
-                left += placed.width
-                height = max(height, placed.height)
-            top += height
+            bottom = _place(section.panels, top)
+            if section.closed:
+                row.collapsed, row.panels = True, inside
+            else:
+                panels += inside
+                top = bottom
         return panels
+
+
+def _place(panels: Sequence[PlacedPanel], top: int) -> int:
+    """Give panels their positions, from a line of the grid on; return the line after them."""
+    left = height = 0
+    for placed in panels:
+        if left + placed.width > COLUMNS:
+            left, top, height = 0, top + height, 0
+        placed.panel.gridPos = _position(left, top, placed.width, placed.height)
+        left += placed.width
+        height = max(height, placed.height)
+    return top + height
 
 
 def uid(key: str, options: Options) -> str:
@@ -194,6 +209,11 @@ def url_of(key: str, options: Options, **variables: str) -> str:
 def cell(column: str) -> str:
     """Return what a URL says for the value of a row; "" if no row has such a label."""
     return f"${{__data.fields.{column}:percentencode}}"
+
+
+def of_series(label: str) -> str:
+    """Return what a URL says for a label of the series that is clicked on."""
+    return f"${{__field.labels.{label}:percentencode}}"
 
 
 def url_of_pool(options: Options) -> str:

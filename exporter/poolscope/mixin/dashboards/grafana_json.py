@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from string import ascii_uppercase
 from typing import Any, Final
 
@@ -47,7 +48,8 @@ def clean_json(dashboard: Any) -> Json:
     made = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
     made["schemaVersion"] = SCHEMA_VERSION
     made["timepicker"] = {}
-    made["panels"] = [_panel(panel, number) for number, panel in enumerate(made["panels"], 1)]
+    numbers = count(1)
+    made["panels"] = [_panel(panel, numbers) for panel in made["panels"]]
     variables = made["templating"]["list"]
     made["templating"]["list"] = [_variable(variable) for variable in variables]
     return {key: made[key] for key in sorted(DASHBOARD_KEYS) if key in made}
@@ -58,9 +60,11 @@ def text_of(dashboard: Json) -> str:
     return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _panel(panel: Json, number: int) -> Json:
+def _panel(panel: Json, numbers: Iterator[int]) -> Json:
+    number = next(numbers)
     if panel["type"] == "row":
-        return {**{key: value for key, value in panel.items() if key in ROW_KEYS}, "id": number}
+        row = {key: value for key, value in panel.items() if key in ROW_KEYS}
+        return {**row, "id": number, "panels": [_panel(each, numbers) for each in row["panels"]]}
     transformations = panel["transformations"]
     panel = without_empty({key: value for key, value in panel.items() if key in PANEL_KEYS})
     panel["id"] = number

@@ -7,14 +7,13 @@ from typing import Final
 from poolscope.mixin.dashboards.board import cell
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
-    Column,
     PlacedPanel,
     ascending_thresholds,
     query,
-    table,
     timeseries,
 )
-from poolscope.mixin.queries import Queries
+from poolscope.mixin.dashboards.tables import Column, table
+from poolscope.mixin.queries import Queries, top
 
 TOP_SITES: Final = 10
 LONG_HOLD_SECONDS: Final = (30, 60)
@@ -26,7 +25,12 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     thresholds = options.thresholds
     held = queries.gauge("site_connections", by="site")
     leaked = f"{queries.gauge('site_leaked', by='site')} and {held} > 0"
-    by_site = queries.rate("site_in_use_seconds_total", by="site")
+    by_site = top(
+        TOP_SITES,
+        queries.total("site_in_use_seconds_total", by="site"),
+        queries.rate("site_in_use_seconds_total", by="site"),
+        "site",
+    )
     seen = queries.select("finding")
     live_page = [("Function", "Lines, tasks and processes", options.live_page)]
     pages = f"{options.docs.rstrip('/')}/findings/{cell('Rule')}.md"
@@ -39,13 +43,8 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             {"site": "Function"},
             (
                 Column("Holds", f"{held} > 0", decimals=0),
-                Column(
-                    "Since (at most)",
-                    _age(queries, held),
-                    "s",
-                    ascending_thresholds(LONG_HOLD_SECONDS),
-                    0,
-                ),
+                # It has no colour: what is so at most is no blame.
+                Column("Since (at most)", _age(queries, held), "s", decimals=0),
                 Column("Leaked", leaked, thresholds=ascending_thresholds(thresholds.leaked)),
             ),
             links=live_page if options.live_page else (),
@@ -75,9 +74,10 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "Mean number of connections that each function holds, computed from "
             "connection-seconds. Shorter holds help most in the function with the widest band.",
             "short",
-            query(f"topk({TOP_SITES}, {by_site})", "{{site}}"),
+            query(by_site, "{{site}}"),
             size=(24, 8),
             stacked=True,
+            many=True,
         ),
     )
 

@@ -27,7 +27,6 @@ from poolscope.mixin.dashboards.panels import (
     ORANGE,
     PURPLE,
     RED,
-    Column,
     PlacedPanel,
     ascending_thresholds,
     colour,
@@ -35,17 +34,20 @@ from poolscope.mixin.dashboards.panels import (
     heatmap,
     query,
     stat,
-    table,
     threshold_steps,
     timeseries,
 )
-from poolscope.mixin.queries import Queries, share_of_traffic
+from poolscope.mixin.dashboards.tables import Column, table
+from poolscope.mixin.queries import Queries, share, share_of_traffic, top
 
 QUESTION: Final = """
 **Which host makes our HTTP clients wait?** The connections of aiohttp by host, how often they are
 reused, and how long DNS lookups and connecting take. Only the services' own metrics have hosts;
 those of the exporter do not.
 """
+
+TOP_HOSTS: Final = 10
+TOP_CLIENTS: Final = 10
 
 
 def board(options: Options) -> Board:
@@ -58,7 +60,7 @@ def board(options: Options) -> Board:
             Section("", _numbers(queries, options)),
             Section("Hosts", _hosts(queries, options)),
             Section("Connections", _connections(queries, options)),
-            Section("DNS", _dns(queries)),
+            Section("DNS", _dns(queries), closed=True),
         ),
         options=options,
     )
@@ -128,6 +130,7 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
         for state in ("in_use", "idle", "opening")
     )
     waiting = queries.gauge("host_waiting", by=by)
+    longest = queries.total_mean("host_waiting", by=by)
     legend = options.legend("{{pool}} {{host}}")
     keys = {**options.owner_columns, "pool": "Client", "host": "Host"}
     own = {label: cell(keys[label]) for label in (*options.owners, "pool")}
@@ -150,37 +153,51 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
         ),
         timeseries(
             "In use by host",
-            "Connections that serve a request, by host; the 20 busiest hosts have names. A host "
-            "that takes most of them is slow or gets too many requests: give it its own limit.",
+            "Connections that serve a request, by host; only the busiest are shown. A host that "
+            "takes most of them is slow or gets too many requests: give it its own limit.",
             "short",
-            query(in_use, legend),
-            size=(12, 8),
+            query(_busiest(queries, in_use, by), legend),
+            size=(24, 9),
             stacked=True,
+            many=True,
         ),
         timeseries(
             "Waiting by host",
             "Requests that wait for a connection, by host. If only one host has waiting requests, "
             "its own limit (limit_per_host) is reached; if all have, that of the connector is.",
             "short",
-            query(waiting, legend),
-            size=(12, 8),
+            query(top(TOP_HOSTS, longest, waiting, by), legend),
+            size=(24, 9),
             stacked=True,
+            many=True,
             axis_soft_max=5,
             decimals=0,
         ),
     )
 
 
+def _busiest(queries: Queries, in_use: str, by: str) -> str:
+    rank = queries.total_mean("host_connections", 'state="in_use"', by=by)
+    return top(TOP_HOSTS, rank, in_use, by)
+
+
 def _connections(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
-    by_client = reused(queries, options.by_pool)
+    by = options.by_pool
+    rank = share(
+        queries.total("reused_total", by=by),
+        queries.total("acquires_total", 'outcome="ok"', by=by),
+    )
+    by_client = top(TOP_CLIENTS, f"-1 * {rank}", reused(queries, by), by)
     return (
         timeseries(
             "Reused, by client",
-            "Share of the requests that got a connection that was already open. If it drops after "
-            "a deployment, the code often creates a session for each request.",
+            "Share of the requests that got a connection that was already open, of the clients "
+            "that reuse the fewest. If it drops after a deployment, the code often creates a "
+            "session for each request.",
             "percentunit",
             query(by_client, options.legend("{{pool}}")),
-            size=(8, 10),
+            size=(24, 9),
+            many=True,
             thresholds=descending_thresholds(options.thresholds.reuse),
             axis_soft_max=1,
         ),
@@ -191,7 +208,7 @@ def _connections(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "connection waits for it; if it grows, look at the resolver and at the remote host.",
             "open_seconds",
             colours={50: GREEN, 99: RED},
-            size=(8, 10),
+            size=(12, 10),
         ),
         heatmap(
             "Request duration",
@@ -199,7 +216,7 @@ def _connections(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "band is often one slow host.",
             "s",
             queries.buckets("hold_seconds"),
-            size=(8, 10),
+            size=(12, 10),
         ),
     )
 

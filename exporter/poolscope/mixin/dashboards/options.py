@@ -73,6 +73,11 @@ class Options(LabelScope):
         """The titles of the columns that name the service of a pool, by label."""
         return {label: label.title() for label in self.owners}
 
+    @property
+    def short_legend(self) -> str:
+        """The legend of a pool where there is little room: its service and its name."""
+        return " ".join(f"{{{{{label}}}}}" for label in (self.service, "pool") if label)
+
     def legend(self, rest: str) -> str:
         """Return the legend of a series: its service, and the rest."""
         return " ".join((*(f"{{{{{label}}}}}" for label in self.owners), rest))

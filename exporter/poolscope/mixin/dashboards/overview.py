@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.dashboards.board import Board, Section, Variable, queries_of
+from poolscope.mixin.dashboards.board import Board, Section, Variable, of_series, queries_of, url_of
 from poolscope.mixin.dashboards.measures import (
     busy,
     leaked_stat,
@@ -28,7 +28,7 @@ from poolscope.mixin.dashboards.panels import (
     timeseries,
 )
 from poolscope.mixin.dashboards.pools_table import pools_table
-from poolscope.mixin.queries import Queries
+from poolscope.mixin.queries import Queries, share, top
 
 QUESTION: Final = """
 **Which pool is in trouble now?** Utilization, saturation (callers wait) and errors (callers give
@@ -36,10 +36,15 @@ up) of all pools, the worst ones first. Click on the name of a pool for its deta
 """
 
 POOL_LEGEND: Final = "{{pool}} ({{kind}})"
-TOP_POOLS: Final = 15
+TOP_POOLS: Final = 10
+TOP_ROWS: Final = 12
+GRAPH: Final = (24, 9)
 SIZE: Final = (3, 4)
+NARROW: Final = (2, 4)
+PEAK_FIRST: Final = 1000
 SOME_EVENTS: Final = 5
 """Up to which the axis of a count reaches, so that it has no half events."""
+IN_USE: Final = 'state="in_use"'
 SERIOUS_FINDINGS: Final = 'severity=~"critical|warning"'
 
 
@@ -65,9 +70,11 @@ def board(options: Options) -> Board:
 
 def _fullest(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     thresholds, by_pool = options.thresholds, options.by_pool
+    of_labels = {label: of_series(label) for label in by_pool.split(", ")}
     asked = f"and on ({by_pool}) {busy(queries, by_pool)}"
     unlimited = f"{queries.gauge('limit', by=by_pool)} == +Inf"
     waits = f"{queries.rate('waiting_seconds_total', by=by_pool)} > 0"
+    used = f"{utilization(queries, by_pool)} {asked}"
     full = f"({saturated(queries, by_pool)} > {thresholds.saturated[1]:g}) and on ({by_pool})"
     some = f"count({live(queries, by_pool)})"
     return (
@@ -75,16 +82,15 @@ def _fullest(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "Fullest pool",
             "Utilization of the fullest pool that somebody asks for connections: the mean share of "
             "its limit that is in use. Above the critical threshold the next burst has to wait; "
-            "its details show who holds the connections.",
+            "its page shows who holds the connections: click on it.",
             "percentunit",
-            query(
-                f"max({utilization(queries, by_pool)} {asked}) or max({unlimited} {asked}) "
-                f"or NaN * {some}",
-                "fullest",
-            ),
+            query(f"topk(1, {used})", options.short_legend),
+            query(f"(max({unlimited} {asked}) or NaN * {some}) unless on () ({used})", "all pools"),
             thresholds=ascending_thresholds(thresholds.utilization),
             decimals=0,
-            size=SIZE,
+            size=(4, 4),
+            named=True,
+            link=("Who holds its connections", url_of("pool", options, **of_labels)),
         ),
         stat(
             "Saturated pools",
@@ -122,7 +128,7 @@ def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             options,
             "Connections that are overdue (held for longer than leak_after) or abandoned (nothing "
             "is left that could return them). The details of the pool name the function.",
-            size=SIZE,
+            size=NARROW,
         ),
         stat(
             "Serious findings",
@@ -172,14 +178,21 @@ def _sources(options: Options) -> tuple[PlacedPanel, ...]:
 
 def _saturation(queries: Queries, options: Options) -> PlacedPanel:
     by_pool = options.by_pool
+    rank = share(
+        queries.total("saturated_seconds_total", by=by_pool),
+        queries.total_mean("instances", by=by_pool),
+    )
     return timeline(
         "Time without a free connection",
-        "Share of the time in which each pool had no free connection. Where a row is red, the pool "
+        "Share of the time in which a pool had no free connection, of those for which that is the "
+        "most. Where a row is red, the pool "
         "was full: compare with deployments and traffic, and open the details of the pool.",
         "percentunit",
-        query(f"topk({TOP_POOLS}, {saturated(queries, by_pool)})", options.legend(POOL_LEGEND)),
+        query(
+            top(TOP_ROWS, rank, saturated(queries, by_pool), by_pool), options.legend(POOL_LEGEND)
+        ),
         thresholds=ascending_thresholds(options.thresholds.saturated),
-        size=(24, 7),
+        size=(24, 8),
     )
 
 
@@ -188,6 +201,15 @@ def _graphs(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     waiting = queries.rate("waiting_seconds_total", by=by_pool)
     acquire = queries.quantile(0.99, "acquire_seconds", by=by_pool)
     gave_up = queries.increase("waits_given_up_total", by=by_pool)
+    # By the peak; of those with the same peak, one that is always full comes first.
+    used = (
+        f"({PEAK_FIRST} * {queries.total_peak('in_use_peak', by=by_pool)}"
+        f" + {queries.total_mean('connections', IN_USE, by=by_pool)})"
+    )
+    fullest = share(used, f"{queries.total_mean('limit', by=by_pool)} < +Inf")
+    longest = queries.total("waiting_seconds_total", by=by_pool)
+    most = queries.total("waits_given_up_total", by=by_pool)
+    slowest = queries.total_quantile(0.99, "acquire_seconds", by_pool)
     legend = options.legend(POOL_LEGEND)
     return (
         timeseries(
@@ -195,17 +217,21 @@ def _graphs(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "Mean share of each pool's limit that is in use; at 100% callers wait. A pool that "
             "only climbs leaks connections; one that follows the traffic needs a higher limit.",
             "percentunit",
-            query(f"topk({TOP_POOLS}, {utilization(queries, by_pool)})", legend),
+            query(top(TOP_POOLS, fullest, utilization(queries, by_pool), by_pool), legend),
             thresholds=ascending_thresholds(thresholds.utilization),
             axis_soft_max=1,
+            size=GRAPH,
+            many=True,
         ),
         timeseries(
             "Callers waiting",
             "Mean number of callers that wait for each pool, computed from the seconds that they "
             "waited, so that no burst is missed. It should be close to 0 at all times.",
             "short",
-            query(f"topk({TOP_POOLS}, {waiting})", legend),
+            query(top(TOP_POOLS, longest, waiting, by_pool), legend),
             axis_soft_max=1,
+            size=GRAPH,
+            many=True,
         ),
         timeseries(
             "Callers that gave up",
@@ -213,16 +239,20 @@ def _graphs(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "limit, a deadline of their own, or because their client left. The service's log names "
             "the lines that held the connections at that time.",
             "short",
-            query(f"topk({TOP_POOLS}, round({gave_up}))", legend),
+            query(top(TOP_POOLS, most, f"round({gave_up})", by_pool), legend),
             axis_soft_max=SOME_EVENTS,
             decimals=0,
+            size=GRAPH,
+            many=True,
         ),
         timeseries(
             "Time to get a connection (p99)",
             "Time within which 99% of the callers get a connection, including the time to open it. "
             "If it grows while utilization is low, opening connections is slow.",
             "s",
-            query(f"topk({TOP_POOLS}, {acquire})", legend),
+            query(top(TOP_POOLS, slowest, acquire, by_pool), legend),
             thresholds=ascending_thresholds(thresholds.acquire_seconds),
+            size=GRAPH,
+            many=True,
         ),
     )

@@ -1,5 +1,5 @@
 """
-Builders of panels: the only module that knows how grafanalib describes them.
+Builders of panels: with `tables.py` the only module that knows how grafanalib describes them.
 
 grafanalib writes the JSON of Grafana 7. `extraJson` adds the options that it lacks, and
 `grafana_json.clean_json` removes the obsolete ones.
@@ -21,7 +21,19 @@ BLUE, LIGHT_BLUE, PURPLE, GREY = "blue", "light-blue", "purple", "#8e8e8e"
 Json = dict[str, Any]
 
 
-NO_DATA, NO_LIMIT, EMPTY_CELL = "no data", "no limit", "–"  # noqa: RUF001 - a dash
+NO_DATA, NO_LIMIT = "no data", "no limit"
+
+
+FEW_SERIES: Final[Json] = {"showLegend": True, "calcs": []}
+MANY_SERIES: Final[Json] = {
+    "showLegend": True,
+    "displayMode": "table",
+    "placement": "right",
+    "calcs": ["lastNotNull", "mean", "max"],
+    "sortBy": "Max",
+    "sortDesc": True,
+}
+"""Legends."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +91,18 @@ def dashed_line(name: str, fixed: str = GREY) -> Json:
     return colour(name, fixed, lineStyle=line, fillOpacity=0, stacking=stack, lineWidth=2)
 
 
-def _special(null: str, not_a_number: str, colour: str) -> list[Json]:
+def special(null: str, not_a_number: str, colour: str) -> list[Json]:
     """Return what is shown instead of numbers that no threshold may colour."""
     texts = {"null": null, "nan": not_a_number}
-    special: list[Json] = [
+    shown: list[Json] = [
         {
             "type": "special",
             "options": {"match": match, "result": {"text": text, "color": colour, "index": index}},
         }
         for index, (match, text) in enumerate(texts.items())
     ]
-    no_limit = {"text": NO_LIMIT, "color": colour, "index": len(special)}
-    return [*special, {"type": "value", "options": {"Infinity": no_limit}}]
+    no_limit = {"text": NO_LIMIT, "color": colour, "index": len(shown)}
+    return [*shown, {"type": "value", "options": {"Infinity": no_limit}}]
 
 
 def outline(name: str, fixed: str) -> Json:
@@ -121,17 +133,20 @@ def timeseries(
     overrides: Sequence[Json] = (),
     axis_soft_max: float | None = None,
     decimals: int | None = None,
+    many: bool = False,
 ) -> PlacedPanel:
     """
     Return a graph over time.
 
     thresholds: colours whose values are drawn as dashed lines.
     axis_soft_max: the value up to which the axis always reaches.
+    many: whether there may be many series, whose legend is a table with their numbers.
     """
     panel = g.TimeSeries(
-        **_common(title, description, queries),
+        **common(title, description, queries),
         unit=unit,
-        fillOpacity=35 if stacked else 12,
+        # Many areas over each other hide the lines.
+        fillOpacity=35 if stacked else 0 if many else 12,
         stacking={"mode": "normal" if stacked else "none", "group": "A"},
         thresholds=list(thresholds) or threshold_steps(GREEN),
         thresholdsStyleMode="dashed" if thresholds else "off",
@@ -144,7 +159,7 @@ def timeseries(
         valueDecimals=decimals,
         extraJson={
             "fieldConfig": {"defaults": {"custom": {"axisSoftMax": axis_soft_max}}},
-            "options": {"legend": {"showLegend": True, "calcs": []}},
+            "options": {"legend": MANY_SERIES if many else FEW_SERIES},
         },
     )
     return PlacedPanel(panel, *size)
@@ -159,16 +174,20 @@ def stat(
     size: tuple[int, int] = (4, 4),
     decimals: int | None = None,
     not_a_number: str = "no traffic",
+    named: bool = False,
+    link: tuple[str, str] | None = None,
 ) -> PlacedPanel:
     """
     Return a number of now on a coloured background; it is grey without data.
 
     not_a_number: what is shown if the number is a share of nothing.
+    named: whether the name of the series is shown, too.
+    link: the title and the URL of what a click leads to.
     """
     for each in queries:
         each.instant = True
     panel = g.Stat(
-        **_common(title, description, queries),
+        **common(title, description, queries),
         format=unit,
         thresholds=list(thresholds),
         color={"mode": "thresholds"},
@@ -176,10 +195,13 @@ def stat(
         # What has ended would still be in a graph, with its last number in big letters.
         graphMode="none",
         reduceCalc="last",
+        textMode="value_and_name" if named else "auto",
         decimals=decimals,
         noValue=NO_DATA,
         extraJson={
-            "fieldConfig": {"defaults": {"mappings": _special(NO_DATA, not_a_number, GREY)}},
+            "fieldConfig": {
+                "defaults": {"mappings": special(NO_DATA, not_a_number, GREY), **_links(link)}
+            },
             "options": {"wideLayout": True, "showPercentChange": False},
         },
     )
@@ -196,7 +218,7 @@ def timeline(
 ) -> PlacedPanel:
     """Return a row for each series, coloured over time by its value."""
     panel = g.StateTimeline(
-        **_common(title, description, queries),
+        **common(title, description, queries),
         thresholds=list(thresholds),
         # Merged cells would get one colour for different values.
         mergeValues=False,
@@ -217,7 +239,7 @@ def heatmap(
 ) -> PlacedPanel:
     """Return the buckets of a histogram over time; darker cells have more events."""
     panel = g.Heatmap(
-        **_common(title, description, [query(expr, "{{le}}")]),
+        **common(title, description, [query(expr, "{{le}}")]),
         extraJson={
             "fieldConfig": {
                 "defaults": {"unit": unit, "custom": {"scaleDistribution": {"type": "linear"}}}
@@ -247,130 +269,11 @@ def heatmap(
     return PlacedPanel(panel, *size)
 
 
-@dataclass(frozen=True)
-class Column:
-    """
-    A column of a table: its query, unit and colours.
-
-    mappings: texts and colours that are shown instead of numbers.
-    coloured: whether these colour the cell; thresholds always do.
-    """
-
-    title: str
-    expr: str
-    unit: str = "short"
-    thresholds: Sequence[Json] = ()
-    decimals: int | None = None
-    mappings: Sequence[Json] = ()
-    coloured: bool = False
-
-    @property
-    def width(self) -> int:
-        """The width in pixels, for the title and the sorting arrow, and for its texts."""
-        texts = [len(mapping["options"]["result"]["text"]) for mapping in self.mappings]
-        return max(80, 8 * len(self.title) + 40, *(8 * length + 24 for length in texts))
-
-
-def table(
-    title: str,
-    description: str,
-    keys: dict[str, str],
-    columns: Sequence[Column],
-    *,
-    size: tuple[int, int] = (24, 10),
-    links: Sequence[tuple[str, str, str]] = (),
-) -> PlacedPanel:
-    """
-    Return a table with a row for each combination of labels, sorted by the first column.
-
-    keys: the titles of the columns of labels, by label.
-    columns: the columns of values, which follow them.
-    links: for each link, the title of its column, the title of the link, and its URL.
-    """
-    queries = [query(column.expr, instant=True, table=True) for column in columns]
-    values = [f"Value #{chr(ord('A') + number)}" for number in range(len(columns))]
-    if len(columns) == 1:
-        values = ["Value"]
-    names = {**keys, **dict(zip(values, (c.title for c in columns), strict=True))}
-    panel = g.Table(
-        **_common(title, description, queries),
-        thresholds=threshold_steps("text"),
-        overrides=[
-            # A process id is a name, not a number to be formatted.
-            *(_label_column(name) for name in keys.values()),
-            *(_column(column) for column in columns),
-            *(_link(name, title, url) for name, title, url in links),
-        ],
-        transformations=_merged(names),
-        extraJson={
-            "fieldConfig": {
-                "defaults": {
-                    "unit": "short",
-                    "color": {"mode": "thresholds"},
-                    "custom": {
-                        "align": "auto",
-                        "cellOptions": {"type": "auto"},
-                        "inspect": False,
-                        "minWidth": 60,
-                    },
-                }
-            },
-            "options": {
-                "showHeader": True,
-                "cellHeight": "sm",
-                "sortBy": [{"displayName": columns[0].title, "desc": True}],
-            },
-        },
-    )
-    return PlacedPanel(panel, *size)
-
-
-def _merged(names: dict[str, str]) -> list[Json]:
-    """Return the transformations that join the queries to one table, with titled columns."""
-    order = {name: place for place, name in enumerate(names)}
-    return [
-        {"id": "merge", "options": {}},
-        {
-            "id": "organize",
-            "options": {
-                "excludeByName": {"Time": True},
-                "indexByName": order,
-                "renameByName": names,
-            },
-        },
-    ]
-
-
-def _column(column: Column) -> Json:
-    cell: Json = {"type": "auto"}
-    if column.thresholds or column.coloured:
-        cell = {"type": "color-background", "mode": "basic"}
-    mappings = [*column.mappings, *_special(EMPTY_CELL, EMPTY_CELL, "transparent")]
-    properties: list[Json] = [
-        {"id": "unit", "value": column.unit},
-        {"id": "custom.cellOptions", "value": cell},
-        {"id": "custom.width", "value": column.width},
-        {"id": "mappings", "value": mappings},
-    ]
-    if column.decimals is not None:
-        properties.append({"id": "decimals", "value": column.decimals})
-    if column.thresholds:
-        steps = {"mode": "absolute", "steps": list(column.thresholds)}
-        properties.append({"id": "thresholds", "value": steps})
-    return {"matcher": {"id": "byName", "options": column.title}, "properties": properties}
-
-
-def _label_column(column: str) -> Json:
-    properties = [{"id": "unit", "value": "string"}]
-    return {"matcher": {"id": "byName", "options": column}, "properties": properties}
-
-
-def _link(column: str, title: str, url: str) -> Json:
-    links = [{"title": title, "url": url, "targetBlank": False}]
-    return {
-        "matcher": {"id": "byName", "options": column},
-        "properties": [{"id": "links", "value": links}],
-    }
+def _links(link: tuple[str, str] | None) -> Json:
+    if link is None:
+        return {}
+    title, url = link
+    return {"links": [{"title": title, "url": url, "targetBlank": False}]}
 
 
 def text(markdown: str, *, size: tuple[int, int] = (24, 2)) -> PlacedPanel:
@@ -379,7 +282,8 @@ def text(markdown: str, *, size: tuple[int, int] = (24, 2)) -> PlacedPanel:
     return PlacedPanel(panel, *size)
 
 
-def _common(title: str, description: str, queries: Sequence[Any]) -> Json:
+def common(title: str, description: str, queries: Sequence[Any]) -> Json:
+    """Return the parameters that all panels have."""
     return {
         "title": title,
         "description": description,

@@ -12,7 +12,6 @@ from poolscope.mixin.dashboards.measures import (
     percentiles,
     reused,
     timeouts_stat,
-    utilization,
     utilization_now,
     waiting_stat,
 )
@@ -25,7 +24,6 @@ from poolscope.mixin.dashboards.panels import (
     ORANGE,
     PURPLE,
     RED,
-    Column,
     PlacedPanel,
     ascending_thresholds,
     colour,
@@ -36,10 +34,10 @@ from poolscope.mixin.dashboards.panels import (
     own_axis,
     query,
     stat,
-    table,
     timeseries,
     unstacked_line,
 )
+from poolscope.mixin.dashboards.processes import processes
 from poolscope.mixin.queries import Queries
 from poolscope.mixin.thresholds import Thresholds
 
@@ -68,8 +66,9 @@ def board(options: Options) -> Board:
             Section("Connections", _connections(queries)),
             Section("Durations", _durations(queries, thresholds)),
             Section("Outcomes", _outcomes(queries, thresholds)),
-            Section("Leaks and nested acquires", _mistakes(queries)),
-            Section("Processes", _processes(queries, thresholds)),
+            Section("Distributions", _distributions(queries), closed=True),
+            Section("Leaks and nested acquires", _mistakes(queries), closed=True),
+            Section("Processes", processes(queries, options), closed=True),
         ),
         one_service=True,
         options=options,
@@ -203,6 +202,11 @@ def _durations(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, .
             "the maximum number of requests per second that the pool can serve.",
             "hold_seconds",
         ),
+    )
+
+
+def _distributions(queries: Queries) -> tuple[PlacedPanel, ...]:
+    return (
         heatmap(
             "Distribution of the time to acquire",
             "How many attempts took how long. Two bands mean two kinds of callers: some find an "
@@ -296,38 +300,5 @@ def _mistakes(queries: Queries) -> tuple[PlacedPanel, ...]:
             overrides=(colour("nested", RED),),
             axis_soft_max=SOME_EVENTS,
             decimals=0,
-        ),
-    )
-
-
-def _processes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ...]:
-    in_use = queries.gauge("process_connections", 'state="in_use"', by="pid")
-    waiting = queries.gauge("process_waiting", by="pid")
-    oldest = queries.maximum("process_oldest_hold_seconds", by="pid")
-    return (
-        timeseries(
-            "Fullest process and all processes",
-            "Utilization of the fullest process, and of all processes together. If they are far "
-            "apart, the load is uneven: one process can be full while the sum looks fine.",
-            "percentunit",
-            query(queries.maximum("utilization_max"), "fullest process"),
-            query(utilization(queries), "all processes"),
-            size=(12, 8),
-            thresholds=ascending_thresholds(thresholds.utilization),
-            overrides=(colour("fullest process", ORANGE), colour("all processes", BLUE)),
-            axis_soft_max=1,
-        ),
-        table(
-            "Processes",
-            "Current connections of each process, if the exporter runs with --per-process. The "
-            "page /pools always shows them.",
-            {"pid": "Process"},
-            (
-                Column("In use", in_use, decimals=0),
-                Column("Limit", queries.gauge("process_limit", by="pid"), decimals=0),
-                Column("Waiting", waiting, "short", ascending_thresholds(thresholds.waiting), 0),
-                Column("Oldest hold", oldest, "s"),
-            ),
-            size=(12, 8),
         ),
     )

@@ -18,13 +18,12 @@ from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
     ORANGE,
     RED,
-    Column,
     Json,
     PlacedPanel,
     ascending_thresholds,
     descending_thresholds,
-    table,
 )
+from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries
 from poolscope.mixin.thresholds import Thresholds
 
