@@ -8,13 +8,14 @@ from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
     all_of,
+    any_of,
     at_least,
     number,
     ratio,
-    seconds_of,
+    within,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
-from poolscope.mixin.thresholds import BurnRate
+from poolscope.mixin.thresholds import BurnRate, Thresholds, seconds
 
 BURN_RATES: Final[tuple[tuple[str, Severity], ...]] = (
     ("fast_burn", "critical"),
@@ -72,37 +73,83 @@ def _failed(
     summary: str,
     ended: str,
 ) -> Alert:
-    """Return the alert that too large a share of the attempts has an outcome."""
+    """
+    Return the alert that too large a share of the attempts has an outcome.
+
+    Few attempts count over a longer time: where they are rare, or where one process is broken.
+    """
     thresholds = promql.thresholds
     level = 1 if severity == "critical" else 0
     failed = f'outcome="{outcome}"'
     family = "acquires_total"
+    many = all_of(
+        above(ratio(promql.rate(family, failed), promql.rate(family)), pair[level]),
+        at_least(promql.increase_in_window(family, failed), thresholds.events),
+    )
+    windows = 1 if severity == "critical" else 2
+    recently = f"{windows * seconds(promql.window):.0f}s"
+    few = _failing_for_long(promql, failed, pair[level], recently)
+    broken = _failing_for_long(promql, failed, thresholds.broken, recently, promql.target_pool)
+    one_process = within(broken, f"max by ({', '.join(promql.pool_labels)}) ")
     return Alert(
         name=name,
         severity=severity,
-        expr=all_of(
-            above(ratio(promql.rate(family, failed), promql.rate(family)), pair[level]),
-            at_least(promql.increase_in_window(family, failed), thresholds.events),
-        ),
+        expr=any_of(many, few, *(() if level else (one_process,))),
         for_duration=thresholds.page_after if level else thresholds.ticket_after,
         summary=summary,
         description=f"{{{{ $value | humanizePercentage }}}} of the attempts to get a connection of "
-        f"pool {POOL} {ended} within {thresholds.window}.",
+        f"pool {POOL} {ended} lately.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
+
+
+def _failing_for_long(
+    promql: Expressions,
+    failed: str,
+    share: float,
+    recently: str,
+    by: tuple[str, ...] | None = None,
+) -> str:
+    """
+    Return that too large a share of rare attempts fails, and still does.
+
+    recently: the time in which it still must: shorter than the condition must hold, so that one bad
+        moment is not enough.
+    """
+
+    def failing(over: str) -> str:
+        whole = promql.increase("acquires_total", over=over, by=by)
+        return ratio(promql.increase("acquires_total", failed, over=over, by=by), whole)
+
+    return all_of(
+        above(failing(promql.thresholds.rare_event_window), share),
+        above(failing(recently), share),
+        at_least(promql.increase("acquires_total", failed, by=by), promql.thresholds.events),
+    )
+
+
+def used_window(thresholds: Thresholds, burn_rate: BurnRate) -> str:
+    """Return the time before which a pool must have been used, too, for its slow attempts."""
+    return max(thresholds.rare_event_window, burn_rate.short_window, key=seconds)
 
 
 def _slow(promql: Expressions, burn_rate: BurnRate, severity: Severity) -> Alert:
     """
     Return the alert that the budget of slow attempts is spent too fast, as in the SRE workbook.
 
-    The short window ends the alert soon after the cause has ended; few slow attempts do not count.
+    The short window ends the alert soon after the cause has ended. Few slow attempts do not count;
+    nor does a pool that was hardly used before: a new service, a job, the first callers after
+    an idle night. Their few attempts are all attempts of a long window.
     """
     thresholds = promql.thresholds
     long_window, short_window = burn_rate.long_window, burn_rate.short_window
     limit = float(number(burn_rate.factor * thresholds.budget))
-    slow = f"{seconds_of(long_window)} * avg_over_time({promql.slow}[{long_window}])"
+    # Windows side by side: together they have each attempt once.
+    slow = f"sum_over_time({promql.slow_attempts}[{long_window}:{promql.window}])"
+    recent = used_window(thresholds, burn_rate)
+    now = f"avg_over_time({promql.attempts}[{recent}])"
+    before = f"avg_over_time({promql.attempts}[{recent}] offset {recent})"
     return Alert(
         name="ConnPoolAcquireSlow",
         severity=severity,
@@ -110,7 +157,9 @@ def _slow(promql: Expressions, burn_rate: BurnRate, severity: Severity) -> Alert
             above(promql.slow_share(long_window), limit),
             above(promql.slow_share(short_window), limit),
             at_least(slow, thresholds.slow_events),
+            f"{before} >= {number(thresholds.steady)} * {now}",
         ),
+        for_duration=thresholds.page_after if severity == "critical" else thresholds.ticket_after,
         labels={"window": long_window},
         summary=f"Callers wait too long for connections of pool {POOL}",
         description=f"{{{{ $value | humanizePercentage }}}} of the attempts to get a connection of "

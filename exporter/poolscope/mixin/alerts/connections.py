@@ -109,6 +109,7 @@ def _per_request(promql: Expressions) -> Alert:
             below(callers_per_pool, thresholds.few_acquires),
             at_least(made, thresholds.pools_made),
         ),
+        for_duration=thresholds.ticket_after,
         summary=f"The code creates pools named {POOL} again and again",
         description=f"At least {number(thresholds.pools_made)} pools or sessions named {POOL} were "
         f"created within {thresholds.rare_event_window}, and each served "

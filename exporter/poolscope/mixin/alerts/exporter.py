@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.expressions import Expressions, above
+from poolscope.mixin.alerts.expressions import Expressions, above, all_of, number
 from poolscope.mixin.alerts.model import Alert
 
 EXPORTER_DOWN: Final = "ConnPoolExporterDown"
@@ -21,6 +21,7 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
         _down(promql, NONE_LEFT),
         _down(promql, SOME_LEFT),
         _absent(promql),
+        _no_processes(promql),
         _bad_segments(promql),
         _internal_errors(promql),
         _watchdog(),
@@ -84,6 +85,26 @@ def _absent(promql: Expressions) -> Alert:
         summary=f"The metrics of all pools{_of_service(promql)} are absent",
         description=f'{{{{ printf "%.0f" $value }}}} pools{_of_service(promql)} had metrics within '
         f"the last {window}, and none has now: nothing is scraped, or no pool is watched.",
+        dashboard_variables=promql.scope,
+    )
+
+
+def _no_processes(promql: Expressions) -> Alert:
+    """
+    Return the alert that an exporter answers, and sees no process of the service any more.
+
+    A service that comes and goes, such as a nightly job, has no process for most of the day.
+    """
+    alive, day = promql.alive, f"{promql.alive}[1d]"
+    usual = f"{number(promql.thresholds.alive)} * count_over_time({day})"
+    return Alert(
+        name="ConnPoolNoProcesses",
+        severity="warning",
+        expr=all_of(f"{alive} == 0", f"sum_over_time({day}) > {usual}"),
+        for_duration=promql.thresholds.absent_after,
+        summary=f"No process{_of_service(promql)} is left",
+        description=f"The exporter{_of_service(promql)} answers, and sees no live process: the "
+        "service is down, or writes its files elsewhere.",
         dashboard_variables=promql.scope,
     )
 

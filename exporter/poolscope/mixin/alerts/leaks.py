@@ -101,6 +101,8 @@ def _lost(promql: Expressions) -> Alert:
 
 
 def _finding(promql: Expressions) -> Alert:
+    runbooks = promql.options.runbooks.rstrip("/")
+    pages = f"{runbooks.rpartition('/')[0]}/findings" if runbooks else "docs/findings"
     found = promql.maximum("finding", 'severity="critical"', by=(*promql.pool_labels, "rule"))
     return Alert(
         name="ConnPoolCriticalFinding",
@@ -109,7 +111,7 @@ def _finding(promql: Expressions) -> Alert:
         for_duration=promql.thresholds.ticket_after,
         summary=f"Pool {POOL} is used in a way that will fail",
         description=f"Pool {POOL} has the finding {{{{ $labels.rule }}}}: "
-        "docs/findings/{{ $labels.rule }}.md says what it is, and what to write instead.",
+        f"{pages}/{{{{ $labels.rule }}}}.md says what it is, and what to write instead.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

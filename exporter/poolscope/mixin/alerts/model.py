@@ -37,6 +37,7 @@ class Alert:
 
     summary, description: what is wrong, without and with numbers; templates of Prometheus.
     for_duration: how long the condition must hold before the alert fires.
+    keep_firing_for: how long it still fires after the condition has ended, or has no value.
     dashboard: the key of the dashboard that shows the cause.
     dashboard_variables: labels of the alert that select the variables of that dashboard.
     labels: labels besides the severity.
@@ -48,6 +49,7 @@ class Alert:
     summary: str
     description: str
     for_duration: str = ""
+    keep_firing_for: str = ""
     dashboard: str = "overview"
     dashboard_variables: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -56,11 +58,14 @@ class Alert:
         document: Json = {"alert": self.name, "expr": self.expr}
         if self.for_duration:
             document["for"] = self.for_duration
+        if self.keep_firing_for and seconds(self.keep_firing_for):
+            document["keep_firing_for"] = self.keep_firing_for
         document["labels"] = {"severity": self.severity, **self.labels}
+        runbook = f"{options.runbooks.rstrip('/')}/{self.name}.md"
         document["annotations"] = {
             "summary": self.summary,
             "description": self.description,
-            "runbook_url": f"{options.runbooks.rstrip('/')}/{self.name}.md",
+            **({"runbook_url": runbook} if options.runbooks else {}),
             "dashboard_url": self._dashboard_url(options),
         }
         return document

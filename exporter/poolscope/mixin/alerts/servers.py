@@ -26,22 +26,39 @@ def _accepted(promql: Expressions) -> str:
     return f"({limit}\n  - {promql.maximum('server_reserved', by=promql.server_labels)})"
 
 
+def _promised(promql: Expressions, service: str) -> str:
+    """
+    Return the limits of the pools that a server sees.
+
+    service: the label of the service; "" for pools that have none.
+    """
+    own = (service,) if service else ()
+    pool = (*promql.cluster_labels, *own, "pool")
+    seen = f"last_over_time({promql.select('server_connections')}[{promql.window}])"
+    named = f'label_replace({seen}, "pool", "$1", "application", "[^:]+:(.+)")'
+    has = promql.options.service
+    chosen = ['kind!="aiohttp"', *([f'{has}{"!=" if service else "="}""'] if has else [])]
+    if service:
+        named = f'label_replace({named}, "{service}", "$1", "application", "([^:]+):.+")'
+    limits = promql.sum(f"{promql.select('limit', *chosen)} < Inf", pool)
+    # Processes of a release that replace each other are there together only while they really are.
+    limits = f"max_over_time({limits}[{promql.window}:{promql.thresholds.short_window}])"
+    pools = f"0 * {promql.max(named, (*promql.server_labels, *own, 'pool'))}"
+    return f"\n  {pools}\n  + on ({', '.join(pool)}) group_left () {limits}\n"
+
+
 def _overcommitted(promql: Expressions) -> Alert:
     """
     Return the alert that the limits of a server's pools, on all hosts, exceed what it accepts.
 
     A server's pools are known by the names of its connections, `service:pool`; connections with
-    other names belong to no pool. Pools without a limit are left out.
+    other names belong to no pool. Pools without a limit are left out. Where pools have no label of
+    their service, their names must do.
     """
-    pool = (*promql.cluster_labels, "pool")
-    seen = promql.select("server_connections")
-    with_pool = f'label_replace({seen}, "pool", "$1", "application", "[^:]+:(.+)")'
-    of_databases = promql.select("limit", 'kind!="aiohttp"')
-    limits = promql.sum(f"{of_databases} < Inf", pool)
-    pools = f"0 * {promql.max(with_pool, (*promql.server_labels, 'pool'))}"
-    promised = promql.sum(
-        f"\n  {pools}\n  + on ({', '.join(pool)}) group_left () {limits}\n", promql.server_labels
-    )
+    service = promql.options.service
+    with_service = promql.sum(_promised(promql, service), promql.server_labels) if service else ""
+    without = promql.sum(_promised(promql, ""), promql.server_labels)
+    promised = f"({with_service}\n  or {without})" if service else without
     return Alert(
         name="ConnPoolServerOvercommitted",
         severity="warning",

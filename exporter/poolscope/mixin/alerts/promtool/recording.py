@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
+from poolscope.metrics.family import POOL_LABELS
 from poolscope.mixin.alerts.model import Json
 from poolscope.mixin.alerts.promtool.scenario import (
     STEPS_PER_WINDOW,
@@ -55,7 +56,11 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
         "interval": duration(world.step),
         "input_series": [
             {"series": series.selector, "values": series.values([(True, LAST_STEP + 1)])}
-            for series in (*_of_attempts(world, processes), *_of_connections(world, processes))
+            for series in (
+                *_of_attempts(world, processes),
+                *_of_connections(world, processes),
+                *_of_processes(world, pool, live=_live(title)),
+            )
         ],
         "promql_expr_test": [
             {
@@ -64,7 +69,10 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
                 "eval_time": duration(LAST_STEP * world.step),
                 "exp_samples": [{"labels": k, "value": v} for k, v in samples.items()],
             }
-            for name, samples in _expected(world, pool, processes).items()
+            for name, samples in {
+                **_expected(world, pool, processes),
+                world.promql.alive: {_named(_scope(world, pool)): float(_live(title) > 0)},
+            }.items()
         ],
     }
 
@@ -111,6 +119,28 @@ def _of_connections(world: ScenarioFactory, processes: _Processes) -> list[Serie
     ]
 
 
+def _of_processes(world: ScenarioFactory, pool: dict[str, str], live: float) -> list[Series]:
+    """Return how many processes two exporters see, of which one sees none that lives."""
+    return [
+        _is(world, "exporter_processes", value, {**_service(_with(world, pool, name)), **state})
+        for name, alive in (("one", 0.0), ("two", live))
+        for state, value in (({"state": "live"}, alive), ({"state": "gone"}, 3.0))
+    ]
+
+
+def _scope(world: ScenarioFactory, pool: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in pool.items() if key in world.scope}
+
+
+def _live(title: str) -> float:
+    """Return how many processes live: none in one of the tests."""
+    return 3.0 if title == "two processes" else 0.0
+
+
+def _service(labels: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key not in POOL_LABELS}
+
+
 def _expected(
     world: ScenarioFactory, pool: dict[str, str], processes: _Processes
 ) -> dict[str, dict[str, float]]:
@@ -128,6 +158,7 @@ def _expected(
         promql.utilization: {_named(pool): 0.5},
         promql.attempts: {_named(pool): 4.0},
         promql.slow: {_named(pool): 1.0},
+        promql.slow_attempts: {_named(pool): world.window},
         **{promql.slow_share(window): {_named(pool): 0.25} for window in sorted(windows)},
         promql.lost: {busy: 2.0, idle: 1.0, early: -1.0},
         promql.lost_max: {busy: 2.0, idle: 1.0, early: 0.0},

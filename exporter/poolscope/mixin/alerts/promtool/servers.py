@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, Final
 
 from poolscope.mixin.alerts.exporter import COVERAGE, EXPORTER_DOWN, NONE_LEFT, SOME_LEFT, WATCHDOG
@@ -37,6 +38,7 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
         _unreachable(world, "pgbouncer_up"),
         *_down(world),
         _absent(world),
+        _no_processes(world),
         _bad_segments(world),
         _internal_errors(world),
         Scenario(WATCHDOG, "info", {}, 1.0, {}, resolves_after=0),
@@ -271,6 +273,30 @@ def _absent(world: ScenarioFactory) -> Scenario:
         },
         steps_before=10,
         optional=tuple(distant),
+    )
+
+
+def _no_processes(world: ScenarioFactory) -> Scenario:
+    """The service had processes for a little more than the usual share of its time."""
+    share, lasts = world.thresholds.alive, world.steps(world.thresholds.absent_after)
+    alive_for = math.floor(share / (1 - share) * (lasts + 1)) + 1
+    usual = Fraction(share).limit_denominator(100)
+    times = math.ceil((lasts + 1) / (usual.denominator - usual.numerator))
+    missing = alive_for + lasts + 1 - times * usual.denominator
+    exactly_usual = Series(
+        world.promql.alive,
+        world.scope,
+        0.0,
+        text=f"{f'_x{missing} ' if missing else ''}1+0x{times * usual.numerator - 1} 0+0x1000",
+    )
+    return Scenario(
+        alert="ConnPoolNoProcesses",
+        severity=WARNING,
+        series={"alive": Series(world.promql.alive, world.scope, 0.0, 1.0)},
+        value=0.0,
+        labels=world.scope,
+        silent={"it has a process for the usual share of a day": {"alive": exactly_usual}},
+        steps_before=alive_for,
     )
 
 
