@@ -27,6 +27,7 @@ TESTS: Final = ["recording", "ConnPoolExhausted-soon", *BURNS, *sorted({*NAMES} 
 SHORT: Final = Thresholds(
     window="10s",
     rare_event_window="2m",
+    predict_from="10m",
     page_after="5s",
     exhausted_after="5s",
     ticket_after="30s",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.expressions import Expressions, above, ratio
+from poolscope.mixin.alerts.expressions import Expressions, above, any_of, ratio, within
 from poolscope.mixin.alerts.model import SERVER, Alert
 
 CONNECTION_LABELS: Final = ("database", "user", "application", "state")
@@ -36,15 +36,16 @@ def _promised(promql: Expressions, service: str) -> str:
     pool = (*promql.cluster_labels, *own, "pool")
     seen = f"last_over_time({promql.select('server_connections')}[{promql.window}])"
     named = f'label_replace({seen}, "pool", "$1", "application", "[^:]+:(.+)")'
-    has = promql.options.service
-    chosen = ['kind!="aiohttp"', *([f'{has}{"!=" if service else "="}""'] if has else [])]
+    chosen = ['kind!="aiohttp"']
     if service:
         named = f'label_replace({named}, "{service}", "$1", "application", "([^:]+):.+")'
+    elif promql.options.service:
+        chosen.append(f'{promql.options.service}=""')
     limits = promql.sum(f"{promql.select('limit', *chosen)} < Inf", pool)
     # Processes of a release that replace each other are there together only while they really are.
     limits = f"max_over_time({limits}[{promql.window}:{promql.thresholds.short_window}])"
     pools = f"0 * {promql.max(named, (*promql.server_labels, *own, 'pool'))}"
-    return f"\n  {pools}\n  + on ({', '.join(pool)}) group_left () {limits}\n"
+    return f"{pools}\n+ on ({', '.join(pool)}) group_left () {limits}"
 
 
 def _overcommitted(promql: Expressions) -> Alert:
@@ -52,13 +53,14 @@ def _overcommitted(promql: Expressions) -> Alert:
     Return the alert that the limits of a server's pools, on all hosts, exceed what it accepts.
 
     A server's pools are known by the names of its connections, `service:pool`; connections with
-    other names belong to no pool. Pools without a limit are left out. Where pools have no label of
-    their service, their names must do.
+    other names belong to no pool. Pools without a limit are left out. Pools that have no label of
+    their service are known by their own names.
     """
     service = promql.options.service
-    with_service = promql.sum(_promised(promql, service), promql.server_labels) if service else ""
-    without = promql.sum(_promised(promql, ""), promql.server_labels)
-    promised = f"({with_service}\n  or {without})" if service else without
+    pools = _promised(promql, "")
+    if service:
+        pools = any_of(_promised(promql, service), pools)
+    promised = within(pools, f"sum by ({', '.join(promql.server_labels)}) ")
     return Alert(
         name="ConnPoolServerOvercommitted",
         severity="warning",

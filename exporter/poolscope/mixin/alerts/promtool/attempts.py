@@ -59,6 +59,17 @@ class _Failure(NamedTuple):
     threshold: float
     following: float
 
+    @property
+    def recent_windows(self) -> int:
+        """For how many windows rare attempts must have failed lately."""
+        return 1 if self.severity == "critical" else 2
+
+    @property
+    def resolves_after(self) -> int:
+        """With a threshold of 0, a failure counts as long as it is in a window."""
+        windows = 1 if self.threshold else self.recent_windows
+        return windows * STEPS_PER_WINDOW + 2
+
     def lasts(self, world: ScenarioFactory) -> int:
         """Return for how many steps attempts must fail."""
         thresholds = world.thresholds
@@ -96,6 +107,7 @@ def _failed(world: ScenarioFactory, failure: _Failure) -> Scenario:
         },
         steps_before=BEFORE,
         true_at=STEPS_PER_WINDOW if failure.threshold else world.enough_events_at,
+        resolves_after=failure.resolves_after,
         optional=("succeeded",),
     )
 
@@ -142,9 +154,15 @@ def _failing_for_long(world: ScenarioFactory, failure: _Failure) -> Scenario:
     share = beyond(failure.threshold, failure.following)
     rare, family = _Rare(world, failure, failure.threshold or 1.0), "acquires_total"
     succeeded = rare.others(0.97 * failure.threshold) if failure.threshold else 0.0
+    lately = {"failing": rare.failed_before(), "succeeded": succeeded}
     boundaries: dict[str, dict[str, float | Series | None]] = {
         "too small a share of an hour": {"succeeded": rare.succeeded_before()},
-        "too small a share lately": {"failing": rare.failed_before(), "succeeded": succeeded},
+        # One bad moment is enough for an alert that does not last as long as its window.
+        **(
+            {"too small a share lately": lately}
+            if failure.lasts(world) >= failure.recent_windows * STEPS_PER_WINDOW
+            else {}
+        ),
     }
     return Scenario(
         alert=failure.alert,
@@ -161,6 +179,7 @@ def _failing_for_long(world: ScenarioFactory, failure: _Failure) -> Scenario:
             "too few events": {"failing": rare.fewer, "succeeded": rare.fewer / share - rare.fewer},
         },
         true_at=rare.true_at,
+        resolves_after=failure.resolves_after,
         optional=("succeeded",),
     )
 

@@ -30,7 +30,7 @@ CONNECTION: Final[dict[str, Any]] = {
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
-        _overcommitted(world),
+        *_overcommitted(world),
         _nearly_full(world),
         _pgbouncer_nearly_full(world),
         _idle_in_transaction(world),
@@ -66,45 +66,53 @@ def _seen(
     return _server(world, "server_connections", count, good, **more)
 
 
-def _overcommitted(world: ScenarioFactory) -> Scenario:
+def _overcommitted(world: ScenarioFactory) -> list[Scenario]:
+    service = world.promql.options.service
+    without = [_promised(world, {service: ""}, "without services")] if service else []
+    return [_promised(world, {}, ""), *without]
+
+
+def _promised(world: ScenarioFactory, own: dict[str, str], title: str) -> Scenario:
     """
     The limits of two pools exceed what the server accepts.
 
-    Pools of HTTP, pools without a limit, and pools of other servers do not count.
+    Pools of HTTP, pools without a limit, and pools of other servers, services and clusters do not
+    count.
+
+    own: labels of all these pools.
     """
-    other = {"pool": "billing", "kind": "asyncpg"}
     orders, billing = ACCEPTED / 2, ACCEPTED / 2 + 1
-    unlimited = {"pool": "unlimited", "kind": "sqlalchemy"}
-    elsewhere = {"pool": "elsewhere", "kind": "sqlalchemy"}
-    http = {"pool": "orders", "kind": "aiohttp"}
-    other_cluster = dict.fromkeys(world.cluster, "us")
-    namesake = (
-        {"other_cluster": world.series("limit", 1000.0, 1000.0, **other_cluster)}
-        if other_cluster
-        else {}
-    )
+
+    def limit(bad: float, good: float, pool: str, kind: str = "sqlalchemy", **more: Any) -> Series:
+        return world.series("limit", bad, good, of={"pool": pool, "kind": kind}, **{**own, **more})
+
+    namesakes = {
+        f"another {label}": limit(1000.0, 1000.0, "orders", **{label: "another"})
+        for label in world.scope
+    }
     return Scenario(
         alert="ConnPoolServerOvercommitted",
         severity=WARNING,
+        title=title,
         series={
             **_limits(world),
             "orders are seen": _seen(world, "shop:orders", 5.0, 5.0),
             "billing is seen": _seen(world, "shop:billing", 7.0, 7.0),
             "unlimited is seen": _seen(world, "shop:unlimited", 7.0, 7.0),
             "others are seen": _seen(world, "psql", 7.0, 7.0),
-            "orders": world.series("limit", orders, 10.0),
-            "billing": world.series("limit", billing, 10.0, of=other),
-            "unlimited": world.series("limit", math.inf, math.inf, of=unlimited),
-            "elsewhere": world.series("limit", 1000.0, 1000.0, of=elsewhere),
-            "http": world.series("limit", 1000.0, 1000.0, of=http),
-            **namesake,
+            "orders": limit(orders, 10.0, "orders"),
+            "billing": limit(billing, 10.0, "billing", "asyncpg"),
+            "unlimited": limit(math.inf, math.inf, "unlimited"),
+            "elsewhere": limit(1000.0, 1000.0, "elsewhere"),
+            "http": limit(1000.0, 1000.0, "orders", "aiohttp"),
+            **namesakes,
         },
         value=orders + billing,
         labels=world.server,
         silent={"exactly as many as it accepts": {"billing": ACCEPTED / 2}},
         optional=(
             *("unlimited is seen", "others are seen"),
-            *("unlimited", "elsewhere", "http", "other_cluster"),
+            *("unlimited", "elsewhere", "http", *namesakes),
         ),
     )
 
