@@ -32,8 +32,10 @@ class Estate:
     def add(self, name: str, each: Each, labels: Mapping[str, str]) -> None:
         """Add a series with this value in each minute; the name may have labels of its own."""
         found = [each(minute) if callable(each) else each for minute in range(self.minutes)]
+        # Of a scrape that fails, Prometheus knows only that it has failed.
+        missing = 0.0 if name == "up" else None
         self.series[_named(name, labels)] = [
-            None if minute in self.failed else value for minute, value in enumerate(found)
+            missing if minute in self.failed else value for minute, value in enumerate(found)
         ]
 
     def grow(self, name: str, each: Each, labels: Mapping[str, str]) -> None:
