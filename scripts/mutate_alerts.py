@@ -34,6 +34,7 @@ TREND: Final = "the trend is estimated from many samples, and is never exactly a
 SHARE: Final = "a share of an hour has rounding errors, and is never exactly at its threshold"
 USED: Final = "a mean of an hour has rounding errors, and is never exactly at its threshold"
 ROUNDED: Final = "versions of Prometheus round rates differently, so no test is at the bound"
+STEP: Final = "a step of these tests is a whole window, and the change is less than a step"
 ALWAYS: Final = "the alert fires with any value, and the value is not shown"
 
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
@@ -72,6 +73,17 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
             ("critical", "6h", "1h"),
             ("warning", "1d", "2h"),
             ("warning", "3d", "6h"),
+        )
+    },
+    **{
+        (f"ConnPoolAcquireSlow {severity} {window}", change): STEP
+        for severity, window, change in (
+            *(
+                ("critical", window, f"{what}: 5m -> 240s")
+                for window in ("1h", "6h")
+                for what in ("for", "keep_firing_for")
+            ),
+            *(("warning", window, "for: 15m -> 720s") for window in ("1d", "3d")),
         )
     },
     **{

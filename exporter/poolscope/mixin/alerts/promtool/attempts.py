@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from poolscope.mixin.alerts.attempts import BURN_RATES, used_window
 from poolscope.mixin.alerts.expressions import number
 from poolscope.mixin.alerts.promtool.scenario import (
-    ROUNDING_MARGIN,
     SILENT_STEPS,
     STEPS_PER_WINDOW,
     Scenario,
@@ -228,11 +227,14 @@ class _Slow:
         lasts = thresholds.page_after if pages else thresholds.ticket_after
         self.lasts = world.steps(lasts, STEPS_PER_WINDOW)
         self.hour = world.steps(used_window(thresholds, burn_rate), STEPS_PER_WINDOW)
-        windows = min(6, world.steps(burn_rate.long_window, STEPS_PER_WINDOW) - 1)
+        most = min(6, world.steps(burn_rate.long_window, STEPS_PER_WINDOW) - 1)
+        # A power of two, so that their sum is exact.
+        windows = 2 ** int(math.log2(most))
         self.true_at = windows - 1
         self.before = self.hour + 2
-        self.each = thresholds.slow_events / windows * (1 + ROUNDING_MARGIN)
-        self.fewer = 0.95 * thresholds.slow_events / (windows + self.lasts + SILENT_STEPS)
+        self.each = thresholds.slow_events / windows
+        # Later, the pool was hardly used before.
+        self.fewer = 0.95 * thresholds.slow_events / (windows + self.lasts)
         self._world = world
 
     def slow(self, each: float) -> Series:
