@@ -11,6 +11,7 @@ from mixin.alerts.simulated_day import Series
 from poolscope.mixin.queries import name_of
 
 PARTS: Final = ("_bucket", "_count")
+OUTCOMES: Final = ("ok", "error", "timeout", "cancelled")
 HOUR: Final = 60
 DAY: Final = 24 * HOUR
 
@@ -54,7 +55,8 @@ class Estate:
         limit, in_use, waiting: means of each minute.
         saturated: the share of the minute in which no connection was free; without it, 1 where
             somebody waits.
-        ok, error, timeout, slow: attempts in each minute.
+        ok, error, timeout, cancelled, slow: attempts in each minute.
+        gave_up: those that ended while they waited, whatever their outcome.
         """
 
         def value(name: str, minute: int, default: float = 0.0) -> float | None:
@@ -73,7 +75,7 @@ class Estate:
             return scaled(value("saturated", minute, float(bool(waits))), 60.0)
 
         def attempts(minute: int) -> float | None:
-            found = [value(name, minute) for name in ("ok", "error", "timeout")]
+            found = [value(name, minute) for name in OUTCOMES]
             return None if None in found else sum(each or 0.0 for each in found)
 
         def fast(minute: int) -> float | None:
@@ -89,7 +91,8 @@ class Estate:
         self.grow("waiting_seconds_total", seconds("waiting"), labels)
         self.grow("saturated_seconds_total", saturated, labels)
         self.grow("waits_total", mean("waits"), labels)
-        for outcome in ("ok", "error", "timeout"):
+        self.grow("waits_given_up_total", mean("gave_up"), labels)
+        for outcome in OUTCOMES:
             self.grow(f'acquires_total{{outcome="{outcome}"}}', mean(outcome), labels)
         for ended in ("reused_total", "hold_seconds_count{}"):
             self.grow(ended, mean("ok"), labels)

@@ -9,6 +9,7 @@ import pytest
 from mixin.alerts import (
     replays_of_failed_scrapes,
     replays_of_full_pools,
+    replays_of_given_up_waits,
     replays_of_processes,
     replays_of_slow_attempts,
 )
@@ -21,6 +22,7 @@ REPLAYS = [
     *replays_of_slow_attempts.REPLAYS,
     *replays_of_failed_scrapes.REPLAYS,
     *replays_of_full_pools.REPLAYS,
+    *replays_of_given_up_waits.REPLAYS,
 ]
 
 

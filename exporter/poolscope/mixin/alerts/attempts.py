@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from poolscope.mixin.alerts.expressions import (
     Expressions,
@@ -39,15 +40,37 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
     )
 
 
+class _Subject(NamedTuple):
+    """
+    What counts as a failed attempt: a counter, and matchers of it.
+
+    Of an attempt that fails in two ways, such as a time-out in the queue, each subject is a
+    condition of its own, so that it counts once.
+    """
+
+    family: str
+    matchers: tuple[str, ...] = ()
+
+
+GAVE_UP: Final = _Subject("waits_given_up_total")
+TIMED_OUT: Final = _Subject("acquires_total", ('outcome="timeout"',))
+FAILED: Final = _Subject("acquires_total", ('outcome="error"',))
+
+
 def _timeouts(promql: Expressions, severity: Severity) -> Alert:
+    """
+    Return the alert that callers give up, by a deadline of their own as well.
+
+    Some pools time out while a connection is opened, when nobody waits for a free one.
+    """
     return _failed(
         promql,
         severity,
-        "timeout",
+        (GAVE_UP, TIMED_OUT),
         promql.thresholds.timeouts,
         name="ConnPoolAcquireTimeouts",
-        summary=f"Callers time out waiting for a connection of pool {POOL}",
-        ended="timed out",
+        summary=f"Callers of pool {POOL} time out or give up before they get a connection",
+        ended="timed out, or were given up by callers who waited for a free one",
     )
 
 
@@ -55,7 +78,7 @@ def _errors(promql: Expressions, severity: Severity) -> Alert:
     return _failed(
         promql,
         severity,
-        "error",
+        (FAILED,),
         promql.thresholds.errors,
         name="ConnPoolAcquireErrors",
         summary=f"Callers get errors instead of connections of pool {POOL}",
@@ -66,7 +89,7 @@ def _errors(promql: Expressions, severity: Severity) -> Alert:
 def _failed(
     promql: Expressions,
     severity: Severity,
-    outcome: str,
+    subjects: tuple[_Subject, ...],
     pair: tuple[float, float],
     *,
     name: str,
@@ -74,27 +97,18 @@ def _failed(
     ended: str,
 ) -> Alert:
     """
-    Return the alert that too large a share of the attempts has an outcome.
+    Return the alert that too large a share of the attempts has failed in one of these ways.
 
     Few attempts count over a longer time: where they are rare, or where one process is broken.
     """
-    thresholds = promql.thresholds
     level = 1 if severity == "critical" else 0
-    failed = f'outcome="{outcome}"'
-    family = "acquires_total"
-    many = all_of(
-        above(ratio(promql.rate(family, failed), promql.rate(family)), pair[level]),
-        at_least(promql.increase_in_window(family, failed), thresholds.events),
-    )
-    windows = 1 if severity == "critical" else 2
-    recently = f"{windows * seconds(promql.window):.0f}s"
-    few = _failing_for_long(promql, failed, pair[level], recently)
-    broken = _failing_for_long(promql, failed, thresholds.broken, recently, promql.target_pool)
-    one_process = within(broken, f"max by ({', '.join(promql.pool_labels)}) ")
+    thresholds = promql.thresholds
     return Alert(
         name=name,
         severity=severity,
-        expr=any_of(many, few, *(() if level else (one_process,))),
+        expr=any_of(
+            *(each for subject in subjects for each in _ways(promql, subject, pair, level))
+        ),
         for_duration=thresholds.page_after if level else thresholds.ticket_after,
         summary=summary,
         description=f"{{{{ $value | humanizePercentage }}}} of the attempts to get a connection of "
@@ -104,9 +118,29 @@ def _failed(
     )
 
 
+def _ways(
+    promql: Expressions, subject: _Subject, pair: tuple[float, float], level: int
+) -> Iterator[str]:
+    """Yield the conditions that many attempts fail, that rare ones do, or those of a process."""
+    thresholds, share = promql.thresholds, pair[level]
+    yield all_of(
+        above(
+            ratio(promql.rate(subject.family, *subject.matchers), promql.rate("acquires_total")),
+            share,
+        ),
+        at_least(promql.increase_in_window(subject.family, *subject.matchers), thresholds.events),
+    )
+    windows = 1 if level else 2
+    recently = f"{windows * seconds(promql.window):.0f}s"
+    yield _failing_for_long(promql, subject, share, recently)
+    if not level:
+        broken = _failing_for_long(promql, subject, thresholds.broken, recently, promql.target_pool)
+        yield within(broken, f"max by ({', '.join(promql.pool_labels)}) ")
+
+
 def _failing_for_long(
     promql: Expressions,
-    failed: str,
+    subject: _Subject,
     share: float,
     recently: str,
     by: tuple[str, ...] | None = None,
@@ -118,14 +152,16 @@ def _failing_for_long(
         moment is not enough.
     """
 
+    def failed(over: str = "") -> str:
+        return promql.increase(subject.family, *subject.matchers, over=over, by=by)
+
     def failing(over: str) -> str:
-        whole = promql.increase("acquires_total", over=over, by=by)
-        return ratio(promql.increase("acquires_total", failed, over=over, by=by), whole)
+        return ratio(failed(over), promql.increase("acquires_total", over=over, by=by))
 
     return all_of(
         above(failing(promql.thresholds.rare_event_window), share),
         above(failing(recently), share),
-        at_least(promql.increase("acquires_total", failed, by=by), promql.thresholds.events),
+        at_least(failed(), promql.thresholds.events),
     )
 
 

@@ -19,14 +19,18 @@ from poolscope.mixin.alerts.promtool.scenario import (
 )
 from poolscope.mixin.thresholds import BurnRate
 
+Change = float | Series | None
+"""What a variant changes of a series."""
+
 LEVELS: Final = (("warning", 0), ("critical", 1))
 
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
     failures = [
-        _Failure(alert, severity, outcome, pair[level], pair[1] if not level else 1.0)
-        for alert, outcome, pair in (
+        _Failure(alert, severity, way, pair[level], pair[1] if not level else 1.0)
+        for alert, way, pair in (
             ("ConnPoolAcquireTimeouts", "timeout", world.thresholds.timeouts),
+            ("ConnPoolAcquireTimeouts", GIVEN_UP, world.thresholds.timeouts),
             ("ConnPoolAcquireErrors", "error", world.thresholds.errors),
         )
         for severity, level in LEVELS
@@ -44,17 +48,21 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
     ]
 
 
+GIVEN_UP: Final = "given up"
+
+
 class _Failure(NamedTuple):
     """
     An alert that attempts fail.
 
+    way: how they fail: by their outcome, or GIVEN_UP.
     threshold: the share of the attempts that must fail.
     following: the threshold of the next severity.
     """
 
     alert: str
     severity: str
-    outcome: str
+    way: str
     threshold: float
     following: float
 
@@ -75,6 +83,21 @@ class _Failure(NamedTuple):
         pages = self.severity == "critical"
         return world.steps(thresholds.page_after if pages else thresholds.ticket_after)
 
+    def failing(self, world: ScenarioFactory, each: float, text: str = "") -> dict[str, Series]:
+        """
+        Return the counters of failed attempts, which grow by so much in each step.
+
+        text: their values in promtool's notation, in place of that.
+        """
+        if self.way != GIVEN_UP:
+            made = {"failing": world.grows("acquires_total", each, outcome=self.way)}
+        else:
+            made = {
+                "failing": world.grows("waits_given_up_total", each),
+                "ended": world.grows("acquires_total", each, outcome="cancelled"),
+            }
+        return {name: replace(one, text=text, healthy_text=text) for name, one in made.items()}
+
 
 BEFORE: Final = 10
 """For how many steps a busy pool has no failures."""
@@ -88,26 +111,34 @@ def _failed(world: ScenarioFactory, failure: _Failure) -> Scenario:
     share = beyond(failure.threshold, failure.following)
     few = world.thresholds.events * 0.95 / STEPS_PER_WINDOW
     at_threshold, rest = world.parts_with_share(failure.threshold)
-    family, failing = "acquires_total", world.events_per_step
+    failing = world.events_per_step
     # With a threshold of 0 they are enough within an hour.
-    too_few = {"too few events": {"failing": few, "succeeded": few / share - few}}
+    too_few: dict[str, dict[str, Change]] = {
+        "too few events": {**failure.failing(world, few), "succeeded": few / share - few},
+    }
     return Scenario(
         alert=failure.alert,
         severity=failure.severity,
+        title=failure.way,
         series={
-            "failing": world.grows(family, failing, outcome=failure.outcome),
-            "succeeded": world.grows(family, failing / share - failing, BUSY, outcome="ok"),
+            **failure.failing(world, failing),
+            "succeeded": world.grows(
+                "acquires_total", failing / share - failing, BUSY, outcome="ok"
+            ),
         },
         value=share,
         labels=world.pool,
         silent={
-            "exactly at the threshold": {"failing": at_threshold, "succeeded": rest},
+            "exactly at the threshold": {
+                **failure.failing(world, at_threshold),
+                "succeeded": rest,
+            },
             **(too_few if failure.threshold else {}),
         },
         steps_before=BEFORE,
         true_at=STEPS_PER_WINDOW if failure.threshold else world.enough_events_at,
         resolves_after=failure.resolves_after,
-        optional=("succeeded",),
+        optional=("succeeded", "ended"),
     )
 
 
@@ -127,38 +158,41 @@ class _Rare:
         self.true_at = math.ceil(events / self.each)
         self.last = self.true_at + failure.lasts(world) + SILENT_STEPS
         self.fewer = events * 0.95 / self.last
-        self._world, self._outcome, self._share = world, failure.outcome, share
+        self._world, self._failure, self._share = world, failure, share
 
     def others(self, share: float) -> float:
         """Return how many succeed in each step, so that it is this share that fails."""
         return self.each / share - self.each
 
-    def succeeded_before(self) -> Series:
+    def succeeded_before(self) -> dict[str, Change]:
         """Return that so many succeeded at first that the share of an hour is just too small."""
         least = self.each * self.last
-        before = least / (0.97 * self._share) - least
-        return self._begins("ok", before, 0.0)
+        text = self._text(least / (0.97 * self._share) - least, 0.0)
+        succeeded = self._world.grows("acquires_total", 0.0, outcome="ok")
+        return {"succeeded": replace(succeeded, text=text, healthy_text=text)}
 
-    def failed_before(self) -> Series:
+    def failed_before(self, succeeded: float) -> dict[str, Change]:
         """Return that so many failed at first that the share of an hour is large."""
-        return self._begins(self._outcome, 1000 * self.others(self._share), self.each)
+        text = self._text(1000 * self.others(self._share), self.each)
+        return {**self._failure.failing(self._world, self.each, text), "succeeded": succeeded}
 
-    def _begins(self, outcome: str, first: float, each: float) -> Series:
-        series = self._world.grows("acquires_total", each, outcome=outcome)
-        text = f"0 {first:.12g}+{each:.12g}x{self.last + 10}"
-        return Series(series.name, series.labels, each, text=text, healthy_text=text)
+    def too_few(self, share: float) -> dict[str, Change]:
+        failing = self._failure.failing(self._world, self.fewer)
+        return {**failing, "succeeded": self.fewer / share - self.fewer}
+
+    def _text(self, first: float, each: float) -> str:
+        return f"0 {first:.12g}+{each:.12g}x{self.last + 10}"
 
 
 def _failing_for_long(world: ScenarioFactory, failure: _Failure) -> Scenario:
     share = beyond(failure.threshold, failure.following)
-    rare, family = _Rare(world, failure, failure.threshold or 1.0), "acquires_total"
+    rare = _Rare(world, failure, failure.threshold or 1.0)
     succeeded = rare.others(0.97 * failure.threshold) if failure.threshold else 0.0
-    lately = {"failing": rare.failed_before(), "succeeded": succeeded}
-    boundaries: dict[str, dict[str, float | Series | None]] = {
-        "too small a share of an hour": {"succeeded": rare.succeeded_before()},
+    boundaries = {
+        "too small a share of an hour": rare.succeeded_before(),
         # One bad moment is enough for an alert that does not last as long as its window.
         **(
-            {"too small a share lately": lately}
+            {"too small a share lately": rare.failed_before(succeeded)}
             if failure.lasts(world) >= failure.recent_windows * STEPS_PER_WINDOW
             else {}
         ),
@@ -166,20 +200,20 @@ def _failing_for_long(world: ScenarioFactory, failure: _Failure) -> Scenario:
     return Scenario(
         alert=failure.alert,
         severity=failure.severity,
-        title="rare attempts",
+        title=f"{failure.way}, rare attempts",
         series={
-            "failing": world.grows(family, rare.each, outcome=failure.outcome),
-            "succeeded": world.grows(family, rare.others(share), 1000.0, outcome="ok"),
+            **failure.failing(world, rare.each),
+            "succeeded": world.grows("acquires_total", rare.others(share), 1000.0, outcome="ok"),
         },
         value=share,
         labels=world.pool,
         silent={
             **(boundaries if failure.threshold else {}),
-            "too few events": {"failing": rare.fewer, "succeeded": rare.fewer / share - rare.fewer},
+            "too few events": rare.too_few(share),
         },
         true_at=rare.true_at,
         resolves_after=failure.resolves_after,
-        optional=("succeeded",),
+        optional=("succeeded", "ended"),
     )
 
 
@@ -190,24 +224,21 @@ def _broken(world: ScenarioFactory, failure: _Failure) -> Scenario:
     return Scenario(
         alert=failure.alert,
         severity=failure.severity,
-        title="one process",
+        title=f"{failure.way}, one process",
         series={
-            "failing": world.grows(family, rare.each, outcome=failure.outcome),
+            **failure.failing(world, rare.each),
             "succeeded": world.grows(family, rare.others(share), 1000.0, outcome="ok"),
             "others": world.grows(family, BUSY, BUSY, outcome="ok", job="others"),
         },
         value=share,
         labels=world.pool,
         silent={
-            "too small a share of an hour": {"succeeded": rare.succeeded_before()},
-            "too small a share lately": {
-                "failing": rare.failed_before(),
-                "succeeded": rare.others(0.97 * threshold),
-            },
-            "too few events": {"failing": rare.fewer, "succeeded": rare.fewer / share - rare.fewer},
+            "too small a share of an hour": rare.succeeded_before(),
+            "too small a share lately": rare.failed_before(rare.others(0.97 * threshold)),
+            "too few events": rare.too_few(share),
         },
         true_at=rare.true_at,
-        optional=("succeeded", "others"),
+        optional=("succeeded", "ended", "others"),
     )
 
 
