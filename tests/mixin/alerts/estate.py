@@ -56,6 +56,7 @@ class Estate:
         saturated: the share of the minute in which no connection was free; without it, 1 where
             somebody waits.
         ok, error, timeout, cancelled, slow: attempts in each minute.
+        bound: how the bound of 1 second is written.
         gave_up: those that ended while they waited, whatever their outcome.
         """
 
@@ -97,7 +98,9 @@ class Estate:
         for ended in ("reused_total", "hold_seconds_count{}"):
             self.grow(ended, mean("ok"), labels)
         self.grow("acquire_seconds_count{}", attempts, labels)
-        self.grow('acquire_seconds_bucket{le="1.0"}', fast, labels)
+        # Prometheus 3 writes all bounds as "1.0", and older versions as the process does.
+        bound = measures.get("bound", "1.0")
+        self.grow(f'acquire_seconds_bucket{{le="{bound}"}}', fast, labels)
 
 
 def always(minute: int) -> bool:

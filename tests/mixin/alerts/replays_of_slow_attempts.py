@@ -50,4 +50,13 @@ REPLAYS = [
         one(8 * HOUR, ok=100, slow=during(LATER, 50)),
         ALL_WINDOWS,
     ),
+    Replay(
+        "a fast pool whose bound of a second is written as 1",
+        one(8 * HOUR, ok=100, bound="1"),
+    ),
+    Replay(
+        "half of the attempts are slow for fifty minutes, and the bound is written as 1",
+        one(8 * HOUR, ok=100, slow=during(LATER, 50), bound="1"),
+        ALL_WINDOWS,
+    ),
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mixin.alerts import (
+    replays_of_an_estate,
     replays_of_failed_scrapes,
     replays_of_full_pools,
     replays_of_given_up_waits,
@@ -23,6 +24,7 @@ REPLAYS = [
     *replays_of_failed_scrapes.REPLAYS,
     *replays_of_full_pools.REPLAYS,
     *replays_of_given_up_waits.REPLAYS,
+    *replays_of_an_estate.REPLAYS,
 ]
 
 

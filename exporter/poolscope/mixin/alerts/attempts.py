@@ -16,6 +16,7 @@ from poolscope.mixin.alerts.expressions import (
     within,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
+from poolscope.mixin.alerts.texts import waiting_now
 from poolscope.mixin.thresholds import BurnRate, Thresholds, seconds
 
 BURN_RATES: Final[tuple[tuple[str, Severity], ...]] = (
@@ -111,8 +112,8 @@ def _failed(
         ),
         for_duration=thresholds.page_after if level else thresholds.ticket_after,
         summary=summary,
-        description=f"{{{{ $value | humanizePercentage }}}} of the attempts to get a connection of "
-        f"pool {POOL} {ended} lately.",
+        description=f"{{{{ $value | humanizePercentage }}}} of the recent attempts to get a "
+        f"connection of pool {POOL} {ended}.{waiting_now(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

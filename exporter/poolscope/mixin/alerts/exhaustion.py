@@ -17,6 +17,7 @@ from poolscope.mixin.alerts.expressions import (
     within,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
+from poolscope.mixin.alerts.texts import waiting_now
 
 OK: Final = 'outcome="ok"'
 
@@ -83,16 +84,16 @@ def _saturated(promql: Expressions, level: int) -> str:
 
 def _without_connection(promql: Expressions, severity: Severity, expr: str, when: str) -> Alert:
     thresholds = promql.thresholds
-    pages = severity == "critical"
     return Alert(
         name="ConnPoolExhausted",
         severity=severity,
         expr=expr,
-        for_duration=thresholds.exhausted_after if pages else thresholds.ticket_after,
+        for_duration=thresholds.exhausted_after
+        if severity == "critical"
+        else thresholds.ticket_after,
         summary=f"Callers wait because pool {POOL} has no free connection",
         description=f"Pool {POOL} had no free connection for {{{{ $value | humanizePercentage }}}} "
-        f"of {when}, and the mean number of waiting callers was above "
-        f"{number(thresholds.waiting[pages])}.",
+        f"of {when}, and callers waited.{waiting_now(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -208,8 +209,9 @@ def _below_limit(promql: Expressions) -> Alert:
         ),
         for_duration=thresholds.ticket_after,
         summary=f"Callers wait for pool {POOL}, which has free connections",
-        description=f'On average {{{{ printf "%.3g" $value }}}} callers waited for pool {POOL}, '
-        "although it had free connections: the limit of a single host makes them wait.",
+        description=f"The mean number of callers that waited for pool {POOL} was "
+        '{{ printf "%.3g" $value }}, although it had free connections: the limit of a single host '
+        f"makes them wait.{waiting_now(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

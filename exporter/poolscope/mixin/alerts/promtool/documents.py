@@ -142,7 +142,7 @@ class _Tests:
         return {
             "exp_labels": {**labels, **document["labels"]},
             "exp_annotations": {
-                key: rendered(template, labels, value, now)
+                key: rendered(template, labels, value, now, self._scenario.gauges)
                 for key, template in document["annotations"].items()
             },
         }

@@ -15,6 +15,7 @@ from poolscope.mixin.alerts.promtool.scenario import (
     beyond,
     less_than,
 )
+from poolscope.mixin.queries import name_of
 from poolscope.mixin.thresholds import seconds
 
 LEVELS: Final = (("warning", 0), ("critical", 1))
@@ -50,7 +51,13 @@ def _exhausted(world: ScenarioFactory, severity: str, level: int) -> Scenario:
             "saturated": world.grows("saturated_seconds_total", saturated * pools * world.step),
             "waiting": world.grows("waiting_seconds_total", waiting * world.step),
             "instances": world.series("instances", pools, pools),
+            "waiting now": world.series("waiting", 1.0, 1.0),
+            "others wait now": world.series("waiting", 2.0, 2.0, job="others"),
+            "another pool": world.series("waiting", 9.0, 9.0, of={**world.pool, "pool": "other"}),
+            "longest wait": world.series("oldest_wait_seconds", 75.0, 75.0),
         },
+        gauges={name_of("waiting"): 3.0, name_of("oldest_wait_seconds"): 75.0},
+        optional=("waiting now", "others wait now", "another pool", "longest wait"),
         value=saturated,
         labels=world.pool,
         silent={

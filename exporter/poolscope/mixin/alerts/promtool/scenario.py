@@ -111,6 +111,7 @@ class Scenario:
     ends_at_once: whether the condition ends with the first step in which the series are good.
     title: what distinguishes the scenario from others of the same alert.
     part: a suffix of the name of its file, where an alert has several files.
+    gauges: the values of the queries in its texts, by the name of the metric.
     """
 
     alert: str
@@ -128,6 +129,7 @@ class Scenario:
     ends_at_once: bool = True
     title: str = ""
     part: str = ""
+    gauges: Mapping[str, float] = field(default_factory=dict)
 
     def changed(self, variant: Mapping[str, float | Series | None]) -> list[Series]:
         """Return the series of a variant."""
