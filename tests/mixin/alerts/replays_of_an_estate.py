@@ -67,9 +67,7 @@ def emptied_folder() -> Estate:
     """Return an exporter whose folder somebody empties: it sees no process, and no pool."""
     estate, pool = exporter(2 * HOUR)
     there = range(HOUR)
-    estate.add(
-        "instances_created_total", lambda minute: 4.0 if minute in there else None, pool
-    )
+    estate.add("instances_created_total", lambda minute: 4.0 if minute in there else None, pool)
     live = lambda minute: float(4 * (minute in there))  # noqa: E731 - shorter
     estate.add('exporter_processes{state="live"}', live, of(instance="exporter:10464"))
     return estate

@@ -47,7 +47,7 @@ def _slow(promql: Expressions) -> tuple[Record, ...]:
     divided: as exact as `rate` over days, but cheap, and not affected by processes that start and
     end.
     """
-    bound = f'le="{float(promql.thresholds.acquire_seconds[1])}"'
+    bound = f'le=~"{_spellings(promql.thresholds.acquire_seconds[1])}"'
     fast = promql.rate("acquire_seconds", bound, part="_bucket")
     times = {
         time
@@ -71,6 +71,11 @@ def _slow(promql: Expressions) -> tuple[Record, ...]:
         Record(promql.slow, f"{promql.attempts}\n  - {fast}"),
         *shares,
     )
+
+
+def _spellings(bound: float) -> str:
+    """Return a pattern of a bound: Prometheus 3 writes 1.0 for what a process may write as 1."""
+    return "|".join(dict.fromkeys(each.replace(".", "[.]") for each in (f"{bound:g}", f"{bound}")))
 
 
 def _lost(promql: Expressions) -> tuple[Record, ...]:

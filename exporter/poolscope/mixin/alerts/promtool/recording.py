@@ -79,7 +79,10 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
 
 def _of_attempts(world: ScenarioFactory, processes: _Processes) -> list[Series]:
     busy, idle, _, _ = processes
-    bound = {"le": str(float(world.thresholds.acquire_seconds[1]))}
+    least = world.thresholds.acquire_seconds[1]
+    # Of two processes, one may write the bound as 1, and the other one as 1.0.
+    bound, other_spelling = {"le": f"{least}"}, {"le": f"{least:g}"}
+    similar = {"le": f"{least}".replace(".", "0")}
     return [
         _grows(world, "saturated_seconds_total", world.step / 2, busy),
         _grows(world, "saturated_seconds_total", 0.0, idle),
@@ -90,7 +93,8 @@ def _of_attempts(world: ScenarioFactory, processes: _Processes) -> list[Series]:
         _grows(world, "acquire_seconds", 3 * world.step, busy, "_count"),
         _grows(world, "acquire_seconds", world.step, idle, "_count"),
         _grows(world, "acquire_seconds", 2 * world.step, {**busy, **bound}, "_bucket"),
-        _grows(world, "acquire_seconds", world.step, {**idle, **bound}, "_bucket"),
+        _grows(world, "acquire_seconds", world.step, {**idle, **other_spelling}, "_bucket"),
+        _grows(world, "acquire_seconds", world.step, {**idle, **similar}, "_bucket"),
         _grows(world, "acquire_seconds", world.step, {**busy, "le": "0.0005"}, "_bucket"),
     ]
 
