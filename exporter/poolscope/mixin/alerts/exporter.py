@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.expressions import Expressions, above, all_of, number
+from poolscope.metrics.family import POOL_LABELS
+from poolscope.mixin.alerts.expressions import Expressions, above, all_of, any_of, number
 from poolscope.mixin.alerts.model import Alert, whose
 from poolscope.mixin.alerts.texts import chosen, counted
 
@@ -24,6 +25,7 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
         _absent(promql),
         _no_processes(promql),
         _bad_segments(promql),
+        _labels_renamed(promql),
         _internal_errors(promql),
         _watchdog(),
     )
@@ -115,6 +117,27 @@ def _bad_segments(promql: Expressions) -> Alert:
         description=f"{counted('file')} in the folder of the exporter"
         f"{whose(promql.options)} at {target} {chosen('is', 'are')} damaged, foreign, or of "
         "another version; the metrics of the pools in them are missing.",
+        dashboard_variables=promql.scope,
+    )
+
+
+def _labels_renamed(promql: Expressions) -> Alert:
+    """Return the alert that labels of a target have taken the place of those of its pools."""
+    window, target = promql.thresholds.window, ", ".join(promql.target)
+
+    def renamed(label: str) -> str:
+        series = promql.select("instances_created_total", f'exported_{label}!=""')
+        return f"count by ({target}) (last_over_time({series}[{window}]))"
+
+    return Alert(
+        name="ConnPoolLabelsRenamed",
+        severity="warning",
+        expr=any_of(*(renamed(label) for label in POOL_LABELS)),
+        for_duration=promql.thresholds.ticket_after,
+        summary=f"The pools at {_target_name(promql)} are taken for one",
+        description=f"The target {_target_name(promql)} of job {{{{ $labels.job }}}}"
+        f"{whose(promql.options)} has a label pool or kind of its own, which replaces that of "
+        f"{counted('pool')}: rules and dashboards add them up. Set honor_labels in the job.",
         dashboard_variables=promql.scope,
     )
 

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any, Final
 
+from poolscope.metrics.family import POOL_LABELS
 from poolscope.mixin.alerts.exporter import COVERAGE, EXPORTER_DOWN, NONE_LEFT, SOME_LEFT, WATCHDOG
 from poolscope.mixin.alerts.promtool.scenario import (
     Scenario,
@@ -40,6 +41,7 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
         _absent(world),
         _no_processes(world),
         _bad_segments(world),
+        *(_labels_renamed(world, label) for label in POOL_LABELS),
         _internal_errors(world),
         Scenario(WATCHDOG, "info", {}, 1.0, {}, resolves_after=0),
     ]
@@ -316,6 +318,29 @@ def _bad_segments(world: ScenarioFactory) -> Scenario:
         value=1.0,
         labels=world.target,
         silent={"all files are readable": {"bad": 0.0}},
+    )
+
+
+def _labels_renamed(world: ScenarioFactory, label: str) -> Scenario:
+    """A label of the target has replaced that of two pools."""
+
+    def pool(name: str, **labels: Any) -> Series:
+        of = {"pool": name, "kind": "asyncpg", **labels}
+        return world.series("instances_created_total", 1.0, None, of=of)
+
+    renamed, own = {label: "blue"}, f"exported_{label}"
+    return Scenario(
+        alert="ConnPoolLabelsRenamed",
+        severity=WARNING,
+        title=label,
+        series={
+            "orders": pool("orders", **renamed, **{own: "one"}),
+            "billing": pool("billing", **renamed, **{own: "other"}),
+        },
+        value=2.0,
+        labels=world.target,
+        silent={"labels are as they were": {"orders": pool("a"), "billing": pool("b")}},
+        optional=("orders", "billing"),
     )
 
 
