@@ -14,12 +14,16 @@ def pods(minutes: int, count: int, lives: Callable[[int], range], **measures: An
     """Return pods with a pool, each of which is there in some minutes."""
     estate = Estate(minutes)
     for number in range(count):
+        instance = f"shop-{number}:8000"
         there = lives(number)
-        labels = orders(instance=f"shop-{number}:8000")
-        estate.pool(labels, there=lambda minute, there=there: minute in there, **BUSY | measures)
-        target = of(instance=f"shop-{number}:8000")
-        estate.add("up", lambda minute, there=there: 1.0 if minute in there else None, target)
+        estate.pool(orders(instance=instance), there=there.__contains__, **BUSY | measures)
+        estate.add("up", in_these(there, 1.0), of(instance=instance))
     return estate
+
+
+def in_these(minutes: range, value: float) -> Callable[[int], float | None]:
+    """Return a series that is there in these minutes only."""
+    return lambda minute: value if minute in minutes else None
 
 
 def rolling(number: int) -> range:
@@ -67,9 +71,11 @@ def emptied_folder() -> Estate:
     """Return an exporter whose folder somebody empties: it sees no process, and no pool."""
     estate, pool = exporter(2 * HOUR)
     there = range(HOUR)
-    estate.add("instances_created_total", lambda minute: 4.0 if minute in there else None, pool)
-    live = lambda minute: float(4 * (minute in there))  # noqa: E731 - shorter
-    estate.add('exporter_processes{state="live"}', live, of(instance="exporter:10464"))
+    estate.add("instances_created_total", in_these(there, 4.0), pool)
+    target = of(instance="exporter:10464")
+    estate.add(
+        'exporter_processes{state="live"}', lambda minute: float(4 * (minute in there)), target
+    )
     return estate
 
 
@@ -78,8 +84,8 @@ def scaled_to_zero() -> Estate:
     return pods(2 * HOUR, 4, lambda number: range(HOUR))
 
 
-def two_servers() -> Estate:
-    """Return a full pool, of which two services of one name in two clusters are scraped."""
+def two_clusters() -> Estate:
+    """Return full pools of one name, whose Prometheus servers have external labels."""
     estate = Estate(HOUR)
     full = {"in_use": 10.0, "waiting": 15.0, "ok": 100.0}
     for cluster in ("eu", "us"):
@@ -87,11 +93,19 @@ def two_servers() -> Estate:
     return estate
 
 
-def federated() -> Estate:
-    """Return a healthy pool that two replicas of Prometheus have scraped, in one query."""
+def replicated() -> Estate:
+    """Return a healthy pool whose series two replicas of Prometheus have sent to one store."""
     estate = Estate(2 * HOUR)
     for replica in ("a", "b"):
         estate.pool(orders(replica=replica), limit=10.0, in_use=7.0, ok=600.0)
+    return estate
+
+
+def renamed() -> Estate:
+    """Return two pools of a target that has a label `pool` itself."""
+    estate = Estate(HOUR)
+    for name in ("orders", "billing"):
+        estate.pool(orders(exported_pool=name) | {"pool": "blue"}, **BUSY)
     return estate
 
 
@@ -118,11 +132,16 @@ REPLAYS = [
         {("ConnPoolMetricsAbsent", "warning"): 1},
     ),
     Replay(
-        "full pools of one name in two clusters",
-        two_servers(),
+        "full pools of one name, from two Prometheus servers with external labels",
+        two_clusters(),
         {("ConnPoolExhausted", "critical"): 2, ("ConnPoolExhausted", "warning"): 2},
     ),
-    Replay("a pool that two replicas of Prometheus have scraped", federated()),
+    Replay(
+        "a target with a label named pool, which replaces those of its pools",
+        renamed(),
+        {("ConnPoolLabelsRenamed", "warning"): 1},
+    ),
+    Replay("a pool that two replicas of Prometheus have scraped", replicated()),
     Replay(
         "a crawler whose tasks always wait for a connection",
         pods(2 * HOUR, 1, lambda number: range(2 * HOUR), in_use=10.0, waiting=40.0),
