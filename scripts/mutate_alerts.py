@@ -31,6 +31,10 @@ from poolscope.mixin.thresholds import seconds
 PARALLEL_RUNS: Final = 2
 
 TREND: Final = "the trend is estimated from many samples, and is never exactly at the limit"
+SHARE: Final = "a share of an hour has rounding errors, and is never exactly at its threshold"
+USED: Final = "a mean of an hour has rounding errors, and is never exactly at its threshold"
+ROUNDED: Final = "versions of Prometheus round rates differently, so no test is at the bound"
+STEP: Final = "a step of these tests is a whole window, and the change is less than a step"
 ALWAYS: Final = "the alert fires with any value, and the value is not shown"
 
 EXPLAINED: Final[dict[tuple[str, str], str]] = {
@@ -42,6 +46,58 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         "ConnPoolExhaustionPredicted warning",
         "...nnpool_in_use_seconds:ratio_rate5m[1h])[> -> >=]",
     ): TREND,
+    (
+        "ConnPoolNearExhaustion warning",
+        "...nnpool_in_use_seconds:ratio_rate5m[1h])[> -> >=]",
+    ): TREND,
+    **{
+        (
+            f"ConnPoolAcquire{what} {severity}",
+            f"...{before}(connpool_acquires_total[{window}]))[> -> >=]",
+        ): SHARE
+        for what in ("Errors", "Timeouts")
+        for severity, window, before in (
+            ("critical", "1h", "(increase"),
+            ("critical", "300s", "ncrease"),
+            ("warning", "1h", "(increase"),
+            ("warning", "600s", "ncrease"),
+        )
+    },
+    **{
+        (
+            f"ConnPoolAcquireSlow {severity} {window}",
+            f"...l_acquire_seconds:rate5m[{used}] offset {used})[>= -> >]",
+        ): USED
+        for severity, window, used in (
+            ("critical", "1h", "1h"),
+            ("critical", "6h", "1h"),
+            ("warning", "1d", "2h"),
+            ("warning", "3d", "6h"),
+        )
+    },
+    **{
+        (f"ConnPoolAcquireSlow {severity} {window}", change): STEP
+        for severity, window, change in (
+            *(
+                ("critical", window, f"{what}: 5m -> 240s")
+                for window in ("1h", "6h")
+                for what in ("for", "keep_firing_for")
+            ),
+            *(("warning", window, "for: 15m -> 720s") for window in ("1d", "3d")),
+        )
+    },
+    **{
+        (
+            f"ConnPoolLowReuse {severity}",
+            '...pool_acquires_total{outcome="ok"}[5m]))[< -> <=]',
+        ): ROUNDED
+        for severity in ("warning", "info")
+    },
+    (
+        "ConnPoolExhausted critical",
+        "...connpool_saturated_seconds:ratio_rate5m[> -> >=]",
+    ): ROUNDED,
+    ("ConnPoolExhausted critical", "...pool:connpool_waiting_seconds:rate5m[> -> >=]"): ROUNDED,
     ("ConnPoolWatchdog info", "...vector([1 -> 0.9]"): ALWAYS,
     ("ConnPoolWatchdog info", "...vector([1 -> 1.1]"): ALWAYS,
 }
@@ -112,6 +168,11 @@ def changes(rule: Json) -> Iterator[tuple[str, Json]]:
 
 
 def for_clauses(rule: Json) -> Iterator[tuple[str, Json]]:
+    if "keep_firing_for" in rule:
+        kept = seconds(rule["keep_firing_for"])
+        for other in (0, kept - 60, kept + 60):
+            what = f"keep_firing_for: {rule['keep_firing_for']} -> {other:.0f}s"
+            yield what, {**rule, "keep_firing_for": f"{other:.0f}s"}
     if "for" not in rule:
         yield "for: 1m", {**rule, "for": "1m"}
         return

@@ -27,6 +27,7 @@ SHORT = Thresholds(
     window="8s",
     exhausted_after="3s",
     page_after="3s",
+    resolved_after="1s",
     ticket_after="30s",
     exporter_after="5s",
     absent_after="2m",

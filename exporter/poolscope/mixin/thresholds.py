@@ -111,6 +111,16 @@ class Thresholds:
     errors: tuple[float, float] = _field(
         (0.01, 0.1), "share of the attempts to get a connection that ended with an error"
     )
+    broken: float = _field(
+        0.9,
+        "share of the attempts of a single process that fail, from which the process is broken, "
+        "however many attempts others make",
+    )
+    alive: float = _field(
+        0.5,
+        "share of the last day in which a service had processes, from which it is missed when it "
+        "has none",
+    )
     full: float = _field(
         0.95,
         "share of the last fifth of the window in which no connection was free, from which the "
@@ -143,6 +153,12 @@ class Thresholds:
     events: float = _field(5.0, "failures within the window from which their share counts")
     slow_events: float = _field(
         10.0, "slow attempts within the long window of a burn rate from which their share counts"
+    )
+    steady: float = _field(
+        0.1,
+        "attempts in the hour before the last one (for tickets: in as long as their short "
+        "window), as a share of those since, from which slow ones count; there are fewer after a "
+        "start or an idle night",
     )
     traffic: float = _field(
         0.1, "attempts, or closed connections, per second from which a share of them counts"
@@ -181,6 +197,11 @@ class Thresholds:
     )
     exhausted_after: str = _field(
         "45s", "how long a pool must be exhausted, by the shares above, before the alert pages"
+    )
+    resolved_after: str = _field(
+        "5m",
+        "how long a critical alert still fires after its condition, so that minutes without "
+        "scrapes do not resolve it and page again; 0s for Prometheus before 2.42",
     )
     ticket_after: str = _field("15m", "how long a warning condition must hold")
     overdue_after: str = _field("30m", "how long connections must be overdue")
@@ -276,7 +297,7 @@ def _check_duration(name: str, duration: str, *, zero: bool = False) -> None:
 LOWER_IS_WORSE: Final = frozenset({"reuse"})
 SHARES: Final = frozenset({
     "utilization", "saturated", "full", "timeouts", "open_failures", "reuse", "server_used",
-    "errors", "objective", "invalidation_ratio", "dns_failures",
+    "errors", "objective", "broken", "alive", "steady", "invalidation_ratio", "dns_failures",
 })  # fmt: skip
 POSITIVE: Final = frozenset({
     "reuse", "leaked", "events", "slow_events", "nested", "overdue_often", "connections_lost",

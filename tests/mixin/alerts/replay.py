@@ -11,11 +11,14 @@ from mixin.alerts.tools import problems
 from poolscope.mixin.alerts.recording import RECORDING_GROUP
 from poolscope.mixin.alerts.rules import ALERT_GROUPS
 
+FIRING: Final = 'ALERTS{alertstate="firing",severity=~"critical|warning"}'
 FIRED: Final = (
-    'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing",'
-    'severity=~"critical|warning"}}[{seconds}s]))'
+    "sum by (alertname, severity) (count_over_time("
+    f"({FIRING} unless {FIRING} offset STEPs)[SECONDSs:STEPs]))"
 )
-WATCHDOG_FIRED: Final = 'count(max_over_time(ALERTS{{alertname="ConnPoolWatchdog"}}[{seconds}s]))'
+"""How many alerts have begun to fire: one that has ended, and fires again, counts twice."""
+
+WATCHDOG_FIRED: Final = 'count(max_over_time(ALERTS{alertname="ConnPoolWatchdog"}[SECONDSs]))'
 
 
 def values(samples: list[float | None]) -> str:
@@ -36,7 +39,8 @@ def fires(
     step: int = 60,
 ) -> str:
     """
-    Return an error if other alerts than the expected ones have fired at any time.
+    Return an error if other alerts than the expected ones have fired at any time, or if one of them
+    has fired, ended, and fired again.
 
     step: seconds between two samples, and between two evaluations.
     """
@@ -54,7 +58,7 @@ def fires(
                 ],
                 "promql_expr_test": [
                     {
-                        "expr": expr.format(seconds=seconds),
+                        "expr": expr.replace("SECONDS", f"{seconds}").replace("STEP", f"{step}"),
                         "eval_time": f"{seconds}s",
                         "exp_samples": samples,
                     }

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mixin.alerts.tools import problems
+from poolscope.mixin.alerts.attempts import BURN_RATES
 from poolscope.mixin.alerts.model import Alert
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.rules import alerts
@@ -20,10 +21,13 @@ from poolscope.mixin.dashboards.write import boards
 from poolscope.mixin.thresholds import BurnRate, Thresholds
 
 NAMES: Final = sorted({alert.name for alert in alerts(Options())})
-TESTS: Final = ["recording", "ConnPoolExhausted-soon", *NAMES]
+SLOW: Final = "ConnPoolAcquireSlow"
+BURNS: Final = [f"{SLOW}-{name.replace('_', '-')}" for name, _ in BURN_RATES]
+TESTS: Final = ["recording", "ConnPoolExhausted-soon", *BURNS, *sorted({*NAMES} - {SLOW})]
 SHORT: Final = Thresholds(
     window="10s",
     rare_event_window="2m",
+    predict_from="10m",
     page_after="5s",
     exhausted_after="5s",
     ticket_after="30s",
@@ -32,6 +36,9 @@ SHORT: Final = Thresholds(
     exporter_after="15s",
     absent_after="25s",
     fast_burn=BurnRate(14.4, "1m", "10s"),
+    steady_burn=BurnRate(6, "3m", "20s"),
+    slow_burn=BurnRate(3, "4m", "30s"),
+    creeping_burn=BurnRate(1, "5m", "3m"),
 )
 CUSTOM: Final = Thresholds(
     utilization=(0.7, 0.9),

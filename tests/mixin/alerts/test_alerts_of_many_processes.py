@@ -36,13 +36,21 @@ SCOPES: Final[tuple[dict[str, str], ...]] = (
 
 
 def processes(each: list[dict[str, float]], scope: dict[str, str]) -> Series:
-    """Return the series of processes, each with its own instance, from their growth per minute."""
+    """
+    Return the series of processes, each with its own instance, from their growth per minute.
+
+    Connections are returned within the same minute: a process that takes some and never returns
+    one looks like one that was killed.
+    """
     found: Series = {}
     for number, grown in enumerate(each):
         labels = {**scope, "instance": f"worker-{number}", "pool": "orders", "kind": "asyncpg"}
         found[series("instances", labels)] = [1.0] * MINUTES
         for name, value in grown.items():
             found[series(name, labels)] = [value * minute for minute in range(MINUTES)]
+        returned = grown.get('acquires_total{outcome="ok"}', 0.0)
+        held = series("hold_seconds", labels).replace("{", "_count{")
+        found[held] = [returned * minute for minute in range(MINUTES)]
     return found
 
 

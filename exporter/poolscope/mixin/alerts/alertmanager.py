@@ -108,7 +108,7 @@ def _receivers(options: Options) -> list[Json]:
         "title": "{{ .CommonLabels.alertname }}",
         "title_link": FIRST_ANNOTATION.format("dashboard_url"),
         "text": "{{ range .Alerts }}{{ .Annotations.description }}\n{{ end }}"
-        "<{{ .CommonAnnotations.runbook_url }}|What to do>",
+        "{{ with .CommonAnnotations.runbook_url }}<{{ . }}|What to do>{{ end }}",
     }
     watchdog = _authorized(options, WATCHDOG_URL)
     return [

@@ -109,10 +109,11 @@ def _per_request(promql: Expressions) -> Alert:
             below(callers_per_pool, thresholds.few_acquires),
             at_least(made, thresholds.pools_made),
         ),
+        for_duration=thresholds.ticket_after,
         summary=f"The code creates pools named {POOL} again and again",
         description=f"At least {number(thresholds.pools_made)} pools or sessions named {POOL} were "
-        f"created within {thresholds.rare_event_window}, and each served "
-        '{{ printf "%.3g" $value }} callers on average.',
+        f"created within {thresholds.rare_event_window}; the mean number of callers that each "
+        'served was {{ printf "%.3g" $value }}.',
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

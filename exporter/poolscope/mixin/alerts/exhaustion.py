@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from poolscope.mixin.alerts.expressions import (
     Expressions,
     above,
@@ -12,8 +14,12 @@ from poolscope.mixin.alerts.expressions import (
     number,
     ratio,
     seconds_of,
+    within,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
+from poolscope.mixin.alerts.texts import waiting_now
+
+OK: Final = 'outcome="ok"'
 
 
 def alerts(promql: Expressions) -> tuple[Alert, ...]:
@@ -45,7 +51,20 @@ def _exhausted(promql: Expressions) -> Alert:
         f"{waiting_now} > {promql.mean('limit', over=short)}",
     )
     return _without_connection(
-        promql, "critical", any_of(_saturated(promql, level=1), full), "the time lately"
+        promql,
+        "critical",
+        any_of(_saturated(promql, level=1), full, _deadlocked(promql)),
+        "the time lately",
+    )
+
+
+def _deadlocked(promql: Expressions) -> str:
+    """Return that a caller, who may be the only one, waits all the time, and nobody is served."""
+    always = promql.thresholds.full
+    return all_of(
+        above(promql.saturated, always),
+        above(promql.waiting, always),
+        f"{promql.increase_in_window('acquires_total', OK)} == 0",
     )
 
 
@@ -65,27 +84,37 @@ def _saturated(promql: Expressions, level: int) -> str:
 
 def _without_connection(promql: Expressions, severity: Severity, expr: str, when: str) -> Alert:
     thresholds = promql.thresholds
-    pages = severity == "critical"
     return Alert(
         name="ConnPoolExhausted",
         severity=severity,
         expr=expr,
-        for_duration=thresholds.exhausted_after if pages else thresholds.ticket_after,
+        for_duration=thresholds.exhausted_after
+        if severity == "critical"
+        else thresholds.ticket_after,
         summary=f"Callers wait because pool {POOL} has no free connection",
         description=f"Pool {POOL} had no free connection for {{{{ $value | humanizePercentage }}}} "
-        f"of {when}, and the mean number of waiting callers was above "
-        f"{number(thresholds.waiting[pages])}.",
+        f"of {when}, and callers waited.{waiting_now(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _near(promql: Expressions) -> Alert:
+    """
+    Return the alert that a pool is nearly full, and callers wait or there are more than before.
+
+    A pool that is always full and has no other callers is as large as it should be: that of a
+    connection that listens, or of as many workers as connections.
+    """
     thresholds = promql.thresholds
+    waits = at_least(promql.increase_in_window("waits_total"), thresholds.events)
     return Alert(
         name="ConnPoolNearExhaustion",
         severity="warning",
-        expr=above(promql.utilization, thresholds.utilization[0]),
+        expr=all_of(
+            above(promql.utilization, thresholds.utilization[0]),
+            within(any_of(waits, _grown(promql))),
+        ),
         for_duration=thresholds.ticket_after,
         summary=f"Pool {POOL} is nearly full",
         description=f"On average {{{{ $value | humanizePercentage }}}} of the connections that "
@@ -100,20 +129,18 @@ def _predicted(promql: Expressions) -> Alert:
     Return the alert that the trend of the last hours leads above the limit.
 
     It ignores small pools, in which one caller more is a trend. It ignores noise and the usual
-    rise of each morning: the recent mean must exceed the maximum of the day before, and there
-    must be data of that day.
+    rise of each morning, also after a weekend: the recent mean must exceed the maximum of the week
+    before, and there must be data of a day.
     """
     thresholds = promql.thresholds
     back, horizon = thresholds.predict_from, thresholds.predict_for
     predicted = f"predict_linear({promql.utilization}[{back}], {seconds_of(horizon)})"
-    recent = f"avg_over_time({promql.utilization}[{thresholds.rare_event_window}])"
-    day_before = f"max_over_time({promql.utilization}[1d] offset {back})"
     return Alert(
         name="ConnPoolExhaustionPredicted",
         severity="warning",
         expr=all_of(
             above(predicted, 1),
-            f"{recent} > {number(thresholds.predict_growth)} * {day_before}",
+            _grown(promql),
             f"{promql.utilization} offset 1d",
             at_least(promql.current("limit"), thresholds.smallest_pool),
         ),
@@ -121,28 +148,41 @@ def _predicted(promql: Expressions) -> Alert:
         summary=f"Pool {POOL} will be exhausted within {horizon}",
         description=f"If the trend of the last {back} continues, pool {POOL} will need "
         f"{{{{ $value | humanizePercentage }}}} of its limit in {horizon}. It uses more "
-        "connections now than at any time of the day before.",
+        "connections now than at any time of the week before.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
+
+
+def _grown(promql: Expressions) -> str:
+    """Return that the mean utilization of an hour exceeds the maximum of the week before."""
+    thresholds = promql.thresholds
+    recent = f"avg_over_time({promql.utilization}[{thresholds.rare_event_window}])"
+    before = f"max_over_time({promql.utilization}[1w] offset {thresholds.predict_from})"
+    return f"{recent} > {number(thresholds.predict_growth)} * {before}"
 
 
 def _one_process(promql: Expressions) -> Alert:
     """
     Return the alert that a single process is full.
 
-    Of many small pools one is always full, so it counts only if callers wait as well.
+    A target is one process, or an exporter that says how full its fullest process is. Of many small
+    pools one is always full, so it counts only if callers of the same target wait as well.
     """
-    thresholds = promql.thresholds
-    fullest = promql.max(f"avg_over_time({promql.select('utilization_max')}[{promql.window}])")
+    thresholds, by = promql.thresholds, promql.target_pool
+    most, waiting = thresholds.utilization[1], thresholds.waiting[0]
+    reported = promql.max(f"avg_over_time({promql.select('utilization_max')}[{promql.window}])", by)
+    # A process without a limit has a ratio of 0.
+    measured = ratio(promql.rate("in_use_seconds_total", by=by), promql.mean("limit", by=by))
+    full = all_of(
+        within(any_of(above(reported, most), above(measured, most))),
+        above(promql.rate("waiting_seconds_total", by=by), waiting),
+    )
+    fullest = within(full, f"max by ({', '.join(promql.pool_labels)}) ")
     return Alert(
         name="ConnPoolOneProcessFull",
         severity="warning",
-        expr=all_of(
-            above(fullest, thresholds.utilization[1]),
-            below(promql.utilization, thresholds.utilization[0]),
-            above(promql.waiting, thresholds.waiting[0]),
-        ),
+        expr=f"{fullest}\nunless\n{at_least(promql.utilization, thresholds.utilization[0])}",
         for_duration=thresholds.ticket_after,
         summary=f"One process has no free connection of pool {POOL}, while others have",
         description="The fullest process uses {{ $value | humanizePercentage }} of its connections "
@@ -169,8 +209,9 @@ def _below_limit(promql: Expressions) -> Alert:
         ),
         for_duration=thresholds.ticket_after,
         summary=f"Callers wait for pool {POOL}, which has free connections",
-        description=f'On average {{{{ printf "%.3g" $value }}}} callers waited for pool {POOL}, '
-        "although it had free connections: the limit of a single host makes them wait.",
+        description=f"The mean number of callers that waited for pool {POOL} was "
+        '{{ printf "%.3g" $value }}, although it had free connections: the limit of a single host '
+        f"makes them wait.{waiting_now(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

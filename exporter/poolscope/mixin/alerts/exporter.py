@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.expressions import Expressions, above
-from poolscope.mixin.alerts.model import Alert
+from poolscope.metrics.family import POOL_LABELS
+from poolscope.mixin.alerts.expressions import Expressions, above, all_of, any_of, number
+from poolscope.mixin.alerts.model import Alert, whose
+from poolscope.mixin.alerts.texts import chosen, counted
 
 EXPORTER_DOWN: Final = "ConnPoolExporterDown"
 WATCHDOG: Final = "ConnPoolWatchdog"
@@ -21,16 +23,12 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
         _down(promql, NONE_LEFT),
         _down(promql, SOME_LEFT),
         _absent(promql),
+        _no_processes(promql),
         _bad_segments(promql),
+        _labels_renamed(promql),
         _internal_errors(promql),
         _watchdog(),
     )
-
-
-def _of_service(promql: Expressions) -> str:
-    """Return the words that name the service, if it has a label."""
-    service = promql.options.service
-    return f"{{{{ with $labels.{service} }}}} of {{{{ . }}}}{{{{ end }}}}" if service else ""
 
 
 def _target_name(promql: Expressions) -> str:
@@ -65,7 +63,7 @@ def _down(promql: Expressions, left: str) -> Alert:
         for_duration=promql.thresholds.exporter_after,
         labels={COVERAGE: left},
         summary=f"The exporter at {target} does not answer",
-        description=f"Prometheus cannot scrape the exporter{_of_service(promql)} at {target}; "
+        description=f"Prometheus cannot scrape the exporter{whose(promql.options)} at {target}; "
         f"{consequence}",
         dashboard_variables=promql.scope,
     )
@@ -81,9 +79,29 @@ def _absent(promql: Expressions) -> Alert:
         severity="warning",
         expr=f"{before}\nunless on ({scope})\ncount by ({scope}) ({family})",
         for_duration=promql.thresholds.absent_after,
-        summary=f"The metrics of all pools{_of_service(promql)} are absent",
-        description=f'{{{{ printf "%.0f" $value }}}} pools{_of_service(promql)} had metrics within '
+        summary=f"The metrics of all pools{whose(promql.options)} are absent",
+        description=f"{counted('pool')}{whose(promql.options)} had metrics within "
         f"the last {window}, and none has now: nothing is scraped, or no pool is watched.",
+        dashboard_variables=promql.scope,
+    )
+
+
+def _no_processes(promql: Expressions) -> Alert:
+    """
+    Return the alert that an exporter answers, and sees no process of the service any more.
+
+    A service that comes and goes, such as a nightly job, has no process for most of the day.
+    """
+    alive, day = promql.alive, f"{promql.alive}[1d]"
+    usual = f"{number(promql.thresholds.alive)} * count_over_time({day})"
+    return Alert(
+        name="ConnPoolNoProcesses",
+        severity="warning",
+        expr=all_of(f"{alive} == 0", f"sum_over_time({day}) > {usual}"),
+        for_duration=promql.thresholds.absent_after,
+        summary=f"No process{whose(promql.options)} is left",
+        description=f"The exporter{whose(promql.options)} answers, and sees no live process: the "
+        "service is down, or writes its files elsewhere.",
         dashboard_variables=promql.scope,
     )
 
@@ -96,9 +114,30 @@ def _bad_segments(promql: Expressions) -> Alert:
         expr=above(promql.maximum("exporter_bad_segments", by=promql.target), 0),
         for_duration=promql.thresholds.ticket_after,
         summary=f"The exporter at {target} cannot read the files of all processes",
-        description='{{ printf "%.0f" $value }} files in the folder of the exporter'
-        f"{_of_service(promql)} at {target} are damaged, foreign, or of another version; the "
-        "metrics of their pools are missing.",
+        description=f"{counted('file')} in the folder of the exporter"
+        f"{whose(promql.options)} at {target} {chosen('is', 'are')} damaged, foreign, or of "
+        "another version; the metrics of the pools in them are missing.",
+        dashboard_variables=promql.scope,
+    )
+
+
+def _labels_renamed(promql: Expressions) -> Alert:
+    """Return the alert that labels of a target have taken the place of those of its pools."""
+    window, target = promql.thresholds.window, ", ".join(promql.target)
+
+    def renamed(label: str) -> str:
+        series = promql.select("instances_created_total", f'exported_{label}!=""')
+        return f"count by ({target}) (last_over_time({series}[{window}]))"
+
+    return Alert(
+        name="ConnPoolLabelsRenamed",
+        severity="warning",
+        expr=any_of(*(renamed(label) for label in POOL_LABELS)),
+        for_duration=promql.thresholds.ticket_after,
+        summary=f"The pools at {_target_name(promql)} are taken for one",
+        description=f"The target {_target_name(promql)} of job {{{{ $labels.job }}}}"
+        f"{whose(promql.options)} has a label pool or kind of its own, which replaces that of "
+        f"{counted('pool')}: rules and dashboards add them up. Set honor_labels in the job.",
         dashboard_variables=promql.scope,
     )
 
@@ -110,8 +149,8 @@ def _internal_errors(promql: Expressions) -> Alert:
         severity="warning",
         expr=above(promql.increase("internal_errors_total", by=promql.target), 0),
         summary=f"The instrumentation at {target} fails",
-        description='{{ printf "%.0f" $value }} errors happened inside the instrumentation'
-        f"{_of_service(promql)} at {target} within {promql.thresholds.rare_event_window}. The "
+        description=f"{counted('error')} happened inside the instrumentation"
+        f"{whose(promql.options)} at {target} within {promql.thresholds.rare_event_window}. The "
         "application is not affected, but its metrics may be wrong; its log has the first error.",
         dashboard_variables=promql.scope,
     )

@@ -20,6 +20,7 @@ class Expressions:
     scope: the labels of a service.
     pool_labels: the labels of a pool.
     target: the labels of a scraped target.
+    target_pool: the labels of a pool in one scraped target.
     server_labels: the labels of a database server, which several services may share.
     """
 
@@ -29,6 +30,7 @@ class Expressions:
         self.scope = options.scope
         self.pool_labels = (*options.scope, *POOL_LABELS)
         self.target = options.target
+        self.target_pool = (*options.target, *POOL_LABELS)
         self.cluster_labels = (options.cluster,) if options.cluster else ()
         self.server_labels = (*self.cluster_labels, "server")
         self._queries = Queries(options.matchers)
@@ -49,34 +51,54 @@ class Expressions:
         """Return a maximum by labels; the default is the labels of a pool."""
         return f"max by ({', '.join(self.pool_labels if by is None else by)}) ({inner})"
 
-    def rate(self, family: str, *matchers: str, part: str = "", over: str = "") -> str:
+    def rate(
+        self,
+        family: str,
+        *matchers: str,
+        part: str = "",
+        over: str = "",
+        by: tuple[str, ...] | None = None,
+    ) -> str:
         """Return the per-second rate of a counter; for a counter of seconds, it is a mean."""
         counter = self._counter(family, *matchers, part=part)
-        return self.sum(f"rate({counter}[{over or self.window}])")
+        return self.sum(f"rate({counter}[{over or self.window}])", by)
 
     def increase(
-        self, family: str, *matchers: str, over: str = "", by: tuple[str, ...] | None = None
+        self,
+        family: str,
+        *matchers: str,
+        part: str = "",
+        over: str = "",
+        by: tuple[str, ...] | None = None,
     ) -> str:
         """Return the increase of a counter; the default window is `rare_event_window`."""
         over = over or self.thresholds.rare_event_window
-        return self.sum(f"increase({self._counter(family, *matchers)}[{over}])", by)
+        return self.sum(f"increase({self._counter(family, *matchers, part=part)}[{over}])", by)
 
     def increase_in_window(self, family: str, *matchers: str) -> str:
         """Return the increase of a counter within the window."""
         return self.increase(family, *matchers, over=self.window)
 
-    def mean(self, family: str, *matchers: str, over: str = "") -> str:
+    def mean(
+        self, family: str, *matchers: str, over: str = "", by: tuple[str, ...] | None = None
+    ) -> str:
         """Return the mean of a gauge over the window, so that it can be related to rates."""
         gauge = self._gauge(family, *matchers)
-        return self.sum(f"avg_over_time({gauge}[{over or self.window}])")
+        return self.sum(f"avg_over_time({gauge}[{over or self.window}])", by)
 
     def current(self, family: str, *matchers: str) -> str:
-        """Return the sum of the current values of a gauge."""
-        return self.sum(self._gauge(family, *matchers))
+        """Return the sum of the latest values of a gauge; a scrape that fails does not end it."""
+        return self.sum(self._latest(family, *matchers))
 
     def maximum(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
-        """Return the maximum of a gauge that several targets may report about the same thing."""
-        return self.max(self._gauge(family, *matchers), by)
+        """
+        Return the maximum of the latest values of a gauge that several targets may report about the
+        same thing; a scrape that fails does not end it.
+        """
+        return self.max(self._latest(family, *matchers), by)
+
+    def _latest(self, family: str, *matchers: str) -> str:
+        return f"last_over_time({self._gauge(family, *matchers)}[{self.window}])"
 
     @property
     def window(self) -> str:
@@ -112,6 +134,11 @@ class Expressions:
         """Slow attempts per second: those that took longer than the objective allows."""
         return self._recorded("acquire_seconds", f"slow_rate{self.window}")
 
+    @property
+    def slow_attempts(self) -> str:
+        """Slow attempts within the window."""
+        return self._recorded("acquire_seconds", f"slow_increase{self.window}")
+
     def slow_share(self, over: str) -> str:
         """Return the share of the attempts within a time that were slow."""
         return self._recorded("acquire_seconds", f"slow_{RATIO_RATE}{over}")
@@ -124,6 +151,11 @@ class Expressions:
     @property
     def lost_max(self) -> str:
         return f"{self.lost}_max{self.window}"
+
+    @property
+    def alive(self) -> str:
+        """Whether the exporters of a service see a live process: 1 or 0."""
+        return self._recorded("exporter_processes", "alive", level="service")
 
     def _counter(self, family: str, *matchers: str, part: str = "") -> str:
         kind = FAMILY_TYPES[name_of(family)]
@@ -154,7 +186,12 @@ def all_of(*conditions: str) -> str:
 
 def any_of(*conditions: str) -> str:
     """Return that one of the conditions holds; the value is that of the first one that does."""
-    return "\nor\n".join(f"(\n{textwrap.indent(each, '  ')}\n)" for each in conditions)
+    return "\nor\n".join(map(within, conditions))
+
+
+def within(inner: str, before: str = "") -> str:
+    """Return an expression in parentheses, on lines of its own."""
+    return f"{before}(\n{textwrap.indent(inner, '  ')}\n)"
 
 
 def above(measure: str, threshold: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poolscope.mixin.alerts.expressions import Expressions, above, at_least
 from poolscope.mixin.alerts.model import POOL, Alert
+from poolscope.mixin.alerts.texts import chosen, counted
 
 
 def alerts(promql: Expressions) -> tuple[Alert, ...]:
@@ -25,8 +26,9 @@ def _overdue(promql: Expressions) -> Alert:
         expr=at_least(promql.current("leaked", 'reason="overdue"'), thresholds.leaked[0]),
         for_duration=thresholds.overdue_after,
         summary=f"Connections of pool {POOL} are not returned",
-        description='{{ printf "%.0f" $value }} connections of pool '
-        f"{POOL} have been held for longer than leak_after.",
+        description=f"{counted('connection')} of pool {POOL} "
+        f"{chosen('has', 'have')} been held for longer than "
+        "leak_after.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -39,8 +41,9 @@ def _often_overdue(promql: Expressions) -> Alert:
         severity="info",
         expr=at_least(promql.increase("leaks_total", 'reason="overdue"'), thresholds.overdue_often),
         summary=f"Connections of pool {POOL} are often held for too long",
-        description='{{ printf "%.0f" $value }} connections of pool '
-        f"{POOL} were held for longer than leak_after within {thresholds.rare_event_window}.",
+        description=f"{counted('connection')} of pool {POOL} "
+        f"{chosen('was', 'were')} held for longer than "
+        f"leak_after within {thresholds.rare_event_window}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -53,9 +56,9 @@ def _abandoned(promql: Expressions) -> Alert:
         severity="warning",
         expr=at_least(promql.increase("leaks_total", 'reason="abandoned"'), thresholds.leaked[0]),
         summary=f"Code drops connections of pool {POOL} without returning them",
-        description='{{ printf "%.0f" $value }} connections of pool '
-        f"{POOL} were dropped by the code that held them, and not returned, within "
-        f"{thresholds.rare_event_window}.",
+        description=f"{counted('connection')} of pool {POOL} "
+        f"{chosen('was', 'were')} dropped by the code that held "
+        f"{chosen('it', 'them')}, and not returned, within {thresholds.rare_event_window}.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -68,9 +71,9 @@ def _nested(promql: Expressions) -> Alert:
         severity="warning",
         expr=at_least(promql.increase("nested_acquires_total"), thresholds.nested),
         summary=f"Callers that hold a connection of pool {POOL} ask for another",
-        description='{{ printf "%.0f" $value }} attempts within '
-        f"{thresholds.rare_event_window} were made by callers that already held a connection of "
-        f"pool {POOL}; enough such callers at the same time deadlock the pool.",
+        description=f"{counted('attempt')} within {thresholds.rare_event_window} "
+        f"{chosen('was', 'were')} made by callers that already held a connection of pool {POOL}; "
+        "enough such callers at the same time deadlock the pool.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
@@ -92,15 +95,17 @@ def _lost(promql: Expressions) -> Alert:
             promql.sum(f"{lost} - min_over_time({lost}[{window}])"), thresholds.connections_lost
         ),
         summary=f"A process ended while it held connections of pool {POOL}",
-        description='{{ printf "%.0f" $value }} connections of pool '
-        f"{POOL} were held by processes that ended within {window}: they were killed, or exited in "
-        "the middle of their work.",
+        description=f"{counted('connection')} of pool {POOL} "
+        f"{chosen('was', 'were')} held by processes that ended "
+        f"within {window}: they were killed, or exited in the middle of their work.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _finding(promql: Expressions) -> Alert:
+    runbooks = promql.options.runbooks.rstrip("/")
+    pages = f"{runbooks.rpartition('/')[0]}/findings" if runbooks else "docs/findings"
     found = promql.maximum("finding", 'severity="critical"', by=(*promql.pool_labels, "rule"))
     return Alert(
         name="ConnPoolCriticalFinding",
@@ -109,7 +114,7 @@ def _finding(promql: Expressions) -> Alert:
         for_duration=promql.thresholds.ticket_after,
         summary=f"Pool {POOL} is used in a way that will fail",
         description=f"Pool {POOL} has the finding {{{{ $labels.rule }}}}: "
-        "docs/findings/{{ $labels.rule }}.md says what it is, and what to write instead.",
+        f"{pages}/{{{{ $labels.rule }}}}.md says what it is, and what to write instead.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

@@ -19,6 +19,22 @@ QUERY_RESULT: Final = (
 )
 
 
+def whose(options: Options, *, service: bool = True) -> str:
+    """Return the words that name the service and the cluster of an alert, where it has them."""
+    words = (("of", options.service if service else ""), ("in", options.cluster))
+    return "".join(
+        f"{{{{ with $labels.{label} }}}} {word} {{{{ . }}}}{{{{ end }}}}"
+        for word, label in words
+        if label
+    )
+
+
+def named(text: str, options: Options) -> str:
+    """Return a text in which pools are named with their services, and servers with clusters."""
+    text = text.replace(POOL, f"{POOL}{whose(options)}")
+    return text.replace(SERVER, f"{SERVER}{whose(options, service=False)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A recording rule."""
@@ -35,8 +51,10 @@ class Alert:
     """
     An alert rule.
 
-    summary, description: what is wrong, without and with numbers; templates of Prometheus.
+    summary, description: what is wrong, without and with numbers; templates of Prometheus. The
+        service and the cluster are added to POOL and SERVER.
     for_duration: how long the condition must hold before the alert fires.
+    keep_firing_for: how long it still fires after the condition has ended, or has no value.
     dashboard: the key of the dashboard that shows the cause.
     dashboard_variables: labels of the alert that select the variables of that dashboard.
     labels: labels besides the severity.
@@ -48,6 +66,7 @@ class Alert:
     summary: str
     description: str
     for_duration: str = ""
+    keep_firing_for: str = ""
     dashboard: str = "overview"
     dashboard_variables: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -56,11 +75,14 @@ class Alert:
         document: Json = {"alert": self.name, "expr": self.expr}
         if self.for_duration:
             document["for"] = self.for_duration
+        if self.keep_firing_for and seconds(self.keep_firing_for):
+            document["keep_firing_for"] = self.keep_firing_for
         document["labels"] = {"severity": self.severity, **self.labels}
+        runbook = f"{options.runbooks.rstrip('/')}/{self.name}.md"
         document["annotations"] = {
-            "summary": self.summary,
-            "description": self.description,
-            "runbook_url": f"{options.runbooks.rstrip('/')}/{self.name}.md",
+            "summary": named(self.summary, options),
+            "description": named(self.description, options),
+            **({"runbook_url": runbook} if options.runbooks else {}),
             "dashboard_url": self._dashboard_url(options),
         }
         return document

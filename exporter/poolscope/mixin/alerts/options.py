@@ -15,7 +15,8 @@ DURATIONS: Final = ("look_back", "group_wait", "group_interval", "repeat_page", 
 @dataclass(frozen=True, slots=True)
 class Options(LabelScope):
     """
-    runbooks: the URL of the folder that has a page NAME.md for each alert.
+    runbooks: the URL of the folder that has a page NAME.md for each alert, beside a folder
+        findings with a page for each finding; "" for no links to pages.
     grafana: the URL of Grafana.
     look_back: how long before the alert the time range of a link to a dashboard begins.
     webhook: the URL below which each receiver of Alertmanager has a path; "" to use PagerDuty and
@@ -30,7 +31,7 @@ class Options(LabelScope):
     Raises OptionError.
     """
 
-    runbooks: str = "https://poolscope.example/runbooks"
+    runbooks: str = ""
     grafana: str = "http://localhost:3000"
     look_back: str = "1h"
     webhook: str = ""

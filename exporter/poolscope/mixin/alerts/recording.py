@@ -12,7 +12,7 @@ RECORDING_GROUP: Final = "poolscope-recording"
 
 
 def group(promql: Expressions) -> Group:
-    return Group(RECORDING_GROUP, (*_pools(promql), *_slow(promql), *_lost(promql)))
+    return Group(RECORDING_GROUP, (*_pools(promql), *_slow(promql), *_lost(promql), _alive(promql)))
 
 
 def burn_rates(thresholds: Thresholds) -> tuple[BurnRate, ...]:
@@ -47,7 +47,7 @@ def _slow(promql: Expressions) -> tuple[Record, ...]:
     divided: as exact as `rate` over days, but cheap, and not affected by processes that start and
     end.
     """
-    bound = f'le="{float(promql.thresholds.acquire_seconds[1])}"'
+    bound = f'le=~"{_spellings(promql.thresholds.acquire_seconds[1])}"'
     fast = promql.rate("acquire_seconds", bound, part="_bucket")
     times = {
         time
@@ -63,11 +63,19 @@ def _slow(promql: Expressions) -> tuple[Record, ...]:
         )
         for time in sorted(times, key=seconds)
     ]
+    attempts = promql.increase("acquire_seconds", part="_count", over=promql.window)
+    fast_attempts = promql.increase("acquire_seconds", bound, part="_bucket", over=promql.window)
     return (
+        Record(promql.slow_attempts, f"{attempts}\n  - {fast_attempts}"),
         Record(promql.attempts, promql.rate("acquire_seconds", part="_count")),
         Record(promql.slow, f"{promql.attempts}\n  - {fast}"),
         *shares,
     )
+
+
+def _spellings(bound: float) -> str:
+    """Return a pattern of a bound: Prometheus 3 writes 1.0 for what a process may write as 1."""
+    return "|".join(dict.fromkeys(each.replace(".", "[.]") for each in (f"{bound:g}", f"{bound}")))
 
 
 def _lost(promql: Expressions) -> tuple[Record, ...]:
@@ -88,3 +96,10 @@ def _lost(promql: Expressions) -> tuple[Record, ...]:
         Record(promql.lost, f"{begun}\n  - {ended}\n  - ({in_progress} or 0 * {ended})"),
         Record(promql.lost_max, f"clamp_min(max_over_time({promql.lost}[{promql.window}]), 0)"),
     )
+
+
+def _alive(promql: Expressions) -> Record:
+    """Return whether a service has a live process; a scrape that fails does not end it."""
+    live = promql.select("exporter_processes", 'state="live"')
+    live = promql.sum(f"max_over_time({live}[{promql.window}])", promql.scope)
+    return Record(promql.alive, f"clamp_max({live}, 1)")

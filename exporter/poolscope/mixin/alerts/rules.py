@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from poolscope.mixin.alerts import (
@@ -34,9 +36,19 @@ def recording_group(options: Options) -> Group:
 
 def alert_groups(options: Options) -> tuple[Group, ...]:
     promql = Expressions(options)
-    return tuple(Group(name, make(promql)) for name, make in ALERT_GROUPS.items())
+    return tuple(Group(name, _kept(make(promql), promql)) for name, make in ALERT_GROUPS.items())
 
 
 def alerts(options: Options) -> tuple[Alert, ...]:
     promql = Expressions(options)
-    return tuple(alert for make in ALERT_GROUPS.values() for alert in make(promql))
+    made = (_kept(make(promql), promql) for make in ALERT_GROUPS.values())
+    return tuple(alert for group in made for alert in group)
+
+
+def _kept(made: Sequence[Alert], promql: Expressions) -> tuple[Alert, ...]:
+    """Return the alerts, of which pages do not end, and page again, where scrapes fail for long."""
+    kept = promql.thresholds.resolved_after
+    return tuple(
+        replace(alert, keep_firing_for=kept) if alert.severity == "critical" else alert
+        for alert in made
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from poolscope.mixin.alerts.expressions import Expressions, above, ratio
+from poolscope.mixin.alerts.expressions import Expressions, above, any_of, ratio, within
 from poolscope.mixin.alerts.model import SERVER, Alert
 
 CONNECTION_LABELS: Final = ("database", "user", "application", "state")
@@ -26,22 +26,41 @@ def _accepted(promql: Expressions) -> str:
     return f"({limit}\n  - {promql.maximum('server_reserved', by=promql.server_labels)})"
 
 
+def _promised(promql: Expressions, service: str) -> str:
+    """
+    Return the limits of the pools that a server sees.
+
+    service: the label of the service; "" for pools that have none.
+    """
+    own = (service,) if service else ()
+    pool = (*promql.cluster_labels, *own, "pool")
+    seen = f"last_over_time({promql.select('server_connections')}[{promql.window}])"
+    named = f'label_replace({seen}, "pool", "$1", "application", "[^:]+:(.+)")'
+    chosen = ['kind!="aiohttp"']
+    if service:
+        named = f'label_replace({named}, "{service}", "$1", "application", "([^:]+):.+")'
+    elif promql.options.service:
+        chosen.append(f'{promql.options.service}=""')
+    limits = promql.sum(f"{promql.select('limit', *chosen)} < Inf", pool)
+    # Processes of a release that replace each other are there together only while they really are.
+    limits = f"max_over_time({limits}[{promql.window}:{promql.thresholds.short_window}])"
+    pools = f"0 * {promql.max(named, (*promql.server_labels, *own, 'pool'))}"
+    return f"{pools}\n+ on ({', '.join(pool)}) group_left () {limits}"
+
+
 def _overcommitted(promql: Expressions) -> Alert:
     """
     Return the alert that the limits of a server's pools, on all hosts, exceed what it accepts.
 
     A server's pools are known by the names of its connections, `service:pool`; connections with
-    other names belong to no pool. Pools without a limit are left out.
+    other names belong to no pool. Pools without a limit are left out. Pools that have no label of
+    their service are known by their own names.
     """
-    pool = (*promql.cluster_labels, "pool")
-    seen = promql.select("server_connections")
-    with_pool = f'label_replace({seen}, "pool", "$1", "application", "[^:]+:(.+)")'
-    of_databases = promql.select("limit", 'kind!="aiohttp"')
-    limits = promql.sum(f"{of_databases} < Inf", pool)
-    pools = f"0 * {promql.max(with_pool, (*promql.server_labels, 'pool'))}"
-    promised = promql.sum(
-        f"\n  {pools}\n  + on ({', '.join(pool)}) group_left () {limits}\n", promql.server_labels
-    )
+    service = promql.options.service
+    pools = _promised(promql, "")
+    if service:
+        pools = any_of(_promised(promql, service), pools)
+    promised = within(pools, f"sum by ({', '.join(promql.server_labels)}) ")
     return Alert(
         name="ConnPoolServerOvercommitted",
         severity="warning",

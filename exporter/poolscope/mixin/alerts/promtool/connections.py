@@ -7,6 +7,7 @@ from typing import Any
 
 from poolscope.mixin.alerts.promtool.scenario import (
     MARGIN,
+    ROUNDING_MARGIN,
     STEPS_PER_WINDOW,
     Scenario,
     ScenarioFactory,
@@ -228,6 +229,8 @@ def _low_reuse(world: ScenarioFactory, severity: str, level: int) -> Scenario:
     share = less_than(world.thresholds.reuse[level], 0.0 if level else world.thresholds.reuse[1])
     served = beyond(world.thresholds.traffic) * world.step
     at_threshold, rest = world.parts_with_share(world.thresholds.reuse[level], less=True)
+    # Versions of Prometheus round rates differently.
+    at_threshold *= 1 + ROUNDING_MARGIN
     rare = world.growth_for_rate(world.thresholds.traffic)
     return Scenario(
         alert="ConnPoolLowReuse",

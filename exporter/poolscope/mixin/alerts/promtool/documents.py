@@ -1,10 +1,10 @@
 """
 The tests of the alerts for `promtool test rules`, from the same rules and thresholds.
 
-There is a file for each alert, a second one for an alert that can fire sooner, and one for the
-recording rules. In each scenario, the alert is silent while all is well, while a value is exactly
-at its threshold, and while a series is missing. A little beyond the thresholds it is pending first,
-fires at the right time with all labels and annotations, and ends.
+There is a file for each alert, a second one for an alert that can fire sooner, one for each burn
+rate, and one for the recording rules. In each scenario, the alert is silent while all is well,
+while a value is exactly at its threshold, and while a series is missing. A little beyond the
+thresholds it is pending first, fires at the right time with all labels and annotations, and ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from poolscope.mixin.alerts.expressions import Expressions
 from poolscope.mixin.alerts.model import Alert, Json
 from poolscope.mixin.alerts.options import Options
-from poolscope.mixin.alerts.promtool import connections, pools, recording, servers
+from poolscope.mixin.alerts.promtool import attempts, connections, pools, recording, servers
 from poolscope.mixin.alerts.promtool.scenario import (
     SILENT_STEPS,
     Scenario,
@@ -26,24 +26,24 @@ from poolscope.mixin.alerts.promtool.scenario import (
 )
 from poolscope.mixin.alerts.promtool.templates import rendered
 from poolscope.mixin.alerts.recording import RECORDING_GROUP
-from poolscope.mixin.alerts.rules import ALERT_GROUPS
+from poolscope.mixin.alerts.rules import ALERT_GROUPS, alerts
 
-SCENARIO_MODULES: Final = (pools, connections, servers)
+SCENARIO_MODULES: Final = (pools, attempts, connections, servers)
 
 
 def documents(options: Options) -> dict[str, Json]:
     """Return the test files by their paths."""
     promql = Expressions(options)
     world = ScenarioFactory(promql)
-    rules = {_key(rule): rule for make in ALERT_GROUPS.values() for rule in make(promql)}
-    tests: defaultdict[tuple[str, float], list[Json]] = defaultdict(list)
+    rules = {_key(rule): rule for rule in alerts(options)}
+    tests: defaultdict[tuple[str, str, float], list[Json]] = defaultdict(list)
     for scenario in scenarios(world):
         step = world.step * scenario.step_factor
         rule = rules[scenario.alert, scenario.severity, *sorted(scenario.extra_labels.items())]
-        tests[scenario.alert, step] += _Tests(scenario, rule, world, options).all()
+        tests[scenario.alert, scenario.part, step] += _Tests(scenario, rule, world, options).all()
     files = {
-        f"tests/{alert}{'-soon' * (step < world.step)}.yml": file(of_alert, step)
-        for (alert, step), of_alert in tests.items()
+        f"tests/{alert}{part}{'-soon' * (step < world.step)}.yml": file(of_alert, step)
+        for (alert, part, step), of_alert in tests.items()
     }
     recorded = recording.tests(world)
     return {**files, "tests/recording.yml": file(recorded, world.step)}
@@ -80,6 +80,12 @@ class _Tests:
         self._true = scenario.steps_before + scenario.true_at
         lasts = world.steps(rule.for_duration, scenario.step_factor) if rule.for_duration else 0
         self._fires = self._true + lasts
+        # Counters begin with a 0, so that they stop growing one step later.
+        grows = any(series.shape == "grows" for series in scenario.series.values())
+        self._true_last = self._fires + grows
+        kept = rule.keep_firing_for
+        self._kept = world.steps(kept, scenario.step_factor) if kept else 0
+        self._resolves_after = scenario.resolves_after and scenario.resolves_after + self._kept
 
     def all(self) -> list[Json]:
         all_series = self._scenario.series
@@ -98,7 +104,7 @@ class _Tests:
     def _firing(self) -> Json:
         """Return the test that the alert becomes pending, fires, and ends."""
         scenario = self._scenario
-        good_again = scenario.resolves_after + 1
+        good_again = self._resolves_after + 1
         phases = self._phases((True, self._fires - scenario.steps_before + 1), (False, good_again))
         checks = []
         if self._true:
@@ -109,8 +115,13 @@ class _Tests:
                 self._count(self._fires - 1, "pending", 1),
                 self._count(self._fires - 1, "firing", 0),
             ]
-        if scenario.resolves_after:
-            checks.append(self._count(self._fires + scenario.resolves_after, "", 0))
+        if self._resolves_after:
+            checks.append(self._count(self._fires + self._resolves_after, "", 0))
+        if self._kept and scenario.ends_at_once:
+            checks += [
+                self._count(self._true_last + self._kept, "firing", 1),
+                self._count(self._true_last + self._kept + 1, "", 0),
+            ]
         return {
             **self._test("fires, and ends", scenario.series.values(), phases),
             "alert_rule_test": [
@@ -131,7 +142,7 @@ class _Tests:
         return {
             "exp_labels": {**labels, **document["labels"]},
             "exp_annotations": {
-                key: rendered(template, labels, value, now)
+                key: rendered(template, labels, value, now, self._scenario.gauges)
                 for key, template in document["annotations"].items()
             },
         }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from poolscope.mixin.alerts.attempts import BURN_RATES
-from poolscope.mixin.alerts.expressions import number
 from poolscope.mixin.alerts.promtool.scenario import (
+    MARGIN,
     SILENT_STEPS,
     STEPS_PER_WINDOW,
     Scenario,
@@ -16,7 +15,8 @@ from poolscope.mixin.alerts.promtool.scenario import (
     beyond,
     less_than,
 )
-from poolscope.mixin.thresholds import BurnRate, seconds
+from poolscope.mixin.queries import name_of
+from poolscope.mixin.thresholds import seconds
 
 LEVELS: Final = (("warning", 0), ("critical", 1))
 
@@ -26,18 +26,12 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
         *(_exhausted(world, severity, level) for severity, level in LEVELS),
         _full(world),
         _near(world),
+        _near_and_growing(world),
+        _deadlock(world),
         _predicted(world),
         _one_process(world),
+        _one_embedded(world),
         _below_limit(world),
-        *(
-            _failed(world, alert, outcome, getattr(world.thresholds, pair), severity, level)
-            for alert, outcome, pair in (
-                ("ConnPoolAcquireTimeouts", "timeout", "timeouts"),
-                ("ConnPoolAcquireErrors", "error", "errors"),
-            )
-            for severity, level in LEVELS
-        ),
-        *(_slow(world, getattr(world.thresholds, name), severity) for name, severity in BURN_RATES),
     ]
 
 
@@ -57,7 +51,13 @@ def _exhausted(world: ScenarioFactory, severity: str, level: int) -> Scenario:
             "saturated": world.grows("saturated_seconds_total", saturated * pools * world.step),
             "waiting": world.grows("waiting_seconds_total", waiting * world.step),
             "instances": world.series("instances", pools, pools),
+            "waiting now": world.series("waiting", 1.0, 1.0),
+            "others wait now": world.series("waiting", 2.0, 2.0, job="others"),
+            "another pool": world.series("waiting", 9.0, 9.0, of={**world.pool, "pool": "other"}),
+            "longest wait": world.series("oldest_wait_seconds", 75.0, 75.0),
         },
+        gauges={name_of("waiting"): 3.0, name_of("oldest_wait_seconds"): 75.0},
+        optional=("waiting now", "others wait now", "another pool", "longest wait"),
         value=saturated,
         labels=world.pool,
         silent={
@@ -110,18 +110,21 @@ def _full(world: ScenarioFactory) -> Scenario:
         resolves_after=STEPS_PER_WINDOW * STEPS_PER_WINDOW + 2,
         true_at=STEPS_PER_WINDOW,
         step_factor=soon.step / world.step,
+        ends_at_once=False,
         title="soon",
     )
 
 
 def _near(world: ScenarioFactory) -> Scenario:
     limit, full = 10.0, beyond(world.thresholds.utilization[0], 1)
+    few = world.thresholds.events * 0.95 / STEPS_PER_WINDOW
     return Scenario(
         alert="ConnPoolNearExhaustion",
         severity="warning",
         series={
             "used": world.grows("in_use_seconds_total", full * limit * world.step, world.step),
             "limit": world.series("limit", limit, limit),
+            "waits": world.grows("waits_total", world.events_per_step),
         },
         value=full,
         labels=world.pool,
@@ -130,8 +133,69 @@ def _near(world: ScenarioFactory) -> Scenario:
                 "used": world.growth_for_rate(world.thresholds.utilization[0], limit)
             },
             "the pool has no limit": {"limit": math.inf},
+            "too few callers wait": {"waits": few},
         },
         true_at=STEPS_PER_WINDOW,
+    )
+
+
+def _near_and_growing(world: ScenarioFactory) -> Scenario:
+    """Nobody waits yet, but the pool is fuller than it was."""
+    full = beyond(world.thresholds.utilization[0], 1)
+    growth, before = world.thresholds.predict_growth, world.steps(world.thresholds.predict_from)
+    # Without samples of the last hour, its mean is that of the first new sample.
+    hour = world.steps(world.thresholds.rare_event_window)
+    lasts = world.steps(world.thresholds.ticket_after) + 1
+
+    def utilization(old: float) -> Series:
+        low = f"{old:.12f}+0x{before - 1}"
+        return Series(
+            world.promql.utilization,
+            world.pool,
+            full,
+            text=f"{low} _x{hour} {full:.12f}+0x{lasts - 1} {low}",
+            healthy_text=f"{low} _x{hour} {low}",
+        )
+
+    return Scenario(
+        alert="ConnPoolNearExhaustion",
+        severity="warning",
+        title="growing",
+        series={"utilization": utilization(full / growth / MARGIN)},
+        value=full,
+        labels=world.pool,
+        silent={"it was as full before": {"utilization": utilization(full / growth * 1.01)}},
+        steps_before=before + hour,
+    )
+
+
+def _deadlock(world: ScenarioFactory) -> Scenario:
+    """One caller waits for a connection that it holds itself."""
+    always, pools = beyond(world.thresholds.full, 1), 2.0
+    return Scenario(
+        alert="ConnPoolExhausted",
+        severity="critical",
+        title="deadlock",
+        series={
+            "saturated": world.grows("saturated_seconds_total", always * pools * world.step),
+            "waiting": world.grows("waiting_seconds_total", always * world.step),
+            "instances": world.series("instances", pools, pools),
+            "served": world.grows("acquires_total", 0.0, 1.0, outcome="ok"),
+            "timed out": world.grows("acquires_total", 1.0, outcome="timeout"),
+        },
+        value=always,
+        labels=world.pool,
+        silent={
+            "exactly at the threshold of saturation": {
+                "saturated": world.growth_for_rate(world.thresholds.full, pools)
+            },
+            "exactly at the threshold of waiting callers": {
+                "waiting": world.growth_for_rate(world.thresholds.full)
+            },
+            "somebody is served": {"served": 1.0},
+        },
+        true_at=STEPS_PER_WINDOW,
+        optional=("timed out",),
     )
 
 
@@ -218,6 +282,7 @@ def _predicted(world: ScenarioFactory) -> Scenario:
 
 
 def _one_process(world: ScenarioFactory) -> Scenario:
+    """An exporter reports its fullest process."""
     full, waiting = beyond(world.thresholds.utilization[1], 1), beyond(world.thresholds.waiting[0])
     all_used = less_than(world.thresholds.utilization[0])
     return Scenario(
@@ -227,16 +292,57 @@ def _one_process(world: ScenarioFactory) -> Scenario:
             "fullest": world.series("utilization_max", full),
             "other host": world.series("utilization_max", 0.0, job="other"),
             "all": world.recorded(world.promql.utilization, all_used),
-            "waiting": world.recorded(world.promql.waiting, waiting),
+            "waiting": world.grows("waiting_seconds_total", waiting * world.step),
         },
         value=full,
         labels=world.pool,
         silent={
             "exactly at the threshold": {"fullest": world.thresholds.utilization[1]},
             "all processes together are nearly full": {"all": world.thresholds.utilization[0]},
-            "exactly at the threshold of waiting callers": {"waiting": world.thresholds.waiting[0]},
+            "exactly at the threshold of waiting callers": {
+                "waiting": world.growth_for_rate(world.thresholds.waiting[0])
+            },
         },
-        optional=("other host",),
+        true_at=STEPS_PER_WINDOW if world.thresholds.waiting[0] else 1,
+        optional=("other host", "all"),
+    )
+
+
+def _one_embedded(world: ScenarioFactory) -> Scenario:
+    """One of twenty processes is full; there is no exporter that could say so."""
+    limit, others = 10.0, 190.0
+    full, waiting = beyond(world.thresholds.utilization[1], 1), beyond(world.thresholds.waiting[0])
+    nearly_full = beyond(world.thresholds.utilization[0], 1) * (limit + others) - limit
+    used, waits = "in_use_seconds_total", "waiting_seconds_total"
+    return Scenario(
+        alert="ConnPoolOneProcessFull",
+        severity="warning",
+        title="without an exporter",
+        series={
+            "used": world.grows(used, full * limit * world.step, world.step),
+            "limit": world.series("limit", limit, limit),
+            "waiting": world.grows(waits, waiting * world.step),
+            "others' use": world.grows(used, world.step, world.step, job="others"),
+            "others' limit": world.series("limit", others, others, job="others"),
+        },
+        value=full,
+        labels=world.pool,
+        silent={
+            "exactly at the threshold": {
+                "used": world.growth_for_rate(world.thresholds.utilization[1], limit)
+            },
+            "exactly at the threshold of waiting callers": {
+                "waiting": world.growth_for_rate(world.thresholds.waiting[0])
+            },
+            "callers of another process wait": {
+                "waiting": 0.0,
+                "others wait": world.grows(waits, waiting * world.step, job="others"),
+            },
+            "all processes together are nearly full": {"others' use": nearly_full * world.step},
+            "the process has no limit": {"limit": math.inf},
+        },
+        true_at=STEPS_PER_WINDOW,
+        optional=("others' use",),
     )
 
 
@@ -264,65 +370,3 @@ def _below_limit(world: ScenarioFactory) -> Scenario:
         },
         true_at=STEPS_PER_WINDOW,
     )
-
-
-def _failed(
-    world: ScenarioFactory,
-    alert: str,
-    outcome: str,
-    pair: tuple[float, float],
-    severity: str,
-    level: int,
-) -> Scenario:
-    share = _level(pair, level, 1)
-    few = world.thresholds.events * 0.95 / STEPS_PER_WINDOW
-    at_threshold, rest = world.parts_with_share(pair[level])
-    family, failing = "acquires_total", world.events_per_step
-    return Scenario(
-        alert=alert,
-        severity=severity,
-        series={
-            "failing": world.grows(family, failing, outcome=outcome),
-            "succeeded": world.grows(family, failing / share - failing, 1.0, outcome="ok"),
-        },
-        value=share,
-        labels=world.pool,
-        silent={
-            "exactly at the threshold": {"failing": at_threshold, "succeeded": rest},
-            "too few events": {"failing": few, "succeeded": few / share - few},
-        },
-        true_at=world.enough_events_at,
-        optional=("succeeded",),
-    )
-
-
-def _slow(world: ScenarioFactory, burn_rate: BurnRate, severity: str) -> Scenario:
-    limit = float(number(burn_rate.factor * world.thresholds.budget))
-    share, long = beyond(limit, 1), seconds(burn_rate.long_window)
-    slow = exactly_at_least(world.thresholds.slow_events, long)
-    return Scenario(
-        alert="ConnPoolAcquireSlow",
-        severity=severity,
-        extra_labels={"window": burn_rate.long_window},
-        title=burn_rate.long_window,
-        series={
-            "long": world.recorded(world.promql.slow_share(burn_rate.long_window), share),
-            "short": world.recorded(world.promql.slow_share(burn_rate.short_window), share),
-            "slow": world.recorded(world.promql.slow, slow),
-        },
-        value=share,
-        labels=world.pool,
-        silent={
-            "exactly at the threshold of the long window": {"long": limit},
-            "exactly at the threshold of the short window": {"short": limit},
-            "too few events": {"slow": slow * 0.95},
-        },
-    )
-
-
-def exactly_at_least(wanted: float, factor: float) -> float:
-    """Return the smallest number that, multiplied by the factor, is at least `wanted`."""
-    found = wanted / factor
-    while factor * found < wanted:
-        found = math.nextafter(found, math.inf)
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
+from poolscope.metrics.family import POOL_LABELS
 from poolscope.mixin.alerts.model import Json
 from poolscope.mixin.alerts.promtool.scenario import (
     STEPS_PER_WINDOW,
@@ -55,7 +56,11 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
         "interval": duration(world.step),
         "input_series": [
             {"series": series.selector, "values": series.values([(True, LAST_STEP + 1)])}
-            for series in (*_of_attempts(world, processes), *_of_connections(world, processes))
+            for series in (
+                *_of_attempts(world, processes),
+                *_of_connections(world, processes),
+                *_of_processes(world, pool, live=_live(title)),
+            )
         ],
         "promql_expr_test": [
             {
@@ -64,14 +69,20 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
                 "eval_time": duration(LAST_STEP * world.step),
                 "exp_samples": [{"labels": k, "value": v} for k, v in samples.items()],
             }
-            for name, samples in _expected(world, pool, processes).items()
+            for name, samples in {
+                **_expected(world, pool, processes),
+                world.promql.alive: {_named(_scope(world, pool)): float(_live(title) > 0)},
+            }.items()
         ],
     }
 
 
 def _of_attempts(world: ScenarioFactory, processes: _Processes) -> list[Series]:
     busy, idle, _, _ = processes
-    bound = {"le": str(float(world.thresholds.acquire_seconds[1]))}
+    least = world.thresholds.acquire_seconds[1]
+    # Of two processes, one may write the bound as 1, and the other one as 1.0.
+    bound, other_spelling = {"le": f"{least}"}, {"le": f"{least:g}"}
+    similar = {"le": f"{least}".replace(".", "0")}
     return [
         _grows(world, "saturated_seconds_total", world.step / 2, busy),
         _grows(world, "saturated_seconds_total", 0.0, idle),
@@ -82,7 +93,8 @@ def _of_attempts(world: ScenarioFactory, processes: _Processes) -> list[Series]:
         _grows(world, "acquire_seconds", 3 * world.step, busy, "_count"),
         _grows(world, "acquire_seconds", world.step, idle, "_count"),
         _grows(world, "acquire_seconds", 2 * world.step, {**busy, **bound}, "_bucket"),
-        _grows(world, "acquire_seconds", world.step, {**idle, **bound}, "_bucket"),
+        _grows(world, "acquire_seconds", world.step, {**idle, **other_spelling}, "_bucket"),
+        _grows(world, "acquire_seconds", world.step, {**idle, **similar}, "_bucket"),
         _grows(world, "acquire_seconds", world.step, {**busy, "le": "0.0005"}, "_bucket"),
     ]
 
@@ -111,6 +123,28 @@ def _of_connections(world: ScenarioFactory, processes: _Processes) -> list[Serie
     ]
 
 
+def _of_processes(world: ScenarioFactory, pool: dict[str, str], live: float) -> list[Series]:
+    """Return how many processes two exporters see, of which one sees none that lives."""
+    return [
+        _is(world, "exporter_processes", value, {**_service(_with(world, pool, name)), **state})
+        for name, alive in (("one", 0.0), ("two", live))
+        for state, value in (({"state": "live"}, alive), ({"state": "gone"}, 3.0))
+    ]
+
+
+def _scope(world: ScenarioFactory, pool: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in pool.items() if key in world.scope}
+
+
+def _live(title: str) -> float:
+    """Return how many processes live: none in one of the tests."""
+    return 3.0 if title == "two processes" else 0.0
+
+
+def _service(labels: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key not in POOL_LABELS}
+
+
 def _expected(
     world: ScenarioFactory, pool: dict[str, str], processes: _Processes
 ) -> dict[str, dict[str, float]]:
@@ -128,6 +162,7 @@ def _expected(
         promql.utilization: {_named(pool): 0.5},
         promql.attempts: {_named(pool): 4.0},
         promql.slow: {_named(pool): 1.0},
+        promql.slow_attempts: {_named(pool): world.window},
         **{promql.slow_share(window): {_named(pool): 0.25} for window in sorted(windows)},
         promql.lost: {busy: 2.0, idle: 1.0, early: -1.0},
         promql.lost_max: {busy: 2.0, idle: 1.0, early: 0.0},

@@ -108,7 +108,10 @@ class Scenario:
         it never ends.
     optional: names of series without which the alert fires as well.
     step_factor: how many times longer than usual a step is.
+    ends_at_once: whether the condition ends with the first step in which the series are good.
     title: what distinguishes the scenario from others of the same alert.
+    part: a suffix of the name of its file, where an alert has several files.
+    gauges: the values of the queries in its texts, by the name of the metric.
     """
 
     alert: str
@@ -123,7 +126,10 @@ class Scenario:
     resolves_after: int = STEPS_PER_WINDOW + 2
     optional: Sequence[str] = ()
     step_factor: float = 1
+    ends_at_once: bool = True
     title: str = ""
+    part: str = ""
+    gauges: Mapping[str, float] = field(default_factory=dict)
 
     def changed(self, variant: Mapping[str, float | Series | None]) -> list[Series]:
         """Return the series of a variant."""

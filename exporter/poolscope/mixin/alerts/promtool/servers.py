@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, Final
 
+from poolscope.metrics.family import POOL_LABELS
 from poolscope.mixin.alerts.exporter import COVERAGE, EXPORTER_DOWN, NONE_LEFT, SOME_LEFT, WATCHDOG
 from poolscope.mixin.alerts.promtool.scenario import (
     Scenario,
@@ -29,7 +31,7 @@ CONNECTION: Final[dict[str, Any]] = {
 
 def scenarios(world: ScenarioFactory) -> list[Scenario]:
     return [
-        _overcommitted(world),
+        *_overcommitted(world),
         _nearly_full(world),
         _pgbouncer_nearly_full(world),
         _idle_in_transaction(world),
@@ -37,7 +39,9 @@ def scenarios(world: ScenarioFactory) -> list[Scenario]:
         _unreachable(world, "pgbouncer_up"),
         *_down(world),
         _absent(world),
+        _no_processes(world),
         _bad_segments(world),
+        *(_labels_renamed(world, label) for label in POOL_LABELS),
         _internal_errors(world),
         Scenario(WATCHDOG, "info", {}, 1.0, {}, resolves_after=0),
     ]
@@ -64,45 +68,53 @@ def _seen(
     return _server(world, "server_connections", count, good, **more)
 
 
-def _overcommitted(world: ScenarioFactory) -> Scenario:
+def _overcommitted(world: ScenarioFactory) -> list[Scenario]:
+    service = world.promql.options.service
+    without = [_promised(world, {service: ""}, "without services")] if service else []
+    return [_promised(world, {}, ""), *without]
+
+
+def _promised(world: ScenarioFactory, own: dict[str, str], title: str) -> Scenario:
     """
     The limits of two pools exceed what the server accepts.
 
-    Pools of HTTP, pools without a limit, and pools of other servers do not count.
+    Pools of HTTP, pools without a limit, and pools of other servers, services and clusters do not
+    count.
+
+    own: labels of all these pools.
     """
-    other = {"pool": "billing", "kind": "asyncpg"}
     orders, billing = ACCEPTED / 2, ACCEPTED / 2 + 1
-    unlimited = {"pool": "unlimited", "kind": "sqlalchemy"}
-    elsewhere = {"pool": "elsewhere", "kind": "sqlalchemy"}
-    http = {"pool": "orders", "kind": "aiohttp"}
-    other_cluster = dict.fromkeys(world.cluster, "us")
-    namesake = (
-        {"other_cluster": world.series("limit", 1000.0, 1000.0, **other_cluster)}
-        if other_cluster
-        else {}
-    )
+
+    def limit(bad: float, good: float, pool: str, kind: str = "sqlalchemy", **more: Any) -> Series:
+        return world.series("limit", bad, good, of={"pool": pool, "kind": kind}, **{**own, **more})
+
+    namesakes = {
+        f"another {label}": limit(1000.0, 1000.0, "orders", **{label: "another"})
+        for label in world.scope
+    }
     return Scenario(
         alert="ConnPoolServerOvercommitted",
         severity=WARNING,
+        title=title,
         series={
             **_limits(world),
             "orders are seen": _seen(world, "shop:orders", 5.0, 5.0),
             "billing is seen": _seen(world, "shop:billing", 7.0, 7.0),
             "unlimited is seen": _seen(world, "shop:unlimited", 7.0, 7.0),
             "others are seen": _seen(world, "psql", 7.0, 7.0),
-            "orders": world.series("limit", orders, 10.0),
-            "billing": world.series("limit", billing, 10.0, of=other),
-            "unlimited": world.series("limit", math.inf, math.inf, of=unlimited),
-            "elsewhere": world.series("limit", 1000.0, 1000.0, of=elsewhere),
-            "http": world.series("limit", 1000.0, 1000.0, of=http),
-            **namesake,
+            "orders": limit(orders, 10.0, "orders"),
+            "billing": limit(billing, 10.0, "billing", "asyncpg"),
+            "unlimited": limit(math.inf, math.inf, "unlimited"),
+            "elsewhere": limit(1000.0, 1000.0, "elsewhere"),
+            "http": limit(1000.0, 1000.0, "orders", "aiohttp"),
+            **namesakes,
         },
         value=orders + billing,
         labels=world.server,
         silent={"exactly as many as it accepts": {"billing": ACCEPTED / 2}},
         optional=(
             *("unlimited is seen", "others are seen"),
-            *("unlimited", "elsewhere", "http", "other_cluster"),
+            *("unlimited", "elsewhere", "http", *namesakes),
         ),
     )
 
@@ -274,6 +286,30 @@ def _absent(world: ScenarioFactory) -> Scenario:
     )
 
 
+def _no_processes(world: ScenarioFactory) -> Scenario:
+    """The service had processes for a little more than the usual share of its time."""
+    share, lasts = world.thresholds.alive, world.steps(world.thresholds.absent_after)
+    alive_for = math.floor(share / (1 - share) * (lasts + 1)) + 1
+    usual = Fraction(share).limit_denominator(100)
+    times = math.ceil((lasts + 1) / (usual.denominator - usual.numerator))
+    missing = alive_for + lasts + 1 - times * usual.denominator
+    exactly_usual = Series(
+        world.promql.alive,
+        world.scope,
+        0.0,
+        text=f"{f'_x{missing} ' if missing else ''}1+0x{times * usual.numerator - 1} 0+0x1000",
+    )
+    return Scenario(
+        alert="ConnPoolNoProcesses",
+        severity=WARNING,
+        series={"alive": Series(world.promql.alive, world.scope, 0.0, 1.0)},
+        value=0.0,
+        labels=world.scope,
+        silent={"it has a process for the usual share of a day": {"alive": exactly_usual}},
+        steps_before=alive_for,
+    )
+
+
 def _bad_segments(world: ScenarioFactory) -> Scenario:
     return Scenario(
         alert="ConnPoolBadSegments",
@@ -282,6 +318,29 @@ def _bad_segments(world: ScenarioFactory) -> Scenario:
         value=1.0,
         labels=world.target,
         silent={"all files are readable": {"bad": 0.0}},
+    )
+
+
+def _labels_renamed(world: ScenarioFactory, label: str) -> Scenario:
+    """A label of the target has replaced that of two pools."""
+
+    def pool(name: str, **labels: Any) -> Series:
+        of = {"pool": name, "kind": "asyncpg", **labels}
+        return world.series("instances_created_total", 1.0, None, of=of)
+
+    renamed, own = {label: "blue"}, f"exported_{label}"
+    return Scenario(
+        alert="ConnPoolLabelsRenamed",
+        severity=WARNING,
+        title=label,
+        series={
+            "orders": pool("orders", **renamed, **{own: "one"}),
+            "billing": pool("billing", **renamed, **{own: "other"}),
+        },
+        value=2.0,
+        labels=world.target,
+        silent={"labels are as they were": {"orders": pool("a"), "billing": pool("b")}},
+        optional=("orders", "billing"),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote_plus
 
+NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 LABEL: Final = re.compile(r"\{\{ \$labels\.(\w+)( \| urlquery)? \}\}")
 WITH: Final = re.compile(r"\{\{ with \$labels\.(\w+) \}\}(.*?)\{\{ \. \}\}\{\{ end \}\}")
 PRINTED: Final = re.compile(r'\{\{ printf "(%\.\d[fg])" \$value \}\}')
@@ -16,9 +18,30 @@ TIME_QUERY: Final = re.compile(
 )
 
 
-def rendered(template: str, labels: Mapping[str, str], value: float, now: float) -> str:
-    """Return the text of a template; raises ValueError if it has an unknown action."""
+CHOSEN: Final = re.compile(
+    r'\{\{ if eq \(printf "%\.0f" \$value\) "1" \}\}(.*?)\{\{ else \}\}(.*?)\{\{ end \}\}'
+)
+NOW: Final = re.compile(
+    r'\{\{ with printf "\w+\((\w+)\{(?:[^"\\]|\\.)*"[^}]* \| query \}\}([^{]*)'
+    r'\{\{ \. \| first \| value \| (printf "%\.0f"|humanizeDuration) \}\}([^{]*)\{\{ end \}\}'
+)
+
+
+def rendered(
+    template: str,
+    labels: Mapping[str, str],
+    value: float,
+    now: float,
+    gauges: Mapping[str, float] = NOTHING,
+) -> str:
+    """
+    Return the text of a template; raises ValueError if it has an unknown action.
+
+    gauges: the results of queries, by the name of the metric; all others have none.
+    """
     text = TIME_QUERY.sub(lambda found: f"{1000 * (now - float(found[1])):.0f}", template)
+    text = NOW.sub(lambda found: _now(gauges.get(found[1]), found), text)
+    text = CHOSEN.sub(lambda found: found[1 if f"{value:.0f}" == "1" else 2], text)
     text = WITH.sub(lambda found: _with(labels.get(found[1], ""), found[2]), text)
     text = LABEL.sub(lambda found: _label(labels, found[1], quoted=bool(found[2])), text)
     text = PRINTED.sub(lambda found: found[1] % value, text)
@@ -26,6 +49,13 @@ def rendered(template: str, labels: Mapping[str, str], value: float, now: float)
     if "{{" in text:
         raise ValueError(f"unknown action in a template: {text}")
     return text
+
+
+def _now(value: float | None, found: re.Match[str]) -> str:
+    if value is None:
+        return ""
+    shown = _humanized(found[3], value) if found[3] == "humanizeDuration" else f"{value:.0f}"
+    return found[2] + shown + found[4]
 
 
 def _with(value: str, before: str) -> str:
