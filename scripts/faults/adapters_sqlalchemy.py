@@ -109,8 +109,8 @@ FAULTS = (
     (
         "a connection stays open if an exception comes into the hook before its closing",
         "adapters/sqlalchemy/classes.py",
-        "        finally:\n            # Whatever happens here, or the connection would stay open.\n",
-        "        except ZeroDivisionError:\n            raise\n        else:\n",
+        "finally:\n            # Whatever happens here, or the connection would stay open.\n",
+        "except ZeroDivisionError:\n            raise\n        else:\n",
         ("tests/adapters/sqlalchemy/test_sqlalchemy_every_bytecode.py",),
     ),
 )

@@ -185,3 +185,6 @@ def test_each_alert_links_to_a_dashboard_with_its_variables(alert: Alert) -> Non
     assert variables - set(dashboards.scope) <= {variable.name for variable in board.variables}
     needed = {variable.name for variable in board.variables if variable.single}
     assert needed <= variables, "the dashboard would show another pool"
+    # The server of an alert is one of PostgreSQL, a PgBouncer, or any of both.
+    for variable in {"server", "pgbouncer"} & {variable.name for variable in board.variables}:
+        assert (f"connpool_{variable}_" in alert.expr) == (variable in variables)

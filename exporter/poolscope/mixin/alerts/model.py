@@ -57,6 +57,7 @@ class Alert:
     keep_firing_for: how long it still fires after the condition has ended, or has no value.
     dashboard: the key of the dashboard that shows the cause.
     dashboard_variables: labels of the alert that select the variables of that dashboard.
+    variables_of: the variables that a label selects, where they have other names.
     labels: labels besides the severity.
     """
 
@@ -69,6 +70,7 @@ class Alert:
     keep_firing_for: str = ""
     dashboard: str = "overview"
     dashboard_variables: Sequence[str] = ()
+    variables_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def document(self, options: Options) -> Json:
@@ -90,8 +92,9 @@ class Alert:
     def _dashboard_url(self, options: Options) -> str:
         """Return the URL of the dashboard, with its variables selected, from before the alert."""
         variables = [
-            f"var-{label}={{{{ $labels.{label} | urlquery }}}}"
+            f"var-{variable}={{{{ $labels.{label} | urlquery }}}}"
             for label in self.dashboard_variables
+            for variable in self.variables_of.get(label, (label,))
         ]
         start = f"1000 * (time() - {seconds(options.look_back):.0f})"
         begins = QUERY_RESULT.replace("EXPRESSION", start)

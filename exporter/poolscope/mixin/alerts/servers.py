@@ -104,6 +104,7 @@ def _pgbouncer_nearly_full(promql: Expressions) -> Alert:
         "that it accepts; at 100% it refuses new ones.",
         dashboard="databases",
         dashboard_variables=promql.server_labels,
+        variables_of={"server": ("pgbouncer",)},
     )
 
 
@@ -139,4 +140,5 @@ def _unreachable(promql: Expressions) -> Alert:
         "rejects the exporter's role; the log of the exporter says which.",
         dashboard="databases",
         dashboard_variables=promql.server_labels,
+        variables_of={"server": ("server", "pgbouncer")},
     )
