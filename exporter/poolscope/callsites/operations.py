@@ -1,0 +1,150 @@
+"""
+What a connection is taken for: the request, the task of a queue, or the job that the code works on.
+
+The context has a box with the operation. All tasks and thread jobs that inherit the context share
+the box, so they learn when the answer of a request was sent, and what follows is its background.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from poolscope.label_values import printable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BACKGROUND: Final = "background: "
+"""Begins the name of what a request does after its answer."""
+
+
+class Operation:
+    """What connections are taken for. A subclass may find its name out when somebody asks for it."""
+
+    __slots__ = ()
+
+    def name(self) -> str | None:
+        """Return the name, which never holds the values of a path; None if there is none yet."""
+        raise NotImplementedError
+
+
+class NamedOperation(Operation):
+    """An operation whose name is known from its beginning."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name: Final = name
+
+    def name(self) -> str | None:
+        return self._name
+
+
+class Background(Operation):
+    """What is left of an operation once its answer was sent."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Operation) -> None:
+        self._of: Final = of
+
+    def name(self) -> str | None:
+        name = self._of.name()
+        return BACKGROUND + name if name is not None else None
+
+
+Box = list[Operation | None]
+"""Holds one operation, or None."""
+
+NO_OPERATION: Final[Box] = [None]
+
+current_box: Final[ContextVar[Box]] = ContextVar("poolscope_operation", default=NO_OPERATION)
+"""The box of the innermost operation of the context."""
+
+
+def current_operation() -> Operation | None:
+    """Return what the running code takes connections for, if it is known."""
+    return current_box.get()[0]
+
+
+class operation:  # noqa: N801  # users write it as a function
+    """
+    Say what the connections are for that are taken inside.
+
+    A context manager, for `with` and `async with`, and a decorator of functions and coroutines.
+    Operations may be nested: the innermost is what a connection is taken for. Tasks and thread jobs
+    that begin inside inherit it.
+
+        with poolscope.operation("nightly report"):
+            connection = await pool.acquire()
+
+    Raises TypeError if the name is no string.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"operation() takes a name, a string; got {name!r}")
+        self._operation: Final = NamedOperation(printable(name))
+        self._outer: Final[list[tuple[Box, Box]]] = []
+
+    def __enter__(self) -> None:
+        box: Box = [self._operation]
+        self._outer.append((box, current_box.get()))
+        current_box.set(box)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        current = current_box.get()
+        for index in range(len(self._outer) - 1, -1, -1):
+            box, outer = self._outer[index]
+            if box is current:
+                current_box.set(outer)
+                del self._outer[index]
+                return
+        # This is another context than the one that has entered: generators may end in any.
+        self._outer.pop()
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """
+        Return the function; all that it does is done for this operation.
+
+        Raises TypeError for a generator, between whose steps other code runs.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                "operation() decorates functions and coroutines; in a generator, write "
+                "`with poolscope.operation(...):` around what takes the connection"
+            )
+        name = str(self._operation.name())
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with operation(name):
+                return function(*args, **kwargs)
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            with operation(name):
+                return await function(*args, **kwargs)
+
+        inside: Any = call_async if inspect.iscoroutinefunction(function) else call
+        decorated: Callable[P, R] = functools.update_wrapper(inside, function)
+        return decorated
