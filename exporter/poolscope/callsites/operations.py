@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
-from poolscope.label_values import printable
+from poolscope.errors import count_error, is_ours
+from poolscope.label_values import label_value, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +25,12 @@ BACKGROUND: Final = "background: "
 
 
 class Operation:
-    """What connections are taken for. A subclass may find its name out when somebody asks for it."""
+    """
+    What connections are taken for. A subclass may find its name out when somebody asks for it.
+
+    A pool refers to it while it has a connection out for it. So a request must let go of its other
+    objects when it ends: a connection that one of them refers to would never be collected.
+    """
 
     __slots__ = ()
 
@@ -70,6 +76,33 @@ current_box: Final[ContextVar[Box]] = ContextVar("poolscope_operation", default=
 def current_operation() -> Operation | None:
     """Return what the running code takes connections for, if it is known."""
     return current_box.get()[0]
+
+
+def shown_name(operation: Operation | None) -> str | None:
+    """
+    Return the name as it is shown, in one line of bounded length; None if there is none yet.
+
+    An error of `name` is counted, and ends here. One that does not come again is of a signal
+    handler or of a time limit of the application, and is raised.
+    """
+    if operation is None:
+        return None
+    try:
+        name: object = operation.name()
+    except Exception as error:
+        if not is_ours(error) and not _fails(operation):
+            raise
+        count_error("Operation.name")
+        return None
+    return label_value(name) if isinstance(name, str) else None
+
+
+def _fails(operation: Operation) -> bool:
+    try:
+        operation.name()
+    except Exception:
+        return True
+    return False
 
 
 class operation:  # noqa: N801  # users write it as a function

@@ -262,6 +262,7 @@ class PoolView:
                 pool=self.pool,
                 kind=self.kind,
                 site=self._text(site),
+                operation=None,
                 held_seconds=max(0.0, self._now - since),
                 # A character that was cut in the middle is ignored.
                 owner=printable(owner.decode(errors="ignore")) or None,

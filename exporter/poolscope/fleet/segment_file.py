@@ -175,7 +175,7 @@ class FileSegment(Segment):
         free, slot = self.free, 0
         try:
             slot = free.pop()
-            if self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
+            if self.borrowers[slot] == borrower[:4] or self.set_borrower(slot, borrower):
                 return slot
         except IndexError:
             return 0
@@ -191,14 +191,15 @@ class FileSegment(Segment):
         self.path.unlink(missing_ok=True)
 
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
-        function, at, _, owner = borrower
+        function, at, _, owner, _ = borrower
         numbers = self._lines.get((function, at))
         if numbers is None:
             return False
         cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
         OWNER.pack_into(self._owners, start, _bytes(owner))
-        self.borrowers[slot] = borrower
+        # Not its operation, which would live until the slot has another borrower.
+        self.borrowers[slot] = borrower[:4]
         return True
 
     def register_borrower(self, borrower: Borrower, label: str) -> None:

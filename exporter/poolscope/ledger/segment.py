@@ -30,7 +30,8 @@ class Segment:
         when a change is final; in private memory the two are the same.
     free: the first cells of the free hold slots.
     wait_slots: the cells for waits.
-    borrowers: the borrower of each slot's last hold, by the first cell of the slot.
+    borrowers: the borrower of each slot's last hold, without its operation, by the first cell of
+        the slot.
     due: whether `look` is to be called once the next change is final.
     """
 
