@@ -9,12 +9,12 @@ from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
 from poolscope.metrics.family import POOL_LABELS, Family
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import samples_of
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.findings import Finding
 from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
 from poolscope.readings.labels import MAX_ENDED_NAMES
 from poolscope.readings.reading import Reading
 from poolscope.readings.report import Info, Report
-from poolscope.readings.sites import SiteReading
 
 HEAD = """\
 # Metrics
@@ -114,7 +114,7 @@ def series_rows() -> list[str]:
         if family.buckets
     ]
     pool = series(used("aiohttp"))
-    site, host = SiteReading("", 0.0, 0.0, 0.0), HostReading("", 0.0, 0.0, 0.0, 0.0)
+    site, host = LabelReading("", 0.0, 0.0, 0.0), HostReading("", 0.0, 0.0, 0.0, 0.0)
     finding = Finding("", "", "", "info", "", ())
     rows += [
         (

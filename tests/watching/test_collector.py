@@ -10,18 +10,18 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from poolscope.callsites.borrower import Borrower
-from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function
 from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected
+from poolscope.readings.by_label import SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
 from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, HostReading, busiest
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info, Report
-from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
 from poolscope.watching.collector import PoolCollector
 from poolscope.watching.groups import Groups
@@ -72,7 +72,7 @@ def text(clock: FakeClock) -> str:
         reading=ledger.read(),
         created=1,
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
-        sites=SharedSites().sums(ledger.sites()),
+        sites=SharedLabels(SHOWN_SITES).sums(ledger.sites()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
         findings=findings_of("", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), {})]),
     )

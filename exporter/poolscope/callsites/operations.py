@@ -15,10 +15,13 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from poolscope.errors import count_error, is_ours
-from poolscope.label_values import label_value, printable
+from poolscope.label_values import MAX_CHARACTERS, label_value, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+SHOWN_OPERATIONS: Final = 50
+"""Operations of a pool with a label of their own; all later ones share one."""
 
 BACKGROUND: Final = "background: "
 """Begins the name of what a request does after its answer."""
@@ -79,14 +82,18 @@ def current_operation() -> Operation | None:
 
 
 def shown_name(operation: Operation | None) -> str | None:
+    """Return the name as it is shown, in one line of bounded length; None if there is none yet."""
+    name = found_name(operation) if operation is not None else None
+    return label_value(name) if name is not None else None
+
+
+def found_name(operation: Operation) -> str | None:
     """
-    Return the name as it is shown, in one line of bounded length; None if there is none yet.
+    Return the name, which is not fit to be shown yet but not long; None if there is none yet.
 
     An error of `name` is counted, and ends here. One that does not come again is of a signal
     handler or of a time limit of the application, and is raised.
     """
-    if operation is None:
-        return None
     try:
         name: object = operation.name()
     except Exception as error:
@@ -94,6 +101,8 @@ def shown_name(operation: Operation | None) -> str | None:
             raise
         count_error("Operation.name")
         return None
+    if type(name) is str and len(name) <= MAX_CHARACTERS:  # as almost always
+        return name
     return label_value(name) if isinstance(name, str) else None
 
 
@@ -176,7 +185,8 @@ class operation:  # noqa: N801  # users write it as a function
 
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             with operation(name):
-                return await function(*args, **kwargs)
+                awaitable: Any = function(*args, **kwargs)
+                return await awaitable
 
         inside: Any = call_async if inspect.iscoroutinefunction(function) else call
         decorated: Callable[P, R] = functools.update_wrapper(inside, function)

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from poolscope.callsites.frames import SHOWN_SITES
 from poolscope.fleet.commitments import commitments
 from poolscope.fleet.folder import FolderError
 from poolscope.fleet.folder_lock import LOCK, FolderLock
@@ -27,6 +28,7 @@ from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.fleet.whole_files import is_gone, put_aside, reserve
+from poolscope.readings.by_label import SharedLabels
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
@@ -34,7 +36,6 @@ from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
 from poolscope.readings.saturation import too_small
-from poolscope.readings.sites import SharedSites
 
 MAX_PROCESSES_PER_SCAN: Final = 100
 """How many processes one scan folds, so that it does not take too long."""
@@ -95,7 +96,7 @@ class Fleet:
             raise
         self._can_write = True
         self._processes = Processes(folder, (LOCK, TOTALS))
-        self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
+        self._sites: defaultdict[Key, SharedLabels] = defaultdict(lambda: SharedLabels(SHOWN_SITES))
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
 
     def close(self) -> None:

@@ -12,11 +12,11 @@ from poolscope.fleet.segment_file import OWNER_BYTES
 from poolscope.label_values import printable
 from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.holders import Hold
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import GAUGES, Reading
 from poolscope.readings.report import Info
-from poolscope.readings.sites import SiteReading
 
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 """All cells before those of functions, waits and holds."""
@@ -24,7 +24,7 @@ HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
 """The cells of one hold."""
 
 _COLUMNS: Final = tuple(
-    c.FIRST_SITE + offset for offset in (0, c.SITE_OVERFLOW, c.SITE_OVERFLOW_SINCE)
+    c.FIRST_SITE + offset for offset in (0, c.ROW_OVERFLOW, c.ROW_OVERFLOW_SINCE)
 )
 
 MOST: Final = 1e15
@@ -33,7 +33,7 @@ MOST: Final = 1e15
 NO_SITE_VALUES: Final = [0.0, 0.0, 0.0, 0.0]
 
 SiteValues = tuple[str, float, float, float, float]
-"""The fields of a `SiteReading`."""
+"""The fields of a `LabelReading`."""
 
 SiteRow = tuple[float, float, float, float]
 """The number of the name, seconds, the count of holds without a slot, the sum of their starts."""
@@ -228,9 +228,9 @@ class PoolView:
         """Return its connections in use."""
         return list(self._holds())
 
-    def sites(self) -> list[SiteReading]:
+    def sites(self) -> list[LabelReading]:
         """Return the numbers of each function of the application."""
-        return [SiteReading(*values) for values in self.each_site()]
+        return [LabelReading(*values) for values in self.each_site()]
 
     def each_site(self) -> Iterator[SiteValues]:
         """Yield the values of `sites`."""
@@ -273,7 +273,7 @@ class PoolView:
             )
 
     def _sum_slots(self) -> dict[float, list[float]]:
-        """Return sums over the hold slots, by the number of the function: see `SiteReading`."""
+        """Return sums over the hold slots, by the number of the function: see `LabelReading`."""
         by_function: dict[float, list[float]] = {}
         now, numbers = self._now, self._cells.numbers
         for _, since, _, ended, _, label, lost, counts_from in self._cells.slots:

@@ -31,7 +31,7 @@ from poolscope.ledger.segment import Segment
 
 MAGIC: Final = b"poolscop"
 
-SEGMENT_VERSION: Final = 6
+SEGMENT_VERSION: Final = 7
 
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, number of scalar cells, hold slots, start of cells, size, length of the JSON."""
@@ -208,8 +208,8 @@ class FileSegment(Segment):
         line = self._number(borrower.site)
         self._lines[borrower.function, borrower.at] = line, self._number(label)
 
-    def add_site(self, site: int, label: str) -> None:
-        self.numbers[site + c.SITE_LABEL] = self._number(label)
+    def add_label(self, cell: int, label: str) -> None:
+        self.numbers[cell + c.ROW_LABEL] = self._number(label)
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

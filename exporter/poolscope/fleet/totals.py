@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from poolscope.callsites.frames import OTHER_SITES
 from poolscope.fleet.pool_view import MOST, BadFileError, PoolView
 from poolscope.fleet.whole_files import read_whole, replace_whole
-from poolscope.label_values import label_value
+from poolscope.label_values import OTHER_LABEL, label_value
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
 from poolscope.readings.reading import EMPTY_READING, Reading, sum_readings
-from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
 TOTALS_VERSION: Final = 2
@@ -51,13 +50,13 @@ class Total:
     seconds: dict[str, float] = field(default_factory=dict)
     since: float = math.inf
 
-    def sites(self) -> list[SiteReading]:
+    def sites(self) -> list[LabelReading]:
         """Return the seconds in use by function."""
-        return [SiteReading(label, 0.0, seconds, 0.0) for label, seconds in self.seconds.items()]
+        return [LabelReading(label, 0.0, seconds, 0.0) for label, seconds in self.seconds.items()]
 
     def plus(self, view: PoolView) -> Total:
         """Return this total with the counters of one more pool."""
-        seconds = {site.site: site.in_use_seconds for site in view.sites()}
+        seconds = {site.label: site.in_use_seconds for site in view.sites()}
         return self.with_total(Total(view.reading.counters_only(), 1, seconds, view.since))
 
     def with_total(self, other: Total) -> Total:
@@ -65,7 +64,7 @@ class Total:
         seconds = dict(self.seconds)
         for label, more in other.seconds.items():
             known = label in seconds or len(seconds) < MAX_KNOWN_FUNCTIONS
-            kept = label if known else OTHER_SITES
+            kept = label if known else OTHER_LABEL
             seconds[kept] = seconds.get(kept, 0.0) + more
         return Total(
             sum_readings([self.reading, other.reading]),

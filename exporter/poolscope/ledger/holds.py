@@ -14,6 +14,8 @@ from typing import Final
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.callsites.frames import Function
+from poolscope.callsites.operations import found_name
+from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action
 from poolscope.ledger.folding import add_finished
@@ -80,8 +82,7 @@ class Holds(HoldRecords):
         held = max(0.0, now - since)
         self._observe_acquire(asked, since)
         c.HOLD_SECONDS.observe_count(self._numbers, held)
-        cell = self.site_cells.cell(borrower[0])
-        self._numbers[cell] += held
+        self._add_seconds(borrower, held)
         self.lately.add(borrower, since, now)
         if slot:
             self._free_slot(slot)
@@ -100,7 +101,9 @@ class Holds(HoldRecords):
         `FOLD_BATCH` of them at most, because the journal has room for as many slots.
         """
         batch = self.finished[:MAX_FINISHED]
-        slots, postponed = add_finished(batch, self.in_use, self._numbers, self.site_cells.cell)
+        slots, postponed = add_finished(
+            batch, self.in_use, self._numbers, self.site_cells.cell, self.operation_cells.cell
+        )
         self.lately.add_batch(
             [hold for hold in batch if hold not in postponed] if postponed else batch
         )
@@ -135,13 +138,29 @@ class Holds(HoldRecords):
         if asked != c.ALREADY_COUNTED:
             c.ACQUIRE_SECONDS.observe(self._numbers, since - asked)
 
+    def _add_seconds(self, borrower: Borrower, held: float) -> None:
+        """Add the seconds of a hold that has ended to its function and its operation."""
+        function, _, _, _, operation = borrower
+        cell = self._cell(function)
+        self._numbers[cell] += held
+        name = found_name(operation) if operation is not None else None
+        if name is not None:
+            cell = self.operation_cells.cell(name)
+            self._numbers[cell] += held
+
+    def _cell(self, function: Function | None) -> int:
+        return self.site_cells.cell(function) if function is not None else c.UNKNOWN_SITE_SECONDS
+
+    def _label(self, function: Function | None) -> str:
+        return self.site_cells.label(function) if function is not None else OTHER_LABEL
+
     def _take_slot(self, borrower: Borrower) -> int:
         """Return a slot that names the borrower, or 0 if none is free."""
         segment = self._segment
         slot = self._changes.take(segment.free)
         if slot and not segment.set_borrower(slot, borrower):
-            self.site_cells.cell(borrower[0])
-            segment.register_borrower(Borrower(*borrower), self.site_cells.label(borrower[0]))
+            self._cell(borrower[0])
+            segment.register_borrower(Borrower(*borrower), self._label(borrower[0]))
             segment.set_borrower(slot, borrower)
         return slot
 
@@ -158,7 +177,7 @@ class Holds(HoldRecords):
         c.count_overflow(self._numbers, number, started, change, since)
         if function is not None:
             site = self.site_cells.cell(function)
-            number, started = site + c.SITE_OVERFLOW, site + c.SITE_OVERFLOW_SINCE
+            number, started = site + c.ROW_OVERFLOW, site + c.ROW_OVERFLOW_SINCE
             c.count_overflow(self._numbers, number, started, change, since)
 
     def complete(self, key: Hashable, borrower: Borrower, slot: int) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Hashable
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.ledger import cells as c
+from poolscope.ledger.labelled import LabelledState
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import State
 
 
-class LostSlots(State):
+class LostSlots(LabelledState):
     """
     The events of slots that are lost and found.
 

@@ -23,7 +23,7 @@ class Segment:
     Cells in private memory, all 0.0 at first.
 
     No other process reads them, so there are no slots, the methods that publish names do nothing,
-    and the cell of a function is added when the function is.
+    and the cell of a label is added when the label is.
 
     shared: whether other processes read the cells, so that `SEQUENCE` must say when they change.
     numbers: the cells before `FIRST_WAIT` that the ledger works on. It publishes them in the cells
@@ -58,9 +58,9 @@ class Segment:
     def register_borrower(self, borrower: Borrower, label: str) -> None:
         """Write the borrower's line, and the label of its function, for `set_borrower`."""
 
-    def add_site(self, site: int, label: str) -> None:
-        """Give the next function its cell, `site`, and note its label; calling it again is safe."""
-        self.numbers.extend([0.0] * (site + 1 - len(self.numbers)))
+    def add_label(self, cell: int, label: str) -> None:
+        """Give the next label its cell, and note what it is; calling it again is safe."""
+        self.numbers.extend([0.0] * (cell + 1 - len(self.numbers)))
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         """Publish that a rule was broken at a line."""
