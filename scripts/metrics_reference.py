@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
 from poolscope.metrics.family import POOL_LABELS, Family
 from poolscope.metrics.pool_families import FAMILIES
@@ -120,6 +121,10 @@ def series_rows() -> list[str]:
         (
             f"function that takes connections (at most {SHOWN_SITES + 1} of a pool)",
             series(used("aiohttp", sites=(site,))) - pool,
+        ),
+        (
+            f"operation that takes connections (at most {SHOWN_OPERATIONS + 1} of a pool)",
+            series(used("aiohttp", operations=(site,))) - pool,
         ),
         (
             f"host of an aiohttp pool (at most {SHOWN_HOSTS + 1})",

@@ -2,6 +2,41 @@
 
 FAULTS = (
     (
+        "the seconds of an operation are lost on the hot path",
+        "ledger/folding.py",
+        "    if operations.count(None) < len(operations):\n",
+        "    if False:\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "the first operation of a batch gets the seconds of all",
+        "ledger/folding.py",
+        "    if keys.count(keys[0]) == len(keys):\n",
+        "    if True:\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "a reading that finds the lock taken takes operations for functions",
+        "ledger/copies.py",
+        "        return self._cell(OPERATIONS, self._operations, name)\n",
+        "        return c.UNKNOWN_SITE_SECONDS\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "more operations than are shown get cells of others",
+        "ledger/label_cells.py",
+        "len(by_label) < self.size - 1",
+        "True",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "a slot keeps the operation of its last hold alive",
+        "fleet/segment_file.py",
+        "        self.borrowers[slot] = borrower[:4]\n",
+        "        self.borrowers[slot] = borrower\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
         "closing one connection twice counts twice",
         "ledger/events.py",
         "        if key not in self._open:\n            return\n        self._advance(now)\n",

@@ -17,6 +17,8 @@ from poolscope.callsites.operations import (
     Operation,
     current_box,
     current_operation,
+    found_name,
+    found_names,
     shown_name,
 )
 from poolscope.errors import internal_errors
@@ -147,6 +149,23 @@ def test_an_error_of_a_name_is_counted_and_not_raised(error: Exception) -> None:
     assert before + 1 == internal_errors.count
 
 
+def test_the_names_of_many_are_those_of_each() -> None:
+    named = [NamedOperation(f"kind {number}") for number in range(3)]
+    foreign = [ForeignOperation(value) for value in (None, 5, "x" * 1000, "")]
+    for operations in ([*named, None, named[0]], [*named, *foreign], [None, None], [named[0]] * 3):
+        each = [found_name(one) if one is not None else None for one in operations]
+        assert each == found_names(operations)
+
+
+@pytest.mark.makes_hooks_fail
+@pytest.mark.parametrize("error", [AttributeError(), Exception()])
+def test_one_name_of_many_that_cannot_be_found_keeps_no_other_back(error: Exception) -> None:
+    before = internal_errors.count
+    operations = [NamedOperation("report"), FailingOperation(error), NamedOperation("mails")]
+    assert ["report", None, "mails"] == found_names(operations)
+    assert before + 1 == internal_errors.count
+
+
 class Interrupted(Operation):
     """An exception of a time limit comes while the name is asked for, once."""
 
@@ -171,3 +190,6 @@ def test_an_exception_from_outside_goes_on(error: BaseException) -> None:
     with pytest.raises(type(error)):
         shown_name(operation)
     assert "report" == shown_name(operation)
+    operation.errors.append(error)
+    with pytest.raises(type(error)):
+        found_names([None, operation])

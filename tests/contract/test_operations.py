@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import poolscope
 from contract.pools import PoolUnderTest
@@ -18,6 +19,10 @@ from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.operations import FailingOperation, RoutedOperation
 from support.waiting import eventually
+
+SECONDS = "connpool_in_use_seconds_total"
+OPERATION_SECONDS = "connpool_operation_in_use_seconds_total"
+OPERATION_CONNECTIONS = "connpool_operation_connections"
 
 pytestmark = pytest.mark.filterwarnings(
     # Warnings of SQLAlchemy and aiohttp about a connection that was dropped.
@@ -180,6 +185,61 @@ async def test_a_connection_that_its_operation_refers_to_is_still_found_abandone
 
     await eventually((int(pool.keeps), 1), lost)
     assert ["GET /orders/{id}"] * pool.keeps == operations(watch)
+
+
+def samples(registry: CollectorRegistry, name: str) -> dict[str, float]:
+    """Return the samples of a family by operation, "" for none."""
+    return {
+        sample.labels.get("operation", ""): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+
+
+async def test_connections_and_their_seconds_are_counted_by_operation(
+    pool: PoolUnderTest, watches: Watches, clock: FakeClock
+) -> None:
+    """Also after the pool was closed."""
+    registry = CollectorRegistry()
+    watch = watches.watch(pool.target, registry=registry)
+    assert {} == samples(registry, OPERATION_CONNECTIONS) == samples(registry, OPERATION_SECONDS)
+    for turn in range(3):
+        with poolscope.operation("nightly report"):
+            first = await pool.acquire()
+        clock.advance(1.0)
+        with poolscope.operation(f"mails {turn}"):
+            second = await pool.acquire()
+        clock.advance(2.0)
+        if turn < 2:
+            await pool.release(first)
+            await pool.release(second)
+    seconds = {"mails 0": 2.0, "mails 1": 2.0, "mails 2": 2.0, "nightly report": 9.0}
+    in_use = {"mails 0": 0, "mails 1": 0, "mails 2": 1, "nightly report": 1}
+    assert seconds == samples(registry, OPERATION_SECONDS)
+    assert in_use == samples(registry, OPERATION_CONNECTIONS)
+    assert {"": 15.0} == samples(registry, SECONDS)
+    await pool.release(first)
+    await pool.release(second)
+    await pool.close()
+    clock.advance(1.0)
+    assert seconds == samples(registry, OPERATION_SECONDS)
+    watch.unwatch()
+    assert {} == samples(registry, OPERATION_SECONDS)
+    watches.watch(pool.target, registry=registry)
+    assert seconds == samples(registry, OPERATION_SECONDS)
+
+
+async def test_what_is_no_operation_is_not_counted_by_operation(
+    pool: PoolUnderTest, watches: Watches, clock: FakeClock
+) -> None:
+    registry = CollectorRegistry()
+    watches.watch(pool.target, registry=registry)
+    taken = await pool.acquire()
+    clock.advance(1.0)
+    assert {"": 1.0} == samples(registry, SECONDS)
+    assert {} == samples(registry, OPERATION_CONNECTIONS) == samples(registry, OPERATION_SECONDS)
+    await pool.release(taken)
 
 
 async def test_a_hold_that_was_folded_keeps_no_operation_alive(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,6 @@ from poolscope.testing import FakeClock
 from support.operations import FailingOperation, RoutedOperation
 
 PAY = Function(None, APPLICATION, "shop.py", "pay", "shop:pay")
-
-MakeLedger = Callable[..., Ledger]
 
 
 @pytest.fixture(params=["private", "mapped"])
@@ -182,3 +180,14 @@ def test_names_that_are_shown_alike_share_a_cell(ledger: Ledger, clock: FakeCloc
     ((label, seconds),) = seconds_of(ledger).items()
     assert (120, 4.0) == (len(label), seconds)
     assert all(len(name) <= 120 for name in ledger.holds.operation_cells.by_key)
+
+
+def test_a_finished_hold_that_was_folded_keeps_no_operation(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    requests = [RoutedOperation("GET /") for _ in range(MAX_FINISHED + 1)]
+    gone = [weakref.ref(request) for request in requests]
+    hold(ledger, clock, requests.pop(), 1.0)
+    while requests:
+        hold_fast(ledger, clock, requests.pop(), 1.0)
+    assert [None] * (MAX_FINISHED + 1) == [request() for request in gone]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
@@ -101,6 +101,27 @@ def found_name(operation: Operation) -> str | None:
             raise
         count_error("Operation.name")
         return None
+    return _bounded(name)
+
+
+def found_names(operations: Sequence[Operation | None]) -> list[str | None]:
+    """Return the `found_name` of each operation, and None where there is none; in few steps."""
+    first = operations[0]
+    if operations.count(first) == len(operations):
+        return [found_name(first) if first is not None else None] * len(operations)
+    try:
+        names: list[Any] = [each.name() if each is not None else None for each in operations]
+    except Exception as error:
+        if not is_ours(error) and not any(each is not None and _fails(each) for each in operations):
+            raise
+        return [found_name(each) if each is not None else None for each in operations]
+    found = list(filter(None, names))
+    if set(map(type, found)) == {str} and max(map(len, found)) <= MAX_CHARACTERS:
+        return names
+    return list(map(_bounded, names))
+
+
+def _bounded(name: object) -> str | None:
     if type(name) is str and len(name) <= MAX_CHARACTERS:  # as almost always
         return name
     return label_value(name) if isinstance(name, str) else None

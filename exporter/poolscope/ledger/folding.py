@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Function
-from poolscope.callsites.operations import Operation, found_name
+from poolscope.callsites.operations import Operation, found_names
 from poolscope.ledger import cells as c
 from poolscope.ledger.open_holds import FinishedHold, OpenHold, is_open
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
@@ -62,8 +62,7 @@ def add_finished(
         numbers[cell] += seconds
     operations = list(map(_OPERATION_OF, borrowers))
     if operations.count(None) < len(operations):
-        for operation, seconds in _sums(operations, held).items():
-            name = found_name(operation) if operation is not None else None
+        for name, seconds in _sums(found_names(operations), held).items():
             if name is not None:
                 cell = cell_of_operation(name)
                 numbers[cell] += seconds
