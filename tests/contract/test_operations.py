@@ -200,7 +200,7 @@ def samples(registry: CollectorRegistry, name: str) -> dict[str, float]:
 async def test_connections_and_their_seconds_are_counted_by_operation(
     pool: PoolUnderTest, watches: Watches, clock: FakeClock
 ) -> None:
-    """Also after the pool was closed."""
+    """Also when the watch has ended and begun again, and when the pool was closed."""
     registry = CollectorRegistry()
     watch = watches.watch(pool.target, registry=registry)
     assert {} == samples(registry, OPERATION_CONNECTIONS) == samples(registry, OPERATION_SECONDS)
@@ -221,12 +221,12 @@ async def test_connections_and_their_seconds_are_counted_by_operation(
     assert {"": 15.0} == samples(registry, SECONDS)
     await pool.release(first)
     await pool.release(second)
-    await pool.close()
-    clock.advance(1.0)
-    assert seconds == samples(registry, OPERATION_SECONDS)
     watch.unwatch()
     assert {} == samples(registry, OPERATION_SECONDS)
     watches.watch(pool.target, registry=registry)
+    clock.advance(1.0)
+    assert seconds == samples(registry, OPERATION_SECONDS)
+    await pool.close()
     assert seconds == samples(registry, OPERATION_SECONDS)
 
 
