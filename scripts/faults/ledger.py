@@ -32,8 +32,8 @@ FAULTS = (
     (
         "a slot keeps the operation of its last hold alive",
         "fleet/segment_file.py",
-        "        self.borrowers[slot] = borrower[:4]\n",
-        "        self.borrowers[slot] = borrower\n",
+        "borrower if operation is None else borrower[:4]",
+        "borrower",
         ("tests/ledger/test_operation_cells.py",),
     ),
     (
@@ -270,7 +270,7 @@ FAULTS = (
     (
         "a slot is lost when an exception interrupts the beginning of a hold",
         "ledger/holds.py",
-        "            self._segment.free.append(slot)\n        holds = len(",
+        "            self._segment.give_back(slot)\n        holds = len(",
         "            pass\n        holds = len(",
         ("tests/ledger/test_every_bytecode.py",),
     ),
@@ -354,8 +354,8 @@ FAULTS = (
     (
         "who has a slot next is on purpose, too",
         "ledger/holds.py",
-        "(c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_COUNTS_FROM)",
-        "(c.HOLD_ENDED, c.HOLD_LOST)",
+        "c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION, c.HOLD_COUNTS_FROM",
+        "c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION",
         ("tests/fleet/test_segment_file.py",),
     ),
     (

@@ -207,7 +207,7 @@ class TestManyNames:
         assert {"a", "c", "other"} == {report.pool for report in view.reports}
 
     def test_functions_of_a_name_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(totals, "MAX_KNOWN_FUNCTIONS", 2)
+        monkeypatch.setattr(totals, "MAX_KNOWN_LABELS", 2)
         total = totals.Total()
         for number in range(5):
             total = total.with_total(totals.Total(seconds={f"f{number}": 1.0}))

@@ -161,6 +161,15 @@ def test_sqlalchemy_in_an_operation(pool: sqlalchemy.Pool) -> None:
     within_budget("sqlalchemy in an operation", count)
 
 
+def test_sqlalchemy_in_an_operation_with_a_mapped_file(
+    pool: sqlalchemy.Pool, tmp_path: Path
+) -> None:
+    watches_of(tmp_path / "pools").watch(pool, registry=None)
+    with poolscope.operation("nightly report"):
+        count = counted(lambda: pool.connect().close())
+    within_budget("sqlalchemy in an operation, with a mapped file", count)
+
+
 def test_sqlalchemy_with_an_operation_for_each_use(pool: sqlalchemy.Pool) -> None:
     """As each request of a web service is one."""
     watches_of(None).watch(pool, registry=None)
@@ -235,6 +244,14 @@ def test_a_use_of_a_pool_at_its_limit_costs_at_most_half_as_much_again(kind: str
 def test_an_operation_costs_a_use_of_a_pool_at_most_a_tenth(name: str) -> None:
     (budget,) = [value for key, value in BUDGET.items() if key.endswith(f" {name}")]
     assert budget <= 1.1 * BUDGET["sqlalchemy"]
+
+
+def test_an_operation_costs_a_use_with_a_mapped_file_at_most_a_tenth() -> None:
+    plain, inside = (
+        "sqlalchemy with a mapped file",
+        "sqlalchemy in an operation, with a mapped file",
+    )
+    assert BUDGET[inside] <= 1.1 * BUDGET[plain]
 
 
 def test_a_count_above_or_far_below_its_budget_fails() -> None:

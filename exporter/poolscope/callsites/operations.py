@@ -97,8 +97,7 @@ def found_name(operation: Operation) -> str | None:
     try:
         name: object = operation.name()
     except Exception as error:
-        if not is_ours(error) and not _fails(operation):
-            raise
+        raise_if_from_outside(error, operation)
         count_error("Operation.name")
         return None
     return _bounded(name)
@@ -112,8 +111,7 @@ def found_names(operations: Sequence[Operation | None]) -> list[str | None]:
     try:
         names: list[Any] = [each.name() if each is not None else None for each in operations]
     except Exception as error:
-        if not is_ours(error) and not any(each is not None and _fails(each) for each in operations):
-            raise
+        raise_if_from_outside(error, *operations)
         return [found_name(each) if each is not None else None for each in operations]
     found = list(filter(None, names))
     if set(map(type, found)) == {str} and max(map(len, found)) <= MAX_CHARACTERS:
@@ -125,6 +123,12 @@ def _bounded(name: object) -> str | None:
     if type(name) is str and len(name) <= MAX_CHARACTERS:  # as almost always
         return name
     return label_value(name) if isinstance(name, str) else None
+
+
+def raise_if_from_outside(error: Exception, *operations: Operation | None) -> None:
+    """Raise the error if it is not ours, and the search for no name fails again."""
+    if not is_ours(error) and not any(map(_fails, filter(None, operations))):
+        raise error
 
 
 def _fails(operation: Operation) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.fleet.commitments import commitments
 from poolscope.fleet.folder import FolderError
 from poolscope.fleet.folder_lock import LOCK, FolderLock
@@ -97,6 +98,9 @@ class Fleet:
         self._can_write = True
         self._processes = Processes(folder, (LOCK, TOTALS))
         self._sites: defaultdict[Key, SharedLabels] = defaultdict(lambda: SharedLabels(SHOWN_SITES))
+        self._operations: defaultdict[Key, SharedLabels] = defaultdict(
+            lambda: SharedLabels(SHOWN_OPERATIONS)
+        )
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
 
     def close(self) -> None:
@@ -229,7 +233,7 @@ class Fleet:
 
     def _forget_all_but(self, keys: Collection[Key]) -> None:
         """Forget names that are not kept apart any more; see `Totals.bounded`."""
-        for known in (self._sites, self._monotonic):
+        for known in (self._sites, self._operations, self._monotonic):
             for key in known.keys() - keys:
                 del known[key]
 
@@ -261,6 +265,8 @@ class Fleet:
         # Those of the totals come first, so that they have the same labels after a restart.
         of_ended = chain.from_iterable(total.sites() for total in ended)
         sites = chain(of_ended, *(view.each_site() for view in views))
+        of_ended = chain.from_iterable(total.operations() for total in ended)
+        operations = chain(of_ended, *(view.each_operation() for view in views))
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         small = too_small((view.address, view.values) for view in views)
@@ -274,6 +280,7 @@ class Fleet:
             created=created,
             infos=tuple(sorted({view.info for view in by_config})),
             sites=self._sites[key].sums(sites),
+            operations=self._operations[key].sums(operations),
             findings=findings_of(*key, cases),
             since=since,
         )

@@ -65,6 +65,7 @@ class HoldRecords:
         "_holder_refs",
         "_leak_after",
         "_numbers",
+        "_overflow_cells",
         "_segment",
         "abandoned_keys",
         "finished",
@@ -91,6 +92,8 @@ class HoldRecords:
         self._leak_after = leak_after
         # The references of the holds that have `SLOW_RELEASE` instead.
         self._holder_refs: dict[Hashable, HolderRef] = {}
+        # The cells of the operations of holds without a slot.
+        self._overflow_cells: dict[Hashable, int] = {}
         # A dictionary, because an empty set takes three times the memory.
         self.abandoned_keys: dict[Hashable, None] = {}
         self.purposes: dict[Hashable, Purpose] = {}
@@ -108,6 +111,7 @@ class HoldRecords:
         self.operation_cells.start(segment)
         self.lately.by_second.clear()
         self._holder_refs.clear()
+        self._overflow_cells.clear()
         self.abandoned_keys.clear()
         self.purposes.clear()
         self._checked_at = -math.inf

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from poolscope.callsites.operations import found_name
+from poolscope.callsites.operations import Operation, found_name
+from poolscope.ledger import cells as c
 from poolscope.ledger.state import State
 from poolscope.readings.by_label import LabelReading
 
@@ -36,6 +37,27 @@ class LabelledState(State):
     def operations(self) -> list[LabelReading]:
         """Return the open and finished holds of each operation."""
         return self.labelled().operations
+
+    def flush(self) -> None:
+        super().flush()
+        if self._segment.shared and self._unnamed():
+            self._begin_change()
+            self._name_operations()
+            self._commit()
+
+    def _unnamed(self) -> list[tuple[int, Operation]]:
+        """Return the slots whose operations had no name when the connections were taken."""
+        cells = self._segment.cells
+        return [
+            (slot, borrower[4])
+            for _, _, borrower, _, slot in self.holds.in_use.copy().values()
+            if slot and borrower[4] is not None and not cells[slot + c.HOLD_OPERATION]
+        ]
+
+    def _name_operations(self) -> None:
+        """Publish the names that are known by now. The caller has the lock, and makes it final."""
+        for slot, operation in self._unnamed():
+            self.holds.name_operation(slot, operation)
 
     def _add_labels(self) -> None:
         """Give what holds a connection its cell. The caller has the lock."""

@@ -55,8 +55,19 @@ class Segment:
         """Publish the borrower of a slot; return False if its line must be registered first."""
         return True
 
+    def give_back(self, slot: int) -> None:
+        """Free a slot that was taken and has no hold."""
+
     def register_borrower(self, borrower: Borrower, label: str) -> None:
         """Write the borrower's line, and the label of its function, for `set_borrower`."""
+
+    def operation_number(self, name: str) -> int | None:
+        """Return the number of an operation for its slots; None if it must be registered first."""
+        return 0
+
+    def register_operation(self, name: str, label: str) -> int:
+        """Write the name of an operation, or else its label; return its number, or 0."""
+        return 0
 
     def add_label(self, cell: int, label: str) -> None:
         """Give the next label its cell, and note what it is; calling it again is safe."""
