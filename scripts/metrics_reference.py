@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.metrics.exporter_families import EXPORTER_FAMILIES
 from poolscope.metrics.family import POOL_LABELS, Family
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import samples_of
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.findings import Finding
 from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
 from poolscope.readings.labels import MAX_ENDED_NAMES
 from poolscope.readings.reading import Reading
 from poolscope.readings.report import Info, Report
-from poolscope.readings.sites import SiteReading
 
 HEAD = """\
 # Metrics
@@ -114,12 +115,16 @@ def series_rows() -> list[str]:
         if family.buckets
     ]
     pool = series(used("aiohttp"))
-    site, host = SiteReading("", 0.0, 0.0, 0.0), HostReading("", 0.0, 0.0, 0.0, 0.0)
+    site, host = LabelReading("", 0.0, 0.0, 0.0), HostReading("", 0.0, 0.0, 0.0, 0.0)
     finding = Finding("", "", "", "info", "", ())
     rows += [
         (
             f"function that takes connections (at most {SHOWN_SITES + 1} of a pool)",
             series(used("aiohttp", sites=(site,))) - pool,
+        ),
+        (
+            f"operation that takes connections (at most {SHOWN_OPERATIONS + 1} of a pool)",
+            series(used("aiohttp", operations=(site,))) - pool,
         ),
         (
             f"host of an aiohttp pool (at most {SHOWN_HOSTS + 1})",

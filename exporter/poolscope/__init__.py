@@ -15,6 +15,7 @@ from poolscope import signals as _signals
 
 _signals.handle_if_exporter()  # before what takes long to import
 
+from poolscope.callsites.operations import operation
 from poolscope.callsites.purposes import held_on_purpose
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.metrics.registries import DEFAULT, Registry
@@ -38,6 +39,7 @@ __all__ = [
     "holders",
     "make_asgi_app",
     "make_wsgi_app",
+    "operation",
     "snapshots",
     "start_http_server",
     "trace_config",

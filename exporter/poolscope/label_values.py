@@ -16,6 +16,9 @@ MAX_CHARACTERS: Final = 120
 MAX_BYTES: Final = 200
 """The length of a label value. Prometheus counts bytes; `label_value_length_limit` is often 200."""
 
+OTHER_LABEL: Final = "other"
+"""The label that names share which have none of their own, because there are too many."""
+
 _HEAD: Final = (60, 100)
 _TAIL: Final = (50, 90)
 """Characters and bytes that are kept of both ends of a longer name."""

@@ -2,6 +2,34 @@
 
 FAULTS = (
     (
+        "the hot path does not remember the operation",
+        "ledger/hot_path.py",
+        "caller = function, frame.f_lasti, borrower_key, owner, _current_box()[0]",
+        "caller = function, frame.f_lasti, borrower_key, owner, None",
+        ("tests/contract/test_operations.py",),
+    ),
+    (
+        "a caller that waits has no operation",
+        "callsites/owners.py",
+        "borrower_key, owner, current_operation())",
+        "borrower_key, owner)",
+        ("tests/contract/test_operations.py",),
+    ),
+    (
+        "a name that cannot be found reaches the application",
+        "callsites/operations.py",
+        "if not is_ours(error) and not any(map(_fails, filter(None, operations))):\n",
+        "if not is_ours(error):\n",
+        ("tests/callsites/test_operation_blocks.py",),
+    ),
+    (
+        "a time limit of the application ends in the search for a name",
+        "callsites/operations.py",
+        "if not is_ours(error) and not any(map(_fails, filter(None, operations))):\n",
+        "if False:\n",
+        ("tests/callsites/test_operation_blocks.py",),
+    ),
+    (
         "a caller that awaits an async engine is not found",
         "callsites/frames.py",
         "    frame: FrameType | None = current.gr_frame if current is not None else None\n",

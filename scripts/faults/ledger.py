@@ -2,6 +2,41 @@
 
 FAULTS = (
     (
+        "the seconds of an operation are lost on the hot path",
+        "ledger/folding.py",
+        "    if operations.count(None) < len(operations):\n",
+        "    if False:\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "the first operation of a batch gets the seconds of all",
+        "ledger/folding.py",
+        "    if keys.count(keys[0]) == len(keys):\n",
+        "    if True:\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "a reading that finds the lock taken takes operations for functions",
+        "ledger/copies.py",
+        "        return self._cell(OPERATIONS, self._operations, name)\n",
+        "        return c.UNKNOWN_SITE_SECONDS\n",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "more operations than are shown get cells of others",
+        "ledger/label_cells.py",
+        "len(by_label) < self.size - 1",
+        "True",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
+        "a slot keeps the operation of its last hold alive",
+        "fleet/segment_file.py",
+        "borrower if operation is None else borrower[:4]",
+        "borrower",
+        ("tests/ledger/test_operation_cells.py",),
+    ),
+    (
         "closing one connection twice counts twice",
         "ledger/events.py",
         "        if key not in self._open:\n            return\n        self._advance(now)\n",
@@ -235,7 +270,7 @@ FAULTS = (
     (
         "a slot is lost when an exception interrupts the beginning of a hold",
         "ledger/holds.py",
-        "            self._segment.free.append(slot)\n        holds = len(",
+        "            self._segment.give_back(slot)\n        holds = len(",
         "            pass\n        holds = len(",
         ("tests/ledger/test_every_bytecode.py",),
     ),
@@ -319,8 +354,8 @@ FAULTS = (
     (
         "who has a slot next is on purpose, too",
         "ledger/holds.py",
-        "(c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_COUNTS_FROM)",
-        "(c.HOLD_ENDED, c.HOLD_LOST)",
+        "c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION, c.HOLD_COUNTS_FROM",
+        "c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION",
         ("tests/fleet/test_segment_file.py",),
     ),
     (

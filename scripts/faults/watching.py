@@ -56,9 +56,16 @@ FAULTS = (
     (
         "the connection-seconds of a function are lost when its pool ends",
         "watching/groups.py",
-        "        group.sites.add_ended(ledger.sites())\n",
+        "        group.sites.add_ended(labelled.sites)\n",
         "",
         ("tests/readings/test_holders.py",),
+    ),
+    (
+        "the connection-seconds of an operation are lost when its pool ends",
+        "watching/groups.py",
+        "        group.operations.add_ended(labelled.operations)\n",
+        "",
+        ("tests/contract/test_operations.py",),
     ),
     (
         "the counters of a pool that was collected are lost",

@@ -53,8 +53,8 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
     assert str(line).startswith("contract/pools.py:")
     owner = holds[0].owner
     assert [
-        Hold("pool", pool.kind, site, 5.5, owner, True, False, False, os.getpid()),
-        Hold("pool", pool.kind, site, 3.5, holds[1].owner, False, False, False, os.getpid()),
+        Hold("pool", pool.kind, site, None, 5.5, owner, True, False, False, os.getpid()),
+        Hold("pool", pool.kind, site, None, 3.5, holds[1].owner, False, False, False, os.getpid()),
     ] == holds
     if "acquire" in asks(pool):
         assert str(owner).startswith("Task-")
@@ -185,7 +185,7 @@ async def test_the_borrower_of_a_connection_that_was_in_use_before_the_watch_is_
     held = await pool.acquire()
     watch = watches.watch(pool.target, "pool", registry=None)
     clock.advance(61.0)
-    expected = Hold("pool", pool.kind, None, 61.0, None, True, False, False, os.getpid())
+    expected = Hold("pool", pool.kind, None, None, 61.0, None, True, False, False, os.getpid())
     assert [expected] == watch.holders()
     await pool.release(held)
     assert (0, 1, 1) == leaks(watch)

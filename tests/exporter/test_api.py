@@ -42,7 +42,16 @@ class Pool:
     def holds(self) -> list[Hold]:
         return [
             Hold(
-                self.pool, self.kind, SITE, seconds, "Task-1", seconds > 60, False, False, self.pid
+                self.pool,
+                self.kind,
+                SITE,
+                None,
+                seconds,
+                "Task-1",
+                seconds > 60,
+                False,
+                False,
+                self.pid,
             )
             for seconds in self.held
         ]

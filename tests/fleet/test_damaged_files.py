@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from poolscope.callsites.frames import SHOWN_SITES
 from poolscope.exporter import api
 from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
@@ -25,11 +26,11 @@ from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.readings.by_label import SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Reading, sum_values
 from poolscope.readings.report import Report
-from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
 from support.segments import FACTS, file_of, unshared
 
@@ -179,7 +180,7 @@ def serve(view: PoolView) -> None:
         Reading.of(sum_values([view.values])),
         1,
         (view.info,),
-        sites=SharedSites().sums(view.sites()),
+        sites=SharedLabels(SHOWN_SITES).sums(view.sites()),
         findings=findings_of(view.pool, view.kind, cases),
     )
     whole = FleetView((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)

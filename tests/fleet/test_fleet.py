@@ -68,7 +68,7 @@ def test_holds_name_their_process_and_line(fleet: Fleet, workers: Any) -> None:
     assert {"MainThread"} == {hold.owner for hold in holds}
     assert all(str(hold.site).startswith("worker.py:") for hold in holds)
     (report,) = fleet.scan().reports
-    assert [("worker:take", 2.0)] == [(site.site, site.in_use) for site in report.sites]
+    assert [("worker:take", 2.0)] == [(site.label, site.in_use) for site in report.sites]
     assert ["abandoned", "nested-acquire"] == sorted(f.rule for f in report.findings)
     assert 1 == report.reading.leaks_abandoned
 
@@ -88,7 +88,7 @@ def test_the_counters_of_an_ended_process_stay(
         assert ([live.pid], 1) == ([process.pid for process in view.processes], view.gone)
     assert [str(live.pid)] == [path.name.partition("-")[0] for path in folder.glob("*.pool")]
     (report,) = view.reports
-    assert [("worker:take", 1.0)] == [(site.site, site.in_use) for site in report.sites]
+    assert [("worker:take", 1.0)] == [(site.label, site.in_use) for site in report.sites]
 
 
 def test_totals_outlive_the_exporter(fleet: Fleet, workers: Any, folder: Path) -> None:
@@ -181,7 +181,7 @@ class TestManyNames:
             view = fleet.scan()
         expected = {"c": 5, "d": 6, "stays": 13, "other": 6}
         assert expected == self.acquired(view)
-        sites = {report.pool: [site.site for site in report.sites] for report in view.reports}
+        sites = {report.pool: [site.label for site in report.sites] for report in view.reports}
         assert {name: ["worker:take"] for name in expected} == sites
         assert {("stays", "sqlalchemy"), ("c", "sqlalchemy")} < fleet._sites.keys()
         assert 4 == len(fleet._sites) == len(fleet._monotonic) == len(view.reports)
@@ -207,7 +207,7 @@ class TestManyNames:
         assert {"a", "c", "other"} == {report.pool for report in view.reports}
 
     def test_functions_of_a_name_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(totals, "MAX_KNOWN_FUNCTIONS", 2)
+        monkeypatch.setattr(totals, "MAX_KNOWN_LABELS", 2)
         total = totals.Total()
         for number in range(5):
             total = total.with_total(totals.Total(seconds={f"f{number}": 1.0}))

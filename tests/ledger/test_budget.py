@@ -7,6 +7,7 @@ lowering the budget. Each version of Python has its own bytecodes, and so its ow
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import gc
 import itertools
@@ -26,6 +27,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import poolscope
 from poolscope.callsites import purposes, runners
+from poolscope.callsites.operations import NamedOperation, current_box
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.watching.watches import Watches
@@ -152,6 +154,34 @@ def test_sqlalchemy_with_a_mapped_file(pool: sqlalchemy.Pool, tmp_path: Path) ->
     within_budget("sqlalchemy with a mapped file", counted(lambda: pool.connect().close()))
 
 
+def test_sqlalchemy_in_an_operation(pool: sqlalchemy.Pool) -> None:
+    watches_of(None).watch(pool, registry=None)
+    with poolscope.operation("nightly report"):
+        count = counted(lambda: pool.connect().close())
+    within_budget("sqlalchemy in an operation", count)
+
+
+def test_sqlalchemy_in_an_operation_with_a_mapped_file(
+    pool: sqlalchemy.Pool, tmp_path: Path
+) -> None:
+    watches_of(tmp_path / "pools").watch(pool, registry=None)
+    with poolscope.operation("nightly report"):
+        count = counted(lambda: pool.connect().close())
+    within_budget("sqlalchemy in an operation, with a mapped file", count)
+
+
+def test_sqlalchemy_with_an_operation_for_each_use(pool: sqlalchemy.Pool) -> None:
+    """As each request of a web service is one."""
+    watches_of(None).watch(pool, registry=None)
+
+    def cycle() -> None:
+        current_box.set([NamedOperation("GET /orders/{id}")])
+        pool.connect().close()
+
+    count = contextvars.copy_context().run(counted, cycle)
+    within_budget("sqlalchemy, each use in an operation of its own", count)
+
+
 def test_sqlalchemy_at_its_limit(watches: Watches) -> None:
     """Each use makes the pool full, and no longer full."""
     engine = sqlalchemy.create_engine(
@@ -208,6 +238,20 @@ async def test_aiohttp(watches: Watches, name: str, limit: int) -> None:
 @pytest.mark.parametrize("kind", ["sqlalchemy", "asyncpg", "aiohttp"])
 def test_a_use_of_a_pool_at_its_limit_costs_at_most_half_as_much_again(kind: str) -> None:
     assert BUDGET[f"{kind} at its limit"] <= 1.5 * BUDGET[kind]
+
+
+@pytest.mark.parametrize("name", ["in an operation", "each use in an operation of its own"])
+def test_an_operation_costs_a_use_of_a_pool_at_most_a_tenth(name: str) -> None:
+    (budget,) = [value for key, value in BUDGET.items() if key.endswith(f" {name}")]
+    assert budget <= 1.1 * BUDGET["sqlalchemy"]
+
+
+def test_an_operation_costs_a_use_with_a_mapped_file_at_most_a_tenth() -> None:
+    plain, inside = (
+        "sqlalchemy with a mapped file",
+        "sqlalchemy in an operation, with a mapped file",
+    )
+    assert BUDGET[inside] <= 1.1 * BUDGET[plain]
 
 
 def test_a_count_above_or_far_below_its_budget_fails() -> None:

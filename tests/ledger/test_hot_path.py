@@ -13,6 +13,7 @@ import pytest
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.callsites.operations import NamedOperation
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.ledger.cells import Cells
@@ -162,11 +163,15 @@ def test_a_process_killed_at_any_moment_of_a_fold_leaves_each_hold_once(
             states.append(path.read_bytes())
 
     recorded: Any = RecordedCells(ledger._segment.cells)
-    for function in (PAY, CART):
-        ledger.served("a", clock(), clock(), borrower_of(function, "1"))
+    callers = [
+        borrower_of(PAY, "1"),
+        borrower_of(CART, "1")._replace(operation=NamedOperation("nightly report")),
+    ]
+    for borrower in callers:
+        ledger.served("a", clock(), clock(), borrower)
         ledger.returned("a", clock())
     for turn in range(MAX_FINISHED):
-        begin_fast(ledger, "a", clock() - 0.25 * turn, borrower_of((PAY, CART)[turn % 2], "1"))
+        begin_fast(ledger, "a", clock() - 0.25 * turn, Borrower(*callers[turn % 2]))
         clock.advance(0.125 * turn)
         if turn == MAX_FINISHED - 1:
             ledger._segment.cells = recorded
@@ -176,13 +181,14 @@ def test_a_process_killed_at_any_moment_of_a_fold_leaves_each_hold_once(
     for state in states:
         copy.write_bytes(state)
         view = PoolFile(copy, 42).read(clock(), clock())
-        results.append((view.values, view.sites(), view.holds()))
-    # The end of the hold, the sequence before and after, the journal, the numbers, both cells of
-    # each slot, the end of the journal; then the numbers and their sequence, because the pool is
-    # full no more.
-    assert len(states) == 1 + 2 + 3 + 1 + 2 * MAX_FINISHED + 1 + 3
+        results.append((view.values, view.sites(), view.operations(), view.holds()))
+    # The end of the hold, the sequence before and after, the journal, the numbers, three
+    # cells of each slot, the end of the journal; then the numbers and their sequence, because the
+    # pool is full no more.
+    assert len(states) == 1 + 2 + 3 + 1 + 3 * MAX_FINISHED + 1 + 3
     assert [results[-1]] * len(results) == results
     assert ledger.read() == Reading.of(results[-1][0])
+    assert ledger.operations() == results[-1][2]
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -20,11 +20,12 @@ from sqlalchemy.orm import Session
 
 import poolscope
 from poolscope.callsites.borrower import Borrower
-from poolscope.callsites.frames import APPLICATION, OTHER_SITES, SHOWN_SITES, Function
+from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function
+from poolscope.label_values import OTHER_LABEL
+from poolscope.ledger.label_cells import MAX_KNOWN_KEYS
 from poolscope.ledger.ledger import Ledger
-from poolscope.ledger.site_cells import MAX_FUNCTION_CELLS
+from poolscope.readings.by_label import LabelReading, SharedLabels
 from poolscope.readings.limits import Limits
-from poolscope.readings.sites import SharedSites, SiteReading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE, eventually
@@ -52,7 +53,7 @@ class TestSums:
         clock.advance(3.0)
         ledger.returned("b", clock())
         clock.advance(1.0)
-        assert [SiteReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == ledger.sites()
+        assert [LabelReading("pay", 1, 2.0 + 6.0 + 1.0, 1)] == ledger.sites()
 
     def test_the_first_functions_have_their_own_label_and_the_rest_share_other(
         self, ledger: Ledger, clock: FakeClock
@@ -62,36 +63,36 @@ class TestSums:
         clock.advance(2.0)
         for number in range(SHOWN_SITES + 3):
             ledger.returned(number, clock())
-        own = [SiteReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
-        assert [*own, SiteReading(OTHER_SITES, 2, 10.0, 2)] == ledger.sites()
+        own = [LabelReading(f"f{number:02}", 0, 2.0, 0) for number in range(SHOWN_SITES)]
+        assert [*own, LabelReading(OTHER_LABEL, 2, 10.0, 2)] == ledger.sites()
 
     def test_an_endless_number_of_functions_costs_bounded_memory(
         self, ledger: Ledger, clock: FakeClock
     ) -> None:
-        for number in range(MAX_FUNCTION_CELLS + 10):
+        for number in range(MAX_KNOWN_KEYS + 10):
             ledger.served("a", clock(), clock(), who(f"f{number % 2}"))
             clock.advance(1.0)
             ledger.returned("a", clock())
-        half = (MAX_FUNCTION_CELLS + 10) / 2
-        assert [SiteReading("f0", 0, half, 0), SiteReading("f1", 0, half, 0)] == ledger.sites()
-        assert len(ledger.holds.site_cells.by_function) <= MAX_FUNCTION_CELLS + 2
+        half = (MAX_KNOWN_KEYS + 10) / 2
+        assert [LabelReading("f0", 0, half, 0), LabelReading("f1", 0, half, 0)] == ledger.sites()
+        assert len(ledger.holds.site_cells.by_key) <= MAX_KNOWN_KEYS + 2
 
 
 class TestPoolsOfOneName:
     def test_functions_are_added_up_over_live_and_ended_pools(self) -> None:
-        shared = SharedSites()
-        shared.add_ended([SiteReading("pay", 0, 2.0, 0)])
-        readings = [SiteReading("pay", 1, 3.0, 1), SiteReading("cart", 1, 1.0, 0)]
-        expected = (SiteReading("cart", 1, 1.0, 0), SiteReading("pay", 1, 5.0, 1))
+        shared = SharedLabels(SHOWN_SITES)
+        shared.add_ended([LabelReading("pay", 0, 2.0, 0)])
+        readings = [LabelReading("pay", 1, 3.0, 1), LabelReading("cart", 1, 1.0, 0)]
+        expected = (LabelReading("cart", 1, 1.0, 0), LabelReading("pay", 1, 5.0, 1))
         assert expected == shared.sums(readings)
 
     def test_a_function_keeps_its_label_for_ever(self) -> None:
-        shared = SharedSites()
-        shared.sums([SiteReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
-        later = (SiteReading("f00", 1, 2.0, 0), SiteReading(OTHER_SITES, 1, 7.0, 0))
-        assert later == shared.sums([SiteReading("a", 1, 7.0, 0), SiteReading("f00", 1, 2.0, 0)])
-        shared.add_ended([SiteReading("a", 1, 7.0, 0)])
-        assert (SiteReading(OTHER_SITES, 0, 7.0, 0),) == shared.sums([])
+        shared = SharedLabels(SHOWN_SITES)
+        shared.sums([LabelReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
+        later = (LabelReading("f00", 1, 2.0, 0), LabelReading(OTHER_LABEL, 1, 7.0, 0))
+        assert later == shared.sums([LabelReading("a", 1, 7.0, 0), LabelReading("f00", 1, 2.0, 0)])
+        shared.add_ended([LabelReading("a", 1, 7.0, 0)])
+        assert (LabelReading(OTHER_LABEL, 0, 7.0, 0),) == shared.sums([])
 
 
 class TestTheLedger:
@@ -104,7 +105,7 @@ class TestTheLedger:
         ledger.returned("b", clock())
         now = ledger.read()
         assert (0, 2, 1) == (now.overdue, now.leaks_overdue, now.leaks_recovered)
-        assert [SiteReading("pay", 0, 4.0, 0)] == ledger.sites()
+        assert [LabelReading("pay", 0, 4.0, 0)] == ledger.sites()
 
     def test_holds_without_a_slot_become_overdue_too(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(1000, 1000, 0), clock, leak_after=1.0)
@@ -112,7 +113,7 @@ class TestTheLedger:
             ledger.served(key, clock(), clock(), who("pay"))
         clock.advance(2.0)
         assert 200 == ledger.read().overdue == len(ledger.holders())
-        assert [SiteReading("pay", 200, 400.0, 200)] == ledger.sites()
+        assert [LabelReading("pay", 200, 400.0, 200)] == ledger.sites()
 
     def test_a_second_caller_of_the_same_connection_takes_the_hold_over(
         self, clock: FakeClock
@@ -121,7 +122,7 @@ class TestTheLedger:
         ledger.served("a", clock(), clock(), who("pay"))
         clock.advance(2.0)
         ledger.served("a", clock(), clock(), who("cart"))
-        assert [SiteReading("pay", 0, 2.0, 0), SiteReading("cart", 1, 0.0, 0)] == ledger.sites()
+        assert [LabelReading("pay", 0, 2.0, 0), LabelReading("cart", 1, 0.0, 0)] == ledger.sites()
 
     def test_a_caller_without_a_connection_does_not_nest(self, clock: FakeClock) -> None:
         ledger = Ledger(Limits(3, 3, 0), clock)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from poolscope.callsites.frames import APPLICATION, OTHER_SITES, Function, Site
+from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function, Site
+from poolscope.label_values import OTHER_LABEL
+from poolscope.readings.by_label import LabelReading, SharedLabels
 from poolscope.readings.evidence import MAX_SITES_PER_RULE, Evidence
 from poolscope.readings.hosts import OTHER_HOSTS, SHOWN_HOSTS, HostReading, busiest
 from poolscope.readings.reading import Monotonic, Reading, sum_readings
-from poolscope.readings.sites import SharedSites, SiteReading
 
 
 @pytest.mark.parametrize("name", ["instances", "in_use", "idle", "opening", "waiting"])
@@ -43,18 +44,18 @@ def test_sums_of_seconds_never_decrease() -> None:
 
 class TestFunctions:
     def test_the_label_other_comes_last(self) -> None:
-        readings = [SiteReading(name, 1, 1.0, 0) for name in (OTHER_SITES, "zoo:feed", "app:pay")]
-        names = [reading.site for reading in SharedSites().sums(readings)]
-        assert ["app:pay", "zoo:feed", OTHER_SITES] == names
+        readings = [LabelReading(name, 1, 1.0, 0) for name in (OTHER_LABEL, "zoo:feed", "app:pay")]
+        names = [reading.label for reading in SharedLabels(SHOWN_SITES).sums(readings)]
+        assert ["app:pay", "zoo:feed", OTHER_LABEL] == names
 
     def test_the_numbers_of_one_function_are_added_up(self) -> None:
-        readings = [SiteReading("pay", 1, 2.0, 3, 4), SiteReading("pay", 10, 20.0, 30, 40)]
-        assert (SiteReading("pay", 11, 22.0, 33, 44),) == SharedSites().sums(readings)
+        readings = [LabelReading("pay", 1, 2.0, 3, 4), LabelReading("pay", 10, 20.0, 30, 40)]
+        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES).sums(readings)
 
     def test_the_seconds_of_a_function_never_decrease(self) -> None:
-        shared = SharedSites()
-        shared.sums([SiteReading("pay", 1, 5.0, 0)])
-        assert (SiteReading("pay", 0, 5.0, 0),) == shared.sums([SiteReading("pay", 0, 4.0, 0)])
+        shared = SharedLabels(SHOWN_SITES)
+        shared.sums([LabelReading("pay", 1, 5.0, 0)])
+        assert (LabelReading("pay", 0, 5.0, 0),) == shared.sums([LabelReading("pay", 0, 4.0, 0)])
 
 
 class TestHosts:

@@ -10,18 +10,19 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from poolscope.callsites.borrower import Borrower
-from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function
+from poolscope.callsites.operations import SHOWN_OPERATIONS, NamedOperation
 from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected
+from poolscope.readings.by_label import SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
 from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, HostReading, busiest
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info, Report
-from poolscope.readings.sites import SharedSites
 from poolscope.testing import FakeClock
 from poolscope.watching.collector import PoolCollector
 from poolscope.watching.groups import Groups
@@ -46,7 +47,7 @@ def text(clock: FakeClock) -> str:
     """The exposition of a busy aiohttp pool, which has almost all families, and of a closed one."""
     ledger = Ledger(Limits(2, math.inf, 1), clock, leak_after=1.0)
     function = Function(None, APPLICATION, "shop/cart.py", "pay", "shop.cart:pay")
-    who = Borrower(function, 7, "borrower_key", "Task-1")
+    who = Borrower(function, 7, "borrower_key", "Task-1", NamedOperation("GET /pay/{id}"))
     ledger.opening(1, clock())
     ledger.opened(1, "a", clock(), 0.02, True)
     ledger.served("a", clock(), clock() - 2**-5, who, reused=False)
@@ -72,7 +73,8 @@ def text(clock: FakeClock) -> str:
         reading=ledger.read(),
         created=1,
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
-        sites=SharedSites().sums(ledger.sites()),
+        sites=SharedLabels(SHOWN_SITES).sums(ledger.sites()),
+        operations=SharedLabels(SHOWN_OPERATIONS).sums(ledger.operations()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
         findings=findings_of("", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), {})]),
     )

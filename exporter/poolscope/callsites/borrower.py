@@ -7,24 +7,27 @@ from collections.abc import Hashable
 from typing import Any, Final, NamedTuple
 
 from poolscope.callsites.frames import Function, Site, site_of
+from poolscope.callsites.operations import Operation, shown_name
 from poolscope.label_values import printable
 
 
 class Borrower(NamedTuple):
     """
     A caller that asks for a connection, and then holds it. The hot path makes plain tuples of the
-    same four elements.
+    same five elements.
 
     function, at: the place in the application, if it is known; see `frames.Place`.
     borrower_key: identifies the caller: a weak reference to its task of asyncio, or its
         `owners.ThreadJob`.
     owner: the name that the task or thread had when it asked; "" if it is not known.
+    operation: what it asks for a connection for, if it is known.
     """
 
     function: Function | None
     at: int
     borrower_key: Hashable
     owner: str
+    operation: Operation | None = None
 
     @property
     def owner_now(self) -> str:
@@ -42,6 +45,11 @@ class Borrower(NamedTuple):
     def site_text(self) -> str | None:
         """`path/file.py:LINE in function` of the site, or None if it is not known."""
         return str(self.site) if self.function is not None else None
+
+    @property
+    def operation_name(self) -> str | None:
+        """The name of its operation as it is shown, or None if it has none yet."""
+        return shown_name(self.operation)
 
     @property
     def label(self) -> str | None:

@@ -24,7 +24,6 @@ from poolscope.label_values import MAX_CHARACTERS, label_value, printable
 
 APPLICATION: Final = origins.APPLICATION
 
-OTHER_SITES: Final = "other"
 
 SHOWN_SITES: Final = 50
 """Functions of a pool that have a label of their own: the first ones that ask."""

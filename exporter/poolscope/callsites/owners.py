@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
+from poolscope.callsites.operations import current_operation
 from poolscope.callsites.runners import identify, trio_task, waiting_task
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
@@ -97,8 +98,8 @@ def job_in_callback() -> ThreadJob:
 
 def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
     """
-    Return the caller that asks for a connection: its task or thread and, with `call_sites`, its
-    place, from the frame outwards.
+    Return the caller that asks for a connection: its task or thread, its operation and, with
+    `call_sites`, its place, from the frame outwards.
 
     `ledger.hot_path` does the same in fewer steps.
     """
@@ -112,7 +113,7 @@ def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
         job = job_of_caller()
         borrower_key, owner = job, job.name
     function, at = find_place(frame, outermost_frame(task)) if call_sites else NOWHERE
-    return Borrower(function, at, borrower_key, owner)
+    return Borrower(function, at, borrower_key, owner, current_operation())
 
 
 def apart(borrower: Borrower) -> Borrower:
@@ -124,7 +125,7 @@ def apart(borrower: Borrower) -> Borrower:
     if not isinstance(job, ThreadJob) or job.runner == identify():
         return borrower
     job = new_job()
-    return Borrower(borrower[0], borrower[1], job, job.name)
+    return Borrower(borrower[0], borrower[1], job, job.name, borrower[4])
 
 
 def job_of_caller() -> ThreadJob:

@@ -19,6 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.fleet.commitments import commitments
 from poolscope.fleet.folder import FolderError
 from poolscope.fleet.folder_lock import LOCK, FolderLock
@@ -27,6 +29,7 @@ from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.fleet.whole_files import is_gone, put_aside, reserve
+from poolscope.readings.by_label import SharedLabels
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
@@ -34,7 +37,6 @@ from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
 from poolscope.readings.saturation import too_small
-from poolscope.readings.sites import SharedSites
 
 MAX_PROCESSES_PER_SCAN: Final = 100
 """How many processes one scan folds, so that it does not take too long."""
@@ -95,7 +97,10 @@ class Fleet:
             raise
         self._can_write = True
         self._processes = Processes(folder, (LOCK, TOTALS))
-        self._sites: defaultdict[Key, SharedSites] = defaultdict(SharedSites)
+        self._sites: defaultdict[Key, SharedLabels] = defaultdict(lambda: SharedLabels(SHOWN_SITES))
+        self._operations: defaultdict[Key, SharedLabels] = defaultdict(
+            lambda: SharedLabels(SHOWN_OPERATIONS)
+        )
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
 
     def close(self) -> None:
@@ -228,7 +233,7 @@ class Fleet:
 
     def _forget_all_but(self, keys: Collection[Key]) -> None:
         """Forget names that are not kept apart any more; see `Totals.bounded`."""
-        for known in (self._sites, self._monotonic):
+        for known in (self._sites, self._operations, self._monotonic):
             for key in known.keys() - keys:
                 del known[key]
 
@@ -260,6 +265,8 @@ class Fleet:
         # Those of the totals come first, so that they have the same labels after a restart.
         of_ended = chain.from_iterable(total.sites() for total in ended)
         sites = chain(of_ended, *(view.each_site() for view in views))
+        of_ended = chain.from_iterable(total.operations() for total in ended)
+        operations = chain(of_ended, *(view.each_operation() for view in views))
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         small = too_small((view.address, view.values) for view in views)
@@ -273,6 +280,7 @@ class Fleet:
             created=created,
             infos=tuple(sorted({view.info for view in by_config})),
             sites=self._sites[key].sums(sites),
+            operations=self._operations[key].sums(operations),
             findings=findings_of(*key, cases),
             since=since,
         )

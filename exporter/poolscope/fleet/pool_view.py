@@ -9,36 +9,35 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from poolscope.fleet.segment_file import OWNER_BYTES
-from poolscope.label_values import printable
+from poolscope.label_values import OTHER_LABEL, printable
 from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.holders import Hold
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import GAUGES, Reading
 from poolscope.readings.report import Info
-from poolscope.readings.sites import SiteReading
 
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 """All cells before those of functions, waits and holds."""
 HOLD: Final = struct.Struct(f"{c.HOLD_CELLS}d")
 """The cells of one hold."""
 
-_COLUMNS: Final = tuple(
-    c.FIRST_SITE + offset for offset in (0, c.SITE_OVERFLOW, c.SITE_OVERFLOW_SINCE)
-)
-
 MOST: Final = 1e15
 """A count or a number of seconds beyond this is not possible; few of these add up to infinity."""
 
-NO_SITE_VALUES: Final = [0.0, 0.0, 0.0, 0.0]
+NO_VALUES: Final = [0.0, 0.0, 0.0, 0.0]
 
-SiteValues = tuple[str, float, float, float, float]
-"""The fields of a `SiteReading`."""
+LabelValues = tuple[str, float, float, float, float]
+"""The fields of a `LabelReading`."""
 
-SiteRow = tuple[float, float, float, float]
+Row = tuple[float, float, float, float]
 """The number of the name, seconds, the count of holds without a slot, the sum of their starts."""
 
-Slot = tuple[int, float, float, float, float, float, float, float]
+SITE, OPERATION = 5, 7
+"""The indices in a `Slot` of what it is for: the number of its function's label, or operation."""
+
+Slot = tuple[int, float, float, float, float, float, float, float, float]
 """The index of a hold's slot, and its cells."""
 
 
@@ -61,7 +60,8 @@ class ParsedSegment(NamedTuple):
     overflow_holds: tuple[float, float]
     overflow_waits: tuple[float, float]
     overdue_since: list[float]
-    sites: list[SiteRow]
+    sites: list[Row]
+    operations: list[Row]
     slots: list[Slot]
     owners: bytes
 
@@ -80,7 +80,7 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
     numbers = list(NUMBERS.unpack_from(cells))
     if not _are_valid(numbers):
         raise BadFileError("its numbers are not possible")
-    sites, slots = _site_rows(cells), _hold_slots(cells)
+    sites, slots = _rows(cells, c.FIRST_SITE, c.SITES), _hold_slots(cells)
     held = numbers[c.UNKNOWN_SITE_SECONDS] + sum([seconds for _, seconds, _, _ in sites])
     for _, since, asked, ended, *_ in slots:
         if ended:  # it is not folded into any other cell yet
@@ -97,6 +97,7 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
         (numbers[c.OVERFLOW_WAITS], numbers[c.OVERFLOW_WAITS_SINCE]),
         [max(since, counts_from) for _, since, _, ended, *_, counts_from in slots if not ended],
         sites,
+        _rows(cells, c.FIRST_OPERATION, c.OPERATIONS),
         slots,
         data[owners:],
     )
@@ -150,8 +151,8 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
     if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
         return []
     return [
-        (slot, since, asked, ended, site, label, lost, counts_from)
-        for slot, (since, asked, ended, site, label, lost, counts_from) in enumerate(
+        (slot, since, asked, ended, site, label, lost, operation, counts_from)
+        for slot, (since, asked, ended, site, label, lost, operation, counts_from) in enumerate(
             HOLD.iter_unpack(cells[c.FIRST_HOLD :])
         )
         if since
@@ -161,13 +162,14 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
     ]
 
 
-def _site_rows(cells: memoryview[float]) -> list[SiteRow]:
-    """Return the rows of the functions whose numbers are possible."""
-    labels = cells[c.FIRST_LABEL : c.FIRST_LABEL + c.SITES].tolist()
-    count = labels.index(0) if 0 in labels else c.SITES  # used rows have no gaps between them
+def _rows(cells: memoryview[float], first: int, size: int) -> list[Row]:
+    """Return the rows of the labels whose numbers are possible."""
+    labels = cells[first + c.ROW_LABEL : first + c.ROW_LABEL + size].tolist()
+    count = labels.index(0) if 0 in labels else size  # used rows have no gaps between them
+    columns = first, first + c.ROW_OVERFLOW, first + c.ROW_OVERFLOW_SINCE
     rows = zip(
         labels[:count],
-        *(cells[start : start + count].tolist() for start in _COLUMNS),
+        *(cells[start : start + count].tolist() for start in columns),
         strict=True,
     )
     return [row for row in rows if min(row) >= 0.0 and sum(row) < MOST]
@@ -228,16 +230,29 @@ class PoolView:
         """Return its connections in use."""
         return list(self._holds())
 
-    def sites(self) -> list[SiteReading]:
+    def sites(self) -> list[LabelReading]:
         """Return the numbers of each function of the application."""
-        return [SiteReading(*values) for values in self.each_site()]
+        return [LabelReading(*values) for values in self.each_site()]
 
-    def each_site(self) -> Iterator[SiteValues]:
+    def each_site(self) -> Iterator[LabelValues]:
         """Yield the values of `sites`."""
-        slot_sums, now, texts = self._sum_slots(), self._now, self._texts
-        for number, seconds, overflow, overflow_since in self._cells.sites:
+        return self._each(self._cells.sites, SITE)
+
+    def operations(self) -> list[LabelReading]:
+        """Return the numbers of each operation."""
+        return [LabelReading(*values) for values in self.each_operation()]
+
+    def each_operation(self) -> Iterator[LabelValues]:
+        """Yield the values of `operations`."""
+        return self._each(self._cells.operations, OPERATION)
+
+    def _each(self, rows: Sequence[Row], which: int) -> Iterator[LabelValues]:
+        if not rows:  # as in most pools without operations
+            return
+        slot_sums, now, texts = self._sum_slots(rows, which), self._now, self._texts
+        for number, seconds, overflow, overflow_since in rows:
             if number <= len(texts):
-                in_use, held, overdue, abandoned = slot_sums.get(number, NO_SITE_VALUES)
+                in_use, held, overdue, abandoned = slot_sums.get(number, NO_VALUES)
                 if overflow:
                     held += max(0.0, overflow * now - overflow_since)
                 yield (
@@ -253,7 +268,7 @@ class PoolView:
         return printable(self._texts[int(number) - 1]) if 0 < number <= len(self._texts) else None
 
     def _holds(self) -> Iterator[Hold]:
-        for slot, since, _, ended, site, _, lost, counts_from in self._cells.slots:
+        for slot, since, _, ended, site, _, lost, operation, counts_from in self._cells.slots:
             if ended:
                 continue
             start = slot * OWNER_BYTES
@@ -262,6 +277,7 @@ class PoolView:
                 pool=self.pool,
                 kind=self.kind,
                 site=self._text(site),
+                operation=self._text(operation),
                 held_seconds=max(0.0, self._now - since),
                 # A character that was cut in the middle is ignored.
                 owner=printable(owner.decode(errors="ignore")) or None,
@@ -271,14 +287,20 @@ class PoolView:
                 pid=self._pid,
             )
 
-    def _sum_slots(self) -> dict[float, list[float]]:
-        """Return sums over the hold slots, by the number of the function: see `SiteReading`."""
-        by_function: dict[float, list[float]] = {}
+    def _sum_slots(self, rows: Sequence[Row], which: int) -> dict[float, list[float]]:
+        """
+        Return sums over the hold slots, by the number of the label: see `LabelReading`.
+
+        which: `SITE` or `OPERATION`. An operation without a row is one of the others.
+        """
+        by_label: dict[float, list[float]] = {row[0]: [0.0, 0.0, 0.0, 0.0] for row in rows}
+        others = by_label.get(self._number_of_others(rows), [0.0, 0.0, 0.0, 0.0])
         now, numbers = self._now, self._cells.numbers
-        for _, since, _, ended, _, label, lost, counts_from in self._cells.slots:
-            if label not in by_function:
-                by_function[label] = [0.0, 0.0, 0.0, 0.0]
-            sums = by_function[label]
+        for slot in self._cells.slots:
+            _, since, _, ended, _, _, lost, _, counts_from = slot
+            if not slot[which]:
+                continue
+            sums = by_label.get(slot[which], others)
             if ended:
                 sums[1] += ended - since
                 continue
@@ -289,4 +311,11 @@ class PoolView:
                     sums[2] += 1.0
             if lost:
                 sums[3] += 1.0
-        return by_function
+        return by_label
+
+    def _number_of_others(self, rows: Sequence[Row]) -> float:
+        """Return the number of the row of all other labels, or 0.0 if it has none."""
+        for number, *_ in reversed(rows):
+            if self._text(number) == OTHER_LABEL:
+                return number
+        return 0.0

@@ -24,14 +24,17 @@ from typing import Any, Final, TypeAlias
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
+from poolscope.callsites.operations import raise_if_from_outside
 from poolscope.errors import harmless
+from poolscope.label_values import label_value
 from poolscope.ledger import cells as c
+from poolscope.ledger.cells import HOLD_OPERATION
 from poolscope.ledger.changes import perform
 from poolscope.ledger.segment import Segment
 
 MAGIC: Final = b"poolscop"
 
-SEGMENT_VERSION: Final = 6
+SEGMENT_VERSION: Final = 7
 
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, number of scalar cells, hold slots, start of cells, size, length of the JSON."""
@@ -41,12 +44,13 @@ OWNER_BYTES: Final = 40
 OWNER: Final = struct.Struct(f"{OWNER_BYTES}s")
 """Cuts off a name that is too long, and fills up a short one with zeros."""
 
-TEXT_BYTES: Final = 32_768
+TEXT_BYTES: Final = 40_960
 
 LENGTH: Final = struct.Struct("<H")
 
 MAX_KNOWN_LINES: Final = 1000
-"""How many lines of code keep the numbers of their texts in memory."""
+MAX_KNOWN_OPERATIONS: Final = 1000
+"""How many lines of code, and operations, keep the numbers of their texts in memory."""
 
 _PAGE: Final = 4096
 
@@ -78,6 +82,8 @@ class FileSegment(Segment):
         self._slots = slots
         self._look = look
         self._numbers: dict[object, int] = {}
+        # The numbers of operations, by the names that they give.
+        self._operations: dict[str | None, int] = {None: 0}
         self._lines: dict[tuple[object, object], tuple[int, int]] = {(None, 0): (0, 0)}
         self._used = 0
         self._memory, cells, self._owners, self._texts = self._create(slots)
@@ -172,18 +178,26 @@ class FileSegment(Segment):
         )
 
     def take_slot(self, borrower: Sequence[Any]) -> int:
-        free, slot = self.free, 0
+        operation, slot = borrower[4], 0
         try:
-            slot = free.pop()
-            if self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
+            slot = self.free.pop()
+            if operation is not None:
+                self.cells[slot + HOLD_OPERATION] = self._operations[operation.name()]
+                if self.borrowers[slot] == borrower[:4] or self.set_borrower(slot, borrower):
+                    return slot
+            elif self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
                 return slot
-        except IndexError:
-            return 0
-        except BaseException:
+        except LookupError:  # there is no free slot, or the name must be registered
+            pass
+        except BaseException as error:
             if slot:
-                free.append(slot)
-            raise
-        free.append(slot)
+                self.give_back(slot)
+            if operation is None or not isinstance(error, Exception):
+                raise
+            raise_if_from_outside(error, operation)
+            return 0
+        if slot:
+            self.give_back(slot)
         return 0
 
     def discard(self) -> None:
@@ -191,14 +205,15 @@ class FileSegment(Segment):
         self.path.unlink(missing_ok=True)
 
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
-        function, at, _, owner = borrower
+        function, at, _, owner, operation = borrower
         numbers = self._lines.get((function, at))
         if numbers is None:
             return False
         cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
         OWNER.pack_into(self._owners, start, _bytes(owner))
-        self.borrowers[slot] = borrower
+        # Not an operation, which would live until the slot has another borrower.
+        self.borrowers[slot] = borrower if operation is None else borrower[:4]
         return True
 
     def register_borrower(self, borrower: Borrower, label: str) -> None:
@@ -207,8 +222,22 @@ class FileSegment(Segment):
         line = self._number(borrower.site)
         self._lines[borrower.function, borrower.at] = line, self._number(label)
 
-    def add_site(self, site: int, label: str) -> None:
-        self.numbers[site + c.SITE_LABEL] = self._number(label)
+    def give_back(self, slot: int) -> None:
+        self.cells[slot + HOLD_OPERATION] = 0.0
+        self.free.append(slot)
+
+    def operation_number(self, name: str) -> int | None:
+        return self._operations.get(name)
+
+    def register_operation(self, name: str, label: str) -> int:
+        if len(self._operations) > MAX_KNOWN_OPERATIONS:
+            self._operations = {None: 0}
+        number = self._number(label_value(name)) or self._number(label)
+        self._operations[name] = number
+        return number
+
+    def add_label(self, cell: int, label: str) -> None:
+        self.numbers[cell + c.ROW_LABEL] = self._number(label)
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from poolscope.callsites.frames import OTHER_SITES
 from poolscope.fleet.pool_view import MOST, BadFileError, PoolView
 from poolscope.fleet.whole_files import read_whole, replace_whole
-from poolscope.label_values import label_value
+from poolscope.label_values import OTHER_LABEL, label_value
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
 from poolscope.readings.reading import EMPTY_READING, Reading, sum_readings
-from poolscope.readings.sites import SiteReading
 
 TOTALS: Final = "totals.json"
 TOTALS_VERSION: Final = 2
 
-MAX_KNOWN_FUNCTIONS: Final = 1000
-"""Functions of a name whose seconds are kept apart; many more than are shown."""
+MAX_KNOWN_LABELS: Final = 1000
+"""Functions, and operations, of a name whose seconds are kept apart; many more than are shown."""
 
 LARGEST_TOTALS: Final = 64 * 2**20
 """Bytes; a larger file is neither read nor written."""
@@ -41,7 +40,8 @@ NOT_PERMITTED: Final = (errno.EACCES, errno.EPERM)
 @dataclass(frozen=True)
 class Total:
     """
-    The totals of one name and kind: counters, pool objects, and seconds in use by function.
+    The totals of one name and kind: counters, pool objects, and seconds in use by function and by
+    operation.
 
     since: the Unix time since when they count; infinite while they are empty.
     """
@@ -50,29 +50,45 @@ class Total:
     created: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     since: float = math.inf
+    by_operation: dict[str, float] = field(default_factory=dict)
 
-    def sites(self) -> list[SiteReading]:
+    def sites(self) -> list[LabelReading]:
         """Return the seconds in use by function."""
-        return [SiteReading(label, 0.0, seconds, 0.0) for label, seconds in self.seconds.items()]
+        return _readings(self.seconds)
+
+    def operations(self) -> list[LabelReading]:
+        """Return the seconds in use by operation."""
+        return _readings(self.by_operation)
 
     def plus(self, view: PoolView) -> Total:
         """Return this total with the counters of one more pool."""
-        seconds = {site.site: site.in_use_seconds for site in view.sites()}
-        return self.with_total(Total(view.reading.counters_only(), 1, seconds, view.since))
+        seconds = {site.label: site.in_use_seconds for site in view.sites()}
+        operations = {each.label: each.in_use_seconds for each in view.operations()}
+        counters = view.reading.counters_only()
+        return self.with_total(Total(counters, 1, seconds, view.since, operations))
 
     def with_total(self, other: Total) -> Total:
         """Return the sum of both totals."""
-        seconds = dict(self.seconds)
-        for label, more in other.seconds.items():
-            known = label in seconds or len(seconds) < MAX_KNOWN_FUNCTIONS
-            kept = label if known else OTHER_SITES
-            seconds[kept] = seconds.get(kept, 0.0) + more
         return Total(
             sum_readings([self.reading, other.reading]),
             self.created + other.created,
-            seconds,
+            _sums(self.seconds, other.seconds),
             min(self.since, other.since),
+            _sums(self.by_operation, other.by_operation),
         )
+
+
+def _readings(seconds: Mapping[str, float]) -> list[LabelReading]:
+    return [LabelReading(label, 0.0, of_label, 0.0) for label, of_label in seconds.items()]
+
+
+def _sums(known: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Return the sums of seconds by label, for a bounded number of labels."""
+    sums = dict(known)
+    for label, seconds in more.items():
+        kept = label if label in sums or len(sums) < MAX_KNOWN_LABELS else OTHER_LABEL
+        sums[kept] = sums.get(kept, 0.0) + seconds
+    return sums
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,7 @@ class Totals:
                     "created": total.created,
                     "since": total.since,
                     "seconds": total.seconds,
+                    "operations": total.by_operation,
                     "counters": _counters(total.reading),
                 }
                 for (pool, kind), total in self.pools.items()
@@ -241,9 +258,13 @@ def _total(entry: Any) -> Total:
                 raise ValueError(name)
         else:
             counters[name] = _number(value)
-    seconds = {_text(site): _number(value) for site, value in dict(entry["seconds"]).items()}
+    seconds, operations = _by_label(entry["seconds"]), _by_label(entry.get("operations", {}))
     created, since = int(_number(entry["created"])), float(_number(entry["since"]))
-    return Total(Reading(**counters), created, seconds, since)
+    return Total(Reading(**counters), created, seconds, since, operations)
+
+
+def _by_label(value: Any) -> dict[str, float]:
+    return {_text(label): _number(seconds) for label, seconds in dict(value).items()}
 
 
 def _number(value: Any) -> float:

@@ -15,6 +15,7 @@ from operator import sub
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from poolscope.callsites.frames import SHOWN_SITES
+from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
 from poolscope.readings.reading import GAUGES
 
@@ -111,18 +112,24 @@ FIRST_SITE: Final = DNS_SECONDS.end
 SITES: Final = SHOWN_SITES + 1
 """Cells for the seconds of finished holds: one for each function, and one for all others."""
 
-FIRST_LABEL: Final = FIRST_SITE + SITES
+FIRST_OPERATION: Final = FIRST_SITE + SITES
+OPERATIONS: Final = SHOWN_OPERATIONS + 1
+"""Cells for the same seconds by operation."""
+
+FIRST_LABEL: Final = FIRST_OPERATION + OPERATIONS
 """The cells from here on exist only in files: they are for readers in other processes."""
 
-SITE_LABEL: Final = SITES
-SITE_OVERFLOW: Final = 2 * SITES
-SITE_OVERFLOW_SINCE: Final = 3 * SITES
+_ROWS: Final = SITES + OPERATIONS
+
+ROW_LABEL: Final = _ROWS
+ROW_OVERFLOW: Final = 2 * _ROWS
+ROW_OVERFLOW_SINCE: Final = 3 * _ROWS
 """
-Offsets from the cell of a function's seconds to its other cells: the number of its label; the
-number of its holds without a slot, and the sum of their start times.
+Offsets from the cell of the seconds of a function or operation to its other cells: the number of
+its label; the number of its holds without a slot, and the sum of their start times.
 """
 
-FIRST_WAIT: Final = FIRST_SITE + 4 * SITES
+FIRST_WAIT: Final = FIRST_SITE + 4 * _ROWS
 
 PUBLISHED: Final = slice(OPENING, FIRST_WAIT)
 """The cells that a ledger changes in private memory, and publishes together."""
@@ -144,19 +151,21 @@ nothing to redo.
 """
 
 FIRST_HOLD: Final = FIRST_JOURNAL + JOURNAL_CELLS
-HOLD_CELLS: Final = 7
+HOLD_CELLS: Final = 8
 HOLD_ASKED: Final = 1
 HOLD_ENDED: Final = 2
 HOLD_SITE: Final = 3
 HOLD_LABEL: Final = 4
 HOLD_LOST: Final = 5
-HOLD_COUNTS_FROM: Final = 6
+HOLD_OPERATION: Final = 6
+HOLD_COUNTS_FROM: Final = 7
 """
 All further cells are hold slots. Each has the clock when the hold began, or 0.0 if the slot is
 free; when the caller asked, or `ALREADY_COUNTED`; when the hold ended, or 0.0; the numbers of its
-line and of its function's label; whether it is abandoned; the clock from which on its age makes it
-overdue, if that is not when it began, infinite while it is held on purpose. A hold that has ended
-keeps its slot until a fold adds it to the other cells.
+line and of its function's label; whether it is abandoned; the number of its operation's name, or
+0.0; the clock from which on its age makes it overdue, if that is not when it began, infinite while
+it is held on purpose. A hold that has ended keeps its slot until a fold adds it to the other cells.
+A free slot has no operation.
 """
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from operator import getitem
 from typing import Any
 
-from poolscope.callsites.frames import OTHER_SITES, SHOWN_SITES, Function
+from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Function
+from poolscope.callsites.operations import found_name
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import MISSING, Changes, perform
 from poolscope.ledger.folding import add_finished
 from poolscope.ledger.hold_records import known
 from poolscope.ledger.holds import Holds
+from poolscope.ledger.label_cells import OPERATIONS, SITES, K, Labels
 from poolscope.ledger.open_holds import ORDINARY, OpenHold, Purpose, overdue_since
 from poolscope.ledger.waits import Waits
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.holders import Holder
-from poolscope.readings.sites import SiteReading
 
 
 class Copy:
@@ -31,13 +34,22 @@ class Copy:
     in_use: the open holds, by key.
     """
 
-    __slots__ = ("_abandoned", "_by_label", "_purposes", "_waits", "in_use", "numbers")
+    __slots__ = (
+        "_abandoned",
+        "_operations",
+        "_purposes",
+        "_sites",
+        "_waits",
+        "in_use",
+        "numbers",
+    )
 
     def __init__(self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes) -> None:
         originals: list[Any] = [
             holds.in_use,
             holds.abandoned_keys,
             holds.site_cells.by_label,
+            holds.operation_cells.by_label,
             holds.purposes,
             waits.current,
         ]
@@ -55,9 +67,12 @@ class Copy:
             _take_back(copy_of.get(id(container)), key, value)
         self.in_use: dict[Hashable, OpenHold]
         self._purposes: dict[Hashable, Purpose]
-        self.in_use, self._abandoned, self._by_label, self._purposes, self._waits = copies
+        self._sites: dict[str, int]
+        self._operations: dict[str, int]
+        self.in_use, self._abandoned, self._sites, self._operations, *others = copies
+        self._purposes, self._waits = others
         if finished:
-            add_finished(finished, self.in_use, self.numbers, self._cell)
+            add_finished(finished, self.in_use, self.numbers, self._site_cell, self._operation_cell)
 
     def values(self, now: float) -> list[float]:
         """Return the values of a reading at the clock's `now`."""
@@ -66,7 +81,7 @@ class Copy:
         return c.reading_values(
             now,
             numbers[: c.FIRST_SITE].tolist(),
-            numbers[c.UNKNOWN_SITE_SECONDS] + sum(numbers[c.FIRST_SITE : c.FIRST_LABEL]),
+            numbers[c.UNKNOWN_SITE_SECONDS] + sum(numbers[c.FIRST_SITE : c.FIRST_OPERATION]),
             [hold[0] for hold in held if hold[0] != c.TAKEN],
             [hold[1] for hold in held if hold[0] != c.TAKEN],
             [since for since, _ in self._waits.values()],
@@ -93,38 +108,61 @@ class Copy:
         ]
         return sorted(holders, key=lambda holder: -holder.held_seconds)
 
-    def sites(self, now: float) -> list[SiteReading]:
+    def sites(self, now: float) -> list[LabelReading]:
         """Return the open and finished holds of each function of the application."""
+        return self._by_label(now, SITES, self._sites, _function_of)
+
+    def operations(self, now: float) -> list[LabelReading]:
+        """Return the open and finished holds of each operation."""
+        return self._by_label(now, OPERATIONS, self._operations, _name_of)
+
+    def _by_label(
+        self,
+        now: float,
+        labels: Labels[K],
+        by_label: dict[str, int],
+        key_of: Callable[[Borrower], K | None],
+    ) -> list[LabelReading]:
         sums: dict[str, list[float]] = {}
         for key, (since, _, borrower, _, _) in self.in_use.items():
-            if borrower[0] is not None:
-                row = sums.setdefault(self._label(borrower[0]), [0, 0.0, 0, 0])
+            found = key_of(borrower)
+            if found is not None:
+                row = sums.setdefault(labels.label(found, by_label), [0, 0.0, 0, 0])
                 row[0] += 1
                 row[1] += max(0.0, now - since)
                 row[2] += self._is_overdue(key, since, now)
                 row[3] += key in self._abandoned
         no_holds = [0, 0.0, 0, 0]
         return [
-            SiteReading(label, in_use, self.numbers[cell] + seconds, overdue, abandoned)
-            for label, cell in self._by_label.items()
+            LabelReading(label, in_use, self.numbers[cell] + seconds, overdue, abandoned)
+            for label, cell in by_label.items()
             for in_use, seconds, overdue, abandoned in [sums.get(label, no_holds)]
         ]
 
     def _is_overdue(self, key: Hashable, since: float, now: float) -> bool:
         return c.is_overdue(self.numbers, overdue_since(self._purposes, key, since), now)
 
-    def _label(self, function: Function) -> str:
-        known_or_room = function.label in self._by_label or len(self._by_label) < SHOWN_SITES
-        return function.label if known_or_room else OTHER_SITES
+    def _site_cell(self, function: Function) -> int:
+        return self._cell(SITES, self._sites, function)
 
-    def _cell(self, function: Function | None) -> int:
-        """Return the cell of a function, as `SiteCells` will once it folds the same holds."""
-        if function is None:
-            return c.UNKNOWN_SITE_SECONDS
-        label = self._label(function)
-        cell: int = self._by_label.setdefault(label, c.FIRST_SITE + len(self._by_label))
+    def _operation_cell(self, name: str) -> int:
+        return self._cell(OPERATIONS, self._operations, name)
+
+    def _cell(self, labels: Labels[K], by_label: dict[str, int], key: K) -> int:
+        """Return the cell of one, as `LabelCells` will once it folds the same holds."""
+        label = labels.label(key, by_label)
+        cell = by_label.setdefault(label, labels.cell(label, by_label))
         self.numbers.extend([0.0] * (cell + 1 - len(self.numbers)))
         return cell
+
+
+def _function_of(borrower: Borrower) -> Function | None:
+    return borrower[0]
+
+
+def _name_of(borrower: Borrower) -> str | None:
+    operation = borrower[4]
+    return found_name(operation) if operation is not None else None
 
 
 def _take_back(copy: Any, key: Any, value: Any) -> None:

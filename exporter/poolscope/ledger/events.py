@@ -257,6 +257,7 @@ class Events(Lifetime, PausedState):
     def check_overdue(self, now: float) -> None:
         """Find the holds that have become overdue; see `leak_events`."""
         self.holds.check_overdue(now)
+        self._name_operations()
         if self._lost_slots:
             # The pool may get one back at any time, and no event tells.
             self.holds.next_check_at = min(self.holds.next_check_at, now + 1.0)

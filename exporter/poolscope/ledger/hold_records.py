@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Changes
+from poolscope.ledger.label_cells import OPERATIONS, SITES, LabelCells
 from poolscope.ledger.lately import Lately
 from poolscope.ledger.open_holds import (
     ALWAYS_HELD,
@@ -27,7 +28,6 @@ from poolscope.ledger.open_holds import (
     overdue_since,
 )
 from poolscope.ledger.segment import Segment
-from poolscope.ledger.site_cells import SiteCells
 
 MAX_LEAK_EVENTS: Final = 1000
 """Events that wait to be logged; the oldest ones beyond that are dropped."""
@@ -51,7 +51,7 @@ class HoldRecords:
         those that are held on purpose, and those that are abandoned: they are nobody's any more.
     abandoned_keys: the open holds that nobody can end any more.
     purposes: of the open holds that are, or were, held on purpose.
-    site_cells: the cells of the functions.
+    site_cells, operation_cells: the cells of the functions and of the operations.
     lately: who held connections in the last seconds.
     next_check_at: the clock from which on a hold may be overdue, or a leak waits to be logged.
     leak_events: what waits to be logged.
@@ -65,6 +65,7 @@ class HoldRecords:
         "_holder_refs",
         "_leak_after",
         "_numbers",
+        "_overflow_cells",
         "_segment",
         "abandoned_keys",
         "finished",
@@ -73,6 +74,7 @@ class HoldRecords:
         "lately",
         "leak_events",
         "next_check_at",
+        "operation_cells",
         "purposes",
         "site_cells",
     )
@@ -82,13 +84,16 @@ class HoldRecords:
         self.in_use: dict[Hashable, OpenHold] = {}
         self.finished: list[FinishedHold] = []
         self.holds_by_borrower: dict[Hashable, int] = {}
-        self.site_cells = SiteCells(changes)
+        self.site_cells = LabelCells(SITES, changes)
+        self.operation_cells = LabelCells(OPERATIONS, changes)
         self.lately = Lately(changes)
         self.next_check_at = math.inf
         self.leak_events: list[LeakEvent] = []
         self._leak_after = leak_after
         # The references of the holds that have `SLOW_RELEASE` instead.
         self._holder_refs: dict[Hashable, HolderRef] = {}
+        # The cells of the operations of holds without a slot.
+        self._overflow_cells: dict[Hashable, int] = {}
         # A dictionary, because an empty set takes three times the memory.
         self.abandoned_keys: dict[Hashable, None] = {}
         self.purposes: dict[Hashable, Purpose] = {}
@@ -103,8 +108,10 @@ class HoldRecords:
         self.finished.clear()
         self.holds_by_borrower.clear()
         self.site_cells.start(segment)
+        self.operation_cells.start(segment)
         self.lately.by_second.clear()
         self._holder_refs.clear()
+        self._overflow_cells.clear()
         self.abandoned_keys.clear()
         self.purposes.clear()
         self._checked_at = -math.inf

@@ -14,6 +14,8 @@ from typing import Final
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.callsites.frames import Function
+from poolscope.callsites.operations import Operation, found_name
+from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action
 from poolscope.ledger.folding import add_finished
@@ -58,6 +60,7 @@ class Holds(HoldRecords):
             changes.at_commit(setitem, self._cells, slot, now)
         elif self._segment.shared:
             self._count_overflow(1, now, borrower[0])
+            self._count_operation(key, now, borrower[4])
             self._observe_acquire(asked, now)
             asked = c.ALREADY_COUNTED
         if asked == c.ALREADY_COUNTED:
@@ -80,13 +83,13 @@ class Holds(HoldRecords):
         held = max(0.0, now - since)
         self._observe_acquire(asked, since)
         c.HOLD_SECONDS.observe_count(self._numbers, held)
-        cell = self.site_cells.cell(borrower[0])
-        self._numbers[cell] += held
+        self._add_seconds(borrower, held)
         self.lately.add(borrower, since, now)
         if slot:
             self._free_slot(slot)
         else:
             self._count_overflow(-1, since, borrower[0])
+            self._count_operation(key, since)
         if self._is_its_borrowers(key):
             self._remove_from_borrower(borrower[2])
         self._count_leak(key, borrower, since, now, returned)
@@ -100,7 +103,9 @@ class Holds(HoldRecords):
         `FOLD_BATCH` of them at most, because the journal has room for as many slots.
         """
         batch = self.finished[:MAX_FINISHED]
-        slots, postponed = add_finished(batch, self.in_use, self._numbers, self.site_cells.cell)
+        slots, postponed = add_finished(
+            batch, self.in_use, self._numbers, self.site_cells.cell, self.operation_cells.cell
+        )
         self.lately.add_batch(
             [hold for hold in batch if hold not in postponed] if postponed else batch
         )
@@ -122,6 +127,7 @@ class Holds(HoldRecords):
         first_slot = c.FIRST_JOURNAL + len(numbers)
         changes.set_at_commit(cells, slots, 0.0)
         changes.set_at_commit(cells, map(c.HOLD_ENDED.__add__, slots), 0.0)
+        changes.set_at_commit(cells, map(c.HOLD_OPERATION.__add__, slots), 0.0)
         changes.at_commit(setitem, cells, c.JOURNAL_LENGTH, 0.0)
         return [
             (setitem, cells, slice(c.FIRST_JOURNAL, first_slot), numbers),
@@ -135,19 +141,49 @@ class Holds(HoldRecords):
         if asked != c.ALREADY_COUNTED:
             c.ACQUIRE_SECONDS.observe(self._numbers, since - asked)
 
+    def _add_seconds(self, borrower: Borrower, held: float) -> None:
+        """Add the seconds of a hold that has ended to its function and its operation."""
+        function, _, _, _, operation = borrower
+        cell = self._cell(function)
+        self._numbers[cell] += held
+        name = found_name(operation) if operation is not None else None
+        if name is not None:
+            cell = self.operation_cells.cell(name)
+            self._numbers[cell] += held
+
+    def _cell(self, function: Function | None) -> int:
+        return self.site_cells.cell(function) if function is not None else c.UNKNOWN_SITE_SECONDS
+
+    def _label(self, function: Function | None) -> str:
+        return self.site_cells.label(function) if function is not None else OTHER_LABEL
+
     def _take_slot(self, borrower: Borrower) -> int:
         """Return a slot that names the borrower, or 0 if none is free."""
         segment = self._segment
         slot = self._changes.take(segment.free)
         if slot and not segment.set_borrower(slot, borrower):
-            self.site_cells.cell(borrower[0])
-            segment.register_borrower(Borrower(*borrower), self.site_cells.label(borrower[0]))
+            self._cell(borrower[0])
+            segment.register_borrower(Borrower(*borrower), self._label(borrower[0]))
             segment.set_borrower(slot, borrower)
+        if slot:
+            self.name_operation(slot, borrower[4])
         return slot
 
+    def name_operation(self, slot: int, operation: Operation | None) -> None:
+        """Let a slot say what its hold is for, if that has a name."""
+        name = found_name(operation) if operation is not None else None
+        if name is None:
+            return
+        number = self._segment.operation_number(name)
+        if number is None:
+            self.operation_cells.cell(name)
+            label = self.operation_cells.label(name)
+            number = self._segment.register_operation(name, label)
+        self._changes.at_commit(setitem, self._cells, slot + c.HOLD_OPERATION, number)
+
     def _free_slot(self, slot: int) -> None:
-        cells = (slot, *(slot + cell for cell in (c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_COUNTS_FROM)))
-        self._changes.set_at_commit(self._cells, cells, 0.0)
+        more = c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION, c.HOLD_COUNTS_FROM
+        self._changes.set_at_commit(self._cells, (slot, *(slot + cell for cell in more)), 0.0)
         self._changes.at_commit(self._segment.free.append, slot)
 
     def _count_overflow(self, change: int, since: float, function: Function | None = None) -> None:
@@ -158,8 +194,23 @@ class Holds(HoldRecords):
         c.count_overflow(self._numbers, number, started, change, since)
         if function is not None:
             site = self.site_cells.cell(function)
-            number, started = site + c.SITE_OVERFLOW, site + c.SITE_OVERFLOW_SINCE
+            number, started = site + c.ROW_OVERFLOW, site + c.ROW_OVERFLOW_SINCE
             c.count_overflow(self._numbers, number, started, change, since)
+
+    def _count_operation(
+        self, key: Hashable, since: float, operation: Operation | None = None
+    ) -> None:
+        """Publish one hold of an operation without a slot more; without an operation, one less."""
+        cell = self._changes.pop(self._overflow_cells, key) or 0
+        if cell:
+            number, started = cell + c.ROW_OVERFLOW, cell + c.ROW_OVERFLOW_SINCE
+            c.count_overflow(self._numbers, number, started, -1, since)
+        name = found_name(operation) if operation is not None else None
+        if name is not None:
+            cell = self.operation_cells.cell(name)
+            number, started = cell + c.ROW_OVERFLOW, cell + c.ROW_OVERFLOW_SINCE
+            c.count_overflow(self._numbers, number, started, 1, since)
+            self._changes.put(self._overflow_cells, key, cell)
 
     def complete(self, key: Hashable, borrower: Borrower, slot: int) -> bool:
         """
@@ -173,7 +224,7 @@ class Holds(HoldRecords):
         if is_open and has_ended:
             self.in_use.pop(key, None)
         if slot and not (is_open or has_ended):
-            self._segment.free.append(slot)
+            self._segment.give_back(slot)
         holds = len(self.held_by(borrower[2]))
         self.holds_by_borrower[borrower[2]] = holds
         if not holds:

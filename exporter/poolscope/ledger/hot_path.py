@@ -28,6 +28,7 @@ from poolscope.callsites.frames import (
     known_function,
     remember_function,
 )
+from poolscope.callsites.operations import current_box
 from poolscope.callsites.owners import current_job, job_of_caller, outermost_frame
 from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.callsites.runners import trio_was_seen
@@ -57,6 +58,7 @@ alone, and returns False.
 """
 
 _current_job = current_job.get
+_current_box = current_box.get
 
 mark: Final = forks().mark
 """See `Recorder.mark`: it is the same for all ledgers of a process."""
@@ -92,12 +94,12 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
                 else:
                     function, frame = find_awaiting_function()
                 if function.is_site if task is None else function.is_task_site:
-                    caller = function, frame.f_lasti, borrower_key, owner
+                    caller = function, frame.f_lasti, borrower_key, owner, _current_box()[0]
                 else:
                     place = find_place(_getframe(depth), outermost_frame(task))
-                    caller = *place, borrower_key, owner
+                    caller = *place, borrower_key, owner, _current_box()[0]
             else:
-                caller = None, 0, borrower_key, owner
+                caller = None, 0, borrower_key, owner, _current_box()[0]
         # Pending events may be of the same connection. In a forked child all is of its parent.
         if (
             pending or not mark[0] or key in in_use or key not in opened

@@ -6,12 +6,12 @@ from collections.abc import Hashable
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.ledger import cells as c
+from poolscope.ledger.labelled import LabelledState
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.ledger.recorder import recorded, recorded_if_awake
-from poolscope.ledger.state import State
 
 
-class LostSlots(State):
+class LostSlots(LabelledState):
     """
     The events of slots that are lost and found.
 
@@ -32,7 +32,8 @@ class LostSlots(State):
             self._advance(now)
             self.changes.put(self._lost_slots, key, None)
             self._cells[c.LOST_SLOTS] = len(self._lost_slots)
-            nobody = Borrower(borrower.function, borrower.at, key, borrower.owner)
+            function, at, _, owner, operation = borrower
+            nobody = Borrower(function, at, key, owner, operation)
             self.holds.begin(key, since, c.ALREADY_COUNTED, nobody, ALWAYS_HELD)
             self.holds.abandon(key, now)
             self._count(now)

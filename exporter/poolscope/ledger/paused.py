@@ -6,12 +6,12 @@ import math
 from collections.abc import Hashable
 
 from poolscope.ledger import cells as c
+from poolscope.ledger.labelled import LabelledState
 from poolscope.ledger.recorder import recorded_if_awake
-from poolscope.ledger.state import State
 from poolscope.readings.reading import Reading
 
 
-class PausedState(State):
+class PausedState(LabelledState):
     """The state of a ledger whose process may pause; see `poolscope.process.pauses`."""
 
     __slots__ = ()

@@ -23,14 +23,15 @@ class Segment:
     Cells in private memory, all 0.0 at first.
 
     No other process reads them, so there are no slots, the methods that publish names do nothing,
-    and the cell of a function is added when the function is.
+    and the cell of a label is added when the label is.
 
     shared: whether other processes read the cells, so that `SEQUENCE` must say when they change.
     numbers: the cells before `FIRST_WAIT` that the ledger works on. It publishes them in the cells
         when a change is final; in private memory the two are the same.
     free: the first cells of the free hold slots.
     wait_slots: the cells for waits.
-    borrowers: the borrower of each slot's last hold, by the first cell of the slot.
+    borrowers: the borrower of each slot's last hold, without its operation, by the first cell of
+        the slot.
     due: whether `look` is to be called once the next change is final.
     """
 
@@ -54,12 +55,23 @@ class Segment:
         """Publish the borrower of a slot; return False if its line must be registered first."""
         return True
 
+    def give_back(self, slot: int) -> None:
+        """Free a slot that was taken and has no hold."""
+
     def register_borrower(self, borrower: Borrower, label: str) -> None:
         """Write the borrower's line, and the label of its function, for `set_borrower`."""
 
-    def add_site(self, site: int, label: str) -> None:
-        """Give the next function its cell, `site`, and note its label; calling it again is safe."""
-        self.numbers.extend([0.0] * (site + 1 - len(self.numbers)))
+    def operation_number(self, name: str) -> int | None:
+        """Return the number of an operation for its slots; None if it must be registered first."""
+        return 0
+
+    def register_operation(self, name: str, label: str) -> int:
+        """Write the name of an operation, or else its label; return its number, or 0."""
+        return 0
+
+    def add_label(self, cell: int, label: str) -> None:
+        """Give the next label its cell, and note what it is; calling it again is safe."""
+        self.numbers.extend([0.0] * (cell + 1 - len(self.numbers)))
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         """Publish that a rule was broken at a line."""

@@ -39,7 +39,6 @@ from poolscope.readings.evidence import Evidence
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits
 from poolscope.readings.reading import Monotonic, Reading
-from poolscope.readings.sites import SiteReading
 
 MAX_HOLD_SLOTS: Final = 128
 """Holds that get a slot; further ones are only counted."""
@@ -363,21 +362,6 @@ class State(Recorder):
         """Return the connection-seconds of the last seconds by line, of holds that have ended."""
         with self.reading_lock():
             return self.holds.lately.sums(self.clock())
-
-    def sites(self) -> list[SiteReading]:
-        """Return the open and finished holds of each function of the application."""
-        with self.reading_lock() as locked:
-            if locked:
-                self._add_sites()
-            return self._copy().sites(self.clock())
-
-    def _add_sites(self) -> None:
-        """Give each function that holds a connection its cell. The caller has the lock."""
-        functions = {hold[2][0] for hold in self.holds.in_use.copy().values()}
-        self._begin_change()
-        for function in functions:
-            self.holds.site_cells.cell(function)
-        self._commit()
 
     def who(self, key: Hashable) -> Borrower | None:
         """Return the borrower of a connection in use, or None if it is not known."""

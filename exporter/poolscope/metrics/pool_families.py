@@ -253,7 +253,7 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         "Connections in use, by the function that acquired them, as module:function. The first "
         "50 functions have their own label, the rest share the label other. Absent with "
         "call_sites=False.",
-        lambda report: tuple(((site.site,), site.in_use) for site in report.sites),
+        lambda report: tuple(((site.label,), site.in_use) for site in report.sites),
         *POOL_LABELS,
         "site",
     ),
@@ -261,7 +261,7 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         "connpool_site_in_use_seconds_total",
         "Time that connections were in use, summed over all connections, by the function that "
         "acquired them, in seconds. Its rate is the mean number of connections the function holds.",
-        lambda report: tuple(((site.site,), site.in_use_seconds) for site in report.sites),
+        lambda report: tuple(((site.label,), site.in_use_seconds) for site in report.sites),
         "site",
     ),
     gauge(
@@ -272,13 +272,29 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
             sample
             for site in report.sites
             for sample in (
-                ((site.site, "overdue"), site.overdue),
-                ((site.site, "abandoned"), site.abandoned),
+                ((site.label, "overdue"), site.overdue),
+                ((site.label, "abandoned"), site.abandoned),
             )
         ),
         *POOL_LABELS,
         "site",
         "reason",
+    ),
+    gauge(
+        "connpool_operation_connections",
+        "Connections in use, by what they are for: the name of the operation. The first 50 "
+        "operations have their own label, the rest share the label other. Absent where nothing was "
+        "ever an operation.",
+        lambda report: tuple(((each.label,), each.in_use) for each in report.operations),
+        *POOL_LABELS,
+        "operation",
+    ),
+    _counter(
+        "connpool_operation_in_use_seconds_total",
+        "Time that connections were in use, summed over all connections, by operation, in seconds. "
+        "Its rate is the mean number of connections that the operation holds.",
+        lambda report: tuple(((each.label,), each.in_use_seconds) for each in report.operations),
+        "operation",
     ),
     gauge(
         "connpool_host_connections",

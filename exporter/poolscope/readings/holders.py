@@ -26,6 +26,8 @@ class Hold:
 
     site: `path/file.py:LINE in function` of the application, or None if it is not known: with
         `call_sites=False`, or because the connection was in use before its pool was watched.
+    operation: what the connection is for, as `poolscope.operation` says; None if nobody said, or
+        if it is not known yet, as before a request was routed.
     owner: the name that the task or thread that acquired it has now, or had when it ended; None if
         it is not known.
     overdue: whether it has been held for longer than `leak_after`, and not on purpose.
@@ -38,6 +40,7 @@ class Hold:
     pool: str
     kind: str
     site: str | None
+    operation: str | None
     held_seconds: float
     owner: str | None
     overdue: bool
@@ -51,7 +54,10 @@ def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Itera
     for who, held_seconds, overdue, abandoned, on_purpose in holders:
         site = who.site_text if who is not None else None
         owner = who.owner_now if who is not None else None
-        yield Hold(pool, kind, site, held_seconds, owner, overdue, abandoned, on_purpose, pid)
+        operation = who.operation_name if who is not None else None
+        yield Hold(
+            pool, kind, site, operation, held_seconds, owner, overdue, abandoned, on_purpose, pid
+        )
 
 
 def longest_first(holds: Iterable[Hold]) -> list[Hold]:

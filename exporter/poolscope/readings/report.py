@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from poolscope.readings.by_label import LabelReading
 from poolscope.readings.findings import Finding
 from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import Reading
-from poolscope.readings.sites import SiteReading
 
 
 class Info(NamedTuple):
@@ -32,6 +32,7 @@ class Report(NamedTuple):
     created: int
     infos: tuple[Info, ...] = ()
     hosts: tuple[HostReading, ...] = ()
-    sites: tuple[SiteReading, ...] = ()
+    sites: tuple[LabelReading, ...] = ()
     findings: tuple[Finding, ...] = ()
     since: float = 0.0
+    operations: tuple[LabelReading, ...] = ()

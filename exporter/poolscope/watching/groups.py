@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Generic
 
-from poolscope.callsites.frames import Site
+from poolscope.callsites.frames import SHOWN_SITES, Site
+from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.ledger.ledger import Ledger
 from poolscope.process.forks import forks
 from poolscope.process.pacing import Pacer
+from poolscope.readings.by_label import SharedLabels
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
@@ -27,7 +29,6 @@ from poolscope.readings.pool_config import DEFAULT_CONFIG
 from poolscope.readings.reading import EMPTY_READING, Monotonic, Reading, sum_readings
 from poolscope.readings.report import Report
 from poolscope.readings.saturation import too_small
-from poolscope.readings.sites import SharedSites
 from poolscope.readings.turnover import Turnover
 from poolscope.watching.member import M
 from poolscope.watching.pool_log import PoolLog
@@ -55,6 +56,7 @@ class PoolGroup(Generic[M]):
         "kind",
         "members",
         "name",
+        "operations",
         "pool_log",
         "shown",
         "since",
@@ -69,7 +71,8 @@ class PoolGroup(Generic[M]):
         self.ended = EMPTY_READING
         self.created = 0
         self.shown = False
-        self.sites = SharedSites()
+        self.sites = SharedLabels(SHOWN_SITES)
+        self.operations = SharedLabels(SHOWN_OPERATIONS)
         self.turnover: Turnover | None = None
         self.pool_log = PoolLog(name, kind)
         self.evidence = Evidence(self._add_evidence)
@@ -109,6 +112,7 @@ class PoolGroup(Generic[M]):
         self.created += group.created
         self.since = min(self.since, group.since)
         self.sites.add_ended(group.sites.sums(()))
+        self.operations.add_ended(group.operations.sums(()))
         self._has_others, self.shown, group.shown = True, True, False
 
     def read_each(self) -> list[tuple[M, Reading]]:
@@ -166,6 +170,7 @@ class PoolGroup(Generic[M]):
         ledgers = [ledger for member in self.members for ledger in member.ledgers]
         each = self.read_each()
         reading = self.total(each)
+        labelled = [ledger.labelled() for ledger in ledgers]
         hosts: list[HostReading] = []
         for member in self.members:
             hosts += member.hosts()
@@ -176,7 +181,10 @@ class PoolGroup(Generic[M]):
             created=self.created,
             infos=tuple(sorted({member.info for member in self.members if member.info})),
             hosts=busiest(hosts),
-            sites=self.sites.sums(site for ledger in ledgers for site in ledger.sites()),
+            sites=self.sites.sums(site for each in labelled for site in each.sites),
+            operations=self.operations.sums(
+                operation for each in labelled for operation in each.operations
+            ),
             findings=self.findings(each, reading),
             since=self.since,
         )
@@ -335,7 +343,8 @@ class Groups(Generic[M]):
         for group in self._groups.values():
             group.ended = EMPTY_READING
             group._monotonic = Monotonic()
-            group.sites = SharedSites()
+            group.sites = SharedLabels(SHOWN_SITES)
+            group.operations = SharedLabels(SHOWN_OPERATIONS)
             group.turnover = None
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
@@ -365,7 +374,9 @@ class Groups(Generic[M]):
         key = member.name, member.kind
         group = self._groups[key] = self._group(key)
         group.ended = sum_readings([group.ended, counters])
-        group.sites.add_ended(ledger.sites())
+        labelled = ledger.labelled()
+        group.sites.add_ended(labelled.sites)
+        group.operations.add_ended(labelled.operations)
         ledger.ended(member.clock())
         if not member.ledgers:
             group.remove(member)
