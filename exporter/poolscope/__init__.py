@@ -15,6 +15,7 @@ from poolscope import signals as _signals
 
 _signals.handle_if_exporter()  # before what takes long to import
 
+from poolscope.applications.instrument import instrument
 from poolscope.callsites.operations import operation
 from poolscope.callsites.purposes import held_on_purpose
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
@@ -37,6 +38,7 @@ __all__ = [
     "findings",
     "held_on_purpose",
     "holders",
+    "instrument",
     "make_asgi_app",
     "make_wsgi_app",
     "operation",

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from poolscope.metrics import starlette_routes
-from poolscope.metrics.awaiting import shared_result
+from poolscope.metrics.awaiting import awaited_response
 from poolscope.metrics.registries import Registry
-from poolscope.metrics.responses import (
-    Metrics,
-    Request,
-    Response,
-    busy_response,
-    response_of,
-    short_response,
-)
-from poolscope.metrics.sharing import BusyError
+from poolscope.metrics.responses import Metrics, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -62,18 +53,7 @@ class ASGIMetrics:
             _header(scope, b"accept-encoding"),
             scope.get("query_string", b"").decode("latin-1"),
         )
-        if _get_running_loop() is None:
-            # The event loop of another library, such as trio, cannot wait for a thread this way.
-            return self._metrics.respond(request)
-        short = short_response(request.method)
-        if short is not None:
-            return short
-        shared, key, make, limited = self._metrics.work_for(request)
-        try:
-            done = await shared_result(shared, key, make, limited=limited)
-        except BusyError as error:
-            return busy_response(error, request)
-        return response_of(done, request)
+        return await awaited_response(self._metrics, request)
 
 
 def app_of(registry: Registry) -> ASGIApp:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from asyncio import Future, get_running_loop
+from asyncio import Future, _get_running_loop, get_running_loop
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
-from poolscope.metrics.sharing import Outcome, Shared
+from poolscope.metrics.responses import (
+    Metrics,
+    Request,
+    Response,
+    busy_response,
+    response_of,
+    short_response,
+)
+from poolscope.metrics.sharing import BusyError, Outcome, Shared
 
 T = TypeVar("T")
+
+
+async def awaited_response(metrics: Metrics, request: Request) -> Response:
+    """Return the response with the metrics; the event loop goes on while they are rendered."""
+    if _get_running_loop() is None:
+        # The event loop of another library, such as trio, cannot wait for a thread this way.
+        return metrics.respond(request)
+    short = short_response(request.method)
+    if short is not None:
+        return short
+    shared, key, make, limited = metrics.work_for(request)
+    try:
+        done = await shared_result(shared, key, make, limited=limited)
+    except BusyError as error:
+        return busy_response(error, request)
+    return response_of(done, request)
 
 
 async def shared_result(

@@ -1,0 +1,1 @@
+"""Applications whose requests and tasks are operations: what their connections are taken for."""

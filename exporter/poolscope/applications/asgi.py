@@ -1,0 +1,96 @@
+"""Applications of ASGI: FastAPI, Starlette, Litestar, and any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from poolscope.applications.requests import (
+    RequestOperation,
+    answered,
+    is_part_of_a_request,
+    request_of,
+)
+
+FindTemplate = Callable[[Any, Any], "str | None"]
+"""Returns the template of a request's route: from its scope now, and as it was at the beginning."""
+
+
+class ASGIRequests:
+    """
+    An ASGI application each of whose requests is an operation.
+
+    The scope is kept while a request lasts, because the route is known only after middleware has
+    run. metrics: an ASGI application that answers in the place of this one at `path`.
+    """
+
+    def __init__(
+        self, app: Any, find_template: FindTemplate, path: str | None = None, metrics: Any = None
+    ) -> None:
+        self.app = app
+        self._find_template = find_template
+        self._path = path.rstrip("/") if path is not None else None
+        self._metrics = metrics
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket") or is_part_of_a_request(scope):
+            await self.app(scope, receive, send)
+            return
+        app = self._metrics if self._is_for_metrics(scope) else self.app
+        method = "WEBSOCKET" if scope["type"] == "websocket" else scope.get("method")
+        # Mounts change it, in old versions of Starlette also the path.
+        begun = {**scope}
+        operation = RequestOperation(method, lambda: self._find_template(scope, begun))
+
+        async def send_of_request(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered(box, operation)
+
+        with request_of(operation) as box:
+            await app(scope, receive, send_of_request)
+
+    def _is_for_metrics(self, scope: Any) -> bool:
+        if self._metrics is None or scope["type"] != "http":
+            return False
+        path: str = scope.get("path", "")
+        return path.removeprefix(scope.get("root_path", "")).rstrip("/") == self._path
+
+
+def template_of_scope(scope: Any, _: Any) -> str | None:
+    """Return the template that a framework has left in the scope of a request."""
+    template = scope.get("path_template")  # Litestar
+    if isinstance(template, str):
+        return template
+    router = scope.get("router")  # Starlette, inside of another application
+    if router is not None:
+        return template_in(getattr(router, "routes", ()), scope)
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else None
+
+
+def template_in(routes: Iterable[Any], scope: Any) -> str | None:
+    """
+    Return the template of the route of Starlette that matches, with those of its mounts.
+
+    To match changes nothing. It is done when somebody asks, and not for each request.
+    """
+    for route in routes:
+        match, child = route.matches(scope)
+        if match.name != "FULL":
+            continue
+        path = getattr(route, "path", "")
+        inner = _inner_routes(route)
+        if not inner:
+            return str(path)
+        rest = template_in(inner, {**scope, **child})
+        return f"{path}{rest}" if rest is not None else None
+    return None
+
+
+def _inner_routes(route: Any) -> Any:
+    """Return the routes of a mount, or of a router of FastAPI that is included; else None."""
+    candidates = getattr(route, "effective_candidates", None)  # FastAPI, checked with 0.165
+    if candidates is not None:
+        return candidates()
+    return getattr(getattr(route, "starlette_route", None) or route, "routes", None)

@@ -1,0 +1,80 @@
+"""The names of requests, and what runs as a part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from poolscope.callsites.operations import Background, Box, Operation, current_box
+
+NO_ROUTE: Final = "(no route)"
+"""In the name of a request that no route of the application matches."""
+
+_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "WEBSOCKET"}
+)
+
+
+class RequestOperation(Operation):
+    """
+    A request, by its method and the template of its route, such as `GET /orders/{id}`.
+
+    find_template: returns the template when somebody asks for the name; None where no route
+        matches. It is asked until it knows one.
+    """
+
+    __slots__ = ("_find_template", "_method", "_name")
+
+    def __init__(self, method: object, find_template: Callable[[], str | None]) -> None:
+        # A client may send any method; those of HTTP are few.
+        self._method: Final = method if method in _METHODS else "OTHER"
+        self._find_template: Final = find_template
+        self._name: str | None = None
+
+    def name(self) -> str | None:
+        if self._name is None:
+            template = self._find_template()
+            if not isinstance(template, str):
+                return f"{self._method} {NO_ROUTE}"
+            self._name = f"{self._method} {template}"
+        return self._name
+
+
+@contextmanager
+def request_of(operation: Operation) -> Iterator[Box]:
+    """Have the code inside be the operation; what outlives it is its background."""
+    box: Box = [operation]
+    outer = current_box.get()
+    current_box.set(box)
+    try:
+        yield box
+    finally:
+        answered(box, operation)
+        current_box.set(outer)
+
+
+def answered(box: Box, operation: Operation) -> None:
+    """The answer of a request was sent: what follows in its tasks and threads is its background."""
+    if box[0] is operation:
+        box[0] = Background(operation)
+
+
+@contextmanager
+def step_of(box: Box) -> Iterator[None]:
+    """Have the code inside be one step of what the box is for, in whichever context it runs."""
+    outer = current_box.get()
+    current_box.set(box)
+    try:
+        yield
+    finally:
+        current_box.set(outer)
+
+
+def is_part_of_a_request(scope: Any) -> bool:
+    """
+    Return whether an outer application has this request as its operation; else, from now on it has.
+
+    scope: the dictionary of the request, of ASGI or WSGI, that the inner one gets too.
+    """
+    return scope.setdefault("poolscope.request", scope_mark := object()) is not scope_mark
