@@ -11,6 +11,7 @@ from poolscope.applications.requests import (
     is_part_of_a_request,
     request_of,
 )
+from poolscope.metrics.http_server import make_asgi_app
 
 FindTemplate = Callable[[Any, Any], "str | None"]
 """Returns the template of a request's route: from its scope now, and as it was at the beginning."""
@@ -21,22 +22,22 @@ class ASGIRequests:
     An ASGI application each of whose requests is an operation.
 
     The scope is kept while a request lasts, because the route is known only after middleware has
-    run. metrics: an ASGI application that answers in the place of this one at `path`.
+    run.
+
+    path: where the metrics answer in the place of the application, if anywhere.
     """
 
-    def __init__(
-        self, app: Any, find_template: FindTemplate, path: str | None = None, metrics: Any = None
-    ) -> None:
+    def __init__(self, app: Any, find_template: FindTemplate, path: str | None = None) -> None:
         self.app = app
         self._find_template = find_template
         self._path = path.rstrip("/") if path is not None else None
-        self._metrics = metrics
+        self._metrics = make_asgi_app() if path is not None else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket") or is_part_of_a_request(scope):
             await self.app(scope, receive, send)
             return
-        app = self._metrics if self._is_for_metrics(scope) else self.app
+        app: Any = self._metrics if self._is_for_metrics(scope) else self.app
         method = "WEBSOCKET" if scope["type"] == "websocket" else scope.get("method")
         # Mounts change it, in old versions of Starlette also the path.
         begun = {**scope}

@@ -6,13 +6,8 @@ import inspect
 import sys
 from typing import Any, Final, TypeVar
 
-from poolscope.applications.aiohttp_web import instrument_aiohttp
 from poolscope.applications.asgi import ASGIRequests, template_of_scope
-from poolscope.applications.celery import instrument_celery
-from poolscope.applications.starlette import instrument_starlette
 from poolscope.applications.wsgi import WSGIRequests, instrument_flask, template_of_environ
-from poolscope.metrics.asgi import app_of
-from poolscope.metrics.registries import DEFAULT
 
 App = TypeVar("App")
 
@@ -46,19 +41,25 @@ def instrument(app: App, *, metrics: str | None = "/metrics") -> App:
 def _instrument(app: Any, metrics: str | None) -> Any:
     if isinstance(app, (ASGIRequests, WSGIRequests)):
         return app
+    # What a framework needs is imported here: some of it imports asyncio, as poolscope must not.
     if _is_a(app, "starlette.applications", "Starlette"):
+        from poolscope.applications.starlette import instrument_starlette
+
         return instrument_starlette(app, metrics)
     if _is_a(app, "flask", "Flask"):
         return instrument_flask(app, metrics)
     if _is_a(app, "aiohttp.web", "Application"):
+        from poolscope.applications.aiohttp_web import instrument_aiohttp
+
         return instrument_aiohttp(app, metrics)
     if _is_a(app, "celery", "Celery"):
+        from poolscope.applications.celery import instrument_celery
+
         return instrument_celery(app)
     if isinstance(app, type) or type(app).__module__.partition(".")[0] == "django":
         raise TypeError(f"{SUPPORTED}; got {app!r}")
     if _takes(app, 3) and _is_async(app):
-        served = app_of(DEFAULT) if metrics is not None else None
-        return ASGIRequests(app, template_of_scope, metrics, served)
+        return ASGIRequests(app, template_of_scope, metrics)
     if _takes(app, 2) and not _is_async(app):
         return WSGIRequests(app, template_of_environ, metrics)
     raise TypeError(f"{SUPPORTED}; got {app!r}")

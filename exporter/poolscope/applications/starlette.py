@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolscope.applications.asgi import ASGIRequests, template_in
-from poolscope.metrics.asgi import app_of
-from poolscope.metrics.registries import DEFAULT
+from poolscope.metrics.http_server import make_asgi_app
 
 
 def instrument_starlette(app: Any, metrics: str | None) -> Any:
@@ -42,4 +41,4 @@ def _add_route(app: Any, path: str) -> None:
     taken = {str(getattr(route, "path", "")).rstrip("/") for route in routes}
     if path.rstrip("/") not in taken:
         # The first one, because another may match any path.
-        routes.insert(0, Route(path, app_of(DEFAULT), include_in_schema=False))
+        routes.insert(0, Route(path, make_asgi_app(), include_in_schema=False))
