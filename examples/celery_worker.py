@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 import poolscope
 
-app = Celery("shop")
+app = poolscope.instrument(Celery("shop"))
 app.conf.broker_url = os.environ.get("CELERY_BROKER_URL", "filesystem://")
 if app.conf.broker_url == "filesystem://":
     folders = ("data_folder_in", "data_folder_out", "control_folder")

@@ -36,6 +36,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("orders", orders), path("metrics", metrics)]
 
 settings.configure(
+    MIDDLEWARE=["poolscope.django.Middleware"],
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.environ.get("SECRET_KEY", "change me"),

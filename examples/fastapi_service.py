@@ -15,7 +15,7 @@ engine = sqlalchemy.create_engine("sqlite:///orders.db", pool_size=5, max_overfl
 poolscope.watch(engine, name="orders")
 
 app = FastAPI()
-app.add_route("/metrics", poolscope.make_asgi_app())
+poolscope.instrument(app)
 
 
 @app.get("/orders")

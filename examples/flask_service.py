@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import prometheus_client
 import sqlalchemy
 from flask import Flask, g
 from sqlalchemy.orm import Session
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 import poolscope
 
@@ -22,8 +20,7 @@ url = os.environ.get("DATABASE_URL", "sqlite:///orders.db")
 engine = sqlalchemy.create_engine(url, pool_size=5, max_overflow=5, pool_pre_ping=True)
 poolscope.watch(engine, name="orders")
 
-flask = Flask(__name__)
-app = DispatcherMiddleware(flask.wsgi_app, {"/metrics": prometheus_client.make_wsgi_app()})
+app = poolscope.instrument(Flask(__name__))
 
 
 def session() -> Session:
@@ -34,12 +31,12 @@ def session() -> Session:
     return made
 
 
-@flask.teardown_appcontext
+@app.teardown_appcontext
 def close_session(error: BaseException | None) -> None:
     if "session" in g:
         session().close()
 
 
-@flask.get("/orders")
+@app.get("/orders")
 def orders() -> dict[str, Any]:
     return {"orders": session().scalar(sqlalchemy.text("SELECT 0"))}
