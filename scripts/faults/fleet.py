@@ -2,6 +2,27 @@
 
 FAULTS = (
     (
+        "operations that have no row are not among the others",
+        "fleet/pool_view.py",
+        "by_label.get(slot[which], others)",
+        "by_label.get(slot[which], [0.0] * 4)",
+        ("tests/fleet/test_operations_in_files.py",),
+    ),
+    (
+        "the seconds of an operation are lost when its process ends",
+        "fleet/totals.py",
+        "view.since, operations))",
+        "view.since))",
+        ("tests/fleet/test_operations_of_processes.py",),
+    ),
+    (
+        "the seconds of an operation are lost when the exporter ends",
+        "fleet/totals.py",
+        "created, seconds, since, operations)",
+        "created, seconds, since)",
+        ("tests/fleet/test_operations_of_processes.py",),
+    ),
+    (
         "names are given up although a process has a pool of that name",
         "fleet/totals.py",
         "if key[0] != OTHER_POOLS and key not in live]",

@@ -38,7 +38,7 @@ FAULTS = (
     ),
     (
         "metrics are collected in the event loop",
-        "metrics/asgi.py",
+        "metrics/awaiting.py",
         "if _get_running_loop() is None:",
         "if True:",
         ("tests/metrics/test_http_server.py",),

@@ -229,6 +229,20 @@ async def test_metrics_without_a_redirect(path: str) -> None:
         assert [404] == await requested(app, ("GET", path))
 
 
+async def test_metrics_beside_a_route_that_matches_any_path() -> None:
+    seen = Seen()
+
+    async def anything(_: Any) -> PlainTextResponse:
+        seen.note("anything")
+        return PlainTextResponse("")
+
+    app = instrument(Starlette(routes=[Route("/{path:path}", anything)]))
+    assert [200, 200] == await requested(app, ("GET", "/metrics"), ("GET", "/anything"))
+    assert {"anything": "GET /{path:path}"} == seen.names()
+    assert [200] == await requested(app, ("GET", "/metrics"))
+    assert {} == seen.names()
+
+
 async def test_what_the_application_raises_passes_through() -> None:
     seen = Seen()
 

@@ -69,6 +69,22 @@ def test_flask(path: str, status: int, what: str, name: str) -> None:
     assert current_operation() is None
 
 
+def test_flask_inside_of_a_callable_that_is_instrumented() -> None:
+    seen = Seen()
+    app = flask.Flask("shop")
+
+    @app.get("/orders/<int:number>")
+    def order(number: int) -> str:
+        seen.note("order")
+        return str(number)
+
+    def around(environ: Any, start_response: Any) -> Any:
+        return app(environ, start_response)
+
+    assert 200 == Client(instrument(around)).get("/orders/1").status_code
+    assert {"order": "GET /orders/<int:number>"} == seen.names()
+
+
 def test_parts_that_are_made_while_they_are_sent_know_the_request() -> None:
     seen = Seen()
     client = Client(shop(seen))

@@ -67,7 +67,7 @@ async def test_a_pool_that_is_closed_says_who_holds_its_connections(
         "kind": pool.kind,
         "in_use": 2,
         "abandoned": 0,
-        "holders": [{"site": site, "count": 2, "oldest_seconds": 3.0}],
+        "holders": [{"site": site, "operation": None, "count": 2, "oldest_seconds": 3.0}],
     } == line.poolscope
     assert line.levelname == "WARNING"
     message = line.getMessage()

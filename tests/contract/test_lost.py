@@ -71,6 +71,7 @@ async def test_a_dropped_connection_is_abandoned(
         "pool": "orders",
         "kind": pool.kind,
         "site": hold.site,
+        "operation": None,
         "owner": hold.owner,
         "held_seconds": 2.0,
         "leak_after": 60.0,

@@ -46,7 +46,7 @@ async def test_the_first_time_out_in_a_minute_logs_who_holds_the_connections(
         "opening": 0,
         "waiting": 0,
         "limit": 2.0,
-        "holders": [{"site": site, "count": 2, "oldest_seconds": 3.0}],
+        "holders": [{"site": site, "operation": None, "count": 2, "oldest_seconds": 3.0}],
     } == record.poolscope
     clock.advance(60.0)
     with pytest.raises(pool.timeout):

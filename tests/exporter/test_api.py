@@ -45,7 +45,7 @@ class Pool:
                 self.pool,
                 self.kind,
                 SITE,
-                None,
+                "GET /orders/{id}",
                 seconds,
                 "Task-1",
                 seconds > 60,
@@ -111,6 +111,7 @@ class TestTheDocument:
         holder = {
             "pid": 7,
             "site": SITE,
+            "operation": "GET /orders/{id}",
             "owner": "Task-1",
             "abandoned": False,
             "on_purpose": False,

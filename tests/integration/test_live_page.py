@@ -115,6 +115,29 @@ async def test_filter_and_order_are_kept_in_the_url(exporter: Any, shop: Any) ->
         assert [] == tab.complaints
 
 
+async def test_holders_are_grouped_by_line_or_by_operation(exporter: Any, workers: Any) -> None:
+    worker = workers("orders")
+    worker.tell("take nightly report", "take GET /orders/{id}", "take nightly report", "take")
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        holders = tab.page.locator("#pools > .pool .holders")
+        summary, head = holders.locator("summary"), holders.locator("th").first
+        names = holders.locator("tbody code")
+        await expect(summary).to_have_text("4 connections held by 1 line")
+        await tab.page.locator("#group").select_option("operation")
+        await expect(summary).to_have_text("4 connections held by 3 operations")
+        await expect(head).to_have_text("Operation")
+        await expect(names).to_have_text(["nightly report", "GET /orders/{id}", "no operation"])
+        await tab.page.locator("#filter").fill("NIGHTLY")
+        await expect(summary).to_have_text("2 connections held by 1 operation")
+        await tab.picture("operations")
+        await tab.page.reload()
+        await expect(names).to_have_text(["nightly report"])
+        assert tab.page.url.endswith("/pools?q=NIGHTLY&group=operation")
+        await tab.page.locator("#group").select_option("line")
+        await expect(head).to_have_text("Line")
+        assert [] == tab.complaints
+
+
 HTML_NAME = "<img src=x onerror=\"document.title='broken'\">&amp;</script><script>alert(1)</script>"
 
 

@@ -2,6 +2,7 @@
 A process with a pool. It reads a command from each line of its input, and answers with a line.
 
     take        take a connection, and keep it
+    take X      the same, for an operation of that name
     wait        start a thread that waits for a connection
     give        return the connection that was taken last
     lose        drop a connection without returning it
@@ -74,7 +75,8 @@ def main(name: str) -> None:
     for line in sys.stdin:
         word, _, number = line.strip().partition(" ")
         if word == "take":
-            held.append(take(pool))
+            with poolscope.operation(number) if number else contextlib.nullcontext():
+                held.append(take(pool))
         elif word == "wait":
             threading.Thread(target=wait, args=[pool], daemon=True).start()
         elif word == "give":

@@ -10,6 +10,7 @@ import pytest
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.callsites.operations import NamedOperation
 from poolscope.demo import service
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
@@ -18,9 +19,10 @@ from poolscope.testing import FakeClock
 from poolscope.watching.pool_log import SHOWN, PoolLog, by_site
 
 
-def who(name: str) -> Borrower:
+def who(name: str, operation: str | None = None) -> Borrower:
     function = Function(None, APPLICATION, "shop.py", name, f"shop:{name}")
-    return Borrower(function, 7, "borrower_key", "Task-1")
+    named = NamedOperation(operation) if operation is not None else None
+    return Borrower(function, 7, "borrower_key", "Task-1", named)
 
 
 def test_holders_are_grouped_by_line_the_most_connections_first() -> None:
@@ -29,11 +31,13 @@ def test_holders_are_grouped_by_line_the_most_connections_first() -> None:
         Holder(who("pay"), 4.0, False),
         Holder(who("cart"), 1.0, False),
         Holder(who("cart"), 2.0, False),
+        Holder(who("cart", "GET /cart"), 3.0, False),
     ]
     assert [
-        {"site": "shop.py:7 in cart", "count": 2, "oldest_seconds": 2.0},
-        {"site": None, "count": 1, "oldest_seconds": 9.0},
-        {"site": "shop.py:7 in pay", "count": 1, "oldest_seconds": 4.0},
+        {"site": "shop.py:7 in cart", "operation": None, "count": 2, "oldest_seconds": 2.0},
+        {"site": None, "operation": None, "count": 1, "oldest_seconds": 9.0},
+        {"site": "shop.py:7 in pay", "operation": None, "count": 1, "oldest_seconds": 4.0},
+        {"site": "shop.py:7 in cart", "operation": "GET /cart", "count": 1, "oldest_seconds": 3.0},
     ] == by_site(holders)
 
 
@@ -85,6 +89,7 @@ def test_infinity_is_none_in_the_record(clock: FakeClock, caplog: pytest.LogCapt
             **whose,
             "event": "abandoned",
             "site": site,
+            "operation": None,
             "owner": "Task-1",
             "held_seconds": 0.0,
             "leak_after": None,
@@ -96,9 +101,28 @@ def test_infinity_is_none_in_the_record(clock: FakeClock, caplog: pytest.LogCapt
             "opening": 0,
             "waiting": 0,
             "limit": None,
-            "holders": [{"site": site, "count": 1, "oldest_seconds": 0.0}],
+            "holders": [{"site": site, "operation": None, "count": 1, "oldest_seconds": 0.0}],
         },
     ] == [record.poolscope for record in records]
+
+
+def test_the_lines_say_what_the_connections_are_for(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(2, 2, 0), clock, leak_after=1.0)
+    ledger.served("a", clock(), clock(), who("pay", "GET /orders/{id}"))
+    pool_log = PoolLog("orders", "asyncpg")
+    pool_log.log_timeout([ledger], clock())
+    clock.advance(2.0)
+    ledger.check_overdue(clock())
+    pool_log.log_events(ledger)
+    records: list[Any] = caplog.records
+    assert [
+        "held by 1 x shop.py:7 in pay for GET /orders/{id} (oldest 0.0 s)",
+        "held by Task-1, acquired at shop.py:7 in pay for GET /orders/{id}",
+    ] == [record.getMessage().rpartition("; ")[2] for record in records]
+    facts = [records[0].poolscope["holders"][0], records[1].poolscope]
+    assert ["GET /orders/{id}"] * 2 == [fact["operation"] for fact in facts]
 
 
 def test_the_line_says_when_nobody_holds_a_connection(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from poolscope.applications.requests import (
     RequestOperation,
@@ -13,8 +14,11 @@ from poolscope.applications.requests import (
 )
 from poolscope.metrics.http_server import make_asgi_app
 
-FindTemplate = Callable[[Any, Any], "str | None"]
-"""Returns the template of a request's route: from its scope now, and as it was at the beginning."""
+FindTemplate = Callable[[Any], "str | None"]
+"""Returns the template of a request's route, from its scope."""
+
+ROUTING: Final = ("type", "method", "path", "root_path", "headers", "scheme", "server")
+"""What of a scope decides about the route."""
 
 
 class ASGIRequests:
@@ -24,11 +28,15 @@ class ASGIRequests:
     The scope is kept while a request lasts, because the route is known only after middleware has
     run.
 
+    by_scope: whether `find_template` needs the whole scope, as a framework leaves the route there.
     path: where the metrics answer in the place of the application, if anywhere.
     """
 
-    def __init__(self, app: Any, find_template: FindTemplate, path: str | None = None) -> None:
+    def __init__(
+        self, app: Any, find_template: FindTemplate, by_scope: bool, path: str | None = None
+    ) -> None:
         self.app = app
+        self._by_scope = by_scope
         self._find_template = find_template
         self._path = path.rstrip("/") if path is not None else None
         self._metrics = make_asgi_app() if path is not None else None
@@ -39,9 +47,10 @@ class ASGIRequests:
             return
         app: Any = self._metrics if self._is_for_metrics(scope) else self.app
         method = "WEBSOCKET" if scope["type"] == "websocket" else scope.get("method")
-        # Mounts change it, in old versions of Starlette also the path.
-        begun = {**scope}
-        operation = RequestOperation(method, lambda: self._find_template(scope, begun))
+        # Mounts change it. Only what decides about the route is kept, and nothing of the request.
+        known = scope if self._by_scope else {key: scope[key] for key in ROUTING if key in scope}
+        find_template = functools.partial(self._find_template, known)
+        operation = RequestOperation(method, find_template, lasts=not self._by_scope)
 
         async def send_of_request(message: Any) -> None:
             await send(message)
@@ -58,7 +67,7 @@ class ASGIRequests:
         return path.removeprefix(scope.get("root_path", "")).rstrip("/") == self._path
 
 
-def template_of_scope(scope: Any, _: Any) -> str | None:
+def template_of_scope(scope: Any) -> str | None:
     """Return the template that a framework has left in the scope of a request."""
     template = scope.get("path_template")  # Litestar
     if isinstance(template, str):

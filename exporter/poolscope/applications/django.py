@@ -6,7 +6,13 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from poolscope.applications.requests import RequestOperation, answered, request_of, step_of
+from poolscope.applications.requests import (
+    RequestOperation,
+    answered,
+    goes_on,
+    request_of,
+    step_of,
+)
 from poolscope.callsites.operations import Box
 
 
@@ -61,7 +67,7 @@ def _streamed(response: Any, box: Box, operation: RequestOperation) -> Any:
     """Have the parts of a response that are made while they are sent belong to the request."""
     if not getattr(response, "streaming", False):
         return response
-    box[0] = operation  # until all of the body was made
+    goes_on(box, operation)
     content = response.streaming_content
     is_async = getattr(response, "is_async", False)
     parts = _async_parts if is_async else _parts

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from poolscope.callsites.operations import Background, Box, Operation, current_box
+from poolscope.callsites.operations import (
+    Background,
+    Box,
+    Operation,
+    current_box,
+    found_name,
+)
 
 NO_ROUTE: Final = "(no route)"
 """In the name of a request that no route of the application matches."""
@@ -20,16 +26,22 @@ class RequestOperation(Operation):
     """
     A request, by its method and the template of its route, such as `GET /orders/{id}`.
 
-    find_template: returns the template when somebody asks for the name; None where no route
-        matches. It is asked until it knows one.
+    find_template: returns the template of the route, or None where none matches. It is asked when
+        somebody asks for the name, until it knows one.
+    lasts: whether it may be asked after the end of the request, because it refers to nothing that
+        belongs to it. Or else it is asked at the end, and forgotten: a pool refers to the operation
+        while a connection is out, and would keep alive what has dropped that connection.
     """
 
-    __slots__ = ("_find_template", "_method", "_name")
+    __slots__ = ("_find_template", "_lasts", "_method", "_name")
 
-    def __init__(self, method: object, find_template: Callable[[], str | None]) -> None:
+    def __init__(
+        self, method: object, find_template: Callable[[], str | None], lasts: bool = False
+    ) -> None:
         # A client may send any method; those of HTTP are few.
         self._method: Final = method if method in _METHODS else "OTHER"
-        self._find_template: Final = find_template
+        self._find_template: Callable[[], str | None] = find_template
+        self._lasts: Final = lasts
         self._name: str | None = None
 
     def name(self) -> str | None:
@@ -40,9 +52,20 @@ class RequestOperation(Operation):
             self._name = f"{self._method} {template}"
         return self._name
 
+    def end(self) -> None:
+        """The request ends: forget what belongs to it."""
+        if self._lasts:
+            return
+        found_name(self)
+        self._find_template = _nothing
+
+
+def _nothing() -> None:
+    return None
+
 
 @contextmanager
-def request_of(operation: Operation) -> Iterator[Box]:
+def request_of(operation: RequestOperation) -> Iterator[Box]:
     """Have the code inside be the operation; what outlives it is its background."""
     box: Box = [operation]
     outer = current_box.get()
@@ -50,14 +73,15 @@ def request_of(operation: Operation) -> Iterator[Box]:
     try:
         yield box
     finally:
-        answered(box, operation)
         current_box.set(outer)
+        answered(box, operation)
 
 
-def answered(box: Box, operation: Operation) -> None:
+def answered(box: Box, operation: RequestOperation) -> None:
     """The answer of a request was sent: what follows in its tasks and threads is its background."""
     if box[0] is operation:
         box[0] = Background(operation)
+    operation.end()
 
 
 @contextmanager
@@ -69,6 +93,11 @@ def step_of(box: Box) -> Iterator[None]:
         yield
     finally:
         current_box.set(outer)
+
+
+def goes_on(box: Box, operation: RequestOperation) -> None:
+    """The answer is still being made, while it is sent."""
+    box[0] = operation
 
 
 def is_part_of_a_request(scope: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from poolscope.applications.asgi import ASGIRequests, template_in
@@ -19,16 +20,17 @@ def instrument_starlette(app: Any, metrics: str | None) -> Any:
         return app
     if metrics is not None:
         _add_route(app, metrics)
-    build = app.build_middleware_stack
+    build, app_ref = app.build_middleware_stack, weakref.ref(app)
 
-    def find_template(_: Any, begun: Any) -> str | None:
-        return template_in(app.router.routes, begun)
+    def find_template(scope: Any) -> str | None:
+        known = app_ref()
+        return template_in(known.router.routes, scope) if known is not None else None
 
     def build_middleware_stack() -> ASGIRequests:
-        return ASGIRequests(build(), find_template)
+        return ASGIRequests(build(), find_template, by_scope=False)
 
     if app.middleware_stack is not None:
-        app.middleware_stack = ASGIRequests(app.middleware_stack, find_template)
+        app.middleware_stack = ASGIRequests(app.middleware_stack, find_template, by_scope=False)
     app.build_middleware_stack = build_middleware_stack
     app._poolscope_metrics = metrics
     return app

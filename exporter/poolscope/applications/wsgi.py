@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from poolscope.applications.requests import (
     RequestOperation,
     answered,
+    goes_on,
     is_part_of_a_request,
     request_of,
     step_of,
 )
-from poolscope.callsites.operations import Box
+from poolscope.callsites.operations import Box, found_name
 from poolscope.metrics.wsgi import make_wsgi_app
 
 FindTemplate = Callable[[dict[str, Any]], "str | None"]
@@ -23,12 +25,17 @@ class WSGIRequests:
     """
     A WSGI application each of whose requests is an operation.
 
+    by_framework: whether `find_template` needs what a framework leaves in the environment, and may
+        take away at the end.
     path: where the metrics answer in the place of the application, if anywhere.
     """
 
-    def __init__(self, app: Any, find_template: FindTemplate, path: str | None = None) -> None:
+    def __init__(
+        self, app: Any, find_template: FindTemplate, by_framework: bool, path: str | None = None
+    ) -> None:
         self.app = app
         self._find_template = find_template
+        self._by_framework = by_framework
         self._path = path.rstrip("/") if path is not None else None
         self._metrics = make_wsgi_app() if path is not None else None
 
@@ -39,12 +46,19 @@ class WSGIRequests:
         path = str(environ.get("PATH_INFO", "")).rstrip("/")
         app = self._metrics if self._metrics is not None and path == self._path else self.app
         method = environ.get("REQUEST_METHOD")
-        operation = RequestOperation(method, lambda: self._find_template(environ))
+        known = environ if self._by_framework else _texts(environ)
+        find_template = functools.partial(self._find_template, known)
+        operation = RequestOperation(method, find_template, lasts=not self._by_framework)
+
+        def start(*args: Any, **kwargs: Any) -> Any:
+            found_name(operation)  # while the framework knows it
+            return start_response(*args, **kwargs)
+
         with request_of(operation) as box:
-            body = app(environ, start_response)
+            body = app(environ, start if self._by_framework else start_response)
         if isinstance(body, (list, tuple)) or _is_of_a_file(body, environ):
             return body
-        box[0] = operation  # until all of the body was made
+        goes_on(box, operation)
         return Body(body, box, operation)
 
 
@@ -76,6 +90,11 @@ class Body:
             answered(self._box, self._operation)
 
 
+def _texts(environ: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy without the objects of the request; what decides about the route is text."""
+    return {name: value for name, value in environ.items() if isinstance(value, str)}
+
+
 def template_of_environ(environ: dict[str, Any]) -> str | None:
     """Return the template that a framework has left in the environment of a request."""
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)  # Flask, until its end
@@ -101,7 +120,8 @@ def instrument_flask(app: Any, metrics: str | None) -> Any:
         app.add_url_rule(path, "poolscope_metrics", lambda: served, strict_slashes=False)
         if path != "/":
             app.add_url_rule(f"{path}/", "poolscope_metrics_of_folder", lambda: served)
-    app.wsgi_app = WSGIRequests(app.wsgi_app, lambda environ: _template_in(app.url_map, environ))
+    find_template = functools.partial(_template_in, app.url_map)
+    app.wsgi_app = WSGIRequests(app.wsgi_app, find_template, by_framework=False)
     return app
 
 

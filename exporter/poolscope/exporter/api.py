@@ -110,6 +110,7 @@ def _hold(hold: Hold) -> dict[str, Any]:
     return {
         "pid": hold.pid,
         "site": hold.site,
+        "operation": hold.operation,
         "owner": hold.owner,
         "held_seconds": hold.held_seconds,
         "overdue": hold.overdue,

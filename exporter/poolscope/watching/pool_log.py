@@ -137,13 +137,16 @@ class PoolLog:
             self._log_event(leak_event, ledger.leak_after)
 
     def _log_event(self, leak_event: LeakEvent, leak_after: float) -> None:
-        site = leak_event.who.site_text if leak_event.who is not None else None
-        owner = leak_event.who.owner_now if leak_event.who is not None else None
+        who = leak_event.who
+        site = who.site_text if who is not None else None
+        operation = who.operation_name if who is not None else None
+        owner = who.owner_now if who is not None else None
         facts = {
             "event": leak_event.event,
             "pool": self._pool,
             "kind": self._kind,
             "site": site,
+            "operation": operation,
             "owner": owner,
             "held_seconds": leak_event.held_seconds,
             "leak_after": _finite_or_none(leak_after),
@@ -153,7 +156,7 @@ class PoolLog:
         write(
             _EVENTS[leak_event.event],
             self._pool, self._kind, leak_event.held_seconds, owner or "an unknown caller",
-            site or UNKNOWN_LINE,
+            _place(site, operation),
             extra={"poolscope": facts},
         )  # fmt: skip
 
@@ -205,19 +208,30 @@ def _finite_or_none(number: float) -> float | None:
 
 
 def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
-    """Return site, count and oldest_seconds of the holders by site, most connections first."""
-    sites: dict[str | None, dict[str, Any]] = {}
+    """
+    Return site, operation, count and oldest_seconds of the holders by site and operation, most
+    connections first.
+    """
+    rows: dict[tuple[str | None, str | None], dict[str, Any]] = {}
     for who, held_seconds, *_ in holders:
         site = who.site_text if who is not None else None
-        row = sites.setdefault(site, {"site": site, "count": 0, "oldest_seconds": 0.0})
+        operation = who.operation_name if who is not None else None
+        new = {"site": site, "operation": operation, "count": 0, "oldest_seconds": 0.0}
+        row = rows.setdefault((site, operation), new)
         row["count"] += 1
         row["oldest_seconds"] = max(row["oldest_seconds"], held_seconds)
-    return sorted(sites.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
+    return sorted(rows.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
+
+
+def _place(site: str | None, operation: str | None) -> str:
+    """Return the line, and what it has the connection for, in words."""
+    return (site or UNKNOWN_LINE) + (f" for {operation}" if operation is not None else "")
 
 
 def _in_words(sites: Sequence[dict[str, Any]]) -> str:
     words = [
-        f"{row['count']} x {row['site'] or UNKNOWN_LINE} (oldest {row['oldest_seconds']:.1f} s)"
+        f"{row['count']} x {_place(row['site'], row['operation'])} "
+        f"(oldest {row['oldest_seconds']:.1f} s)"
         for row in sites[:SHOWN]
     ]
     more = sum(row["count"] for row in sites[SHOWN:])

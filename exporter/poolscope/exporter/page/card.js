@@ -25,20 +25,28 @@ export function recentUtilization(pool) {
   return Math.round(10 * Math.max(utilization(pool), peak)) / 10;
 }
 
-// Groups holders by the line of code that took the connection; unknown lines form one group.
-export function groupByLine(holders) {
+// How holders are grouped: by the line of code that took the connection, or by what it is for.
+const GROUPINGS = new Map([
+  ["line", { head: "Line", one: "line", of: (holder) => holder.site ?? "unknown line" }],
+  ["operation", {
+    head: "Operation", one: "operation", of: (holder) => holder.operation ?? "no operation",
+  }],
+]);
+
+// Groups holders; those whose line or operation is not known form one group.
+function groupHolders(holders, grouping) {
   const groups = new Map();
   for (const holder of holders) {
-    const site = holder.site ?? "unknown line";
-    const group = groups.get(site) ?? {
-      site, holders: [], oldest: 0, overdue: 0, abandoned: 0, onPurpose: 0,
+    const name = grouping.of(holder);
+    const group = groups.get(name) ?? {
+      name, holders: [], oldest: 0, overdue: 0, abandoned: 0, onPurpose: 0,
     };
     group.holders.push(holder);
     group.oldest = Math.max(group.oldest, holder.held_seconds);
     group.overdue += holder.overdue;
     group.abandoned += holder.abandoned;
     group.onPurpose += holder.on_purpose;
-    groups.set(site, group);
+    groups.set(name, group);
   }
   return [...groups.values()].sort((one, other) => other.oldest - one.oldest);
 }
@@ -68,7 +76,7 @@ function assess(pool) {
   return ["", "OK"];
 }
 
-export function update({ card, at }, pool, holders) {
+export function update({ card, at }, pool, holders, grouping) {
   const [level, reason] = assess(pool);
   card.className = `pool ${level}`;
   setText(at("h2"), pool.pool);
@@ -80,7 +88,7 @@ export function update({ card, at }, pool, holders) {
   setText(at(".span"), drawTrend(at(".trend"), pool));
   showFacts(at(".facts"), pool);
   showFindings(at(".findings"), pool.findings);
-  showHolders(at(".holders"), holders);
+  showHolders(at(".holders"), holders, GROUPINGS.get(grouping));
   showProcesses(at(".processes"), pool);
 }
 
@@ -140,10 +148,12 @@ function showFindings(list, found) {
   );
 }
 
-function showHolders(details, holders) {
+function showHolders(details, holders, grouping) {
   details.hidden = !holders.length;
-  const groups = groupByLine(holders);
-  const what = `${plural(holders.length, "connection")} held by ${plural(groups.length, "line")}`;
+  const groups = groupHolders(holders, grouping);
+  const by = plural(groups.length, grouping.one);
+  const what = `${plural(holders.length, "connection")} held by ${by}`;
+  setText(details.querySelector(".group"), grouping.head);
   setText(details.querySelector("summary"), what);
   const rows = groups.slice(0, MAX_LINES).map((group) => {
     const leaked = group.overdue || group.abandoned;
@@ -153,7 +163,7 @@ function showHolders(details, holders) {
       group.onPurpose ? `${group.onPurpose} on purpose` : "",
     ].filter(Boolean);
     return makeElement("tr", { class: leaked ? "bad" : "" },
-      makeElement("td", {}, makeElement("code", { text: group.site }),
+      makeElement("td", {}, makeElement("code", { text: group.name }),
         marks.length ? ` (${marks.join(", ")})` : ""),
       makeElement("td", { class: "number", text: formatCount(group.holders.length) }),
       makeElement("td", { class: "number", text: formatAge(group.oldest) }),
@@ -161,7 +171,7 @@ function showHolders(details, holders) {
   });
   const more = groups.length - MAX_LINES;
   if (more > 0) {
-    rows.push(makeElement("tr", {}, makeElement("td", { text: `and ${plural(more, "more line")}` })));
+    rows.push(makeElement("tr", {}, makeElement("td", { text: `and ${plural(more, `more ${grouping.one}`)}` })));
   }
   details.querySelector("tbody").replaceChildren(...rows);
 }

@@ -11,6 +11,7 @@ const LATE_SECONDS = 3 * (POLL_INTERVAL_MS / 1000);
 const byId = (id) => document.getElementById(id);
 const filter = byId("filter");
 const sort = byId("sort");
+const group = byId("group");
 const poolEntries = new Map();
 const serverEntries = new Map();
 let latest = null;
@@ -27,6 +28,7 @@ const SORT_KEYS = new Map([
   ["name", null],
 ]);
 const DEFAULT_SORT = "fullest";
+const DEFAULT_GROUP = "line";
 
 function sortPools(pools) {
   const key = SORT_KEYS.get(sort.value);
@@ -42,7 +44,8 @@ function matchingHolders(pool, word) {
   const named = has(pool.pool, pool.kind)
     || pool.findings.some((finding) => has(finding.rule, ...finding.sites));
   if (!word || named) return pool.holders;
-  const holders = pool.holders.filter((holder) => has(holder.site, holder.owner, holder.pid));
+  const holders = pool.holders.filter((holder) => 
+    has(holder.site, holder.operation, holder.owner, holder.pid));
   return holders.length || pool.processes.some((process) => has(process.pid)) ? holders : null;
 }
 
@@ -74,7 +77,9 @@ function render() {
   if (!latest) return;
   const word = filter.value.trim().toLowerCase();
   const entries = sortPools(latest.pools)
-    .map((pool) => [JSON.stringify([pool.pool, pool.kind]), pool, matchingHolders(pool, word)])
+    .map((pool) => [
+      JSON.stringify([pool.pool, pool.kind]), pool, matchingHolders(pool, word), group.value,
+    ])
     .filter(([, , holders]) => holders !== null);
   updateCards(byId("pools"), poolEntries, entries, cards);
   const nothing = byId("nothing");
@@ -183,6 +188,7 @@ function saveSettings() {
   const query = new URLSearchParams();
   if (filter.value) query.set("q", filter.value);
   if (sort.value !== DEFAULT_SORT) query.set("sort", sort.value);
+  if (group.value !== DEFAULT_GROUP) query.set("group", group.value);
   harmless(() => history.replaceState(null, "", query.size ? `?${query}` : location.pathname));
   render();
 }
@@ -210,9 +216,11 @@ function toggleTheme() {
 const query = new URLSearchParams(location.search);
 filter.value = (query.get("q") ?? "").slice(0, filter.maxLength);
 sort.value = SORT_KEYS.has(query.get("sort")) ? query.get("sort") : DEFAULT_SORT;
+group.value = query.get("group") === "operation" ? "operation" : DEFAULT_GROUP;
 setTheme(harmless(() => localStorage.getItem("theme")));
 filter.addEventListener("input", saveSettings);
 sort.addEventListener("input", saveSettings);
+group.addEventListener("input", saveSettings);
 byId("theme").addEventListener("click", toggleTheme);
 document.addEventListener("visibilitychange", () => document.hidden || poll());
 setInterval(showFreshness, 1000);
