@@ -32,6 +32,17 @@ async def serve() -> None:
     poolscope.watch(aiohttp.TCPConnector(), registry=CollectorRegistry())
 
 
+@poolscope.operation("nightly report")
+async def report(day: str) -> int:
+    with poolscope.operation("totals"):
+        print([hold.operation for hold in watch.holders()])
+    return len(day)
+
+
+async def run_report() -> int:
+    return await report("today")
+
+
 app = FastAPI()
 app.add_route("/metrics", poolscope.make_asgi_app())
 app.mount("/mounted", poolscope.make_asgi_app(registry=CollectorRegistry()))
@@ -56,6 +67,8 @@ MISTAKES = (
     "poolscope.make_asgi_app('orders')",
     "poolscope.make_wsgi_app(path='/metrics')",
     "poolscope.trace_config(nmae='up')",
+    "poolscope.operation(5)",
+    "report(5)",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -84,7 +85,7 @@ async def test_a_decorated_coroutine_runs_in_the_operation_and_its_caller_does_n
         await go_on.wait()
         return current()
 
-    assert asyncio.iscoroutinefunction(run)
+    assert inspect.iscoroutinefunction(run)
     running = asyncio.create_task(run())
     await inside.wait()
     assert None is current()
