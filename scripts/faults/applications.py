@@ -4,15 +4,15 @@ FAULTS = (
     (
         "a request is kept alive by the connections that it has dropped",
         "applications/requests.py",
-        "        self._find_template = _nothing\n",
-        "",
+        "self._find_template = self._find_later or _nothing",
+        "pass",
         ("tests/applications/test_dropped_connections.py",),
     ),
     (
         "the scope of a request is kept alive",
         "applications/asgi.py",
-        "known = scope if self._by_scope else {",
-        "known = scope if True else {",
+        "return RequestOperation(method, find_template, match)",
+        "return RequestOperation(method, find_template, find_template)",
         ("tests/applications/test_dropped_connections.py",),
     ),
     (
@@ -62,6 +62,20 @@ FAULTS = (
         "applications/starlette.py",
         "routes.insert(0, ",
         "routes.append(",
+        ("tests/applications/test_asgi_requests.py",),
+    ),
+    (
+        "each request is matched a second time",
+        "applications/starlette.py",
+        "if route is None or ",
+        "if True or ",
+        ("tests/applications/test_asgi_requests.py",),
+    ),
+    (
+        "the template of a mounted application is taken for the whole",
+        "applications/asgi.py",
+        'if scope.get("root_path") == root_path else None',
+        "if True else None",
         ("tests/applications/test_asgi_requests.py",),
     ),
 )

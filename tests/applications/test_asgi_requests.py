@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from applications.seen import Seen
+from poolscope.applications.asgi import template_in
 from poolscope.applications.instrument import instrument
 
 
@@ -154,6 +155,35 @@ async def test_no_names_but_those_of_routes() -> None:
     assert {
         "GET /orders/{number}", "GET (no route)", "DELETE (no route)", "OTHER (no route)",
     } == names  # fmt: skip
+
+
+async def test_what_the_router_has_matched_is_not_matched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    matched: list[str] = []
+    names: dict[str, str | None] = {}
+
+    def count(routes: Any, scope: Any) -> str | None:
+        matched.append(scope["path"])
+        return template_in(routes, scope)
+
+    monkeypatch.setattr("poolscope.applications.starlette.template_in", count)
+
+    class Reader(Seen):
+        def note(self, what: str) -> None:
+            super().note(what)
+            names.update(self.names())
+
+    app = shop(Reader())
+    paths = ["/orders/1", "/api/acme/in/deep/7", "/shops/s1/items/i1"]
+    assert [200] * 3 == await requested(app, *(("GET", path) for path in paths))
+    assert {
+        "get_db": "GET /shops/{shop}/items/{item}",
+        "order": "GET /orders/{number}",
+        "deep": "GET /api/{tenant}/in/deep/{number}",
+        "item": "GET /shops/{shop}/items/{item}",
+    } == names
+    assert {"/shops/s1/items/i1"} == set(matched)
 
 
 async def test_a_route_that_is_added_later() -> None:

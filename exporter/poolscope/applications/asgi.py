@@ -28,16 +28,22 @@ class ASGIRequests:
     The scope is kept while a request lasts, because the route is known only after middleware has
     run.
 
-    by_scope: whether `find_template` needs the whole scope, as a framework leaves the route there.
+    find_template: is given the scope as it is when somebody asks.
+    match: finds the template anew, from the part of the scope that decides about it, as it was at
+        the beginning; None if that is not known here.
     path: where the metrics answer in the place of the application, if anywhere.
     """
 
     def __init__(
-        self, app: Any, find_template: FindTemplate, by_scope: bool, path: str | None = None
+        self,
+        app: Any,
+        find_template: FindTemplate,
+        match: FindTemplate | None = None,
+        path: str | None = None,
     ) -> None:
         self.app = app
-        self._by_scope = by_scope
         self._find_template = find_template
+        self._match = match
         self._path = path.rstrip("/") if path is not None else None
         self._metrics = make_asgi_app() if path is not None else None
 
@@ -47,10 +53,7 @@ class ASGIRequests:
             return
         app: Any = self._metrics if self._is_for_metrics(scope) else self.app
         method = "WEBSOCKET" if scope["type"] == "websocket" else scope.get("method")
-        # Mounts change it. Only what decides about the route is kept, and nothing of the request.
-        known = scope if self._by_scope else {key: scope[key] for key in ROUTING if key in scope}
-        find_template = functools.partial(self._find_template, known)
-        operation = RequestOperation(method, find_template, lasts=not self._by_scope)
+        operation = self._operation(method, scope)
 
         async def send_of_request(message: Any) -> None:
             await send(message)
@@ -59,6 +62,20 @@ class ASGIRequests:
 
         with request_of(operation) as box:
             await app(scope, receive, send_of_request)
+
+    def _operation(self, method: Any, scope: Any) -> RequestOperation:
+        if self._match is None:
+            return RequestOperation(method, functools.partial(self._find_template, scope))
+        # Mounts change it.
+        begun = {key: scope[key] for key in ROUTING if key in scope}
+        match = functools.partial(self._match, begun)
+        root_path = scope.get("root_path")
+
+        def find_template() -> str | None:
+            known = self._find_template(scope) if scope.get("root_path") == root_path else None
+            return known or match()
+
+        return RequestOperation(method, find_template, match)
 
     def _is_for_metrics(self, scope: Any) -> bool:
         if self._metrics is None or scope["type"] != "http":

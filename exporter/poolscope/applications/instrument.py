@@ -59,7 +59,7 @@ def _instrument(app: Any, metrics: str | None) -> Any:
     if isinstance(app, type) or type(app).__module__.partition(".")[0] == "django":
         raise TypeError(f"{SUPPORTED}; got {app!r}")
     if _takes(app, 3) and _is_async(app):
-        return ASGIRequests(app, template_of_scope, by_scope=True, path=metrics)
+        return ASGIRequests(app, template_of_scope, path=metrics)
     if _takes(app, 2) and not _is_async(app):
         return WSGIRequests(app, template_of_environ, by_framework=True, path=metrics)
     raise TypeError(f"{SUPPORTED}; got {app!r}")

@@ -21,6 +21,8 @@ _METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "WEBSOCKET"}
 )
 
+FindTemplate = Callable[[], "str | None"]
+
 
 class RequestOperation(Operation):
     """
@@ -28,20 +30,23 @@ class RequestOperation(Operation):
 
     find_template: returns the template of the route, or None where none matches. It is asked when
         somebody asks for the name, until it knows one.
-    lasts: whether it may be asked after the end of the request, because it refers to nothing that
-        belongs to it. Or else it is asked at the end, and forgotten: a pool refers to the operation
-        while a connection is out, and would keep alive what has dropped that connection.
+    find_later: takes its place at the end of the request, and refers to nothing that belongs to it.
+        Without it, the name is found at the end, for whoever asks later. A pool refers to the
+        operation while a connection is out, and would keep alive what has dropped that connection.
     """
 
-    __slots__ = ("_find_template", "_lasts", "_method", "_name")
+    __slots__ = ("_find_later", "_find_template", "_method", "_name")
 
     def __init__(
-        self, method: object, find_template: Callable[[], str | None], lasts: bool = False
+        self,
+        method: object,
+        find_template: FindTemplate,
+        find_later: FindTemplate | None = None,
     ) -> None:
         # A client may send any method; those of HTTP are few.
         self._method: Final = method if method in _METHODS else "OTHER"
-        self._find_template: Callable[[], str | None] = find_template
-        self._lasts: Final = lasts
+        self._find_template: FindTemplate = find_template
+        self._find_later: Final = find_later
         self._name: str | None = None
 
     def name(self) -> str | None:
@@ -54,10 +59,9 @@ class RequestOperation(Operation):
 
     def end(self) -> None:
         """The request ends: forget what belongs to it."""
-        if self._lasts:
-            return
-        found_name(self)
-        self._find_template = _nothing
+        if self._find_later is None:
+            found_name(self)
+        self._find_template = self._find_later or _nothing
 
 
 def _nothing() -> None:

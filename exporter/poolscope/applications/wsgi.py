@@ -48,7 +48,8 @@ class WSGIRequests:
         method = environ.get("REQUEST_METHOD")
         known = environ if self._by_framework else _texts(environ)
         find_template = functools.partial(self._find_template, known)
-        operation = RequestOperation(method, find_template, lasts=not self._by_framework)
+        later = None if self._by_framework else find_template
+        operation = RequestOperation(method, find_template, later)
 
         def start(*args: Any, **kwargs: Any) -> Any:
             found_name(operation)  # while the framework knows it
