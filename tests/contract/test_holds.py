@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import threading
 from typing import Any
@@ -30,6 +31,11 @@ def watch(pool: PoolUnderTest, watches: Watches, registry: CollectorRegistry) ->
     return watches.watch(pool.target, "pool", leak_after=5.0, registry=registry)
 
 
+def without_places(holds: list[Hold]) -> list[Hold]:
+    """Return the holds without where their holders are now, which changes by the line."""
+    return [dataclasses.replace(hold, now_at=None) for hold in holds]
+
+
 def asks(pool: PoolUnderTest) -> str:
     """Return the function in which the pool under test acquires a connection."""
     for cls in type(pool).__mro__:
@@ -46,15 +52,27 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
     clock.advance(2.0)
     second = await pool.acquire()
     clock.advance(3.5)
-    holds = watch.holders()
-    assert holds == watches.holders()
+    holds, again = without_places(watch.holders()), without_places(watches.holders())
+    assert holds == again
     line = holds[0].site.partition(" in ")[0] if holds[0].site else None
     site = f"{line} in {asks(pool)}"
     assert str(line).startswith("contract/pools.py:")
     owner = holds[0].owner
     assert [
-        Hold("pool", pool.kind, site, None, 5.5, owner, True, False, False, os.getpid()),
-        Hold("pool", pool.kind, site, None, 3.5, holds[1].owner, False, False, False, os.getpid()),
+        Hold("pool", pool.kind, site, None, None, 5.5, owner, True, False, False, os.getpid()),
+        Hold(
+            "pool",
+            pool.kind,
+            site,
+            None,
+            None,
+            3.5,
+            holds[1].owner,
+            False,
+            False,
+            False,
+            os.getpid(),
+        ),
     ] == holds
     if "acquire" in asks(pool):
         assert str(owner).startswith("Task-")
@@ -185,7 +203,9 @@ async def test_the_borrower_of_a_connection_that_was_in_use_before_the_watch_is_
     held = await pool.acquire()
     watch = watches.watch(pool.target, "pool", registry=None)
     clock.advance(61.0)
-    expected = Hold("pool", pool.kind, None, None, 61.0, None, True, False, False, os.getpid())
+    expected = Hold(
+        "pool", pool.kind, None, None, None, 61.0, None, True, False, False, os.getpid()
+    )
     assert [expected] == watch.holders()
     await pool.release(held)
     assert (0, 1, 1) == leaks(watch)

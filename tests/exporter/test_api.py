@@ -46,6 +46,7 @@ class Pool:
                 self.kind,
                 SITE,
                 "GET /orders/{id}",
+                None,
                 seconds,
                 "Task-1",
                 seconds > 60,

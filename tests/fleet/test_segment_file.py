@@ -31,9 +31,19 @@ def test_a_reader_knows_what_the_ledger_knows(busy: Ledger, folder: Path, clock:
     assert busy.sites() == list(view.sites())
     assert {
         Hold(
-            "orders", "asyncpg", "shop.py:7 in pay", None, 7.5, "Task-with-ä", True, True, False, 42
+            "orders",
+            "asyncpg",
+            "shop.py:7 in pay",
+            None,
+            None,
+            7.5,
+            "Task-with-ä",
+            True,
+            True,
+            False,
+            42,
         ),
-        Hold("orders", "asyncpg", None, None, 1.5, None, False, False, False, 42),
+        Hold("orders", "asyncpg", None, None, None, 1.5, None, False, False, False, 42),
     } == set(view.holds())
     site = "shop.py:7 in pay"
     assert {"abandoned": (site,), "never-closed": (), "nested-acquire": (site,)} == view.evidence

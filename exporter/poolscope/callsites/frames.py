@@ -12,6 +12,7 @@ enters it: it is passed over if a frame of the application lies outside of it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import PurePath
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
@@ -164,6 +165,16 @@ def find_place(frame: FrameType | None, outermost: FrameType | None = None) -> P
             hops += 1
             outer = parent_greenlets_frame(hops)
         frame = outer
+    return found
+
+
+def innermost_place(frames: Iterable[FrameType]) -> Place:
+    """Return the innermost place of the application; `frames` are those of no running code."""
+    found, rank = NOWHERE, SKIPPED
+    for frame in frames:
+        function = known_function(id(frame.f_code)) or remember_function(frame)
+        if function.rank < rank:
+            found, rank = function.place(frame), function.rank
     return found
 
 

@@ -51,6 +51,11 @@ class ThreadJob:
         self.name = str(named.name) if named is not None else f"thread {get_native_id()}"
         self._named = weakref.ref(named) if named is not None else None
 
+    def is_of(self, ident: int) -> bool:
+        """Whether that thread, which runs, is the one of the job: numbers are given out again."""
+        thread = known_threads.get(ident)
+        return thread is not None and self._named is not None and self._named() is thread
+
     def get_name(self) -> str | None:
         """Return the name that the thread or task has now, or None if it is not known."""
         named = self._named() if self._named is not None else None
@@ -84,6 +89,11 @@ def new_job() -> ThreadJob:
         job = ThreadJob()
     current_job.set(job)
     return job
+
+
+def task_of_job(job: ThreadJob) -> asyncio.Task[Any] | None:
+    """Return the task that has given the jobs of this `ThreadJob` to threads, if there is one."""
+    return next((task for task, known in list(_jobs_by_task.items()) if known is job), None)
 
 
 def job_in_callback() -> ThreadJob:

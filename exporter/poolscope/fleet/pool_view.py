@@ -278,6 +278,7 @@ class PoolView:
                 kind=self.kind,
                 site=self._text(site),
                 operation=self._text(operation),
+                now_at=None,
                 held_seconds=max(0.0, self._now - since),
                 # A character that was cut in the middle is ignored.
                 owner=printable(owner.decode(errors="ignore")) or None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.whereabouts import Whereabouts
 
 
 class Holder(NamedTuple):
@@ -28,6 +29,9 @@ class Hold:
         `call_sites=False`, or because the connection was in use before its pool was watched.
     operation: what the connection is for, as `poolscope.operation` says; None if nobody said, or
         if it is not known yet, as before a request was routed.
+    now_at: the line of the application at which its holder is while you ask, as `site` is written:
+        where the task waits, or the thread runs; None if that cannot be known, as of another
+        process, or of a request that has given the work to another thread.
     owner: the name that the task or thread that acquired it has now, or had when it ended; None if
         it is not known.
     overdue: whether it has been held for longer than `leak_after`, and not on purpose.
@@ -41,6 +45,7 @@ class Hold:
     kind: str
     site: str | None
     operation: str | None
+    now_at: str | None
     held_seconds: float
     owner: str | None
     overdue: bool
@@ -51,12 +56,24 @@ class Hold:
 
 def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
     """Yield a public `Hold` for each holder in a pool of this process."""
+    whereabouts = Whereabouts()
     for who, held_seconds, overdue, abandoned, on_purpose in holders:
         site = who.site_text if who is not None else None
         owner = who.owner_now if who is not None else None
         operation = who.operation_name if who is not None else None
+        now = whereabouts.site(who) if who is not None and not abandoned else None
         yield Hold(
-            pool, kind, site, operation, held_seconds, owner, overdue, abandoned, on_purpose, pid
+            pool=pool,
+            kind=kind,
+            site=site,
+            operation=operation,
+            now_at=str(now) if now is not None else None,
+            held_seconds=held_seconds,
+            owner=owner,
+            overdue=overdue,
+            abandoned=abandoned,
+            on_purpose=on_purpose,
+            pid=pid,
         )
 
 

@@ -1,0 +1,127 @@
+"""
+Where the holders of connections are now: the line at which each of them waits, or runs.
+
+This is looked up when somebody asks, and never when a connection is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from collections.abc import Iterator
+from threading import get_ident
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import (
+    NOWHERE,
+    Place,
+    Site,
+    find_place,
+    innermost_place,
+    site_of,
+)
+from poolscope.callsites.owners import ThreadJob, task_of_job
+
+MAX_AWAITS: Final = 200
+"""Coroutines of a task that are looked at, the outermost ones."""
+
+MAX_FRAMES: Final = 1000
+"""Frames of a thread that are looked at, the innermost ones."""
+
+
+class Whereabouts:
+    """The stacks of all threads at one moment."""
+
+    def __init__(self) -> None:
+        self._stacks: Final = sys._current_frames()
+
+    def site(self, who: Borrower) -> Site | None:
+        """
+        Return the line at which a holder is; None if it has ended, or that cannot be known.
+
+        A job that another one gave to a thread may be over, and the thread at work for others: then
+        only a task that waits for the job can say where that is.
+        """
+        key: Any = who.borrower_key
+        task = key() if isinstance(key, weakref.ref) else None
+        if isinstance(task, asyncio.Task):
+            return site_of(self._of_coroutine(task.get_coro()))
+        if not isinstance(key, ThreadJob):
+            return None
+        runner: Any = key.runner
+        if isinstance(runner, weakref.ref):  # a task of trio
+            return site_of(self._of_coroutine(getattr(runner(), "coro", None)))
+        place = self._of_thread(runner, key, who)
+        if place is NOWHERE:
+            waiting = task_of_job(key)
+            place = self._of_coroutine(waiting.get_coro()) if waiting is not None else NOWHERE
+        return site_of(place)
+
+    def _of_coroutine(self, coroutine: Any) -> Place:
+        frames = list(_awaited_frames(coroutine))
+        if frames and not _is_suspended(coroutine):
+            return self._of_running(frames[0])
+        return innermost_place(reversed(frames))
+
+    def _of_running(self, outermost: FrameType) -> Place:
+        """Return the place of a coroutine that runs now, in this thread or another one."""
+        for innermost in self._stacks.values():
+            if any(frame is outermost for frame in _stack(innermost)):
+                return find_place(innermost, outermost)
+        return NOWHERE
+
+    def _of_thread(self, ident: int, job: ThreadJob, who: Borrower) -> Place:
+        innermost = self._stacks.get(ident)
+        if innermost is None or not job.is_of(ident):
+            return NOWHERE
+        # A thread with a target of its own does one job; others are given one after the other.
+        code = who.function.code if who.function is not None else None
+        if ident == get_ident() or _runs_one_job(innermost) or _is_on(innermost, code):
+            return find_place(innermost)
+        return NOWHERE
+
+
+def _stack(innermost: FrameType) -> Iterator[FrameType]:
+    frame: FrameType | None = innermost
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            return
+        yield frame
+        frame = frame.f_back
+
+
+_RUNS_JOBS: Final = frozenset({"concurrent.futures.thread", "anyio._backends._asyncio"})
+"""Modules of Python and anyio whose threads are given one job after the other."""
+
+
+def _is_on(innermost: FrameType, code: CodeType | None) -> bool:
+    return any(frame.f_code is code for frame in _stack(innermost))
+
+
+def _runs_one_job(innermost: FrameType) -> bool:
+    return all(frame.f_globals.get("__name__") not in _RUNS_JOBS for frame in _stack(innermost))
+
+
+def _is_suspended(coroutine: Any) -> bool:
+    for name in ("cr_suspended", "gi_suspended"):
+        if hasattr(coroutine, name):
+            return bool(getattr(coroutine, name))
+    return True
+
+
+def _awaited_frames(coroutine: Any) -> Iterator[FrameType]:
+    """Yield the frames of a coroutine and of what it awaits, the outermost first."""
+    for _ in range(MAX_AWAITS):
+        coroutine = getattr(coroutine, "_coro", coroutine)  # aiohttp's `session.get()`
+        for prefix in ("cr", "gi", "ag"):
+            frame = getattr(coroutine, f"{prefix}_frame", None)
+            if frame is not None:
+                yield frame
+                awaited = "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await"
+                coroutine = getattr(coroutine, awaited, None)
+                break
+        else:
+            return
