@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from poolscope.callsites.hands import ALWAYS_SEARCHED, Hands
+from poolscope.callsites.hands import ALWAYS_SEARCHED, MAX_CHANGES, Hands
 from poolscope.callsites.libraries import Library
 from poolscope.callsites.reach import MAX_ITEMS, MAX_OBJECTS, Search
 from poolscope.callsites.variables import pending_variable, variables_of
@@ -193,3 +193,19 @@ def test_one_other_answer_does_not_stand_for_the_calls_after_it(
         answers[:] = [{1}] * (returned_meanwhile - 1) + [set()]
         wrong = sum(not hands.handed_on({1}) for _ in range(1024))
         assert 1 >= wrong, returned_meanwhile
+
+
+def test_a_place_whose_answers_alternate_is_not_searched_at_each_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[bool] = []
+
+    def find(*_: Any) -> set[int]:
+        searched.append(len(searched) % 2 == 0)
+        return {1} if searched[-1] else set()
+
+    monkeypatch.setattr(Hands, "_find", find)
+    hands = Hands(LIBRARY)
+    handed_on = sum(bool(hands.handed_on({1})) for _ in range(1024))
+    assert MAX_CHANGES + ALWAYS_SEARCHED + 7 >= len(searched)
+    assert 1024 - searched.count(False) == handed_on

@@ -38,6 +38,12 @@ answer that differs begins anew: a connection may be returned while it is search
 nobody's hands.
 """
 
+MAX_CHANGES: Final = 20
+"""
+How often a place begins anew. Where connections are handed on now and then, not each call is
+searched: those that are not are taken to be handed on, since nothing is proven.
+"""
+
 MAX_PLACES: Final = 1000
 
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -57,10 +63,14 @@ _RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._
 
 
 class _Seen(NamedTuple):
-    """calls: how many had this answer, one after the other."""
+    """
+    calls: how many had this answer, one after the other.
+    changes: how often the answer has differed from the one before.
+    """
 
     calls: int
     handed_on: bool
+    changes: int = 0
 
 
 class Hands:
@@ -85,14 +95,15 @@ class Hands:
         seen = self._seen.get(place)
         calls = seen.calls + 1 if seen is not None else 1
         if seen is not None and calls > ALWAYS_SEARCHED and calls & (calls - 1):
-            self._seen[place] = _Seen(calls, seen.handed_on)
-            return keys if seen.handed_on else ()
+            self._seen[place] = seen._replace(calls=calls)
+            return keys if seen.handed_on or seen.changes > MAX_CHANGES else ()
         found = self._find(frames, keys)
-        handed_on = len(found) == len(keys)
+        handed_on, changes = len(found) == len(keys), seen.changes if seen is not None else 0
         if seen is not None and handed_on != seen.handed_on:
-            calls = 1
+            changes += 1
+            calls = 1 if changes <= MAX_CHANGES else calls
         if seen is not None or len(self._seen) < MAX_PLACES:
-            self._seen[place] = _Seen(calls, handed_on)
+            self._seen[place] = _Seen(calls, handed_on, changes)
         return found
 
     def _find(self, frames: list[FrameType], keys: Collection[Hashable]) -> set[Hashable]:
