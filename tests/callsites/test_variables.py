@@ -8,11 +8,11 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from poolscope.callsites.hands import ALWAYS_SEARCHED, Hands
+from poolscope.callsites.hands import ALWAYS_SEARCHED, MAX_CHANGES, Hands
 from poolscope.callsites.libraries import Library
 from poolscope.callsites.reach import MAX_ITEMS, MAX_OBJECTS, Search
 from poolscope.callsites.variables import pending_variable, variables_of
@@ -131,6 +131,10 @@ class TestThePendingVariable:
         assert "connection" == names["connection"]
 
 
+ONE: Final[frozenset[int]] = frozenset({1})
+"""The id of one connection."""
+
+
 class TestTheSearch:
     def found(self, *roots: Any, of_others: bool = False, levels: int = 1) -> bool:
         search = Search(LIBRARY, {id(self.wanted)}, levels, of_others)
@@ -178,18 +182,47 @@ def test_a_place_is_looked_into_less_and_less_often(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Hands, "_find", counted)
     hands = Hands(LIBRARY)
     for _ in range(1024):
-        assert not hands.handed_on({1})
+        assert not hands.handed_on(ONE, lambda: ONE)
     assert ALWAYS_SEARCHED + 7 == len(searched)
+
+
+def test_connections_that_are_returned_while_they_are_searched_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under load that may be the answer many times, before a connection is handed on again."""
+    answers: list[set[int]] = []
+    monkeypatch.setattr(Hands, "_find", lambda *_: answers.pop(0) if answers else {1})
+    hands = Hands(LIBRARY)
+    for returned in range(64):
+        answers[:] = [set()] * returned
+        for _ in range(returned):
+            assert not hands.handed_on(ONE, frozenset)
+        assert hands.handed_on(ONE, lambda: ONE), returned
 
 
 def test_one_other_answer_does_not_stand_for_the_calls_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A connection that is returned while it is searched is found with nobody."""
     answers: list[set[int]] = []
     monkeypatch.setattr(Hands, "_find", lambda *_: answers.pop(0) if answers else {1})
     for returned_meanwhile in range(1, 64):
         hands = Hands(LIBRARY)
         answers[:] = [{1}] * (returned_meanwhile - 1) + [set()]
-        wrong = sum(not hands.handed_on({1}) for _ in range(1024))
+        wrong = sum(not hands.handed_on(ONE, lambda: ONE) for _ in range(1024))
         assert 1 >= wrong, returned_meanwhile
+
+
+def test_a_place_whose_answers_alternate_is_not_searched_at_each_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[bool] = []
+
+    def find(*_: Any) -> set[int]:
+        searched.append(len(searched) % 2 == 0)
+        return {1} if searched[-1] else set()
+
+    monkeypatch.setattr(Hands, "_find", find)
+    hands = Hands(LIBRARY)
+    handed_on = sum(bool(hands.handed_on(ONE, lambda: ONE)) for _ in range(1024))
+    assert MAX_CHANGES + ALWAYS_SEARCHED + 7 >= len(searched)
+    assert 1024 - searched.count(False) == handed_on

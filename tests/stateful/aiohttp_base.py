@@ -153,10 +153,14 @@ class AiohttpMachine(PoolMachine):
 
     async def _stop(self) -> set[Any]:
         """End everything; return the tasks that have not ended."""
-        await self._close_sessions()
-        for request in self.requests:
-            request.task.cancel()
-        await self.server.stop()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._close_sessions()
+                for request in self.requests:
+                    request.task.cancel()
+                await self.server.stop()
+        except TimeoutError:
+            raise AssertionError(f"never closed: {self._unrest()}") from None
         for _ in range(STILL):
             await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}

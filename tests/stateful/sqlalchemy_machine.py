@@ -250,6 +250,9 @@ class Machine(Known):
     @operation(steps=st.integers(1, 12))
     def cancel_while_connecting(self, steps: int) -> None:
         self._may_orphan()
+        # SQLAlchemy loses the slot of a pre-ping that is cancelled.
+        pool: Any = self.engine.pool
+        self.may_lose |= pool._pre_ping
         self.begun += 1
         caller = self.side.start(self.engine.connect)
         for _ in range(steps):

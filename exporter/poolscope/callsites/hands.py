@@ -12,7 +12,7 @@ import contextvars
 import sys
 import threading
 import time
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final, NamedTuple
@@ -34,8 +34,13 @@ ALWAYS_SEARCHED: Final = 8
 """
 Calls at a place that are each looked into, until so many in a row had one answer. Of the later
 ones, those are whose number is a power of two; the others are taken to be as the last one was. An
-answer that differs begins anew: a connection may be returned while it is searched, and is then in
-nobody's hands.
+answer that differs begins anew.
+"""
+
+MAX_CHANGES: Final = 20
+"""
+How often a place begins anew. Where connections are handed on now and then, not each call is
+searched: those that are not are taken to be handed on, since nothing is proven.
 """
 
 MAX_PLACES: Final = 1000
@@ -57,10 +62,14 @@ _RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._
 
 
 class _Seen(NamedTuple):
-    """calls: how many had this answer, one after the other."""
+    """
+    calls: how many had this answer, one after the other.
+    changes: how often the answer has differed from the one before.
+    """
 
     calls: int
     handed_on: bool
+    changes: int = 0
 
 
 class Hands:
@@ -72,11 +81,13 @@ class Hands:
         self._library = library
         self._seen: dict[tuple[int, int], _Seen] = {}
 
-    def handed_on(self, keys: Collection[Hashable]) -> Collection[Hashable]:
+    def handed_on(
+        self, keys: frozenset[Hashable], still_held: Callable[[], Collection[Hashable]]
+    ) -> Collection[Hashable]:
         """
         Return which of these connections, by their id, the running task or thread has handed on.
 
-        It has taken all of them.
+        It has taken all of them. A search proves nothing of those that are not `still_held`.
         """
         frames = list(_own_frames())
         if not _HAS_GIL or not frames:
@@ -85,14 +96,17 @@ class Hands:
         seen = self._seen.get(place)
         calls = seen.calls + 1 if seen is not None else 1
         if seen is not None and calls > ALWAYS_SEARCHED and calls & (calls - 1):
-            self._seen[place] = _Seen(calls, seen.handed_on)
-            return keys if seen.handed_on else ()
+            self._seen[place] = seen._replace(calls=calls)
+            return keys if seen.handed_on or seen.changes > MAX_CHANGES else ()
         found = self._find(frames, keys)
-        handed_on = len(found) == len(keys)
+        if len(found) < len(keys) and keys.difference(found).isdisjoint(still_held()):
+            return found  # whoever had the others has returned them meanwhile
+        handed_on, changes = len(found) == len(keys), seen.changes if seen is not None else 0
         if seen is not None and handed_on != seen.handed_on:
-            calls = 1
+            changes += 1
+            calls = 1 if changes <= MAX_CHANGES else calls
         if seen is not None or len(self._seen) < MAX_PLACES:
-            self._seen[place] = _Seen(calls, handed_on)
+            self._seen[place] = _Seen(calls, handed_on, changes)
         return found
 
     def _find(self, frames: list[FrameType], keys: Collection[Hashable]) -> set[Hashable]:

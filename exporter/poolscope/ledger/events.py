@@ -71,9 +71,13 @@ class Events(Lifetime, PausedState):
 
     def _still_held(self, borrower_key: Hashable, held: frozenset[Hashable]) -> bool:
         """Whether a caller has one of the connections that it has taken."""
-        kept = held.difference(self._find_dropped(held) or ())
+
+        def still_held() -> frozenset[Hashable]:
+            return self.holds.held_by(borrower_key)
+
+        kept = held.difference(self._find_dropped(held, still_held) or ())
         # Who has got one may have returned it meanwhile.
-        return bool(kept) and not kept.isdisjoint(self.holds.held_by(borrower_key))
+        return bool(kept) and not kept.isdisjoint(still_held())
 
     def _asker(self, borrower: Borrower) -> Borrower:
         """Return the caller, if it was taken for another one that holds a connection."""

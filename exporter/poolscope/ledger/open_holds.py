@@ -15,14 +15,17 @@ ALWAYS_HELD: Final[HolderRef] = int
 
 SLOW_RELEASE: Final[HolderRef] = type(None)
 """Always returns None, so `hot_path` leaves the end of the hold to `Events.returned`."""
-FindDropped = Callable[[frozenset[Hashable]], Collection[Hashable] | None]
+FindDropped = Callable[
+    [frozenset[Hashable], Callable[[], Collection[Hashable]]], Collection[Hashable] | None
+]
 """
-Given the keys of connections in use, returns those that their holders have dropped. Those of them
-that nobody can return, it records as abandoned.
+Given the keys of connections in use, and what returns those of the caller that are still in use,
+returns those that their holders have dropped. Those of them that nobody can return, it records as
+abandoned.
 """
 
 
-def nothing_dropped(_: frozenset[Hashable]) -> Collection[Hashable]:
+def nothing_dropped(*_: object) -> Collection[Hashable]:
     """Return no keys: an event reports each connection that is dropped."""
     return frozenset()
 

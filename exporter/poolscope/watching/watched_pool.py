@@ -168,7 +168,9 @@ class WatchedPool:
                 self.pool_log.log_events(ledger)
 
     @harmless
-    def find_dropped(self, keys: frozenset[Hashable]) -> Collection[Hashable]:
+    def find_dropped(
+        self, keys: frozenset[Hashable], still_held: Callable[[], Collection[Hashable]]
+    ) -> Collection[Hashable]:
         """
         Return which of these connections of the caller it has dropped (see `Hooks`), or handed on
         to another task or thread.
@@ -183,7 +185,7 @@ class WatchedPool:
             from poolscope.callsites.hands import Hands
 
             self._hands = Hands(self.hooks.library)
-        return dropped.union(self._hands.handed_on(keys - dropped))
+        return dropped.union(self._hands.handed_on(keys - dropped, still_held))
 
     # Called by its `Watch`
 
