@@ -50,7 +50,8 @@ NEWEST_ONLY = (
 def tests(session: nox.Session, versions: str) -> None:
     """Run the tests with one set of versions."""
     pinned = VERSIONS[versions]
-    constraints = Path(session.create_tmp()) / "constraints.txt"
+    # Not in a folder that nox makes for it: tests would write there, too, where paths are long.
+    constraints = Path(session.virtualenv.location) / "constraints.txt"
     lines = Path("constraints.txt").read_text().lower().replace("_", "-").splitlines()
     # An older aiohttp needs an older multidict and yarl.
     unconstrained = {*pinned, *(("multidict", "yarl") if "aiohttp" in pinned else ())}

@@ -182,22 +182,22 @@ FAULTS = (
     (
         "who lends a connection does not hold it",
         "callsites/hands.py",
-        "            own.look(variables.values())\n",
-        "",
+        "                roots.append(variables.values())\n",
+        "                roots.append(())\n",
         ("tests/contract/test_handed_on.py", "tests/contract/test_handed_on_by_threads.py"),
     ),
     (
         "a variable that is about to be set counts",
         "callsites/hands.py",
-        "            variables.pop(pending, None)\n",
+        "                variables.pop(pending, None)\n",
         "",
         ("tests/contract/test_handed_on.py", "tests/contract/test_handed_on_by_threads.py"),
     ),
     (
         "a connection in the context of its holder was handed on",
         "callsites/hands.py",
-        "        own.look(contextvars.copy_context().values())\n",
-        "",
+        "*roots, contextvars.copy_context().values()",
+        "*roots",
         ("tests/contract/test_handed_on.py", "tests/contract/test_handed_on_by_threads.py"),
     ),
     (

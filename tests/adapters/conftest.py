@@ -11,7 +11,6 @@ from poolscope.callsites import hands
 def few_frames_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The search for handed connections looks at the test and not at pytest, whose variables take ten
-    times as many bytecodes as all else; and once, as each look is the same code.
+    times as many bytecodes as all else.
     """
     monkeypatch.setattr(hands, "MAX_FRAMES", 10)
-    monkeypatch.setattr(hands, "_LOOKS", 1)

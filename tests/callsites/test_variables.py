@@ -7,11 +7,13 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, Final
 
 import pytest
 
+from poolscope.callsites import hands, reach
 from poolscope.callsites.hands import ALWAYS_SEARCHED, MAX_CHANGES, Hands
 from poolscope.callsites.libraries import Library
 from poolscope.callsites.reach import MAX_ITEMS, MAX_OBJECTS, Search
@@ -131,6 +133,12 @@ class TestThePendingVariable:
         assert "connection" == names["connection"]
 
 
+def in_a_thread(function: Callable[[], Any]) -> Any:
+    """Call it where the variables of pytest are none of the caller's."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(function).result()
+
+
 ONE: Final[frozenset[int]] = frozenset({1})
 """The id of one connection."""
 
@@ -181,9 +189,40 @@ def test_a_place_is_looked_into_less_and_less_often(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Hands, "_find", counted)
     hands = Hands(LIBRARY)
-    for _ in range(1024):
-        assert not hands.handed_on(ONE, lambda: ONE)
+    answers = in_a_thread(lambda: [hands.handed_on(ONE, lambda: ONE) for _ in range(1024)])
+    assert not any(answers)
     assert ALWAYS_SEARCHED + 7 == len(searched)
+
+
+@pytest.mark.parametrize("many", ["objects", "tasks", "threads", "frames that are traced"])
+def test_nobody_is_blamed_where_not_all_was_searched(
+    many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another may have what was not found; what was found in one's own variables stays."""
+    mine = Thing()
+
+    def search() -> tuple[bool, bool]:
+        held = mine  # noqa: F841  # it is what is found
+        ids = frozenset({id(mine)})
+        return bool(Hands(LIBRARY).handed_on(ids, lambda: ids)), bool(
+            Hands(LIBRARY).handed_on(ONE, lambda: ONE)
+        )
+
+    async def search_in_a_loop() -> tuple[bool, bool]:
+        other = asyncio.ensure_future(asyncio.sleep(0))
+        found = search()
+        await other
+        return found
+
+    assert (False, False) == in_a_thread(search)
+    if many == "objects":
+        monkeypatch.setattr(reach, "MAX_OBJECTS", 20)
+    elif many == "frames that are traced":
+        monkeypatch.setattr(hands, "variables_of", lambda frame: None)
+    else:
+        monkeypatch.setattr(hands, "MAX_OTHERS", 1)
+    found = asyncio.run(search_in_a_loop()) if many == "tasks" else in_a_thread(search)
+    assert (many == "frames that are traced", True) == found
 
 
 def test_connections_that_are_returned_while_they_are_searched_prove_nothing(

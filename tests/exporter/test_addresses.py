@@ -197,12 +197,12 @@ class TestNames:
 class TestAllOrNothing:
     @pytest.mark.parametrize("place", range(4))
     def test_one_that_cannot_be_bound_closes_the_others(
-        self, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, place: int, short_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         good: list[Address] = [
-            TcpAddress("127.0.0.1", 0), TcpAddress("", 0), UnixAddress(tmp_path / "x.sock"),
+            TcpAddress("127.0.0.1", 0), TcpAddress("", 0), UnixAddress(short_path / "x.sock"),
         ]  # fmt: skip
-        good.insert(place, UnixAddress(tmp_path / "none" / "x.sock"))
+        good.insert(place, UnixAddress(short_path / "none" / "x.sock"))
         closed: list[Endpoint] = []
         close = Endpoint.close
 
@@ -214,13 +214,13 @@ class TestAllOrNothing:
         before = set(Path("/proc/self/fd").iterdir())
         with pytest.raises(AddressError) as error:
             addresses.listen(good)
-        assert f"cannot listen at unix:{tmp_path}/none/x.sock: No such file or directory" == str(
+        assert f"cannot listen at unix:{short_path}/none/x.sock: No such file or directory" == str(
             error.value
         )
         assert place == len(closed)
         # What other tests have left may be closed meanwhile.
         assert set(Path("/proc/self/fd").iterdir()) <= before
-        assert [] == list(tmp_path.iterdir())
+        assert [] == list(short_path.iterdir())
 
     def test_the_same_address_twice_is_an_error(self, listen: Listen) -> None:
         port = listen("127.0.0.1:0")[0].socket.getsockname()[1]
@@ -231,9 +231,9 @@ class TestAllOrNothing:
 class TestUnixSockets:
     @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
     def test_its_owner_and_group_may_connect(
-        self, listen: Listen, tmp_path: Path, mask: int
+        self, listen: Listen, short_path: Path, mask: int
     ) -> None:
-        path = tmp_path / "x.sock"
+        path = short_path / "x.sock"
         before = os.umask(mask)
         try:
             (endpoint,) = listen(f"unix:{path}")
@@ -246,9 +246,9 @@ class TestUnixSockets:
         assert not path.exists()
 
     def test_that_of_a_process_that_has_ended_is_replaced(
-        self, listen: Listen, tmp_path: Path
+        self, listen: Listen, short_path: Path
     ) -> None:
-        path = tmp_path / "x.sock"
+        path = short_path / "x.sock"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
         listen(f"unix:{path}")
@@ -256,9 +256,9 @@ class TestUnixSockets:
 
     @pytest.mark.parametrize("crowded", [False, True], ids=["idle", "with a full queue"])
     def test_that_of_a_process_that_lives_is_refused(
-        self, listen: Listen, tmp_path: Path, crowded: bool
+        self, listen: Listen, short_path: Path, crowded: bool
     ) -> None:
-        path = tmp_path / "x.sock"
+        path = short_path / "x.sock"
         with socket.socket(socket.AF_UNIX) as living, socket.socket(socket.AF_UNIX) as client:
             living.bind(str(path))
             living.listen(0)
@@ -270,13 +270,13 @@ class TestUnixSockets:
 
     @pytest.mark.parametrize("kind", ["file", "folder", "link", "fifo"])
     def test_what_is_no_socket_is_refused_and_stays(
-        self, listen: Listen, tmp_path: Path, kind: str
+        self, listen: Listen, short_path: Path, kind: str
     ) -> None:
-        path = tmp_path / "x.sock"
+        path = short_path / "x.sock"
         make: dict[str, Callable[[], object]] = {
             "file": lambda: path.write_text("mine"),
             "folder": path.mkdir,
-            "link": lambda: path.symlink_to(tmp_path / "nowhere"),
+            "link": lambda: path.symlink_to(short_path / "nowhere"),
             "fifo": lambda: os.mkfifo(path),
         }
         make[kind]()
@@ -284,8 +284,8 @@ class TestUnixSockets:
             listen(f"unix:{path}")
         assert os.path.lexists(path)
 
-    def test_the_file_of_another_is_not_removed(self, listen: Listen, tmp_path: Path) -> None:
-        path = tmp_path / "x.sock"
+    def test_the_file_of_another_is_not_removed(self, listen: Listen, short_path: Path) -> None:
+        path = short_path / "x.sock"
         (first,) = listen(f"unix:{path}")
         path.unlink()
         (second,) = listen(f"unix:{path}")
@@ -295,8 +295,8 @@ class TestUnixSockets:
         second.close()
         assert not path.exists()
 
-    def test_of_many_that_start_at_once_one_takes_a_stale_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.sock"
+    def test_of_many_that_start_at_once_one_takes_a_stale_file(self, short_path: Path) -> None:
+        path = short_path / "x.sock"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
         together = threading.Barrier(8)
@@ -363,8 +363,8 @@ def pass_sockets(passed: Sequence[Any], **environment: str) -> list[str]:
 
 
 class TestSystemd:
-    def test_each_socket_that_is_passed_is_listened_at(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.sock"
+    def test_each_socket_that_is_passed_is_listened_at(self, short_path: Path) -> None:
+        path = short_path / "x.sock"
         with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
             unix.bind(str(path))
             unix.listen()

@@ -199,12 +199,12 @@ async def test_a_hang_up_repeats_the_error(
 
 
 async def test_the_same_rules_are_in_force_at_every_address(
-    certificates: Path, tmp_path: Path
+    certificates: Path, tmp_path: Path, short_path: Path
 ) -> None:
     path = tmp_path / "web.yml"
     path.write_text(BEFORE)
     endpoints = listen(
-        [TcpAddress("127.0.0.1", 0), TcpAddress("", 0), UnixAddress(tmp_path / "x.sock")]
+        [TcpAddress("127.0.0.1", 0), TcpAddress("", 0), UnixAddress(short_path / "x.sock")]
     )
     ports = [each.socket.getsockname()[1] for each in endpoints[:2]]
     listener = Listener(endpoints, path)
@@ -243,5 +243,5 @@ async def test_the_same_rules_are_in_force_at_every_address(
     finally:
         await listener.close()
         await runner.cleanup()
-    assert not (tmp_path / "x.sock").exists()
+    assert not (short_path / "x.sock").exists()
     assert [-1] * 3 == [each.socket.fileno() for each in endpoints]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -52,13 +51,6 @@ IN_A_BROWSER: Final = ("it keeps the path", "it has another path for it", "it ca
 """The links are the same in all others, and each is tried without a browser."""
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder whose path is short enough for that of a socket: 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as name:
-        yield Path(name)
-
-
 @pytest.fixture(params=["tcp", "unix"])
 def transport(request: pytest.FixtureRequest) -> str:
     """How nginx reaches the exporter."""
@@ -67,11 +59,11 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=SETUPS)
 def behind(
-    request: pytest.FixtureRequest, transport: str, folder: Path, tmp_path: Path, short: Path
+    request: pytest.FixtureRequest, transport: str, folder: Path, tmp_path: Path, short_path: Path
 ) -> Iterator[str]:
     """The URL of an exporter behind nginx, with a slash at its end."""
     setup = SETUPS[request.param]
-    socket = f"unix:{short / 'exporter.sock'}"
+    socket = f"unix:{short_path / 'exporter.sock'}"
     address = "127.0.0.1:0" if transport == "tcp" else socket
     exporter = ExporterProcess(folder, *setup.options, address=address)
     origin = exporter.log[0]["message"].removeprefix("serving ").removesuffix("/metrics")

@@ -162,8 +162,8 @@ class TestWhileItServes:
         assert "deny" == exporter.get("/")[1]["X-Frame-Options"]
         assert 0 == exporter.stop()
 
-    async def test_its_unix_socket_is_gone_at_the_end(self, folder: Path, tmp_path: Path) -> None:
-        path = tmp_path / "x.sock"
+    async def test_its_unix_socket_is_gone_at_the_end(self, folder: Path, short_path: Path) -> None:
+        path = short_path / "x.sock"
         exporter = ExporterProcess(folder, "--web.listen-address", f"unix:{path}")
         await eventually(True, path.is_socket)
         assert 0 == exporter.stop()

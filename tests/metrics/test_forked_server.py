@@ -16,6 +16,7 @@ server, thread = poolscope.start_http_server(0)
 url = f"http://127.0.0.1:{server.server_port}/metrics"
 silent = socket.create_connection(("127.0.0.1", server.server_port))
 assert b"python_info" in urllib.request.urlopen(url).read()
+has_read, tells = os.pipe()
 child = os.fork()
 if child == 0:
     assert server.socket.fileno() == -1
@@ -25,10 +26,13 @@ if child == 0:
     own = f"http://127.0.0.1:{other.server_port}/metrics"
     assert b"python_info" in urllib.request.urlopen(own).read()
     assert b"python_info" in urllib.request.urlopen(url).read()  # its parent's
+    os.write(tells, b"x")
     sys.stdin.readline()
     os._exit(0)
 for _ in range(3):
     assert b"python_info" in urllib.request.urlopen(url).read()
+os.close(tells)
+assert b"x" == os.read(has_read, 1)
 server.shutdown()
 # Although the child lives, nobody listens, and the port is free.
 try:

@@ -1,18 +1,20 @@
 """
-In whose hands a connection is: whether who took it has handed it on to another task or thread.
+In whose hands a connection is: whether who took it may have handed it on to another task or thread.
 
-That is proven if another task or thread has it in a variable, or is about to be given it, and who
-took it has it in none of its own any more. Nothing is hooked; what is looked at is not changed.
+Who took it holds it where it is found in one of its own variables, or where all variables, of all
+tasks and threads, were searched and nobody else has it, nor is about to be given it. Else it may
+be another's, and nobody is blamed. Nothing is hooked; what is looked at is not changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final, NamedTuple
@@ -25,7 +27,7 @@ from poolscope.callsites.reach import Search
 from poolscope.callsites.variables import pending_variable, variables_of
 
 MAX_OTHERS: Final = 1000
-"""Other tasks, or threads, that are searched; where there are more, nothing is proven."""
+"""Other tasks, or threads, that are searched; where there are more, one of them may have it."""
 
 MAX_FRAMES: Final = 200
 """Frames of each that are searched, the innermost ones."""
@@ -48,14 +50,11 @@ MAX_PLACES: Final = 1000
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Without it, the variables of a thread that runs cannot be looked at."""
 
-_LOOKS: Final = 40 if sys.version_info >= (3, 13) else 1
+_PUTS_UNSEEN: Final = sys.version_info >= (3, 13)
 """
-Looks at the threads, while one of them may be receiving something: from Python 3.13 on, `put` of a
-`SimpleQueue` gives it to a thread that waits, and no variable has it until that thread runs.
+Whether `put` of a `SimpleQueue` gives a thing to a thread that waits for it, where no variable has
+it until that thread runs.
 """
-
-_PAUSE: Final = 0.0005
-"""Seconds between these looks."""
 
 _RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._backends._asyncio")
 """Modules of Python and anyio whose frames have the job of a thread, before it begins."""
@@ -85,13 +84,14 @@ class Hands:
         self, keys: frozenset[Hashable], still_held: Callable[[], Collection[Hashable]]
     ) -> Collection[Hashable]:
         """
-        Return which of these connections, by their id, the running task or thread has handed on.
+        Return which of these connections, by their id, the running task or thread has handed on,
+        or may have: a search has limits.
 
         It has taken all of them. A search proves nothing of those that are not `still_held`.
         """
         frames = list(_own_frames())
-        if not _HAS_GIL or not frames:
-            return ()
+        if not frames:
+            return keys
         place = id(frames[0].f_code), frames[0].f_lasti
         seen = self._seen.get(place)
         calls = seen.calls + 1 if seen is not None else 1
@@ -109,27 +109,26 @@ class Hands:
             self._seen[place] = _Seen(calls, handed_on, changes)
         return found
 
-    def _find(self, frames: list[FrameType], keys: Collection[Hashable]) -> set[Hashable]:
+    def _find(self, frames: list[FrameType], keys: AbstractSet[Hashable]) -> AbstractSet[Hashable]:
         own = Search(self._library, keys, levels=1)
+        roots: list[Iterable[Any]] = []
         for frame in frames:
             variables = variables_of(frame)
-            if variables is None:
-                return set()
-            # What the call is about to replace is not used any more.
-            pending = pending_variable(frame)
-            variables.pop(pending, None)
-            own.ignored.add(pending)
-            own.look(variables.values())
-        own.look(contextvars.copy_context().values())
-        if own.is_cut_short:
-            return set()
-        others = Search(self._library, set(keys) - own.found, levels=2, of_others=True)
-        if others.wanted:
-            _search_tasks(others)
+            if variables is not None:
+                # What the call is about to replace is not used any more.
+                pending = pending_variable(frame)
+                variables.pop(pending, None)
+                own.ignored.add(pending)
+                roots.append(variables.values())
+        own.look(itertools.chain(*roots, contextvars.copy_context().values()))
+        others = Search(self._library, keys - own.found, levels=2, of_others=True)
+        if own.is_cut_short or len(roots) < len(frames) or not others.wanted:
+            return others.wanted
+        _search_tasks(others)
         # A task may give it to a thread, too; but to look there has kept a pool alive.
         if not others.is_done and asyncio._get_running_loop() is None:
             _search_threads(others)
-        return others.found
+        return others.wanted if others.is_cut_short else others.found
 
 
 def _own_frames() -> Iterator[FrameType]:
@@ -163,42 +162,39 @@ def _search_tasks(search: Search) -> None:
         return
     current, tasks = asyncio.current_task(), asyncio.all_tasks(loop)
     if len(tasks) > MAX_OTHERS:
+        search.is_cut_short = True
         return
-    for task in tasks:
-        if task is not current and not search.is_done:
-            coroutine: Any = task.get_coro()
-            search.look([getattr(coroutine, "_coro", coroutine)])
+    coroutines: list[Any] = [task.get_coro() for task in tasks if task is not current]
+    search.look(getattr(coroutine, "_coro", coroutine) for coroutine in coroutines)
 
 
 def _search_threads(search: Search) -> None:
     """Search the other threads: what they have, and what they are about to do."""
-    for _ in range(_LOOKS):
-        search.forget()
-        is_receiving = _search_threads_once(search)
-        if search.is_done or not is_receiving:
-            return
-        time.sleep(_PAUSE)
-
-
-def _search_threads_once(search: Search) -> bool:
-    """Return whether a thread may be about to go on with what it was given meanwhile."""
-    frames, own, is_receiving = sys._current_frames(), threading.get_ident(), False
-    if len(frames) > MAX_OTHERS:
-        return False
+    frames, own = sys._current_frames(), threading.get_ident()
+    if not _HAS_GIL or len(frames) > MAX_OTHERS:
+        search.is_cut_short = True
+        return
     # Not `threading.enumerate()`, which takes a lock.
-    for thread in list(known_threads.values()):
-        if thread.ident != own:
-            search.look(vars(thread).get(name) for name in ("_args", "_kwargs"))
+    threads = [vars(thread) for thread in list(known_threads.values()) if thread.ident != own]
+    roots: list[Iterable[Any]] = [
+        [thread.get(name) for thread in threads for name in ("_args", "_kwargs")]
+    ]
+    is_receiving = False
     for ident, innermost in frames.items():
-        if ident == own:
-            continue
-        frame: FrameType | None = innermost
-        for _ in range(MAX_FRAMES):
-            if frame is None or search.is_done:
-                break
-            if _is_of_application(frame) or frame.f_globals.get("__name__") in _RUNS_JOBS:
-                values = list((variables_of(frame) or {}).values())
-                search.look(values)
-                is_receiving |= frame is innermost and SimpleQueue in map(type, values)
-            frame = frame.f_back
-    return is_receiving
+        if ident != own:
+            variables = list(_variables_of_thread(innermost))
+            roots += variables
+            is_receiving |= any(SimpleQueue in map(type, values) for values in variables[:1])
+    search.look(itertools.chain(*roots))
+    search.is_cut_short |= is_receiving and _PUTS_UNSEEN
+
+
+def _variables_of_thread(innermost: FrameType) -> Iterator[Collection[Any]]:
+    """Yield the variables of each frame that may have a connection, the innermost first."""
+    frame: FrameType | None = innermost
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            return
+        if _is_of_application(frame) or frame.f_globals.get("__name__") in _RUNS_JOBS:
+            yield list((variables_of(frame) or {}).values())
+        frame = frame.f_back

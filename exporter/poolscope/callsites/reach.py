@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from poolscope.callsites.libraries import Library
 
-MAX_OBJECTS: Final = 2_000
+MAX_OBJECTS: Final = 5_000
 """Objects that a search looks at, from all of its variables together."""
 
 MAX_ITEMS: Final = 1_000
@@ -62,6 +62,7 @@ class Search:
 
     wanted: the ids of the connections.
     found: those of them that were found.
+    is_cut_short: whether there was more to search; then what was not found may be there, too.
     ignored: names of variables which functions share that are not searched.
     """
 
@@ -82,29 +83,23 @@ class Search:
         self._of_others = of_others
         self.ignored: Final[set[str]] = set()
         self._seen: dict[int, int] = {}
+        self._plain = set(_PLAIN)
         self.found: Final[set[Hashable]] = set()
+        self.is_cut_short = False
 
     @property
     def is_done(self) -> bool:
         return len(self.found) == len(self.wanted) or self.is_cut_short
-
-    @property
-    def is_cut_short(self) -> bool:
-        """Whether there were more objects than it looks at."""
-        return len(self._seen) >= MAX_OBJECTS
-
-    def forget(self) -> None:
-        """Search again what was searched, as it may have changed."""
-        self._seen.clear()
 
     def look(self, roots: Iterable[Any]) -> None:
         """Search what these objects refer to, the nearest first."""
         unseen = deque((root, self._levels) for root in roots)
         while unseen and not self.is_done:
             value, levels = unseen.popleft()
-            if type(value) in _PLAIN or self._seen.get(id(value), -1) >= levels:
+            if type(value) in self._plain or self._seen.get(id(value), -1) >= levels:
                 continue
             self._seen[id(value)] = levels
+            self.is_cut_short = len(self._seen) >= MAX_OBJECTS
             if id(value) in self.wanted:
                 self.found.add(id(value))
             else:
@@ -141,6 +136,7 @@ class Search:
         elif names := next((names for known, names in _PASSING if issubclass(kind, known)), ()):
             names = names if self._of_others else ()
         elif package in _CLOSED or (issubclass(kind, Thread) and not self._of_others):
+            self._plain.add(kind)
             return
         elif levels or package in _OPEN_PACKAGES:
             left = levels - (package not in _OPEN_PACKAGES)
