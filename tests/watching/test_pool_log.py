@@ -16,7 +16,8 @@ from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
-from poolscope.watching.pool_log import SHOWN, PoolLog, by_site
+from poolscope.watching.holder_rows import SHOWN, by_site
+from poolscope.watching.pool_log import PoolLog
 
 
 def who(name: str, operation: str | None = None) -> Borrower:
