@@ -21,6 +21,7 @@ from poolscope.callsites.frames import (
     Site,
     find_place,
     innermost_place,
+    parent_greenlets_frame,
     site_of,
 )
 from poolscope.callsites.owners import ThreadJob, task_of_job
@@ -70,7 +71,10 @@ class Whereabouts:
 
     def _of_running(self, outermost: FrameType) -> Place:
         """Return the place of a coroutine that runs now, in this thread or another one."""
-        for innermost in (*self._others.values(), sys._getframe(1)):
+        own = sys._getframe(1)
+        if any(frame is outermost for frame in _stack(own, is_own=True)):
+            return find_place(own, outermost)
+        for innermost in self._others.values():
             if any(frame is outermost for frame in _stack(innermost)):
                 return find_place(innermost, outermost)
         return NOWHERE
@@ -86,9 +90,14 @@ class Whereabouts:
         return NOWHERE
 
 
-def _stack(innermost: FrameType) -> Iterator[FrameType]:
+def _stack(innermost: FrameType, is_own: bool = False) -> Iterator[FrameType]:
+    """Yield the frames of a thread, the innermost first; if it is our `own`, beyond greenlets."""
     frame: FrameType | None = innermost
+    hops = 0
     for _ in range(MAX_FRAMES):
+        if frame is None and is_own:
+            hops += 1
+            frame = parent_greenlets_frame(hops)
         if frame is None:
             return
         yield frame

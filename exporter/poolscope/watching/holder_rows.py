@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Site
 from poolscope.ledger.lately import Place
 from poolscope.readings.holders import Holder
 
 UNKNOWN_LINE: Final = "an unknown line"
 
+NO_PLACES: Final[Mapping[Hashable, Site]] = MappingProxyType({})
+
 SHOWN: Final = 5
 """How many call sites the words name, most connections first; the facts have all."""
 
 
-def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
+def by_site(
+    holders: Iterable[Holder], places: Mapping[Hashable, Site] = NO_PLACES
+) -> list[dict[str, Any]]:
     """
     Return site, operation, count and oldest_seconds of the holders by site and operation, most
-    connections first.
+    connections first; and now_at, the line at which the holder of the oldest one is now, or None.
+
+    places: these lines, by `borrower_key`.
     """
     rows: dict[tuple[str | None, str | None], dict[str, Any]] = {}
     for who, held_seconds, *_ in holders:
         site = who.site_text if who is not None else None
         operation = who.operation_name if who is not None else None
-        new = {"site": site, "operation": operation, "count": 0, "oldest_seconds": 0.0}
+        new = {"site": site, "operation": operation, "count": 0, "oldest_seconds": -1.0}
         row = rows.setdefault((site, operation), new)
         row["count"] += 1
-        row["oldest_seconds"] = max(row["oldest_seconds"], held_seconds)
+        if held_seconds > row["oldest_seconds"]:
+            place = places.get(who.borrower_key) if who is not None else None
+            row |= {"oldest_seconds": held_seconds, "now_at": str(place) if place else None}
     return sorted(rows.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
 
 
@@ -36,10 +46,15 @@ def place_in_words(site: str | None, operation: str | None) -> str:
     return (site or UNKNOWN_LINE) + (f" for {operation}" if operation is not None else "")
 
 
+def now_in_words(place: str | None) -> str:
+    """Return what to add about where a holder is now."""
+    return f", now at {place}" if place is not None else ""
+
+
 def in_words(sites: Sequence[dict[str, Any]]) -> str:
     words = [
         f"{row['count']} x {place_in_words(row['site'], row['operation'])} "
-        f"(oldest {row['oldest_seconds']:.1f} s)"
+        f"(oldest {row['oldest_seconds']:.1f} s{now_in_words(row['now_at'])})"
         for row in sites[:SHOWN]
     ]
     more = sum(row["count"] for row in sites[SHOWN:])

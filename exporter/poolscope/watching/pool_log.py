@@ -8,25 +8,28 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Final
 
+from poolscope.callsites.frames import Site
 from poolscope.errors import logger
 from poolscope.ledger.hold_records import LeakEvent
 from poolscope.ledger.ledger import Ledger
+from poolscope.readings.holders import Holder, places_of
 from poolscope.readings.reading import Reading, sum_readings
 from poolscope.watching.holder_rows import (
     by_site,
     in_words,
     lately_by_site,
     lately_in_words,
+    now_in_words,
     place_in_words,
 )
 
 _EVENTS: Final = {
     "overdue": "pool %r (%s): a connection has been held for %.1f s, longer than leak_after; "
-    "held by %s, acquired at %s",
+    "held by %s, acquired at %s%s",
     "abandoned": "pool %r (%s): a connection was abandoned after %.1f s: no code can return it any "
-    "more; held by %s, acquired at %s",
+    "more; held by %s, acquired at %s%s",
     "recovered": "pool %r (%s): a connection was returned after %.1f s, longer than leak_after; "
-    "held by %s, acquired at %s",
+    "held by %s, acquired at %s%s",
 }
 
 TIMED_OUT: Final = "an attempt to get a connection timed out"
@@ -64,7 +67,7 @@ class PoolLog:
             return
         made, note = self._note
         if not made <= now < made + NOTES_LAST:
-            sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+            sites = _placed_rows(ledgers)
             lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
             template, *values = self._line(_sum(ledgers), sites, lately, timed_out=True)
             note = template % tuple(values)
@@ -93,7 +96,7 @@ class PoolLog:
         if now < self._next_empty and not any(ledger.holds.seen_lately for ledger in ledgers):
             return
         before, self._next = self._next, now + MIN_INTERVAL
-        sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+        sites = _placed_rows(ledgers)
         lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
         if not (sites or lately):
             self._next = before
@@ -133,19 +136,28 @@ class PoolLog:
                 leak_event = ledger.leak_events.pop(0)
             except IndexError:  # another thread has just logged it
                 return
-            self._log_event(leak_event, ledger.leak_after)
+            places = {}
+            if leak_event.event == "overdue":
+                places = places_of([Holder(leak_event.who, leak_event.held_seconds, overdue=True)])
+                ledger.place(places)
+            self._log_event(leak_event, ledger.leak_after, *places.values())
 
-    def _log_event(self, leak_event: LeakEvent, leak_after: float) -> None:
+    def _log_event(
+        self, leak_event: LeakEvent, leak_after: float, place: Site | None = None
+    ) -> None:
+        """`place`: where the holder is now, if that is known."""
         who = leak_event.who
         site = who.site_text if who is not None else None
         operation = who.operation_name if who is not None else None
         owner = who.owner_now if who is not None else None
+        now_at = str(place) if place is not None else None
         facts = {
             "event": leak_event.event,
             "pool": self._pool,
             "kind": self._kind,
             "site": site,
             "operation": operation,
+            "now_at": now_at,
             "owner": owner,
             "held_seconds": leak_event.held_seconds,
             "leak_after": _finite_or_none(leak_after),
@@ -155,7 +167,7 @@ class PoolLog:
         write(
             _EVENTS[leak_event.event],
             self._pool, self._kind, leak_event.held_seconds, owner or "an unknown caller",
-            place_in_words(site, operation),
+            place_in_words(site, operation), now_in_words(now_at),
             extra={"poolscope": facts},
         )  # fmt: skip
 
@@ -195,6 +207,15 @@ class PoolLog:
             f"{reading.limit:g}", reading.opening, reading.waiting,
             lately_in_words(lately) if lately else f"held by {in_words(sites)}",
         )  # fmt: skip
+
+
+def _placed_rows(ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return `by_site` of all holders, and let other processes see where they are now."""
+    holders = [holder for ledger in ledgers for holder in ledger.holders()]
+    places = places_of(holders)
+    for ledger in ledgers:
+        ledger.place(places)
+    return by_site(holders, places)
 
 
 def _sum(ledgers: Sequence[Ledger]) -> Reading:
