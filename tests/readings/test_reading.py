@@ -8,7 +8,7 @@ import pytest
 
 from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function, Site
 from poolscope.label_values import OTHER_LABEL
-from poolscope.readings.by_label import LabelReading, SharedLabels
+from poolscope.readings.by_label import HOLDS, LabelReading, SharedLabels
 from poolscope.readings.evidence import MAX_SITES_PER_RULE, Evidence
 from poolscope.readings.hosts import OTHER_HOSTS, SHOWN_HOSTS, HostReading, busiest
 from poolscope.readings.reading import Monotonic, Reading, sum_readings
@@ -45,15 +45,15 @@ def test_sums_of_seconds_never_decrease() -> None:
 class TestFunctions:
     def test_the_label_other_comes_last(self) -> None:
         readings = [LabelReading(name, 1, 1.0, 0) for name in (OTHER_LABEL, "zoo:feed", "app:pay")]
-        names = [reading.label for reading in SharedLabels(SHOWN_SITES).sums(readings)]
+        names = [reading.label for reading in SharedLabels(SHOWN_SITES, HOLDS).sums(readings)]
         assert ["app:pay", "zoo:feed", OTHER_LABEL] == names
 
     def test_the_numbers_of_one_function_are_added_up(self) -> None:
         readings = [LabelReading("pay", 1, 2.0, 3, 4), LabelReading("pay", 10, 20.0, 30, 40)]
-        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES).sums(readings)
+        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES, HOLDS).sums(readings)
 
     def test_the_seconds_of_a_function_never_decrease(self) -> None:
-        shared = SharedLabels(SHOWN_SITES)
+        shared = SharedLabels(SHOWN_SITES, HOLDS)
         shared.sums([LabelReading("pay", 1, 5.0, 0)])
         assert (LabelReading("pay", 0, 5.0, 0),) == shared.sums([LabelReading("pay", 0, 4.0, 0)])
 

@@ -17,7 +17,7 @@ from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected
-from poolscope.readings.by_label import SharedLabels
+from poolscope.readings.by_label import HOLDS, SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
 from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, HostReading, busiest
 from poolscope.readings.limits import Limits
@@ -73,8 +73,8 @@ def text(clock: FakeClock) -> str:
         reading=ledger.read(),
         created=1,
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
-        sites=SharedLabels(SHOWN_SITES).sums(ledger.sites()),
-        operations=SharedLabels(SHOWN_OPERATIONS).sums(ledger.operations()),
+        sites=SharedLabels(SHOWN_SITES, HOLDS).sums(ledger.sites()),
+        operations=SharedLabels(SHOWN_OPERATIONS, HOLDS).sums(ledger.operations()),
         hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
         findings=findings_of("", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), {})]),
     )

@@ -236,8 +236,8 @@ class FileSegment(Segment):
         self._operations[name] = number
         return number
 
-    def add_label(self, cell: int, label: str) -> None:
-        self.numbers[cell + c.ROW_LABEL] = self._number(label)
+    def add_label(self, cell: int, label: str, width: int, number: int) -> None:
+        self.numbers[cell + number] = self._number(label)
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
