@@ -8,9 +8,9 @@ import pytest
 
 from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function, Site
 from poolscope.label_values import OTHER_LABEL
-from poolscope.readings.by_label import HOLDS, LabelReading, SharedLabels
+from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.evidence import MAX_SITES_PER_RULE, Evidence
-from poolscope.readings.hosts import OTHER_HOSTS, SHOWN_HOSTS, HostReading, busiest
+from poolscope.readings.hosts import SHOWN_HOSTS, HostReading, host_readings
 from poolscope.readings.reading import Monotonic, Reading, sum_readings
 
 
@@ -60,14 +60,21 @@ class TestFunctions:
 
 class TestHosts:
     def test_the_label_other_comes_last(self) -> None:
-        readings = [HostReading(name, 1, 1, 1, 1) for name in ("zoo:80", OTHER_HOSTS, "app:80")]
-        assert ["app:80", "zoo:80", OTHER_HOSTS] == [reading.host for reading in busiest(readings)]
+        readings = [HostReading(name, 1, 1, 1, 1) for name in ("zoo:80", OTHER_LABEL, "app:80")]
+        shown = SharedLabels[HostReading](SHOWN_HOSTS, HOSTS).sums(readings)
+        assert ["app:80", "zoo:80", OTHER_LABEL] == [reading.host for reading in shown]
 
-    def test_all_hosts_but_the_busiest_are_added_up_as_other(self) -> None:
-        names = [f"host{number:02}:80" for number in range(SHOWN_HOSTS + 2)]
-        readings = [HostReading(name, 1, 2, 3, 4) for name in names]
-        shown = [HostReading(name, 1, 2, 3, 4) for name in names[:SHOWN_HOSTS]]
-        assert (*shown, HostReading(OTHER_HOSTS, 2, 4, 6, 8)) == busiest(readings)
+    def test_connections_to_no_known_host_are_those_of_others(self) -> None:
+        rows = [("a:80", 1, 3, 4, 5, 6, 7)]
+        known = HostReading("a:80", 1, 2, 4, 5, 6, 7)
+        assert [known] == host_readings(rows, 0)
+        assert [known, HostReading(OTHER_LABEL, 2, 0, 0, 0)] == host_readings(rows, 2)
+        rows.insert(0, (OTHER_LABEL, 1, 1, 0, 0, 1, 0))
+        assert [known, HostReading(OTHER_LABEL, 3, 0, 0, 0, 1, 0)] == host_readings(rows, 2)
+        assert [] == host_readings([], 2)
+
+    def test_no_more_is_in_use_than_a_reader_can_know_to_be_open(self) -> None:
+        assert [HostReading("a:80", 2, 0, 0, 0)] == host_readings([("a:80", 2, 1, 0, 0, 0, 0)], 0)
 
 
 class TestEvidence:

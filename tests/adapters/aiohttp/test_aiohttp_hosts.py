@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,8 @@ async def test_an_attempt_that_is_ended_while_it_connects_has_failed(
     sessions: Any, watches: Watches, how: str
 ) -> None:
     """As `connpool_opened_total` has it."""
-    mute = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
-    port = mute.sockets[0].getsockname()[1]
+    mute = socket.create_server(("127.0.0.1", 0))  # which never answers the handshake
+    port = mute.getsockname()[1]
     session = sessions()
     watch = watches.watch(session, registry=None)
     limit = aiohttp.ClientTimeout(sock_connect=0.01 if how == "timed out" else None)
