@@ -85,9 +85,9 @@ class HoldRecords:
     )
 
     def __init__(
-        self, leak_after: float, changes: Changes, hosts: Mapping[Hashable, int] = NO_HOSTS
+        self, leak_after: float, changes: Changes, hosts: Mapping[Hashable, int]
     ) -> None:
-        """`hosts`: the first cell of the host of each open connection, or 0."""
+        """`hosts`: the first cell of the host of each open connection; `NO_HOSTS`: of one server."""
         self._changes = changes
         self._hosts = hosts
         self.in_use: dict[Hashable, OpenHold] = {}

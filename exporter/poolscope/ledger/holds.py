@@ -19,7 +19,7 @@ from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action
 from poolscope.ledger.folding import add_finished
-from poolscope.ledger.hold_records import HoldRecords
+from poolscope.ledger.hold_records import NO_HOSTS, HoldRecords
 from poolscope.ledger.open_holds import SLOW_RELEASE, HolderRef
 
 MAX_FINISHED: Final = c.FOLD_BATCH
@@ -133,7 +133,8 @@ class Holds(HoldRecords):
         changes.set_at_commit(cells, slots, 0.0)
         changes.set_at_commit(cells, map(c.HOLD_ENDED.__add__, slots), 0.0)
         changes.set_at_commit(cells, map(c.HOLD_OPERATION.__add__, slots), 0.0)
-        changes.set_at_commit(cells, map(c.HOLD_HOST.__add__, slots), 0.0)
+        if self._hosts is not NO_HOSTS:
+            changes.set_at_commit(cells, map(c.HOLD_HOST.__add__, slots), 0.0)
         changes.at_commit(setitem, cells, c.JOURNAL_LENGTH, 0.0)
         return [
             (setitem, cells, slice(c.FIRST_JOURNAL, first_slot), numbers),

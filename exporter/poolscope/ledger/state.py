@@ -21,7 +21,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.connections import Connections
 from poolscope.ledger.copies import Copy
-from poolscope.ledger.hold_records import LeakEvent
+from poolscope.ledger.hold_records import NO_HOSTS, LeakEvent
 from poolscope.ledger.holds import MAX_FINISHED, Holds
 from poolscope.ledger.lately import Place
 from poolscope.ledger.open_holds import FindDropped, HolderRef, nothing_dropped
@@ -132,7 +132,7 @@ class State(Recorder):
         self._connections = Connections(by_host, self.changes)
         self._open = self._connections.open
         self._opening = self._connections.opening
-        self.holds = Holds(self.leak_after, self.changes, self._open)
+        self.holds = Holds(self.leak_after, self.changes, self._open if by_host else NO_HOSTS)
         self._start(segments)
 
     def forked(self) -> None:
