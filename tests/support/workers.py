@@ -1,4 +1,4 @@
-"""Starts processes with a pool, and sends them commands; see `worker`."""
+"""Starts processes with a pool, and sends them commands; see `worker` and `web_worker`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,26 @@ from pathlib import Path
 from typing import Any
 
 WORKER = Path(__file__).parent / "worker.py"
+WEB_WORKER = Path(__file__).parent / "web_worker.py"
 
 
 class Worker:
-    """One process, which shares its pool in `folder`; `within` is a command that runs it."""
+    """
+    One process, which shares its pool in `folder`.
 
-    def __init__(self, folder: Path, name: str = "orders", within: Sequence[str] = ()) -> None:
+    within: a command that runs it.
+    program: what it runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "orders",
+        within: Sequence[str] = (),
+        program: Path = WORKER,
+    ) -> None:
         started = subprocess.Popen(
-            [*within, sys.executable, str(WORKER), name],
+            [*within, sys.executable, str(program), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "POOLSCOPE_DIR": str(folder)},
