@@ -50,7 +50,9 @@ class TestFunctions:
 
     def test_the_numbers_of_one_function_are_added_up(self) -> None:
         readings = [LabelReading("pay", 1, 2.0, 3, 4), LabelReading("pay", 10, 20.0, 30, 40)]
-        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES, HOLDS).sums(readings)
+        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES, HOLDS).sums(
+            readings
+        )
 
     def test_the_seconds_of_a_function_never_decrease(self) -> None:
         shared = SharedLabels(SHOWN_SITES, HOLDS)

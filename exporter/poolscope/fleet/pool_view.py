@@ -171,9 +171,7 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
         return []
     return [
         (slot, since, asked, ended, *more)
-        for slot, (since, asked, ended, *more) in enumerate(
-            HOLD.iter_unpack(cells[c.FIRST_HOLD :])
-        )
+        for slot, (since, asked, ended, *more) in enumerate(HOLD.iter_unpack(cells[c.FIRST_HOLD :]))
         if since
         and 0.0 < since < MOST
         and (0.0 <= asked <= since or (asked == c.ALREADY_COUNTED and not ended))

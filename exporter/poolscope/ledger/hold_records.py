@@ -84,9 +84,7 @@ class HoldRecords:
         "site_cells",
     )
 
-    def __init__(
-        self, leak_after: float, changes: Changes, hosts: Mapping[Hashable, int]
-    ) -> None:
+    def __init__(self, leak_after: float, changes: Changes, hosts: Mapping[Hashable, int]) -> None:
         """`hosts`: the first cell of the host of each open connection; `NO_HOSTS`: of one server."""
         self._changes = changes
         self._hosts = hosts

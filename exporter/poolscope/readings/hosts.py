@@ -32,7 +32,6 @@ class HostReading(NamedTuple):
     open_failed: float = 0.0
 
 
-
 def host_readings(
     rows: Iterable[tuple[str, float, float, float, float, float, float]], unknown: float
 ) -> list[HostReading]:

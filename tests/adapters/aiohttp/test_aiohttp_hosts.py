@@ -148,9 +148,7 @@ async def test_the_counters_of_a_session_outlive_it(server: Server, watches: Wat
             )
             assert turn == value
         del session
-    assert 3 == registry.get_sample_value(
-        "connpool_host_opened_total", {**labels, "outcome": "ok"}
-    )
+    assert 3 == registry.get_sample_value("connpool_host_opened_total", {**labels, "outcome": "ok"})
 
 
 async def test_another_process_reads_the_hosts_of_each_moment(

@@ -197,7 +197,9 @@ class TestProxies:
             assert (0, kept(session), 0, 0) == state(watch)
         now = watch.snapshot()
         assert (2, kept(session)) == (now.opened + now.reused, now.opened - now.closed)
-        assert [HostReading("far.example:80", 0, kept(session), 0, 0, opened=now.opened)] == hosts(watch)
+        assert [HostReading("far.example:80", 0, kept(session), 0, 0, opened=now.opened)] == hosts(
+            watch
+        )
 
     @pytest.fixture
     async def tunnel(self, safe_server: Server) -> AsyncIterator[Proxy]:
