@@ -215,9 +215,8 @@ class AiohttpMachine(PoolMachine):
         by_host = hosts(self.watch)
         of_pool = reading.in_use, reading.idle, reading.opening, reading.waiting
         counted = reading.opened, reading.open_failed
-        assert (*of_pool, *counted) == tuple(
-            sum(host[place] for host in by_host) for place in range(1, 7)
-        )
+        numbers = zip(*(host[1:] for host in by_host), strict=True)
+        assert [*of_pool, *counted] == ([sum(each) for each in numbers] or [0.0] * 6)
         idle = {host.host.partition(":")[0]: host.idle for host in by_host if host.idle}
         assert self.connector.idle() == idle
         waiting = {host.host.partition(":")[0]: host.waiting for host in by_host if host.waiting}

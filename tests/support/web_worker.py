@@ -22,6 +22,11 @@ import aiohttp
 import poolscope
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def main(name: str) -> None:
     kept: list[Any] = []
 
@@ -31,7 +36,7 @@ async def main(name: str) -> None:
         return session
 
     session = begin()
-    print("ready", flush=True)
+    say("ready")
     for line in sys.stdin:
         word, _, url = line.strip().partition(" ")
         if word == "again":
@@ -45,7 +50,7 @@ async def main(name: str) -> None:
             elif word == "get":
                 async with session.get(url) as response:
                     await response.read()
-        print(os.getpid(), flush=True)
+        say(str(os.getpid()))
     await session.close()
 
 

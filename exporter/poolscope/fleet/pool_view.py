@@ -283,7 +283,7 @@ class PoolView:
         """Return the connections to each host; none in a pool of a single server."""
         texts, rows = self._texts, self._cells.hosts
         return host_readings(
-            [(texts[int(number) - 1], *more) for number, *more in rows if number <= len(texts)],
+            [(texts[int(row[0]) - 1], *row[1:]) for row in rows if row[0] <= len(texts)],
             self._cells.elsewhere,
         )
 

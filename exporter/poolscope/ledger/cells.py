@@ -183,8 +183,8 @@ All further cells are hold slots. Each has the clock when the hold began, or 0.0
 free; when the caller asked, or `ALREADY_COUNTED`; when the hold ended, or 0.0; the numbers of its
 line and of its function's label; whether it is abandoned; the number of its operation's name, or
 0.0; the clock from which on its age makes it overdue, if that is not when it began, infinite while
-it is held on purpose; the first cell of its host, or 0.0. A hold that has ended keeps its slot until
-a fold adds it to the other cells. A free slot has no operation and no host.
+it is held on purpose; the first cell of its host, or 0.0. A hold that has ended keeps its slot
+until a fold adds it to the other cells. A free slot has no operation and no host.
 """
 
 

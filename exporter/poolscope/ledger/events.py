@@ -35,8 +35,8 @@ class Events(Lifetime, PausedState):
     The events of one pool object.
 
     Keys are hashable values, unique among the open connections (or waits, or attempts to open) of
-    the pool while these last. Times are readings of `clock`, in seconds. The host of a connection is
-    None where it is not known, and in a pool of a single server.
+    the pool while these last. Times are readings of `clock`, in seconds. The host of a connection
+    is None where it is not known, and in a pool of a single server.
     """
 
     __slots__ = ()

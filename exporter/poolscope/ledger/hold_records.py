@@ -85,7 +85,7 @@ class HoldRecords:
     )
 
     def __init__(self, leak_after: float, changes: Changes, hosts: Mapping[Hashable, int]) -> None:
-        """`hosts`: the first cell of the host of each open connection; `NO_HOSTS`: of one server."""
+        """`hosts`: the first cell of the host of each open connection, or `NO_HOSTS`."""
         self._changes = changes
         self._hosts = hosts
         self.in_use: dict[Hashable, OpenHold] = {}

@@ -57,7 +57,7 @@ class SharedLabels(Generic[R]):
 
     def __init__(self, shown: int, kind: Kind[R]) -> None:
         """`shown`: how many labels there are, beside `OTHER_LABEL`."""
-        self._kind = kind
+        self._kind: Kind[R] = kind
         self._labels = FirstLabels(shown, OTHER_LABEL)
         self._ended: dict[str, list[float]] = {}
         self._last: dict[str, list[float]] = {}
@@ -85,9 +85,8 @@ class SharedLabels(Generic[R]):
         """
         sums = {label: numbers.copy() for label, numbers in self._ended.items()}
         nothing = self._nothing
-        for label, *numbers in readings:
-            if label not in sums:
-                label = self._labels.label(label)
+        for name, *numbers in readings:
+            label = name if name in sums else self._labels.label(name)
             sums[label] = list(map(add, sums.get(label, nothing), numbers))
         for label, numbers in sums.items():
             # For the reason that `reading.Monotonic` gives.
