@@ -216,7 +216,7 @@ class AiohttpMachine(PoolMachine):
         of_pool = reading.in_use, reading.idle, reading.opening, reading.waiting
         counted = reading.opened, reading.open_failed
         numbers = zip(*(host[1:] for host in by_host), strict=True)
-        assert [*of_pool, *counted] == ([sum(each) for each in numbers] or [0.0] * 6)
+        assert [*of_pool, *counted] == ([sum(each, 0.0) for each in numbers] or [0.0] * 6)
         idle = {host.host.partition(":")[0]: host.idle for host in by_host if host.idle}
         assert self.connector.idle() == idle
         waiting = {host.host.partition(":")[0]: host.waiting for host in by_host if host.waiting}
