@@ -37,8 +37,12 @@ def _open_failures(promql: Expressions) -> Alert:
     It is one alert for a pool, however many of its hosts fail; its text names them. A single host
     may fail whose connections are too few for a share of the pool.
     """
-    thresholds = promql.thresholds
+    thresholds, lately = promql.thresholds, promql.lately
     share = ratio(promql.rate("opened_total", WITH_ERROR), promql.rate("opened_total"))
+    share_lately = ratio(
+        promql.increase("opened_total", WITH_ERROR, over=lately),
+        promql.increase("opened_total", over=lately),
+    )
     by_host = (*promql.pool_labels, "host")
     broken_host = all_of(
         above(promql.failed_share_of_hosts(by=by_host), thresholds.broken),
@@ -52,13 +56,13 @@ def _open_failures(promql: Expressions) -> Alert:
                 above(share, thresholds.open_failures[0]),
                 at_least(promql.increase_in_window("opened_total", WITH_ERROR), thresholds.events),
             ),
-            all_of(share, within(broken_host, f"max by ({', '.join(promql.pool_labels)}) ")),
+            all_of(share_lately, within(broken_host, f"max by ({', '.join(promql.pool_labels)}) ")),
         ),
         for_duration=thresholds.ticket_after,
-        summary=f"Connections of pool {POOL} cannot be opened",
+        summary=f"Pool {POOL} fails to open connections",
         description=f"Pool {POOL} could not open {{{{ $value | humanizePercentage }}}} of the "
-        f"connections that it tried to open within {thresholds.window}: they were refused or timed "
-        f"out.{failing_hosts(promql)}",
+        "connections that it has tried to open lately: they were refused or timed out."
+        f"{failing_hosts(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

@@ -92,16 +92,11 @@ class Expressions:
         return self.sum(self._latest(family, *matchers))
 
     def failed_share_of_hosts(self, *matchers: str, by: tuple[str, ...]) -> str:
-        """
-        Return the share of the attempts to open a connection that have failed lately.
-
-        It counts longer than the window, as connections to a host may be opened rarely.
-        """
+        """Return the share of the attempts to open a connection that have failed lately."""
 
         def attempts(*outcome: str) -> str:
-            return self.increase("host_opened_total", *matchers, *outcome, over=lately, by=by)
+            return self.increase("host_opened_total", *matchers, *outcome, over=self.lately, by=by)
 
-        lately = f"{2 * seconds(self.window):.0f}s"
         return ratio(attempts(WITH_ERROR), attempts())
 
     def failures_of_hosts(self, *matchers: str, by: tuple[str, ...]) -> str:
@@ -121,6 +116,11 @@ class Expressions:
     @property
     def window(self) -> str:
         return self.thresholds.window
+
+    @property
+    def lately(self) -> str:
+        """The time in which connections to a host count, which may be opened rarely."""
+        return f"{2 * seconds(self.window):.0f}s"
 
     # Names of the series that recording rules make: LEVEL:METRIC:OPERATIONS
 
