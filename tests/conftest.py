@@ -15,11 +15,13 @@ import asyncpg
 import pytest
 import sqlalchemy
 
+from poolscope.callsites import traces
 from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support import environment
 from support.tools import required
+from support.tracing import Tracing
 from support.web import Server
 from support.workers import Worker
 
@@ -48,6 +50,15 @@ def short_path() -> Iterator[Path]:
 
 
 @pytest.fixture
+def tracing() -> Iterator[Tracing]:
+    """The test's own traces of OpenTelemetry."""
+    traces.look_for_tracing()
+    assert traces.tracers
+    yield Tracing()
+    traces.tracers.clear()
+
+
+@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
@@ -56,6 +67,14 @@ def clock() -> FakeClock:
 def watches(clock: FakeClock) -> Watches:
     """A set of watches of the test's own, whose clock the test advances."""
     return Watches(clock)
+
+
+@pytest.fixture(autouse=True)
+def no_tracing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests have imported changes nothing: only `tracing` brings OpenTelemetry."""
+    if "tracing" not in request.fixturenames:
+        monkeypatch.setattr(traces, "_MODULE", "a module that nobody imports")
+        traces.tracers.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,9 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
     assert str(line).startswith("contract/pools.py:")
     owner = holds[0].owner
     assert [
-        Hold("pool", pool.kind, site, None, None, 5.5, owner, True, False, False, os.getpid()),
+        Hold(
+            "pool", pool.kind, site, None, None, 5.5, owner, None, True, False, False, os.getpid()
+        ),
         Hold(
             "pool",
             pool.kind,
@@ -68,6 +70,7 @@ async def test_a_hold_has_its_line_its_owner_and_its_age(
             None,
             3.5,
             holds[1].owner,
+            None,
             False,
             False,
             False,
@@ -204,7 +207,7 @@ async def test_the_borrower_of_a_connection_that_was_in_use_before_the_watch_is_
     watch = watches.watch(pool.target, "pool", registry=None)
     clock.advance(61.0)
     expected = Hold(
-        "pool", pool.kind, None, None, None, 61.0, None, True, False, False, os.getpid()
+        "pool", pool.kind, None, None, None, 61.0, None, None, True, False, False, os.getpid()
     )
     assert [expected] == watch.holders()
     await pool.release(held)

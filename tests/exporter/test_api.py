@@ -49,6 +49,7 @@ class Pool:
                 None,
                 seconds,
                 "Task-1",
+                None,
                 seconds > 60,
                 False,
                 False,
@@ -115,6 +116,7 @@ class TestTheDocument:
             "operation": "GET /orders/{id}",
             "now_at": None,
             "owner": "Task-1",
+            "trace_id": None,
             "abandoned": False,
             "on_purpose": False,
         }

@@ -14,7 +14,7 @@ from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.folder_lock import LOCK
 from poolscope.fleet.pool_view import BadFileError
-from poolscope.fleet.segment_file import HEAD, MAGIC, OWNER_BYTES, SEGMENT_VERSION, TEXT_BYTES
+from poolscope.fleet.segment_file import HEAD, MAGIC, NAME_BYTES, SEGMENT_VERSION, TEXT_BYTES
 from poolscope.fleet.segment_reader import LARGEST, PoolFile
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
@@ -83,7 +83,7 @@ def test_waits_without_a_cell_are_timed_like_others(
 def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     slots, start = 200_000, 4096
-    size = start + 8 * cells.size(slots) + OWNER_BYTES * slots + TEXT_BYTES
+    size = start + 8 * cells.size(slots) + NAME_BYTES * slots + TEXT_BYTES
     assert size > LARGEST
     path = folder / "1.pool"
     path.write_bytes(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from poolscope import Hold
-from poolscope.fleet.segment_file import OWNER_BYTES, TEXT_BYTES
+from poolscope.fleet.segment_file import NAME_BYTES, TEXT_BYTES
 from poolscope.fleet.segment_reader import PoolFile
 from poolscope.label_values import printable
 from poolscope.ledger import cells
@@ -38,12 +38,13 @@ def test_a_reader_knows_what_the_ledger_knows(busy: Ledger, folder: Path, clock:
             None,
             7.5,
             "Task-with-ä",
+            None,
             True,
             True,
             False,
             42,
         ),
-        Hold("orders", "asyncpg", None, None, None, 1.5, None, False, False, False, 42),
+        Hold("orders", "asyncpg", None, None, None, 1.5, None, None, False, False, False, 42),
     } == set(view.holds())
     site = "shop.py:7 in pay"
     assert {"abandoned": (site,), "never-closed": (), "nested-acquire": (site,)} == view.evidence
@@ -110,7 +111,7 @@ def test_odd_names_are_shown_as_the_process_shows_them(
     whole = printable(name)
     assert hold.owner
     assert whole.startswith(hold.owner)
-    assert len(hold.owner.encode()) in (len(whole.encode()), OWNER_BYTES - 1)
+    assert len(hold.owner.encode()) in (len(whole.encode()), NAME_BYTES - 1)
     sites = [hold.site, *view.evidence["nested-acquire"]]
     assert sites == [text for text in sites if text and text == printable(text)]
 
@@ -118,7 +119,7 @@ def test_odd_names_are_shown_as_the_process_shows_them(
 def test_a_long_name_of_a_task_is_cut_off_and_then_fully_overwritten(
     ledger: Ledger, folder: Path, clock: FakeClock
 ) -> None:
-    for owner, shown in (("a" * (OWNER_BYTES + 1), "a" * OWNER_BYTES), ("Task-2", "Task-2")):
+    for owner, shown in (("a" * (NAME_BYTES + 1), "a" * NAME_BYTES), ("Task-2", "Task-2")):
         ledger.served("a", clock(), clock(), who("pay", owner))
         (hold,) = PoolFile(file_of(folder), 42).read(clock()).holds()
         assert shown == hold.owner

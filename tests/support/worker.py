@@ -4,6 +4,7 @@ A process with a pool. It reads a command from each line of its input, and answe
     take        take a connection, and keep it
     take X      the same, for an operation of that name
     wait        start a thread that waits for a connection
+    trace N     use a connection often, in the trace of OpenTelemetry with that number
     give        return the connection that was taken last
     lose        drop a connection without returning it
     use N       take and return a connection N times
@@ -52,6 +53,16 @@ def wait(pool: sqlalchemy.Pool) -> None:
             return
 
 
+def use_in_trace(pool: sqlalchemy.Pool, number: int) -> None:
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+
+    poolscope.snapshots()  # it finds out that there is OpenTelemetry
+    context = SpanContext(number, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with use_span(NonRecordingSpan(context)):
+        for _ in range(100):
+            take(pool).close()
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -78,6 +89,8 @@ def main(name: str, leak_after: float) -> None:
         if word == "take":
             with poolscope.operation(number) if number else contextlib.nullcontext():
                 held.append(take(pool))
+        elif word == "trace":
+            use_in_trace(pool, int(number))
         elif word == "wait":
             threading.Thread(target=wait, args=[pool], daemon=True).start()
         elif word == "give":

@@ -16,6 +16,7 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
 from poolscope.callsites.operations import current_operation
 from poolscope.callsites.runners import identify, trio_task, waiting_task
+from poolscope.callsites.traces import trace_of_caller
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
 known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
@@ -123,7 +124,8 @@ def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
         job = job_of_caller()
         borrower_key, owner = job, job.name
     function, at = find_place(frame, outermost_frame(task)) if call_sites else NOWHERE
-    return Borrower(function, at, borrower_key, owner, current_operation())
+    operation, trace = current_operation(), trace_of_caller()
+    return Borrower(function, at, borrower_key, owner, operation, trace)
 
 
 def apart(borrower: Borrower) -> Borrower:
@@ -135,7 +137,7 @@ def apart(borrower: Borrower) -> Borrower:
     if not isinstance(job, ThreadJob) or job.runner == identify():
         return borrower
     job = new_job()
-    return Borrower(borrower[0], borrower[1], job, job.name, borrower[4])
+    return Borrower(*borrower)._replace(borrower_key=job, owner=job.name)
 
 
 def job_of_caller() -> ThreadJob:

@@ -113,6 +113,7 @@ def _hold(hold: Hold) -> dict[str, Any]:
         "operation": hold.operation,
         "now_at": hold.now_at,
         "owner": hold.owner,
+        "trace_id": hold.trace_id,
         "held_seconds": hold.held_seconds,
         "overdue": hold.overdue,
         "abandoned": hold.abandoned,

@@ -31,6 +31,7 @@ from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.fleet.whole_files import is_gone, put_aside, reserve
 from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.database_servers import ServerReading
+from poolscope.readings.exemplars import slowest
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
@@ -294,6 +295,7 @@ class Fleet:
             operations=labels.operations.sums(operations),
             findings=findings_of(*key, cases),
             since=since,
+            exemplars=slowest(view.exemplars for view in views),
         )
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from poolscope.fleet.segment_file import OWNER_BYTES
+from poolscope.fleet.segment_file import OWNER, OWNER_BYTES
 from poolscope.label_values import OTHER_LABEL, printable
 from poolscope.ledger import cells as c
+from poolscope.ledger.exemplars import exemplars_in
 from poolscope.process.pauses import Pause
 from poolscope.readings.by_label import LabelReading
+from poolscope.readings.exemplars import Exemplars
 from poolscope.readings.holders import Hold
 from poolscope.readings.hosts import HostReading, host_readings
 from poolscope.readings.pool_config import PoolConfig
@@ -80,6 +82,7 @@ class ParsedSegment(NamedTuple):
     operations: list[Row]
     slots: list[Slot]
     owners: bytes
+    exemplars: Exemplars
     hosts: list[HostRow]
     elsewhere: float
 
@@ -118,6 +121,7 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
         _rows(cells, c.FIRST_OPERATION, c.OPERATIONS),
         slots,
         data[owners:],
+        exemplars_in(cells),
         *_hosts(cells, slots),
     )
 
@@ -210,7 +214,7 @@ def _hosts(cells: memoryview[float], slots: Sequence[Slot]) -> tuple[list[HostRo
 
 def _wait_starts(cells: memoryview[float]) -> list[float]:
     """Return the start of each wait that has a cell."""
-    starts = cells[c.FIRST_WAIT : c.FIRST_JOURNAL].tolist()
+    starts = cells[c.FIRST_WAIT : c.FIRST_EXEMPLAR].tolist()
     return [since for since in starts if 0.0 < since < math.inf]
 
 
@@ -263,6 +267,11 @@ class PoolView:
         """Return its connections in use."""
         return list(self._holds())
 
+    @property
+    def exemplars(self) -> Exemplars:
+        """The exemplars of its histograms."""
+        return self._cells.exemplars
+
     def sites(self) -> list[LabelReading]:
         """Return the numbers of each function of the application."""
         return [LabelReading(*values) for values in self.each_site()]
@@ -313,8 +322,7 @@ class PoolView:
         for slot, since, _, ended, site, _, lost, operation, now_at, counts_from, _ in slots:
             if ended:
                 continue
-            start = slot * OWNER_BYTES
-            owner = self._cells.owners[start : start + OWNER_BYTES].rstrip(b"\0")
+            owner, trace = OWNER.unpack_from(self._cells.owners, slot * OWNER_BYTES)
             yield Hold(
                 pool=self.pool,
                 kind=self.kind,
@@ -323,7 +331,8 @@ class PoolView:
                 now_at=self._text(now_at) if not lost else None,
                 held_seconds=max(0.0, self._now - since),
                 # A character that was cut in the middle is ignored.
-                owner=printable(owner.decode(errors="ignore")) or None,
+                owner=printable(owner.rstrip(b"\0").decode(errors="ignore")) or None,
+                trace_id=trace.hex() if any(trace) else None,
                 overdue=c.is_overdue(self._cells.numbers, max(since, counts_from), self._now),
                 abandoned=bool(lost),
                 on_purpose=counts_from == math.inf,

@@ -5,7 +5,7 @@ The file has four parts:
 
     header      magic, sizes, and the description of the pool as JSON; written once
     cells       float64, as `ledger.cells` lays them out
-    owners      the name of the task or thread in each hold slot
+    owners      the name of the task or thread, and the trace, of the hold in each slot
     texts       lines of code, functions and findings, in the order of their first use
 
 The file gets its name when it is complete. It is never replaced, and its size never changes.
@@ -39,10 +39,16 @@ SEGMENT_VERSION: Final = 7
 HEAD: Final = struct.Struct("<8sIIIIII")
 """Magic, version, number of scalar cells, hold slots, start of cells, size, length of the JSON."""
 
-OWNER_BYTES: Final = 40
+NAME_BYTES: Final = 40
+TRACE_BYTES: Final = 16
 
-OWNER: Final = struct.Struct(f"{OWNER_BYTES}s")
-"""Cuts off a name that is too long, and fills up a short one with zeros."""
+OWNER: Final = struct.Struct(f"{NAME_BYTES}s{TRACE_BYTES}s")
+"""
+A name, of which what is too long is cut off and a short one is filled up with zeros, and the id of
+a trace, or zeros.
+"""
+
+OWNER_BYTES: Final = OWNER.size
 
 TEXT_BYTES: Final = 40_960
 
@@ -67,7 +73,7 @@ class FileSegment(Segment):
     """
 
     shared = True
-    wait_slots = range(c.FIRST_JOURNAL - 1, c.FIRST_WAIT - 1, -1)
+    wait_slots = range(c.FIRST_EXEMPLAR - 1, c.FIRST_WAIT - 1, -1)
 
     def __init__(
         self,
@@ -183,7 +189,8 @@ class FileSegment(Segment):
             slot = self.free.pop()
             if operation is not None:
                 self.cells[slot + HOLD_OPERATION] = self._operations[operation.name()]
-                if self.borrowers[slot] == borrower[:4] or self.set_borrower(slot, borrower):
+                same = (*borrower[:4], *borrower[5:])
+                if self.borrowers[slot] == same or self.set_borrower(slot, borrower):
                     return slot
             elif self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
                 return slot
@@ -205,15 +212,16 @@ class FileSegment(Segment):
         self.path.unlink(missing_ok=True)
 
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
-        function, at, _, owner, operation = borrower
+        function, at, _, owner, operation, *traces = borrower
         numbers = self._lines.get((function, at))
         if numbers is None:
             return False
         cells, start = self.cells, (slot - c.FIRST_HOLD) // c.HOLD_CELLS * OWNER_BYTES
         cells[slot + c.HOLD_SITE], cells[slot + c.HOLD_LABEL] = numbers
-        OWNER.pack_into(self._owners, start, _bytes(owner))
+        trace = traces[0].number.to_bytes(TRACE_BYTES, "big") if any(traces) else b""
+        OWNER.pack_into(self._owners, start, _bytes(owner), trace)
         # Not an operation, which would live until the slot has another borrower.
-        self.borrowers[slot] = borrower if operation is None else borrower[:4]
+        self.borrowers[slot] = borrower if operation is None else (*borrower[:4], *traces)
         return True
 
     def register_borrower(self, borrower: Borrower, label: str) -> None:

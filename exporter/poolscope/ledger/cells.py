@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from poolscope.callsites.frames import SHOWN_SITES
 from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
+from poolscope.readings.exemplars import NUMBERS
 from poolscope.readings.hosts import SHOWN_HOSTS
 from poolscope.readings.reading import GAUGES
 
@@ -155,7 +156,14 @@ PUBLISHED: Final = slice(OPENING, FIRST_WAIT)
 WAIT_SLOTS: Final = 64
 """Each slot is one cell: the clock when a wait began, or 0.0. Further waits are only counted."""
 
-FIRST_JOURNAL: Final = FIRST_WAIT + WAIT_SLOTS
+FIRST_EXEMPLAR: Final = FIRST_WAIT + WAIT_SLOTS
+EXEMPLAR_CELLS: Final = 6
+"""
+An exemplar for each bucket: the seconds, the Unix time, and the id of the trace as four numbers of
+32 bits. All are 0.0 if there is none.
+"""
+
+FIRST_JOURNAL: Final = FIRST_EXEMPLAR + EXEMPLAR_CELLS * NUMBERS
 JOURNALED_CELLS: Final = slice(UNKNOWN_SITE_SECONDS, FIRST_HOST)
 """The smallest range with all the cells that a fold of finished holds changes."""
 

@@ -17,6 +17,7 @@ from typing import Final
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.callsites.purposes import is_on_purpose
 from poolscope.ledger import cells as c
+from poolscope.ledger.attempts import Attempts
 from poolscope.ledger.lifetime import Lifetime
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
 from poolscope.ledger.paused import PausedState
@@ -30,7 +31,7 @@ no mistake: there is room for all.
 """
 
 
-class Events(Lifetime, PausedState):
+class Events(Lifetime, Attempts, PausedState):
     """
     The events of one pool object.
 
@@ -217,6 +218,7 @@ class Events(Lifetime, PausedState):
         self._pending_refs[key] = holder_ref
         on_purpose = is_on_purpose()
         self._served(key, now, asked, borrower, holder_ref, queued, reused, on_purpose, host)
+        self._tell_tracer(queued)
 
     @recorded
     def _served(
@@ -302,45 +304,6 @@ class Events(Lifetime, PausedState):
         # Without those that are being set up, as one may be for this very caller.
         held = sum(hold[0] != c.TAKEN for hold in out)
         return held + 1 >= CROWDED * limit or len(out) + len(self._opening) >= limit
-
-    @recorded
-    def waiting(self, caller: Hashable, now: float, host: str | None = None) -> None:
-        """A caller begins to wait, because no slot is free."""
-        if caller not in self._waits:
-            self._advance(now)
-            self._waits.begin(caller, now, self._connections.host(host))
-            if self._cells[c.WAITING] == 1.0:
-                self._count(now)
-
-    @recorded
-    def stopped_waiting(self, caller: Hashable, now: float) -> None:
-        """The caller no longer waits, whether it got a slot or not."""
-        if caller in self._waits:
-            self._advance(now)
-            self._waits.end(caller, now)
-            if not self._cells[c.WAITING]:
-                self._count(now)
-
-    @recorded
-    def waited(self, seconds: float) -> None:
-        """An attempt had to wait for a slot, and got one."""
-        self._wait(seconds)
-
-    @recorded
-    def finished(
-        self, outcome: int, seconds: float, queued: float | None, gave_up: bool = False
-    ) -> None:
-        """
-        An attempt has ended without a connection of the pool.
-
-        outcome: `cells.TIMEOUT`, `CANCELLED` or `ERROR`; `OK` if the caller got a connection that
-            no longer belongs to the pool.
-        seconds: the duration of the attempt.
-        queued: the seconds of it spent waiting for a slot; None if it did not have to wait.
-        gave_up: whether it ended while it waited, whatever ended it.
-        """
-        self._finish(outcome, seconds, queued)
-        self._cells[c.GAVE_UP] += gave_up
 
     @recorded
     def looked_up(self, outcome: int, seconds: float | None) -> None:

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Changes
+from poolscope.ledger.exemplars import KeptExemplars
 from poolscope.ledger.label_cells import OPERATIONS, SITES, LabelCells
 from poolscope.ledger.lately import Lately
 from poolscope.ledger.open_holds import (
@@ -28,6 +29,7 @@ from poolscope.ledger.open_holds import (
     overdue_since,
 )
 from poolscope.ledger.segment import Segment
+from poolscope.readings.exemplars import NO_EXEMPLARS, Exemplars
 
 MAX_LEAK_EVENTS: Final = 1000
 """Events that wait to be logged; the oldest ones beyond that are dropped."""
@@ -65,6 +67,7 @@ class HoldRecords:
     __slots__ = (
         "_changes",
         "_checked_at",
+        "_exemplars",
         "_holder_refs",
         "_hosts",
         "_leak_after",
@@ -118,6 +121,7 @@ class HoldRecords:
         self.in_use.clear()
         self.finished.clear()
         self.holds_by_borrower.clear()
+        self._exemplars: KeptExemplars | None = None
         self.site_cells.start(segment)
         self.operation_cells.start(segment)
         self.lately.by_second.clear()
@@ -130,6 +134,17 @@ class HoldRecords:
         self._checked_at = -math.inf
         self.leak_events.clear()
         self.next_check_at = now + self._leak_after
+
+    @property
+    def exemplars(self) -> KeptExemplars:
+        """The exemplars, which take no memory before they are asked for."""
+        if self._exemplars is None:
+            self._exemplars = KeptExemplars(self._changes, self._segment)
+        return self._exemplars
+
+    def copy_exemplars(self) -> Exemplars:
+        """Return the exemplars as they are now."""
+        return self._exemplars.by_number.copy() if self._exemplars is not None else NO_EXEMPLARS
 
     @property
     def _cells(self) -> c.Cells:

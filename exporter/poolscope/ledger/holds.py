@@ -12,15 +12,17 @@ from collections.abc import Hashable, Mapping
 from operator import delitem, setitem
 from typing import Final
 
-from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
+from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower, trace_of
 from poolscope.callsites.frames import Function, Site
 from poolscope.callsites.operations import Operation, found_name
+from poolscope.callsites.traces import tracers
 from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action
 from poolscope.ledger.folding import add_finished
 from poolscope.ledger.hold_records import NO_HOSTS, HoldRecords
 from poolscope.ledger.open_holds import SLOW_RELEASE, HolderRef
+from poolscope.readings.exemplars import ACQUIRES, HOLDS
 
 MAX_FINISHED: Final = c.FOLD_BATCH
 """The number of finished holds at which they are folded into the cells, all at once."""
@@ -64,7 +66,7 @@ class Holds(HoldRecords):
             self._count_overflow(1, now, borrower[0])
             self._count_operation(key, now, borrower[4])
             self._count_host(key, 1)
-            self._observe_acquire(asked, now)
+            self._observe_acquire(asked, now, borrower)
             asked = c.ALREADY_COUNTED
         if asked == c.ALREADY_COUNTED:
             changes.put(self._holder_refs, key, holder_ref)
@@ -85,8 +87,10 @@ class Holds(HoldRecords):
             self._count_host(key, -1)
             return
         held = max(0.0, now - since)
-        self._observe_acquire(asked, since)
+        self._observe_acquire(asked, since, borrower)
         c.HOLD_SECONDS.observe_count(self._numbers, held)
+        if tracers:
+            self.exemplars.observe(HOLDS, held, trace_of(borrower))
         self._add_seconds(borrower, held)
         self.lately.add(borrower, since, now)
         if slot:
@@ -111,9 +115,10 @@ class Holds(HoldRecords):
         slots, postponed = add_finished(
             batch, self.in_use, self._numbers, self.site_cells.cell, self.operation_cells.cell
         )
-        self.lately.add_batch(
-            [hold for hold in batch if hold not in postponed] if postponed else batch
-        )
+        ended = [hold for hold in batch if hold not in postponed] if postponed else batch
+        self.lately.add_batch(ended)
+        if tracers:
+            self.exemplars.observe_finished(ended)
         last: list[Action] = [(delitem, self.finished, slice(0, len(batch)))]
         if postponed:
             last.append((self.finished.extend, postponed))
@@ -145,14 +150,16 @@ class Holds(HoldRecords):
             (setitem, cells, c.JOURNAL_LENGTH, 1.0 + len(slots)),
         ]
 
-    def _observe_acquire(self, asked: float, since: float) -> None:
+    def _observe_acquire(self, asked: float, since: float, borrower: Borrower) -> None:
         """Observe the duration of an attempt, unless it has been observed."""
         if asked != c.ALREADY_COUNTED:
             c.ACQUIRE_SECONDS.observe(self._numbers, since - asked)
+            if tracers:
+                self.exemplars.observe(ACQUIRES, since - asked, trace_of(borrower))
 
     def _add_seconds(self, borrower: Borrower, held: float) -> None:
         """Add the seconds of a hold that has ended to its function and its operation."""
-        function, _, _, _, operation = borrower
+        function, operation = borrower[0], borrower[4]
         cell = self._cell(function)
         self._numbers[cell] += held
         name = found_name(operation) if operation is not None else None

@@ -32,6 +32,7 @@ from poolscope.callsites.operations import current_box
 from poolscope.callsites.owners import current_job, job_of_caller, outermost_frame
 from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.callsites.runners import trio_was_seen
+from poolscope.callsites.traces import tracers
 from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED, HOLD_HOST
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.process.forks import forks
@@ -100,6 +101,8 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
                     caller = *place, borrower_key, owner, _current_box()[0]
             else:
                 caller = None, 0, borrower_key, owner, _current_box()[0]
+            if tracers:
+                caller = *caller, tracers[0]()
         # Pending events may be of the same connection. In a forked child all is of its parent.
         if (
             pending or not mark[0] or key in in_use or key not in opened

@@ -10,15 +10,20 @@ from poolscope.callsites.operations import Operation, found_name
 from poolscope.ledger import cells as c
 from poolscope.ledger.state import State
 from poolscope.readings.by_label import LabelReading
+from poolscope.readings.exemplars import Exemplars
 from poolscope.readings.hosts import HostReading
 
 
 class Labelled(NamedTuple):
-    """The open and finished holds of each function and operation, and the connections by host."""
+    """
+    The open and finished holds of each function and operation, the connections by host, and the
+    exemplars of the histograms.
+    """
 
     sites: list[LabelReading]
     operations: list[LabelReading]
     hosts: list[HostReading]
+    exemplars: Exemplars
 
 
 class LabelledState(State):
@@ -32,7 +37,8 @@ class LabelledState(State):
             if locked:
                 self._add_labels()
             now, copy = self.clock(), self._copy()
-        return Labelled(copy.sites(now), copy.operations(now), copy.hosts())
+            exemplars = self.holds.copy_exemplars()
+        return Labelled(copy.sites(now), copy.operations(now), copy.hosts(), exemplars)
 
     def sites(self) -> list[LabelReading]:
         """Return the open and finished holds of each function of the application."""

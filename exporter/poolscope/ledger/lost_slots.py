@@ -32,8 +32,7 @@ class LostSlots(LabelledState):
             self._advance(now)
             self.changes.put(self._lost_slots, key, None)
             self._cells[c.LOST_SLOTS] = len(self._lost_slots)
-            function, at, _, owner, operation = borrower
-            nobody = Borrower(function, at, key, owner, operation)
+            nobody = Borrower(*borrower)._replace(borrower_key=key)
             self.holds.begin(key, since, c.ALREADY_COUNTED, nobody, ALWAYS_HELD)
             self.holds.abandon(key, now)
             self._count(now)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
+from poolscope.callsites.traces import look_for_tracing
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
 from poolscope.ledger.connections import Connections
@@ -53,6 +54,10 @@ NOTHING_INHERITED: Final[dict[Any, Any]] = {}
 """Of all pools but those of a forked child. It stays empty, and saves each pool a dictionary."""
 
 
+def ignore_wait(seconds: float) -> None:
+    """Nobody wants to know of long waits."""
+
+
 def ignore_leaks() -> None:
     """Do nothing: the leaks of this ledger are not logged."""
 
@@ -68,6 +73,7 @@ class State(Recorder):
         "_inherited",
         "_lost_slots",
         "_monotonic",
+        "_on_long_wait",
         "_open",
         "_opening",
         "_pauses",
@@ -101,6 +107,7 @@ class State(Recorder):
         find_dropped: FindDropped = nothing_dropped,
         pauses: Pauses | None = None,
         by_host: bool = False,
+        on_long_wait: Callable[[float], object] = ignore_wait,
     ) -> None:
         """
         leak_after: seconds after which a hold is overdue; None: never.
@@ -109,6 +116,8 @@ class State(Recorder):
         call_sites: whether to find the line of each caller.
         pauses: notices pauses of this process; None: there are none.
         by_host: whether the connections go to many hosts.
+        on_long_wait: called with the seconds that a caller has waited in the queue, in its context
+            and with no lock held, if that was long and the caller may have a trace.
         """
         self.limits: Final = limits
         self.clock: Final = clock
@@ -117,6 +126,7 @@ class State(Recorder):
         self._check_leaks = check_leaks
         self._find_dropped = find_dropped
         self._pauses = pauses
+        self._on_long_wait = on_long_wait
         self._segments = segments
         self._retired = self._resting = False
         # In a forked child, for each connection that it has inherited: the id of the process that
@@ -167,6 +177,7 @@ class State(Recorder):
 
     def _start(self, segments: Segments) -> None:
         """Begin with empty sets and a new segment."""
+        look_for_tracing()
         now = self.clock()
         self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MAX_FINISHED)
         self._cells = self._segment.numbers
@@ -304,17 +315,6 @@ class State(Recorder):
         if steady:
             self.fast_until = until
 
-    def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
-        self._cells[outcome] += 1
-        c.ACQUIRE_SECONDS.observe(self._cells, seconds)
-        self._wait(queued)
-
-    def _wait(self, queued: float | None) -> None:
-        """Observe how long an attempt waited for a slot, if it did."""
-        if queued is not None:
-            self._cells[c.WAITED] += 1
-            c.QUEUE_SECONDS.observe(self._cells, queued)
-
     def _end(self, key: Hashable, now: float, lost_ref: HolderRef | None, returned: bool) -> None:
         """End a hold; it was abandoned if `lost_ref` is its `holder_ref`."""
         if lost_ref is not None and lost_ref is self.holds.holder_ref(key):
@@ -342,6 +342,7 @@ class State(Recorder):
 
     def read(self) -> Reading:
         """Return one consistent reading that includes all events before the call."""
+        look_for_tracing()
         with self.reading_lock():
             now, copy = self.clock(), self._copy()
         return Reading.of(self._monotonic.clamp(copy.values(now)))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, Final, overload
 
 from prometheus_client import Metric
+from prometheus_client.samples import Exemplar as ShownExemplar
 from prometheus_client.samples import Sample
 
+from poolscope.callsites.traces import shown_id
 from poolscope.errors import internal_errors
 from poolscope.metrics.family import Family
 from poolscope.metrics.pool_families import INTERNAL_ERRORS
 from poolscope.process.pacing import Pacer
+from poolscope.readings.exemplars import Exemplar, of_histogram
 from poolscope.readings.reading import Histogram
 from poolscope.readings.report import Report
 
@@ -77,7 +80,8 @@ class Samples(Sequence[Sample]):
                 since = report.since if self._since else 0.0
                 for values, value in self._family.samples(report):
                     labels = report.pool, report.kind, *values
-                    yield from samples_of(self._family, labels, value, since)
+                    exemplars = of_histogram(report.exemplars, field_of(self._family))
+                    yield from samples_of(self._family, labels, value, since, exemplars)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -154,7 +158,11 @@ def _described(family: Family[Any]) -> tuple[str, str, str]:
 
 
 def samples_of(
-    family: Family[Any], values: Sequence[str], value: float | Histogram, since: float = 0.0
+    family: Family[Any],
+    values: Sequence[str],
+    value: float | Histogram,
+    since: float = 0.0,
+    exemplars: Sequence[Exemplar | None] = (),
 ) -> Iterator[Sample]:
     """
     Yield the sample of a number, or the samples of a histogram, with these label values.
@@ -162,12 +170,13 @@ def samples_of(
     A histogram has none until something has happened: most histograms of most pools stay empty.
 
     since: the Unix time since when a counter or histogram counts; 0.0: it is not said.
+    exemplars: of the buckets of a histogram; empty if it has none. Only OpenMetrics shows them.
     """
     labels = dict(zip(family.labels, values, strict=True))
     if isinstance(value, tuple):
         if not any(value[:-1]):
             return
-        yield from _histogram(family, labels, value)
+        yield from _histogram(family, labels, value, exemplars)
     else:
         yield Sample(family.name, labels, value)
     if since and family.type != "gauge":
@@ -175,12 +184,28 @@ def samples_of(
         yield Sample(f"{family.name.removesuffix('_total')}_created", labels, since)
 
 
+def field_of(family: Family[Any]) -> str:
+    """Return the field of a `Reading` that a histogram shows."""
+    return family.name.removeprefix("connpool_")
+
+
 def _histogram(
-    family: Family[Report], labels: dict[str, str], value: Histogram
+    family: Family[Report],
+    labels: dict[str, str],
+    value: Histogram,
+    exemplars: Sequence[Exemplar | None],
 ) -> Iterator[Sample]:
     name, total = f"{family.name}_bucket", 0.0
-    for bound, count in zip((*map(str, family.buckets), "+Inf"), value[:-1], strict=True):
+    bounds = (*map(str, family.buckets), "+Inf")
+    for bound, count, exemplar in zip_longest(bounds, value[:-1], exemplars):
         total += count
-        yield Sample(name, {**labels, "le": bound}, total)
+        # One whose value is not counted yet would be there before it.
+        shown = _shown(exemplar) if exemplar is not None and count else None
+        yield Sample(name, {**labels, "le": bound}, total, None, shown)
     yield Sample(f"{family.name}_count", labels, total)
     yield Sample(f"{family.name}_sum", labels, value[-1])
+
+
+def _shown(exemplar: Exemplar) -> ShownExemplar:
+    labels = {"trace_id": shown_id(exemplar.trace)}
+    return ShownExemplar(labels, exemplar.seconds, exemplar.at)

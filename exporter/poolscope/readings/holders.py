@@ -41,6 +41,8 @@ class Hold:
         process last logged it, as overdue or at a time-out; None if it never did.
     owner: the name that the task or thread that acquired it has now, or had when it ended; None if
         it is not known.
+    trace_id: the id of the trace of OpenTelemetry in which it was acquired, in 32 hexadecimal
+        digits; None if there was none.
     overdue: whether it has been held for longer than `leak_after`, and not on purpose.
     abandoned: whether it was dropped without being returned, so that nothing can return it.
     on_purpose: whether it is held for long on purpose: as a websocket, a connection with LISTEN
@@ -55,6 +57,7 @@ class Hold:
     now_at: str | None
     held_seconds: float
     owner: str | None
+    trace_id: str | None
     overdue: bool
     abandoned: bool
     on_purpose: bool
@@ -77,6 +80,7 @@ def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Itera
             now_at=str(now) if now is not None else None,
             held_seconds=held_seconds,
             owner=owner,
+            trace_id=who.trace.id if who is not None and who.trace is not None else None,
             overdue=overdue,
             abandoned=abandoned,
             on_purpose=on_purpose,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from poolscope.readings.by_label import LabelReading
+from poolscope.readings.exemplars import NO_EXEMPLARS, Exemplars
 from poolscope.readings.findings import Finding
 from poolscope.readings.hosts import HostReading
 from poolscope.readings.reading import Reading
@@ -36,3 +37,4 @@ class Report(NamedTuple):
     findings: tuple[Finding, ...] = ()
     since: float = 0.0
     operations: tuple[LabelReading, ...] = ()
+    exemplars: Exemplars = NO_EXEMPLARS

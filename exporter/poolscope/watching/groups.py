@@ -20,6 +20,7 @@ from poolscope.process.forks import forks
 from poolscope.process.pacing import Pacer
 from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.evidence import Evidence
+from poolscope.readings.exemplars import slowest
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
 from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
@@ -190,6 +191,7 @@ class PoolGroup(Generic[M]):
             ),
             findings=self.findings(each, reading),
             since=self.since,
+            exemplars=slowest(each.exemplars for each in labelled),
         )
 
 

@@ -39,7 +39,10 @@ MIN_INTERVAL: Final = 60.0
 """Seconds between two lines about callers that gave up, of the pools of one name."""
 
 NOTES_LAST: Final = 1.0
-"""Seconds for which the text of a note serves other callers too, of which there may be many."""
+"""
+Seconds for which the text of a note, or who holds most, serves other callers too, of which there
+may be many.
+"""
 
 
 class PoolLog:
@@ -48,14 +51,14 @@ class PoolLog:
     use, of the pools of one name.
     """
 
-    __slots__ = ("_free", "_kind", "_next", "_next_empty", "_note", "_pool")
+    __slots__ = ("_free", "_holder", "_kind", "_next", "_next_empty", "_note", "_pool")
 
     def __init__(self, pool: str, kind: str) -> None:
         self._pool: Final = pool
         self._kind: Final = kind
         self._free = Lock()
         self._next = self._next_empty = -math.inf
-        self._note = -math.inf, ""
+        self._note = self._holder = -math.inf, ""
 
     def add_note(self, error: BaseException, ledgers: Sequence[Ledger], now: float) -> None:
         """
@@ -73,6 +76,17 @@ class PoolLog:
             note = template % tuple(values)
             self._note = now, note
         error.add_note(note)
+
+    def describe_wait(
+        self, ledgers: Sequence[Ledger], seconds: float, now: float
+    ) -> dict[str, str | float]:
+        """Return what a trace says about a wait in the queue."""
+        made, text = self._holder
+        if not made <= now < made + NOTES_LAST:
+            sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+            text = in_words(sites[:1])
+            self._holder = now, text
+        return {"pool": self._pool, "kind": self._kind, "seconds": seconds, "holder": text}
 
     def log_timeout(self, ledgers: Sequence[Ledger], now: float, timed_out: bool = True) -> None:
         """

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from poolscope import application_names
 from poolscope.callsites import frames
-from poolscope.errors import harmless
+from poolscope.callsites.traces import add_event
+from poolscope.errors import harmless, harmless_once
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_file import FileSegment
 from poolscope.label_values import label_value
@@ -237,6 +238,7 @@ class WatchedPool:
             self.find_dropped,
             self._pauses,
             by_host,
+            self.add_to_trace,
         )
         if asleep:
             ledger.sleep(segments)
@@ -283,6 +285,13 @@ class WatchedPool:
         """Have a time-out error say who holds the connections."""
         if self.pool_log is not None:
             self.pool_log.add_note(error, list(self.ledgers), now)
+
+    @harmless_once
+    def add_to_trace(self, seconds: float) -> None:
+        """Add to the current span, if there is one, that the caller has waited in the queue."""
+        if self.pool_log is not None:
+            facts = self.pool_log.describe_wait(list(self.ledgers), seconds, self.clock())
+            add_event("poolscope.wait", facts)
 
     @harmless
     def log_close(self, ledger: Ledger, what: str) -> None:
