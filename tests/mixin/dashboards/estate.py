@@ -29,6 +29,7 @@ class Pool:
     live: whether it still exists; its process goes on to count for it if not.
     gone: whether its process is gone.
     sites: for each function, how many connections it holds, and for how many seconds it has.
+    operations: for each operation, how many connections it holds.
     findings: severity by rule.
     hosts: for each host, how many connections are in use.
     pids: for each process that an exporter tells apart, how many connections are in use.
@@ -50,6 +51,7 @@ class Pool:
     live: bool = True
     gone: bool = False
     sites: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    operations: Mapping[str, int] = field(default_factory=dict)
     findings: Mapping[str, str] = field(default_factory=dict)
     hosts: Mapping[str, int] = field(default_factory=dict)
     pids: Mapping[str, int] = field(default_factory=dict)
@@ -87,6 +89,8 @@ class Pool:
             yield "connpool_site_connections", {"site": site}, number if ago < since else 0
             for reason in ("overdue", "abandoned"):
                 yield "connpool_site_leaked", {"site": site, "reason": reason}, 0
+        for operation, number in self.operations.items():
+            yield "connpool_operation_connections", {"operation": operation}, number
         for rule, severity in self.findings.items():
             yield "connpool_finding", {"rule": rule, "severity": severity}, 1
         for host, number in self.hosts.items():
@@ -125,6 +129,9 @@ class Pool:
         yield "connpool_closed_total", {}, opened
         for site, (number, _) in self.sites.items():
             yield "connpool_site_in_use_seconds_total", {"site": site}, number * seconds
+        for operation, number in self.operations.items():
+            name = "connpool_operation_in_use_seconds_total"
+            yield name, {"operation": operation}, number * seconds
         for bound, part in (("0.1", 0.9), ("1.0", 1), ("+Inf", 1)):
             for name in ("acquire", "queue", "open", "hold"):
                 number = self.attempts * part * seconds
@@ -144,6 +151,7 @@ POOLS: Final = (
             "shop.jobs:sweep": (1, 9000),
             "shop.orders:list": (0, 0),
         },
+        operations={"POST /orders/{id}": 6, "background: POST /orders/{id}": 2, "GET /orders": 0},
         findings={"nested-acquire": "critical"},
     ),
     Pool(
