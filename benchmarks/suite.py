@@ -22,8 +22,8 @@ from benchmarks.figures import (
     figure,
     figure_of,
     rows,
-    times_an_ordinary_use,
     times,
+    times_an_ordinary_use,
 )
 from poolscope.demo.postgres import embedded_postgres
 
