@@ -17,7 +17,7 @@ from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries, top
 
 TOP_SITES: Final = 10
-HALF: Final = (12, 9)
+HALF: Final = (12, 8)
 WHOLE: Final = (24, 8)
 LONG_HOLD_SECONDS: Final = (30, 60)
 """Half of the default of `leak_after`, and all of it."""
