@@ -6,6 +6,7 @@ This is looked up when somebody asks, and never when a connection is taken.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import weakref
 from collections.abc import Iterator
@@ -45,13 +46,9 @@ class Whereabouts:
         only a task that waits for the job can say where that is.
         """
         key: Any = who.borrower_key
-        if isinstance(key, weakref.ref):
-            # To import poolscope must not import asyncio, but who has a task has done so.
-            import asyncio
-
-            task = key()
-            if isinstance(task, asyncio.Task):
-                return site_of(self._of_coroutine(task.get_coro()))
+        task = key() if isinstance(key, weakref.ref) else None
+        if isinstance(task, asyncio.Task):
+            return site_of(self._of_coroutine(task.get_coro()))
         if not isinstance(key, ThreadJob):
             return None
         runner: Any = key.runner
