@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,16 @@ from typing import Any, Final
 
 import pytest
 
-from poolscope.callsites import hands, reach
+from poolscope.callsites import hands as hands_module
+from poolscope.callsites import reach
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.hands import ALWAYS_SEARCHED, MAX_CHANGES, Hands
 from poolscope.callsites.libraries import Library
+from poolscope.callsites.owners import ThreadJob
 from poolscope.callsites.reach import MAX_ITEMS, MAX_OBJECTS, Search
 from poolscope.callsites.variables import pending_variable, variables_of
+from poolscope.callsites.whereabouts import Whereabouts
+from support.waiting import PATIENCE
 
 LIBRARY = Library("no_such_library", ("connection",))
 
@@ -55,6 +61,41 @@ def test_nothing_is_kept_alive() -> None:
     look()
     del thing
     assert gone() is None
+
+
+ONE: Final[frozenset[int]] = frozenset({1})
+"""The id of one connection."""
+
+
+def hands() -> None:
+    assert Hands(LIBRARY).handed_on(ONE, lambda: ONE) is not None
+
+
+def whereabouts() -> None:
+    job = ThreadJob()
+    for who in (Borrower(None, 0, job, ""), Borrower(None, 0, None, "")):
+        Whereabouts().site(who)
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("look", [hands, whereabouts])
+def test_no_variables_of_another_thread_are_kept_alive(look: Callable[[], None]) -> None:
+    made, go = threading.Event(), threading.Event()
+    gone: list[weakref.ref[Thing]] = []
+
+    def work() -> None:
+        thing = Thing()
+        gone.append(weakref.ref(thing))
+        made.set()
+        go.wait(PATIENCE)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    made.wait(PATIENCE)
+    look()
+    go.set()
+    thread.join()
+    assert gone[0]() is None
 
 
 def test_what_the_application_has_of_its_variables_stays() -> None:
@@ -139,10 +180,6 @@ def in_a_thread(function: Callable[[], Any]) -> Any:
         return threads.submit(function).result()
 
 
-ONE: Final[frozenset[int]] = frozenset({1})
-"""The id of one connection."""
-
-
 class TestTheSearch:
     def found(self, *roots: Any, of_others: bool = False, levels: int = 1) -> bool:
         search = Search(LIBRARY, {id(self.wanted)}, levels, of_others)
@@ -218,9 +255,9 @@ def test_nobody_is_blamed_where_not_all_was_searched(
     if many == "objects":
         monkeypatch.setattr(reach, "MAX_OBJECTS", 20)
     elif many == "frames that are traced":
-        monkeypatch.setattr(hands, "variables_of", lambda frame: None)
+        monkeypatch.setattr(hands_module, "variables_of", lambda frame: None)
     else:
-        monkeypatch.setattr(hands, "MAX_OTHERS", 1)
+        monkeypatch.setattr(hands_module, "MAX_OTHERS", 1)
     found = asyncio.run(search_in_a_loop()) if many == "tasks" else in_a_thread(search)
     assert (many == "frames that are traced", True) == found
 

@@ -113,6 +113,7 @@ class TestTheDocument:
             "pid": 7,
             "site": SITE,
             "operation": "GET /orders/{id}",
+            "now_at": None,
             "owner": "Task-1",
             "abandoned": False,
             "on_purpose": False,

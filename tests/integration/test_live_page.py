@@ -138,6 +138,22 @@ async def test_holders_are_grouped_by_line_or_by_operation(exporter: Any, worker
         assert [] == tab.complaints
 
 
+async def test_an_overdue_holder_is_shown_with_where_it_was_seen(
+    exporter: Any, workers: Any
+) -> None:
+    worker = workers("orders", leak_after=1e-6)
+    worker.tell("take", "use 1")
+    async with opened_tab(f"{exporter.url}/pools") as tab:
+        holders = tab.page.locator("#pools > .pool .holders")
+        await expect(holders.locator(".seen")).to_have_text(
+            re.compile(r"^last seen at worker\.py:\d+ in \w+$")
+        )
+        await tab.picture("last-seen")
+        await tab.page.locator("#filter").fill("worker.py")
+        await expect(holders.locator(".seen")).to_have_count(1)
+        assert [] == tab.complaints
+
+
 HTML_NAME = "<img src=x onerror=\"document.title='broken'\">&amp;</script><script>alert(1)</script>"
 
 

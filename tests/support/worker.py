@@ -14,7 +14,8 @@ A process with a pool. It reads a command from each line of its input, and answe
                 file of two float64 cells: how many it has begun to take, and how many it has
                 taken
 
-The argument is the name of the pool; POOLSCOPE_DIR is the folder that it shares.
+The arguments are the name of the pool, and after how many seconds a hold is overdue; POOLSCOPE_DIR is
+the folder that it shares.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ def load(pool: sqlalchemy.Pool, path: Path) -> None:
         connection.close()
 
 
-def main(name: str) -> None:
+def main(name: str, leak_after: float) -> None:
     pool = sqlalchemy.pool.QueuePool(connect, pool_size=4, max_overflow=0)
-    poolscope.watch(pool, name, registry=None)
+    poolscope.watch(pool, name, leak_after=leak_after, registry=None)
     held: list[Any] = []
     say("ready")
     for line in sys.stdin:
@@ -97,4 +98,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], float(sys.argv[2]))

@@ -13,11 +13,21 @@ WORKER = Path(__file__).parent / "worker.py"
 
 
 class Worker:
-    """One process, which shares its pool in `folder`; `within` is a command that runs it."""
+    """
+    One process, which shares its pool in `folder`; `within` is a command that runs it.
 
-    def __init__(self, folder: Path, name: str = "orders", within: Sequence[str] = ()) -> None:
+    leak_after: seconds after which a hold of the pool is overdue.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "orders",
+        within: Sequence[str] = (),
+        leak_after: float = 60.0,
+    ) -> None:
         started = subprocess.Popen(
-            [*within, sys.executable, str(WORKER), name],
+            [*within, sys.executable, str(WORKER), name, str(leak_after)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "POOLSCOPE_DIR": str(folder)},

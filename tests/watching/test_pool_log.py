@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poolscope.callsites.borrower import Borrower
-from poolscope.callsites.frames import APPLICATION, Function
+from poolscope.callsites.frames import APPLICATION, Function, Site
 from poolscope.callsites.operations import NamedOperation
 from poolscope.demo import service
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
-from poolscope.watching.pool_log import SHOWN, PoolLog, by_site
+from poolscope.watching.holder_rows import SHOWN, by_site, in_words
+from poolscope.watching.pool_log import PoolLog
 
 
 def who(name: str, operation: str | None = None) -> Borrower:
@@ -33,12 +35,26 @@ def test_holders_are_grouped_by_line_the_most_connections_first() -> None:
         Holder(who("cart"), 2.0, False),
         Holder(who("cart", "GET /cart"), 3.0, False),
     ]
+    cart, pay = "shop.py:7 in cart", "shop.py:7 in pay"
     assert [
-        {"site": "shop.py:7 in cart", "operation": None, "count": 2, "oldest_seconds": 2.0},
-        {"site": None, "operation": None, "count": 1, "oldest_seconds": 9.0},
-        {"site": "shop.py:7 in pay", "operation": None, "count": 1, "oldest_seconds": 4.0},
-        {"site": "shop.py:7 in cart", "operation": "GET /cart", "count": 1, "oldest_seconds": 3.0},
+        {"site": cart, "operation": None, "count": 2, "oldest_seconds": 2.0, "now_at": None},
+        {"site": None, "operation": None, "count": 1, "oldest_seconds": 9.0, "now_at": None},
+        {"site": pay, "operation": None, "count": 1, "oldest_seconds": 4.0, "now_at": None},
+        {"site": cart, "operation": "GET /cart", "count": 1, "oldest_seconds": 3.0, "now_at": None},
     ] == by_site(holders)
+
+
+def test_a_group_says_where_its_oldest_holder_is_now() -> None:
+    old, new = (who("pay")._replace(borrower_key=key) for key in ("old", "new"))
+    holders = [Holder(new, 1.0, False), Holder(old, 2.0, True), Holder(new, 0.5, False)]
+    bank, pay = (Function(None, APPLICATION, "shop.py", n, f"shop:{n}") for n in ("bank", "pay"))
+    places: dict[Hashable, Site] = {"old": Site(bank, 9), "new": Site(pay, 8)}
+    (row,) = by_site(holders, places)
+    assert "shop.py:9 in bank" == row["now_at"]
+    words = "3 x shop.py:7 in pay (oldest 2.0 s, now at shop.py:9 in bank)"
+    assert words == in_words([row])
+    (row,) = by_site(holders, {"new": places["new"]})
+    assert (2.0, None) == (row["oldest_seconds"], row["now_at"])
 
 
 def test_of_lines_with_equal_counts_the_oldest_hold_is_first() -> None:
@@ -90,6 +106,7 @@ def test_infinity_is_none_in_the_record(clock: FakeClock, caplog: pytest.LogCapt
             "event": "abandoned",
             "site": site,
             "operation": None,
+            "now_at": None,
             "owner": "Task-1",
             "held_seconds": 0.0,
             "leak_after": None,
@@ -101,7 +118,9 @@ def test_infinity_is_none_in_the_record(clock: FakeClock, caplog: pytest.LogCapt
             "opening": 0,
             "waiting": 0,
             "limit": None,
-            "holders": [{"site": site, "operation": None, "count": 1, "oldest_seconds": 0.0}],
+            "holders": [
+                {"site": site, "operation": None, "count": 1, "oldest_seconds": 0.0, "now_at": None}
+            ],
         },
     ] == [record.poolscope for record in records]
 

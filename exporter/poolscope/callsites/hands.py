@@ -174,17 +174,18 @@ def _search_threads(search: Search) -> None:
     if not _HAS_GIL or len(frames) > MAX_OTHERS:
         search.is_cut_short = True
         return
+    # A frame with a variable that leads to itself would keep what all of them refer to alive.
+    frames.pop(own, None)
     # Not `threading.enumerate()`, which takes a lock.
     threads = [vars(thread) for thread in list(known_threads.values()) if thread.ident != own]
     roots: list[Iterable[Any]] = [
         [thread.get(name) for thread in threads for name in ("_args", "_kwargs")]
     ]
     is_receiving = False
-    for ident, innermost in frames.items():
-        if ident != own:
-            variables = list(_variables_of_thread(innermost))
-            roots += variables
-            is_receiving |= any(SimpleQueue in map(type, values) for values in variables[:1])
+    for innermost in frames.values():
+        variables = list(_variables_of_thread(innermost))
+        roots += variables
+        is_receiving |= any(SimpleQueue in map(type, values) for values in variables[:1])
     search.look(itertools.chain(*roots))
     search.is_cut_short |= is_receiving and _PUTS_UNSEEN
 

@@ -21,6 +21,7 @@ from poolscope.callsites.frames import (
     Site,
     find_place,
     innermost_place,
+    parent_greenlets_frame,
     site_of,
 )
 from poolscope.callsites.owners import ThreadJob, task_of_job
@@ -36,7 +37,9 @@ class Whereabouts:
     """The stacks of all threads at one moment."""
 
     def __init__(self) -> None:
-        self._stacks: Final = sys._current_frames()
+        self._others: Final = sys._current_frames()
+        # A frame with a variable that leads to itself would keep what all of them refer to alive.
+        self._others.pop(get_ident(), None)
 
     def site(self, who: Borrower) -> Site | None:
         """
@@ -68,13 +71,16 @@ class Whereabouts:
 
     def _of_running(self, outermost: FrameType) -> Place:
         """Return the place of a coroutine that runs now, in this thread or another one."""
-        for innermost in self._stacks.values():
+        own = sys._getframe(1)
+        if any(frame is outermost for frame in _stack(own, is_own=True)):
+            return find_place(own, outermost)
+        for innermost in self._others.values():
             if any(frame is outermost for frame in _stack(innermost)):
                 return find_place(innermost, outermost)
         return NOWHERE
 
     def _of_thread(self, ident: int, job: ThreadJob, who: Borrower) -> Place:
-        innermost = self._stacks.get(ident)
+        innermost = sys._getframe(1) if ident == get_ident() else self._others.get(ident)
         if innermost is None or not job.is_of(ident):
             return NOWHERE
         # A thread with a target of its own does one job; others are given one after the other.
@@ -84,9 +90,14 @@ class Whereabouts:
         return NOWHERE
 
 
-def _stack(innermost: FrameType) -> Iterator[FrameType]:
+def _stack(innermost: FrameType, is_own: bool = False) -> Iterator[FrameType]:
+    """Yield the frames of a thread, the innermost first; if it is our `own`, beyond greenlets."""
     frame: FrameType | None = innermost
+    hops = 0
     for _ in range(MAX_FRAMES):
+        if frame is None and is_own:
+            hops += 1
+            frame = parent_greenlets_frame(hops)
         if frame is None:
             return
         yield frame

@@ -111,6 +111,7 @@ def _hold(hold: Hold) -> dict[str, Any]:
         "pid": hold.pid,
         "site": hold.site,
         "operation": hold.operation,
+        "now_at": hold.now_at,
         "owner": hold.owner,
         "held_seconds": hold.held_seconds,
         "overdue": hold.overdue,

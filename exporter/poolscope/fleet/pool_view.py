@@ -37,7 +37,7 @@ Row = tuple[float, float, float, float]
 SITE, OPERATION = 5, 7
 """The indices in a `Slot` of what it is for: the number of its function's label, or operation."""
 
-Slot = tuple[int, float, float, float, float, float, float, float, float]
+Slot = tuple[int, float, float, float, float, float, float, float, float, float]
 """The index of a hold's slot, and its cells."""
 
 
@@ -151,8 +151,8 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
     if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
         return []
     return [
-        (slot, since, asked, ended, site, label, lost, operation, counts_from)
-        for slot, (since, asked, ended, site, label, lost, operation, counts_from) in enumerate(
+        (slot, since, asked, ended, *others)
+        for slot, (since, asked, ended, *others) in enumerate(
             HOLD.iter_unpack(cells[c.FIRST_HOLD :])
         )
         if since
@@ -268,7 +268,8 @@ class PoolView:
         return printable(self._texts[int(number) - 1]) if 0 < number <= len(self._texts) else None
 
     def _holds(self) -> Iterator[Hold]:
-        for slot, since, _, ended, site, _, lost, operation, counts_from in self._cells.slots:
+        slots = self._cells.slots
+        for slot, since, _, ended, site, _, lost, operation, now_at, counts_from in slots:
             if ended:
                 continue
             start = slot * OWNER_BYTES
@@ -278,7 +279,7 @@ class PoolView:
                 kind=self.kind,
                 site=self._text(site),
                 operation=self._text(operation),
-                now_at=None,
+                now_at=self._text(now_at) if not lost else None,
                 held_seconds=max(0.0, self._now - since),
                 # A character that was cut in the middle is ignored.
                 owner=printable(owner.decode(errors="ignore")) or None,
@@ -298,7 +299,7 @@ class PoolView:
         others = by_label.get(self._number_of_others(rows), [0.0, 0.0, 0.0, 0.0])
         now, numbers = self._now, self._cells.numbers
         for slot in self._cells.slots:
-            _, since, _, ended, _, _, lost, _, counts_from = slot
+            _, since, _, ended, _, _, lost, *_, counts_from = slot
             if not slot[which]:
                 continue
             sums = by_label.get(slot[which], others)

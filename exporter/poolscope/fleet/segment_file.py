@@ -236,6 +236,9 @@ class FileSegment(Segment):
         self._operations[name] = number
         return number
 
+    def number_of_line(self, site: Site) -> int:
+        return self._number(site)
+
     def add_label(self, cell: int, label: str) -> None:
         self.numbers[cell + c.ROW_LABEL] = self._number(label)
 

@@ -151,21 +151,23 @@ nothing to redo.
 """
 
 FIRST_HOLD: Final = FIRST_JOURNAL + JOURNAL_CELLS
-HOLD_CELLS: Final = 8
+HOLD_CELLS: Final = 9
 HOLD_ASKED: Final = 1
 HOLD_ENDED: Final = 2
 HOLD_SITE: Final = 3
 HOLD_LABEL: Final = 4
 HOLD_LOST: Final = 5
 HOLD_OPERATION: Final = 6
-HOLD_COUNTS_FROM: Final = 7
+HOLD_NOW_AT: Final = 7
+HOLD_COUNTS_FROM: Final = 8
 """
 All further cells are hold slots. Each has the clock when the hold began, or 0.0 if the slot is
 free; when the caller asked, or `ALREADY_COUNTED`; when the hold ended, or 0.0; the numbers of its
 line and of its function's label; whether it is abandoned; the number of its operation's name, or
-0.0; the clock from which on its age makes it overdue, if that is not when it began, infinite while
-it is held on purpose. A hold that has ended keeps its slot until a fold adds it to the other cells.
-A free slot has no operation.
+0.0; that of the line at which its holder was when the process last looked, or 0.0; the clock from
+which on its age makes it overdue, if that is not when it began, infinite while it is held on
+purpose. A hold that has ended keeps its slot until a fold adds it to the other cells. A free slot
+has no operation, and no such line.
 """
 
 

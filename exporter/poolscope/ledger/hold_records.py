@@ -66,6 +66,7 @@ class HoldRecords:
         "_leak_after",
         "_numbers",
         "_overflow_cells",
+        "_placed",
         "_segment",
         "abandoned_keys",
         "finished",
@@ -94,6 +95,8 @@ class HoldRecords:
         self._holder_refs: dict[Hashable, HolderRef] = {}
         # The cells of the operations of holds without a slot.
         self._overflow_cells: dict[Hashable, int] = {}
+        # The slots that say where their holders were.
+        self._placed: dict[int, None] = {}
         # A dictionary, because an empty set takes three times the memory.
         self.abandoned_keys: dict[Hashable, None] = {}
         self.purposes: dict[Hashable, Purpose] = {}
@@ -112,6 +115,7 @@ class HoldRecords:
         self.lately.by_second.clear()
         self._holder_refs.clear()
         self._overflow_cells.clear()
+        self._placed.clear()
         self.abandoned_keys.clear()
         self.purposes.clear()
         self._checked_at = -math.inf

@@ -8,12 +8,12 @@ A hold is an `OpenHold` in `Holds.in_use` until it ends. On the hot path it then
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from operator import delitem, setitem
 from typing import Final
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
-from poolscope.callsites.frames import Function
+from poolscope.callsites.frames import Function, Site
 from poolscope.callsites.operations import Operation, found_name
 from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger import cells as c
@@ -128,6 +128,8 @@ class Holds(HoldRecords):
         changes.set_at_commit(cells, slots, 0.0)
         changes.set_at_commit(cells, map(c.HOLD_ENDED.__add__, slots), 0.0)
         changes.set_at_commit(cells, map(c.HOLD_OPERATION.__add__, slots), 0.0)
+        for slot in self._placed.keys() & slots:
+            self._unplace(slot)
         changes.at_commit(setitem, cells, c.JOURNAL_LENGTH, 0.0)
         return [
             (setitem, cells, slice(c.FIRST_JOURNAL, first_slot), numbers),
@@ -181,7 +183,26 @@ class Holds(HoldRecords):
             number = self._segment.register_operation(name, label)
         self._changes.at_commit(setitem, self._cells, slot + c.HOLD_OPERATION, number)
 
+    def place(self, places: Mapping[Hashable, Site]) -> None:
+        """
+        Let the slots of holders say at which line they were found.
+
+        places: the lines by `borrower_key`.
+        """
+        for _, _, borrower, _, slot in self.in_use.copy().values():
+            site = places.get(borrower[2])
+            if slot and site is not None:
+                number = self._segment.number_of_line(site)
+                self._changes.put(self._placed, slot, None)
+                self._changes.at_commit(setitem, self._cells, slot + c.HOLD_NOW_AT, number)
+
+    def _unplace(self, slot: int) -> None:
+        self._changes.pop(self._placed, slot)
+        self._changes.at_commit(setitem, self._cells, slot + c.HOLD_NOW_AT, 0.0)
+
     def _free_slot(self, slot: int) -> None:
+        if slot in self._placed:
+            self._unplace(slot)
         more = c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION, c.HOLD_COUNTS_FROM
         self._changes.set_at_commit(self._cells, (slot, *(slot + cell for cell in more)), 0.0)
         self._changes.at_commit(self._segment.free.append, slot)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
+from poolscope.callsites.frames import Site
 from poolscope.callsites.operations import Operation, found_name
 from poolscope.ledger import cells as c
 from poolscope.ledger.state import State
@@ -37,6 +39,20 @@ class LabelledState(State):
     def operations(self) -> list[LabelReading]:
         """Return the open and finished holds of each operation."""
         return self.labelled().operations
+
+    def place(self, places: Mapping[Hashable, Site]) -> None:
+        """
+        Say to readers in other processes at which line of the application the holders are.
+
+        places: the lines by `borrower_key`.
+        """
+        if not (places and self._segment.shared):
+            return
+        with self.reading_lock() as locked:
+            if locked:
+                self._begin_change()
+                self.holds.place(places)
+                self._commit()
 
     def flush(self) -> None:
         super().flush()

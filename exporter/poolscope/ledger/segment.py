@@ -69,6 +69,10 @@ class Segment:
         """Write the name of an operation, or else its label; return its number, or 0."""
         return 0
 
+    def number_of_line(self, site: Site) -> int:
+        """Write a line, if it is new; return its number, or 0."""
+        return 0
+
     def add_label(self, cell: int, label: str) -> None:
         """Give the next label its cell, and note what it is; calling it again is safe."""
         self.numbers.extend([0.0] * (cell + 1 - len(self.numbers)))

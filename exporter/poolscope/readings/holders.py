@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Site
 from poolscope.callsites.whereabouts import Whereabouts
+
+MAX_PLACES: Final = 100
+"""Holds of which a log line looks up where their holders are: each takes some 20 us."""
 
 
 class Holder(NamedTuple):
@@ -30,8 +34,9 @@ class Hold:
     operation: what the connection is for, as `poolscope.operation` says; None if nobody said, or
         if it is not known yet, as before a request was routed.
     now_at: the line of the application at which its holder is while you ask, as `site` is written:
-        where the task waits, or the thread runs; None if that cannot be known, as of another
-        process, or of a request that has given the work to another thread.
+        where the task waits, or the thread runs; None if that cannot be known, as of a request that
+        has given the work to another thread. Of another process: where its holder was when that
+        process last logged it, as overdue or at a time-out; None if it never did.
     owner: the name that the task or thread that acquired it has now, or had when it ended; None if
         it is not known.
     overdue: whether it has been held for longer than `leak_after`, and not on purpose.
@@ -75,6 +80,20 @@ def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Itera
             on_purpose=on_purpose,
             pid=pid,
         )
+
+
+def places_of(holders: Iterable[Holder]) -> dict[Hashable, Site]:
+    """
+    Return the lines of the application at which holders are now, by `borrower_key`; the longest
+    ones of at most `MAX_PLACES` holds.
+    """
+    whereabouts, places = Whereabouts(), {}
+    for holder in sorted(holders, key=lambda holder: -holder.held_seconds)[:MAX_PLACES]:
+        who = holder.who
+        site = whereabouts.site(who) if who is not None and not holder.abandoned else None
+        if who is not None and site is not None:
+            places[who.borrower_key] = site
+    return places
 
 
 def longest_first(holds: Iterable[Hold]) -> list[Hold]:

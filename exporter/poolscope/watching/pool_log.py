@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Final
 
-from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Site
 from poolscope.errors import logger
 from poolscope.ledger.hold_records import LeakEvent
-from poolscope.ledger.lately import Place
 from poolscope.ledger.ledger import Ledger
-from poolscope.readings.holders import Holder
+from poolscope.readings.holders import Holder, places_of
 from poolscope.readings.reading import Reading, sum_readings
-
-UNKNOWN_LINE: Final = "an unknown line"
+from poolscope.watching.holder_rows import (
+    by_site,
+    in_words,
+    lately_by_site,
+    lately_in_words,
+    now_in_words,
+    place_in_words,
+)
 
 _EVENTS: Final = {
     "overdue": "pool %r (%s): a connection has been held for %.1f s, longer than leak_after; "
-    "held by %s, acquired at %s",
+    "held by %s, acquired at %s%s",
     "abandoned": "pool %r (%s): a connection was abandoned after %.1f s: no code can return it any "
-    "more; held by %s, acquired at %s",
+    "more; held by %s, acquired at %s%s",
     "recovered": "pool %r (%s): a connection was returned after %.1f s, longer than leak_after; "
-    "held by %s, acquired at %s",
+    "held by %s, acquired at %s%s",
 }
 
 TIMED_OUT: Final = "an attempt to get a connection timed out"
@@ -35,9 +40,6 @@ MIN_INTERVAL: Final = 60.0
 
 NOTES_LAST: Final = 1.0
 """Seconds for which the text of a note serves other callers too, of which there may be many."""
-
-SHOWN: Final = 5
-"""How many call sites the line names, most connections first; `record.poolscope` has all."""
 
 
 class PoolLog:
@@ -65,7 +67,7 @@ class PoolLog:
             return
         made, note = self._note
         if not made <= now < made + NOTES_LAST:
-            sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+            sites = _placed_rows(ledgers)
             lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
             template, *values = self._line(_sum(ledgers), sites, lately, timed_out=True)
             note = template % tuple(values)
@@ -94,7 +96,7 @@ class PoolLog:
         if now < self._next_empty and not any(ledger.holds.seen_lately for ledger in ledgers):
             return
         before, self._next = self._next, now + MIN_INTERVAL
-        sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
+        sites = _placed_rows(ledgers)
         lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
         if not (sites or lately):
             self._next = before
@@ -123,7 +125,7 @@ class PoolLog:
         }
         logger().warning(
             "pool %r (%s): it is being closed with %d in use, %d of them abandoned; %s; held by %s",
-            self._pool, self._kind, reading.in_use, abandoned, what, _in_words(sites),
+            self._pool, self._kind, reading.in_use, abandoned, what, in_words(sites),
             extra={"poolscope": facts},
         )  # fmt: skip
 
@@ -134,19 +136,28 @@ class PoolLog:
                 leak_event = ledger.leak_events.pop(0)
             except IndexError:  # another thread has just logged it
                 return
-            self._log_event(leak_event, ledger.leak_after)
+            places = {}
+            if leak_event.event == "overdue":
+                places = places_of([Holder(leak_event.who, leak_event.held_seconds, overdue=True)])
+                ledger.place(places)
+            self._log_event(leak_event, ledger.leak_after, *places.values())
 
-    def _log_event(self, leak_event: LeakEvent, leak_after: float) -> None:
+    def _log_event(
+        self, leak_event: LeakEvent, leak_after: float, place: Site | None = None
+    ) -> None:
+        """`place`: where the holder is now, if that is known."""
         who = leak_event.who
         site = who.site_text if who is not None else None
         operation = who.operation_name if who is not None else None
         owner = who.owner_now if who is not None else None
+        now_at = str(place) if place is not None else None
         facts = {
             "event": leak_event.event,
             "pool": self._pool,
             "kind": self._kind,
             "site": site,
             "operation": operation,
+            "now_at": now_at,
             "owner": owner,
             "held_seconds": leak_event.held_seconds,
             "leak_after": _finite_or_none(leak_after),
@@ -156,7 +167,7 @@ class PoolLog:
         write(
             _EVENTS[leak_event.event],
             self._pool, self._kind, leak_event.held_seconds, owner or "an unknown caller",
-            _place(site, operation),
+            place_in_words(site, operation), now_in_words(now_at),
             extra={"poolscope": facts},
         )  # fmt: skip
 
@@ -194,8 +205,17 @@ class PoolLog:
             "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s",
             self._pool, self._kind, TIMED_OUT if timed_out else GAVE_UP, reading.in_use,
             f"{reading.limit:g}", reading.opening, reading.waiting,
-            _lately_in_words(lately) if lately else f"held by {_in_words(sites)}",
+            lately_in_words(lately) if lately else f"held by {in_words(sites)}",
         )  # fmt: skip
+
+
+def _placed_rows(ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return `by_site` of all holders, and let other processes see where they are now."""
+    holders = [holder for ledger in ledgers for holder in ledger.holders()]
+    places = places_of(holders)
+    for ledger in ledgers:
+        ledger.place(places)
+    return by_site(holders, places)
 
 
 def _sum(ledgers: Sequence[Ledger]) -> Reading:
@@ -205,63 +225,3 @@ def _sum(ledgers: Sequence[Ledger]) -> Reading:
 def _finite_or_none(number: float) -> float | None:
     """Return None for infinity, which JSON does not have: many logs are written as JSON."""
     return number if number < math.inf else None
-
-
-def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
-    """
-    Return site, operation, count and oldest_seconds of the holders by site and operation, most
-    connections first.
-    """
-    rows: dict[tuple[str | None, str | None], dict[str, Any]] = {}
-    for who, held_seconds, *_ in holders:
-        site = who.site_text if who is not None else None
-        operation = who.operation_name if who is not None else None
-        new = {"site": site, "operation": operation, "count": 0, "oldest_seconds": 0.0}
-        row = rows.setdefault((site, operation), new)
-        row["count"] += 1
-        row["oldest_seconds"] = max(row["oldest_seconds"], held_seconds)
-    return sorted(rows.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
-
-
-def _place(site: str | None, operation: str | None) -> str:
-    """Return the line, and what it has the connection for, in words."""
-    return (site or UNKNOWN_LINE) + (f" for {operation}" if operation is not None else "")
-
-
-def _in_words(sites: Sequence[dict[str, Any]]) -> str:
-    words = [
-        f"{row['count']} x {_place(row['site'], row['operation'])} "
-        f"(oldest {row['oldest_seconds']:.1f} s)"
-        for row in sites[:SHOWN]
-    ]
-    more = sum(row["count"] for row in sites[SHOWN:])
-    return ", ".join([*words, *([f"{more} more"] if more else [])]) or "nobody"
-
-
-def lately_by_site(sums: Iterable[Mapping[Place, float]]) -> list[dict[str, Any]]:
-    """
-    Return site, share and seconds of those who held connections lately, the largest share first.
-
-    sums: connection-seconds by line. Where all are 0.0, each line has the same share.
-    """
-    seconds: dict[str | None, float] = {}
-    for by_place in sums:
-        for (function, at), held in by_place.items():
-            site = Borrower(function, at, None, "").site_text
-            seconds[site] = seconds.get(site, 0.0) + held
-    total = sum(seconds.values())
-    return [
-        {"site": site, "share": held / total if total else 1 / len(seconds), "seconds": held}
-        for site, held in sorted(seconds.items(), key=lambda item: -item[1])
-    ]
-
-
-def _lately_in_words(lately: Sequence[dict[str, Any]]) -> str:
-    words = [
-        f"{row['share']:.0%}".replace("%", f" % {row['site'] or UNKNOWN_LINE}")
-        for row in lately[:SHOWN]
-    ]
-    more = sum(row["share"] for row in lately[SHOWN:])
-    return (
-        f"lately held by {', '.join([*words, *([f'{100 * more:.0f} % others'] if more else [])])}"
-    )

@@ -39,9 +39,10 @@ function groupHolders(holders, grouping) {
   for (const holder of holders) {
     const name = grouping.of(holder);
     const group = groups.get(name) ?? {
-      name, holders: [], oldest: 0, overdue: 0, abandoned: 0, onPurpose: 0,
+      name, holders: [], oldest: 0, overdue: 0, abandoned: 0, onPurpose: 0, seen: null,
     };
     group.holders.push(holder);
+    if (holder.now_at && holder.held_seconds >= (group.seen?.held_seconds ?? 0)) group.seen = holder;
     group.oldest = Math.max(group.oldest, holder.held_seconds);
     group.overdue += holder.overdue;
     group.abandoned += holder.abandoned;
@@ -164,7 +165,7 @@ function showHolders(details, holders, grouping) {
     ].filter(Boolean);
     return makeElement("tr", { class: leaked ? "bad" : "" },
       makeElement("td", {}, makeElement("code", { text: group.name }),
-        marks.length ? ` (${marks.join(", ")})` : ""),
+        marks.length ? ` (${marks.join(", ")})` : "", ...whereSeen(group.seen)),
       makeElement("td", { class: "number", text: formatCount(group.holders.length) }),
       makeElement("td", { class: "number", text: formatAge(group.oldest) }),
       makeElement("td", { class: "by", text: nameHolders(group.holders) }));
@@ -174,6 +175,13 @@ function showHolders(details, holders, grouping) {
     rows.push(makeElement("tr", {}, makeElement("td", { text: `and ${plural(more, `more ${grouping.one}`)}` })));
   }
   details.querySelector("tbody").replaceChildren(...rows);
+}
+
+// Where the process that has the oldest of these holders last found it.
+function whereSeen(holder) {
+  if (!holder) return [];
+  const place = makeElement("code", { text: holder.now_at });
+  return [makeElement("div", { class: "seen" }, "last seen at ", place)];
 }
 
 function nameHolders(holders) {

@@ -45,7 +45,7 @@ function matchingHolders(pool, word) {
     || pool.findings.some((finding) => has(finding.rule, ...finding.sites));
   if (!word || named) return pool.holders;
   const holders = pool.holders.filter((holder) => 
-    has(holder.site, holder.operation, holder.owner, holder.pid));
+    has(holder.site, holder.operation, holder.now_at, holder.owner, holder.pid));
   return holders.length || pool.processes.some((process) => has(process.pid)) ? holders : null;
 }
 
