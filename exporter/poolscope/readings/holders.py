@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
-from poolscope.callsites.whereabouts import Whereabouts
+
+if TYPE_CHECKING:
+    from poolscope.callsites.whereabouts import Whereabouts
 
 MAX_PLACES: Final = 100
 """Holds of which a log line looks up where their holders are: each takes some 20 us."""
@@ -61,7 +63,7 @@ class Hold:
 
 def holds_of(pool: str, kind: str, holders: Iterable[Holder], pid: int) -> Iterator[Hold]:
     """Yield a public `Hold` for each holder in a pool of this process."""
-    whereabouts = Whereabouts()
+    whereabouts = _whereabouts()
     for who, held_seconds, overdue, abandoned, on_purpose in holders:
         site = who.site_text if who is not None else None
         owner = who.owner_now if who is not None else None
@@ -87,7 +89,7 @@ def places_of(holders: Iterable[Holder]) -> dict[Hashable, Site]:
     Return the lines of the application at which holders are now, by `borrower_key`; the longest
     ones of at most `MAX_PLACES` holds.
     """
-    whereabouts, places = Whereabouts(), {}
+    whereabouts, places = _whereabouts(), {}
     for holder in sorted(holders, key=lambda holder: -holder.held_seconds)[:MAX_PLACES]:
         who = holder.who
         site = whereabouts.site(who) if who is not None and not holder.abandoned else None
@@ -99,3 +101,10 @@ def places_of(holders: Iterable[Holder]) -> dict[Hashable, Site]:
 def longest_first(holds: Iterable[Hold]) -> list[Hold]:
     """Return the holds, the oldest one first."""
     return sorted(holds, key=lambda hold: -hold.held_seconds)
+
+
+def _whereabouts() -> Whereabouts:
+    # This imports asyncio, which importing poolscope must not.
+    from poolscope.callsites.whereabouts import Whereabouts
+
+    return Whereabouts()
