@@ -27,7 +27,7 @@ def make_app(dsn: str) -> web.Application:
     async def pools(app: web.Application) -> AsyncIterator[None]:
         pool = asyncpg.create_pool(dsn, min_size=1, max_size=5)
         connector = aiohttp.TCPConnector(limit=20, limit_per_host=10)
-        timeout = aiohttp.ClientTimeout(total=10, connect=2)
+        timeout = aiohttp.ClientTimeout(total=30, connect=2)
         session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         poolscope.watch(pool, name="orders")
         poolscope.watch(session, name="stock")

@@ -34,22 +34,28 @@ class Service(NamedTuple):
     """
     How a service is run, and its requests with what their connections are for.
 
-    requests: methods, and paths with a `{}` for a number. by_itself: whether one process answers
-    all requests, so that its own `/metrics` and `/holders` can be asked, too.
+    requests: methods, paths with a `{}` for a number, and what for.
+    by_itself: whether one process answers all requests, so that its own `/metrics` and `/holders`
+        can be asked, too.
     """
 
     command: tuple[str, ...]
-    requests: tuple[tuple[str, str, str], ...]
+    requests: tuple[tuple[str, str, tuple[str, ...]], ...]
     by_itself: bool = True
 
 
-ROUTE: Final = (("GET", "/orders/{}", "GET /orders/{number}"),)
+ORDER: Final = "GET /orders/{number}"
 FASTAPI: Final = (
-    *ROUTE,
-    ("GET", "/exports/{}", "GET /exports/{least}"),
-    ("POST", "/orders/{}/refund", "background: POST /orders/{number}/refund"),
+    ("GET", "/orders/{}", (ORDER,)),
+    ("GET", "/exports/{}", ("GET /exports/{least}",)),
+    ("POST", "/orders/{}/refund", ("background: POST /orders/{number}/refund",)),
 )
-OF_WERKZEUG: Final = (("GET", "/orders/{}", "GET /orders/<int:number>"),)
+AIOHTTP: Final = (
+    ("GET", "/orders/{}", (ORDER,)),
+    # It holds a connection of the session, by which it asks for an order.
+    ("GET", "/stock/{}", ("GET /stock/{number}", ORDER)),
+)
+OF_FLASK_AND_DJANGO: Final = (("GET", "/orders/{}", ("GET /orders/<int:number>",)),)
 SEVERAL: Final = ("--workers", "3")
 UVICORN: Final = ("uvicorn", "--log-level", "error", "--port", "{port}")
 UVICORN_WORKER: Final = ("--worker-class", "uvicorn.workers.UvicornWorker")
@@ -62,15 +68,18 @@ SERVICES: Final = {
     "fastapi-gunicorn": Service(
         (*GUNICORN, *SEVERAL, *UVICORN_WORKER, "fastapi_service:app"), FASTAPI, by_itself=False
     ),
-    "flask-sync": Service((*GUNICORN, *SEVERAL, "flask_service:app"), OF_WERKZEUG, by_itself=False),
-    "flask-gthread": Service((*GUNICORN, "--threads", "8", "flask_service:app"), OF_WERKZEUG),
-    "django-wsgi": Service(
-        (*GUNICORN, "--threads", "8", "django_service:application"), OF_WERKZEUG
+    "flask-sync": Service(
+        (*GUNICORN, *SEVERAL, "flask_service:app"), OF_FLASK_AND_DJANGO, by_itself=False
     ),
-    "django-asgi": Service((*UVICORN, "django_service:asgi"), OF_WERKZEUG),
-    "aiohttp": Service(("aiohttp_service", "{dsn}", "{port}"), ROUTE),
+    "flask-gthread": Service(
+        (*GUNICORN, "--threads", "8", "flask_service:app"), OF_FLASK_AND_DJANGO
+    ),
+    "django-wsgi": Service(
+        (*GUNICORN, "--threads", "8", "django_service:application"), OF_FLASK_AND_DJANGO
+    ),
+    "django-asgi": Service((*UVICORN, "django_service:asgi"), OF_FLASK_AND_DJANGO),
+    "aiohttp": Service(("aiohttp_service", "{dsn}", "{port}"), AIOHTTP),
 }
-
 
 each_service: Final = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 
@@ -83,7 +92,7 @@ def test_each_hold_shows_its_request(
     database: OrdersDatabase,
 ) -> None:
     served = serve_example(*service.command)
-    names = {name: 2 for *_, name in service.requests}
+    names = Counter(name for *_, held_for in service.requests for name in held_for * 2)
     with ThreadPoolExecutor() as clients:
         with database.locked():
             answers = [
@@ -114,7 +123,7 @@ def test_a_request_that_fails_or_whose_client_leaves_keeps_its_name_and_holds_no
     database: OrdersDatabase,
 ) -> None:
     served = serve_example(*service.command)
-    name = service.requests[0][2]
+    (name,) = service.requests[0][2]
     with database.locked():
         fails = served.send("GET", "/orders/4711")
         database.fail(1)
