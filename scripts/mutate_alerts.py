@@ -98,6 +98,10 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
         "...connpool_saturated_seconds:ratio_rate5m[> -> >=]",
     ): ROUNDED,
     ("ConnPoolExhausted critical", "...pool:connpool_waiting_seconds:rate5m[> -> >=]"): ROUNDED,
+    (
+        "ConnPoolOpenFailures warning",
+        "...ease(connpool_host_opened_total[600s]))[> -> >=]",
+    ): ROUNDED,
     ("ConnPoolWatchdog info", "...vector([1 -> 0.9]"): ALWAYS,
     ("ConnPoolWatchdog info", "...vector([1 -> 1.1]"): ALWAYS,
 }

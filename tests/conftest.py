@@ -181,7 +181,7 @@ def workers(folder: Path) -> Iterator[Callable[..., Worker]]:
     """Starts processes whose pools are in the folder, and kills them afterwards."""
     made: list[Worker] = []
 
-    def make(name: str = "orders", within: Sequence[str] = (), **options: float) -> Worker:
+    def make(name: str = "orders", within: Sequence[str] = (), **options: Any) -> Worker:
         made.append(Worker(folder, name, within, **options))
         return made[-1]
 

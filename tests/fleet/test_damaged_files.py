@@ -26,7 +26,7 @@ from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.exporter_families import Scrape
-from poolscope.readings.by_label import SharedLabels
+from poolscope.readings.by_label import HOLDS, SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Reading, sum_values
@@ -180,7 +180,7 @@ def serve(view: PoolView) -> None:
         Reading.of(sum_values([view.values])),
         1,
         (view.info,),
-        sites=SharedLabels(SHOWN_SITES).sums(view.sites()),
+        sites=SharedLabels(SHOWN_SITES, HOLDS).sums(view.sites()),
         findings=findings_of(view.pool, view.kind, cases),
     )
     whole = FleetView((report,), (ProcessView(42, (view,)),), {("orders", "sqlalchemy"): 0.5}, 0, 0)

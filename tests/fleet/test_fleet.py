@@ -183,8 +183,8 @@ class TestManyNames:
         assert expected == self.acquired(view)
         sites = {report.pool: [site.label for site in report.sites] for report in view.reports}
         assert {name: ["worker:take"] for name in expected} == sites
-        assert {("stays", "sqlalchemy"), ("c", "sqlalchemy")} < fleet._sites.keys()
-        assert 4 == len(fleet._sites) == len(fleet._monotonic) == len(view.reports)
+        assert {("stays", "sqlalchemy"), ("c", "sqlalchemy")} < fleet._labels.keys()
+        assert 4 == len(fleet._labels) == len(fleet._monotonic) == len(view.reports)
         (other,) = (report for report in view.reports if report.pool == "other")
         assert (3, False) == (other.created, other.reading.live)
         fleet.close()

@@ -24,7 +24,7 @@ from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function
 from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger.label_cells import MAX_KNOWN_KEYS
 from poolscope.ledger.ledger import Ledger
-from poolscope.readings.by_label import LabelReading, SharedLabels
+from poolscope.readings.by_label import HOLDS, LabelReading, SharedLabels
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
@@ -80,14 +80,14 @@ class TestSums:
 
 class TestPoolsOfOneName:
     def test_functions_are_added_up_over_live_and_ended_pools(self) -> None:
-        shared = SharedLabels(SHOWN_SITES)
+        shared = SharedLabels(SHOWN_SITES, HOLDS)
         shared.add_ended([LabelReading("pay", 0, 2.0, 0)])
         readings = [LabelReading("pay", 1, 3.0, 1), LabelReading("cart", 1, 1.0, 0)]
         expected = (LabelReading("cart", 1, 1.0, 0), LabelReading("pay", 1, 5.0, 1))
         assert expected == shared.sums(readings)
 
     def test_a_function_keeps_its_label_for_ever(self) -> None:
-        shared = SharedLabels(SHOWN_SITES)
+        shared = SharedLabels(SHOWN_SITES, HOLDS)
         shared.sums([LabelReading(f"f{number:02}", 1, 1.0, 0) for number in range(SHOWN_SITES)])
         later = (LabelReading("f00", 1, 2.0, 0), LabelReading(OTHER_LABEL, 1, 7.0, 0))
         assert later == shared.sums([LabelReading("a", 1, 7.0, 0), LabelReading("f00", 1, 2.0, 0)])

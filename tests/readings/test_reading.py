@@ -8,9 +8,9 @@ import pytest
 
 from poolscope.callsites.frames import APPLICATION, SHOWN_SITES, Function, Site
 from poolscope.label_values import OTHER_LABEL
-from poolscope.readings.by_label import LabelReading, SharedLabels
+from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.evidence import MAX_SITES_PER_RULE, Evidence
-from poolscope.readings.hosts import OTHER_HOSTS, SHOWN_HOSTS, HostReading, busiest
+from poolscope.readings.hosts import SHOWN_HOSTS, HostReading, host_readings
 from poolscope.readings.reading import Monotonic, Reading, sum_readings
 
 
@@ -45,29 +45,38 @@ def test_sums_of_seconds_never_decrease() -> None:
 class TestFunctions:
     def test_the_label_other_comes_last(self) -> None:
         readings = [LabelReading(name, 1, 1.0, 0) for name in (OTHER_LABEL, "zoo:feed", "app:pay")]
-        names = [reading.label for reading in SharedLabels(SHOWN_SITES).sums(readings)]
+        names = [reading.label for reading in SharedLabels(SHOWN_SITES, HOLDS).sums(readings)]
         assert ["app:pay", "zoo:feed", OTHER_LABEL] == names
 
     def test_the_numbers_of_one_function_are_added_up(self) -> None:
         readings = [LabelReading("pay", 1, 2.0, 3, 4), LabelReading("pay", 10, 20.0, 30, 40)]
-        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES).sums(readings)
+        assert (LabelReading("pay", 11, 22.0, 33, 44),) == SharedLabels(SHOWN_SITES, HOLDS).sums(
+            readings
+        )
 
     def test_the_seconds_of_a_function_never_decrease(self) -> None:
-        shared = SharedLabels(SHOWN_SITES)
+        shared = SharedLabels(SHOWN_SITES, HOLDS)
         shared.sums([LabelReading("pay", 1, 5.0, 0)])
         assert (LabelReading("pay", 0, 5.0, 0),) == shared.sums([LabelReading("pay", 0, 4.0, 0)])
 
 
 class TestHosts:
     def test_the_label_other_comes_last(self) -> None:
-        readings = [HostReading(name, 1, 1, 1, 1) for name in ("zoo:80", OTHER_HOSTS, "app:80")]
-        assert ["app:80", "zoo:80", OTHER_HOSTS] == [reading.host for reading in busiest(readings)]
+        readings = [HostReading(name, 1, 1, 1, 1) for name in ("zoo:80", OTHER_LABEL, "app:80")]
+        shown = SharedLabels[HostReading](SHOWN_HOSTS, HOSTS).sums(readings)
+        assert ["app:80", "zoo:80", OTHER_LABEL] == [reading.host for reading in shown]
 
-    def test_all_hosts_but_the_busiest_are_added_up_as_other(self) -> None:
-        names = [f"host{number:02}:80" for number in range(SHOWN_HOSTS + 2)]
-        readings = [HostReading(name, 1, 2, 3, 4) for name in names]
-        shown = [HostReading(name, 1, 2, 3, 4) for name in names[:SHOWN_HOSTS]]
-        assert (*shown, HostReading(OTHER_HOSTS, 2, 4, 6, 8)) == busiest(readings)
+    def test_connections_to_no_known_host_are_those_of_others(self) -> None:
+        rows = [("a:80", 1, 3, 4, 5, 6, 7)]
+        known = HostReading("a:80", 1, 2, 4, 5, 6, 7)
+        assert [known] == host_readings(rows, 0)
+        assert [known, HostReading(OTHER_LABEL, 2, 0, 0, 0)] == host_readings(rows, 2)
+        rows.insert(0, (OTHER_LABEL, 1, 1, 0, 0, 1, 0))
+        assert [known, HostReading(OTHER_LABEL, 3, 0, 0, 0, 1, 0)] == host_readings(rows, 2)
+        assert [] == host_readings([], 2)
+
+    def test_no_more_is_in_use_than_a_reader_can_know_to_be_open(self) -> None:
+        assert [HostReading("a:80", 2, 0, 0, 0)] == host_readings([("a:80", 2, 1, 0, 0, 0, 0)], 0)
 
 
 class TestEvidence:

@@ -32,6 +32,7 @@ from stateful.interruptions import INTERRUPTIONS
 from stateful.machine import LEAK_AFTER, Gauges, PoolMachine
 from support.bytecodes import AtBytecode
 from support.waiting import PATIENCE
+from support.web import hosts
 
 STILL: Final = 3
 """Turns of the event loop without a change, after which everything is at rest: a transport that
@@ -211,13 +212,11 @@ class AiohttpMachine(PoolMachine):
         self._hosts_add_up(reading)
 
     def _hosts_add_up(self, reading: Reading) -> None:
-        by_host = self.watch._pool.hosts()
-        assert (reading.in_use, reading.idle, reading.opening, reading.waiting) == (
-            sum(host.in_use for host in by_host),
-            sum(host.idle for host in by_host),
-            sum(host.opening for host in by_host),
-            sum(host.waiting for host in by_host),
-        )
+        by_host = hosts(self.watch)
+        of_pool = reading.in_use, reading.idle, reading.opening, reading.waiting
+        counted = reading.opened, reading.open_failed
+        numbers = zip(*(host[1:] for host in by_host), strict=True)
+        assert [*of_pool, *counted] == ([sum(each, 0.0) for each in numbers] or [0.0] * 6)
         idle = {host.host.partition(":")[0]: host.idle for host in by_host if host.idle}
         assert self.connector.idle() == idle
         waiting = {host.host.partition(":")[0]: host.waiting for host in by_host if host.waiting}

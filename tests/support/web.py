@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from poolscope import Watch
+from poolscope.readings.hosts import HostReading
 
 
 class Server:
@@ -87,6 +88,11 @@ def ends(watch: Watch) -> tuple[int, int, int, int]:
     """Return how many attempts succeeded, timed out, were cancelled, and failed."""
     now = watch.snapshot()
     return now.acquired, now.timed_out, now.cancelled, now.failed
+
+
+def hosts(watch: Watch) -> list[HostReading]:
+    """Return the connections by host, of the pool objects that are alive."""
+    return [reading for ledger in watch._pool.ledgers for reading in ledger.hosts()]
 
 
 def kept(session: aiohttp.ClientSession) -> int:

@@ -14,7 +14,7 @@ A process with a pool. It reads a command from each line of its input, and answe
                 file of two float64 cells: how many it has begun to take, and how many it has
                 taken
 
-The arguments are the name of the pool, and after how many seconds a hold is overdue; POOLSCOPE_DIR
+The arguments are the name of the pool, and the seconds after which a hold is overdue; POOLSCOPE_DIR
 is the folder that it shares.
 """
 

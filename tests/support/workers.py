@@ -1,4 +1,4 @@
-"""Starts processes with a pool, and sends them commands; see `worker`."""
+"""Starts processes with a pool, and sends them commands; see `worker` and `web_worker`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 WORKER = Path(__file__).parent / "worker.py"
+WEB_WORKER = Path(__file__).parent / "web_worker.py"
 
 
 class Worker:
     """
-    One process, which shares its pool in `folder`; `within` is a command that runs it.
+    One process, which shares its pool in `folder`.
 
+    within: a command that runs it.
     leak_after: seconds after which a hold of the pool is overdue.
+    program: what it runs.
     """
 
     def __init__(
@@ -25,9 +28,10 @@ class Worker:
         name: str = "orders",
         within: Sequence[str] = (),
         leak_after: float = 60.0,
+        program: Path = WORKER,
     ) -> None:
         started = subprocess.Popen(
-            [*within, sys.executable, str(WORKER), name, str(leak_after)],
+            [*within, sys.executable, str(program), name, str(leak_after)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "POOLSCOPE_DIR": str(folder)},

@@ -17,9 +17,9 @@ from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.pool_families import FAMILIES
 from poolscope.metrics.samples import collected
-from poolscope.readings.by_label import SharedLabels
+from poolscope.readings.by_label import HOLDS, HOSTS, SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
-from poolscope.readings.hosts import SHOWN_HOSTS, BusyHosts, HostReading, busiest
+from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info, Report
@@ -73,9 +73,9 @@ def text(clock: FakeClock) -> str:
         reading=ledger.read(),
         created=1,
         infos=(Info("TCPConnector", "aiohttp", "3.14.5"),),
-        sites=SharedLabels(SHOWN_SITES).sums(ledger.sites()),
-        operations=SharedLabels(SHOWN_OPERATIONS).sums(ledger.operations()),
-        hosts=(HostReading("api.example:443", 1, 1, 0, 1), HostReading("other", 0, 0, 0, 0)),
+        sites=SharedLabels(SHOWN_SITES, HOLDS).sums(ledger.sites()),
+        operations=SharedLabels(SHOWN_OPERATIONS, HOLDS).sums(ledger.operations()),
+        hosts=(HostReading("api.example:443", 1, 1, 0, 1, 3, 2), HostReading("other", 0, 0, 0, 0)),
         findings=findings_of("", "", [PoolEvidence(PoolConfig(limit=math.inf), ledger.read(), {})]),
     )
     ledger.invalidated(False)
@@ -135,35 +135,44 @@ def test_registering_does_not_collect(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(FAMILIES) == len(list(collector.describe()))
 
 
-def host(name: str, in_use: float) -> HostReading:
-    return HostReading(name, in_use, 0, 0, 0)
+def host(name: str, in_use: float, opened: float = 0.0, failed: float = 0.0) -> HostReading:
+    return HostReading(name, in_use, 0, 0, 0, opened, failed)
 
 
 class TestHosts:
-    def test_the_busiest_have_a_label_and_the_rest_are_added_up(self) -> None:
-        readings = [host(f"h{number:02}", 1) for number in range(SHOWN_HOSTS + 5)]
-        expected = [host(f"h{number:02}", 1) for number in range(SHOWN_HOSTS)]
-        assert (*expected, host("other", 5)) == busiest(readings)
+    def shared(self) -> SharedLabels[HostReading]:
+        return SharedLabels(SHOWN_HOSTS, HOSTS)
+
+    def test_the_first_have_a_label_and_the_rest_are_added_up(self) -> None:
+        readings = [host(f"h{number:02}", 1, 2, 3) for number in range(SHOWN_HOSTS + 5)]
+        expected = [host(f"h{number:02}", 1, 2, 3) for number in range(SHOWN_HOSTS)]
+        assert (*expected, host("other", 5, 10, 15)) == self.shared().sums(readings)
 
     def test_the_same_host_of_several_pools_is_added_up(self) -> None:
-        assert (host("a", 3), host("b", 5)) == busiest([host("a", 1), host("b", 5), host("a", 2)])
+        readings = [host("a", 1, 1, 2), host("b", 5, 7, 1), host("a", 2, 2, 2)]
+        assert (host("a", 3, 3, 4), host("b", 5, 7, 1)) == self.shared().sums(readings)
 
-    def test_the_busiest_are_those_that_were_asked_for_most(self) -> None:
-        busy = BusyHosts()
-        for number in range(SHOWN_HOSTS + 5):
-            for _ in range(number + 1):
-                busy.ask(f"h{number:02}")
-        assert [f"h{number:02}" for number in range(SHOWN_HOSTS + 4, 4, -1)] == busy.shown()
+    def test_the_counters_of_a_pool_that_has_ended_stay(self) -> None:
+        shared = self.shared()
+        shared.sums([host("a", 1, 5, 2)])
+        shared.add_ended([host("a", 1, 5, 2)])
+        for _ in range(2):
+            assert (host("a", 0, 5, 2),) == shared.sums([])
+        for _ in range(2):
+            assert (host("a", 1, 8, 3),) == shared.sums([host("a", 1, 3, 1)])
+
+    def test_a_pool_that_ends_moves_no_count_to_another_label(self) -> None:
+        shared, names = self.shared(), [f"h{number:02}" for number in range(SHOWN_HOSTS + 1)]
+        first, second = [host(name, 0, 1, 1) for name in names], [host(names[-1], 0, 7, 7)]
+        before = shared.sums([*first, *second])
+        shared.add_ended(first)
+        assert before == shared.sums(second)
+        shared.add_ended(second)
+        assert before == shared.sums([])
 
     def test_any_string_is_a_host(self) -> None:
-        readings = busiest([host("a\ud800", 1), host("b\n" * 1000, 2), host("a\ud800", 3)])
+        readings = self.shared().sums(
+            [host("a\ud800", 1), host("b\n" * 1000, 2), host("a\ud800", 3)]
+        )
         expected = {label_value("a\ud800"): 4, label_value("b\n" * 1000): 2}
         assert expected == {reading.host: reading.in_use for reading in readings}
-
-    def test_a_crawler_costs_bounded_memory_and_keeps_the_busy_ones(self) -> None:
-        busy = BusyHosts()
-        for number in range(5000):
-            busy.ask("busy")
-            busy.ask(f"once {number}")
-        assert "busy" == busy.shown()[0]
-        assert len(busy._asked) <= 1000

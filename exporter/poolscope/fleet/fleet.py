@@ -29,10 +29,11 @@ from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.fleet.whole_files import is_gone, put_aside, reserve
-from poolscope.readings.by_label import SharedLabels
+from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment, PoolEvidence, findings_of
 from poolscope.readings.holders import Hold, longest_first
+from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
 from poolscope.readings.limits import Clock
 from poolscope.readings.reading import IN_USE, LIMIT, OPENING, Monotonic, Reading, sum_values
 from poolscope.readings.report import Report
@@ -79,6 +80,15 @@ class FleetView:
         return longest_first(hold for pool in pools for hold in pool.holds())
 
 
+class LabelsOfName:
+    """The labels of one name and kind."""
+
+    def __init__(self) -> None:
+        self.sites = SharedLabels[LabelReading](SHOWN_SITES, HOLDS)
+        self.operations = SharedLabels[LabelReading](SHOWN_OPERATIONS, HOLDS)
+        self.hosts = SharedLabels[HostReading](SHOWN_HOSTS, HOSTS)
+
+
 class Fleet:
     """
     Reads the folder for its only exporter.
@@ -97,10 +107,7 @@ class Fleet:
             raise
         self._can_write = True
         self._processes = Processes(folder, (LOCK, TOTALS))
-        self._sites: defaultdict[Key, SharedLabels] = defaultdict(lambda: SharedLabels(SHOWN_SITES))
-        self._operations: defaultdict[Key, SharedLabels] = defaultdict(
-            lambda: SharedLabels(SHOWN_OPERATIONS)
-        )
+        self._labels: defaultdict[Key, LabelsOfName] = defaultdict(LabelsOfName)
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
 
     def close(self) -> None:
@@ -233,7 +240,7 @@ class Fleet:
 
     def _forget_all_but(self, keys: Collection[Key]) -> None:
         """Forget names that are not kept apart any more; see `Totals.bounded`."""
-        for known in (self._sites, self._operations, self._monotonic):
+        for known in (self._labels, self._monotonic):
             for key in known.keys() - keys:
                 del known[key]
 
@@ -267,6 +274,9 @@ class Fleet:
         sites = chain(of_ended, *(view.each_site() for view in views))
         of_ended = chain.from_iterable(total.operations() for total in ended)
         operations = chain(of_ended, *(view.each_operation() for view in views))
+        of_hosts = chain.from_iterable(total.hosts() for total in ended)
+        hosts = chain(of_hosts, *(view.hosts() for view in views))
+        labels = self._labels[key]
         # Check the rules once for each distinct configuration: most processes share one.
         by_config = {view.config_id: view for view in views}.values()
         small = too_small((view.address, view.values) for view in views)
@@ -279,8 +289,9 @@ class Fleet:
             reading=reading,
             created=created,
             infos=tuple(sorted({view.info for view in by_config})),
-            sites=self._sites[key].sums(sites),
-            operations=self._operations[key].sums(operations),
+            hosts=labels.hosts.sums(hosts),
+            sites=labels.sites.sums(sites),
+            operations=labels.operations.sums(operations),
             findings=findings_of(*key, cases),
             since=since,
         )

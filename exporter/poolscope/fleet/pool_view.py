@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -14,9 +15,13 @@ from poolscope.ledger import cells as c
 from poolscope.process.pauses import Pause
 from poolscope.readings.by_label import LabelReading
 from poolscope.readings.holders import Hold
+from poolscope.readings.hosts import HostReading, host_readings
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import GAUGES, Reading
 from poolscope.readings.report import Info
+
+HOST: Final = struct.Struct(f"{c.HOST_CELLS}d")
+"""The cells of one host."""
 
 NUMBERS: Final = struct.Struct(f"{c.FIRST_SITE}d")
 """All cells before those of functions, waits and holds."""
@@ -34,10 +39,19 @@ LabelValues = tuple[str, float, float, float, float]
 Row = tuple[float, float, float, float]
 """The number of the name, seconds, the count of holds without a slot, the sum of their starts."""
 
-SITE, OPERATION = 5, 7
-"""The indices in a `Slot` of what it is for: the number of its function's label, or operation."""
+ENDED, SITE, OPERATION, HOST_OF_SLOT = 3, 5, 7, 10
+"""
+The indices in a `Slot` of when it ended, and of what it is for: the number of its function's label,
+its operation, and the first cell of its host.
+"""
 
-Slot = tuple[int, float, float, float, float, float, float, float, float, float]
+HostRow = tuple[float, float, float, float, float, float, float]
+"""
+The number of the name, and how many connections are in use, open, being opened and waited for, were
+opened, and could not be opened.
+"""
+
+Slot = tuple[int, float, float, float, float, float, float, float, float, float, float]
 """The index of a hold's slot, and its cells."""
 
 
@@ -50,6 +64,8 @@ class ParsedSegment(NamedTuple):
     The valid part of the cells; nothing in it depends on the moment of reading.
 
     The fields up to `overdue_since` are the arguments of `cells.reading_values`.
+
+    elsewhere: how many connections are in use that are to none of the hosts.
     """
 
     numbers: list[float]
@@ -64,6 +80,8 @@ class ParsedSegment(NamedTuple):
     operations: list[Row]
     slots: list[Slot]
     owners: bytes
+    hosts: list[HostRow]
+    elsewhere: float
 
 
 def parse_segment(data: bytes, owners: int) -> ParsedSegment:
@@ -95,11 +113,12 @@ def parse_segment(data: bytes, owners: int) -> ParsedSegment:
         _wait_starts(cells) if numbers[c.WAITING] else [],
         (numbers[c.OVERFLOW_HOLDS], numbers[c.OVERFLOW_HOLDS_SINCE]),
         (numbers[c.OVERFLOW_WAITS], numbers[c.OVERFLOW_WAITS_SINCE]),
-        [max(since, counts_from) for _, since, _, ended, *_, counts_from in slots if not ended],
+        [max(since, counts_from) for _, since, _, ended, *_, counts_from, _ in slots if not ended],
         sites,
         _rows(cells, c.FIRST_OPERATION, c.OPERATIONS),
         slots,
         data[owners:],
+        *_hosts(cells, slots),
     )
 
 
@@ -151,10 +170,8 @@ def _hold_slots(cells: memoryview[float]) -> list[Slot]:
     if not any(cells[c.FIRST_HOLD :: c.HOLD_CELLS].tolist()):
         return []
     return [
-        (slot, since, asked, ended, *others)
-        for slot, (since, asked, ended, *others) in enumerate(
-            HOLD.iter_unpack(cells[c.FIRST_HOLD :])
-        )
+        (slot, since, asked, ended, *more)
+        for slot, (since, asked, ended, *more) in enumerate(HOLD.iter_unpack(cells[c.FIRST_HOLD :]))
         if since
         and 0.0 < since < MOST
         and (0.0 <= asked <= since or (asked == c.ALREADY_COUNTED and not ended))
@@ -173,6 +190,22 @@ def _rows(cells: memoryview[float], first: int, size: int) -> list[Row]:
         strict=True,
     )
     return [row for row in rows if min(row) >= 0.0 and sum(row) < MOST]
+
+
+def _hosts(cells: memoryview[float], slots: Sequence[Slot]) -> tuple[list[HostRow], float]:
+    """Return the rows of the hosts whose numbers are possible, and `ParsedSegment.elsewhere`."""
+    if not cells[c.FIRST_HOST + c.HOST_LABEL]:  # as in a pool of a single server
+        return [], 0.0
+    in_use = Counter(slot[HOST_OF_SLOT] for slot in slots if not slot[ENDED])
+    rows: list[HostRow] = []
+    places = range(c.FIRST_HOST, c.FIRST_LABEL, c.HOST_CELLS)
+    each = zip(places, HOST.iter_unpack(cells[c.FIRST_HOST : c.FIRST_LABEL]), strict=True)
+    for at, (opened, failed, now_open, opening, waiting, overflow, label) in each:
+        held = in_use.pop(at, 0) + overflow
+        row = label, held, now_open, opening, waiting, opened, failed
+        if label and min(row) >= 0.0 and sum(row) < MOST:
+            rows.append(row)
+    return rows, float(in_use.total())
 
 
 def _wait_starts(cells: memoryview[float]) -> list[float]:
@@ -246,6 +279,14 @@ class PoolView:
         """Yield the values of `operations`."""
         return self._each(self._cells.operations, OPERATION)
 
+    def hosts(self) -> list[HostReading]:
+        """Return the connections to each host; none in a pool of a single server."""
+        texts, rows = self._texts, self._cells.hosts
+        return host_readings(
+            [(texts[int(row[0]) - 1], *row[1:]) for row in rows if row[0] <= len(texts)],
+            self._cells.elsewhere,
+        )
+
     def _each(self, rows: Sequence[Row], which: int) -> Iterator[LabelValues]:
         if not rows:  # as in most pools without operations
             return
@@ -269,7 +310,7 @@ class PoolView:
 
     def _holds(self) -> Iterator[Hold]:
         slots = self._cells.slots
-        for slot, since, _, ended, site, _, lost, operation, now_at, counts_from in slots:
+        for slot, since, _, ended, site, _, lost, operation, now_at, counts_from, _ in slots:
             if ended:
                 continue
             start = slot * OWNER_BYTES
@@ -299,7 +340,7 @@ class PoolView:
         others = by_label.get(self._number_of_others(rows), [0.0, 0.0, 0.0, 0.0])
         now, numbers = self._now, self._cells.numbers
         for slot in self._cells.slots:
-            _, since, _, ended, _, _, lost, *_, counts_from = slot
+            _, since, _, ended, _, _, lost, *_, counts_from, _ = slot
             if not slot[which]:
                 continue
             sums = by_label.get(slot[which], others)

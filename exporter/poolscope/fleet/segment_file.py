@@ -239,8 +239,8 @@ class FileSegment(Segment):
     def number_of_line(self, site: Site) -> int:
         return self._number(site)
 
-    def add_label(self, cell: int, label: str) -> None:
-        self.numbers[cell + c.ROW_LABEL] = self._number(label)
+    def add_label(self, cell: int, label: str, width: int, number: int) -> None:
+        self.numbers[cell + number] = self._number(label)
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")

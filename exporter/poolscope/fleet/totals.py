@@ -19,6 +19,7 @@ from poolscope.fleet.pool_view import MOST, BadFileError, PoolView
 from poolscope.fleet.whole_files import read_whole, replace_whole
 from poolscope.label_values import OTHER_LABEL, label_value
 from poolscope.readings.by_label import LabelReading
+from poolscope.readings.hosts import HostReading
 from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
 from poolscope.readings.reading import EMPTY_READING, Reading, sum_readings
 
@@ -26,7 +27,7 @@ TOTALS: Final = "totals.json"
 TOTALS_VERSION: Final = 2
 
 MAX_KNOWN_LABELS: Final = 1000
-"""Functions, and operations, of a name whose seconds are kept apart; many more than are shown."""
+"""Functions, operations, and hosts, of a name that are kept apart; many more than are shown."""
 
 LARGEST_TOTALS: Final = 64 * 2**20
 """Bytes; a larger file is neither read nor written."""
@@ -40,10 +41,11 @@ NOT_PERMITTED: Final = (errno.EACCES, errno.EPERM)
 @dataclass(frozen=True)
 class Total:
     """
-    The totals of one name and kind: counters, pool objects, and seconds in use by function and by
-    operation.
+    The totals of one name and kind: counters, pool objects, seconds in use by function and by
+    operation, and connections by host.
 
     since: the Unix time since when they count; infinite while they are empty.
+    opened, open_failed: by host, how many connections were opened, and could not be opened.
     """
 
     reading: Reading = field(default_factory=Reading)
@@ -51,6 +53,8 @@ class Total:
     seconds: dict[str, float] = field(default_factory=dict)
     since: float = math.inf
     by_operation: dict[str, float] = field(default_factory=dict)
+    opened: dict[str, float] = field(default_factory=dict)
+    open_failed: dict[str, float] = field(default_factory=dict)
 
     def sites(self) -> list[LabelReading]:
         """Return the seconds in use by function."""
@@ -60,12 +64,25 @@ class Total:
         """Return the seconds in use by operation."""
         return _readings(self.by_operation)
 
+    def hosts(self) -> list[HostReading]:
+        """Return the connections that were opened, by host."""
+        opened, failed = self.opened, self.open_failed
+        return [
+            HostReading(host, 0.0, 0.0, 0.0, 0.0, opened.get(host, 0.0), failed.get(host, 0.0))
+            for host in {**opened, **failed}
+        ]
+
     def plus(self, view: PoolView) -> Total:
         """Return this total with the counters of one more pool."""
         seconds = {site.label: site.in_use_seconds for site in view.sites()}
         operations = {each.label: each.in_use_seconds for each in view.operations()}
+        opened, open_failed = {}, {}
+        for host in view.hosts():
+            opened[host.host], open_failed[host.host] = host.opened, host.open_failed
         counters = view.reading.counters_only()
-        return self.with_total(Total(counters, 1, seconds, view.since, operations))
+        return self.with_total(
+            Total(counters, 1, seconds, view.since, operations, opened, open_failed)
+        )
 
     def with_total(self, other: Total) -> Total:
         """Return the sum of both totals."""
@@ -75,6 +92,8 @@ class Total:
             _sums(self.seconds, other.seconds),
             min(self.since, other.since),
             _sums(self.by_operation, other.by_operation),
+            _sums(self.opened, other.opened),
+            _sums(self.open_failed, other.open_failed),
         )
 
 
@@ -83,11 +102,11 @@ def _readings(seconds: Mapping[str, float]) -> list[LabelReading]:
 
 
 def _sums(known: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
-    """Return the sums of seconds by label, for a bounded number of labels."""
+    """Return the sums by label, for a bounded number of labels."""
     sums = dict(known)
-    for label, seconds in more.items():
+    for label, number in more.items():
         kept = label if label in sums or len(sums) < MAX_KNOWN_LABELS else OTHER_LABEL
-        sums[kept] = sums.get(kept, 0.0) + seconds
+        sums[kept] = sums.get(kept, 0.0) + number
     return sums
 
 
@@ -163,6 +182,8 @@ class Totals:
                     "since": total.since,
                     "seconds": total.seconds,
                     "operations": total.by_operation,
+                    "opened": total.opened,
+                    "open_failed": total.open_failed,
                     "counters": _counters(total.reading),
                 }
                 for (pool, kind), total in self.pools.items()
@@ -259,8 +280,9 @@ def _total(entry: Any) -> Total:
         else:
             counters[name] = _number(value)
     seconds, operations = _by_label(entry["seconds"]), _by_label(entry.get("operations", {}))
+    opened, failed = _by_label(entry.get("opened", {})), _by_label(entry.get("open_failed", {}))
     created, since = int(_number(entry["created"])), float(_number(entry["since"]))
-    return Total(Reading(**counters), created, seconds, since, operations)
+    return Total(Reading(**counters), created, seconds, since, operations, opened, failed)
 
 
 def _by_label(value: Any) -> dict[str, float]:

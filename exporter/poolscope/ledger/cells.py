@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from poolscope.callsites.frames import SHOWN_SITES
 from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, DNS_BUCKETS, HOLD_BUCKETS, OPEN_BUCKETS
+from poolscope.readings.hosts import SHOWN_HOSTS
 from poolscope.readings.reading import GAUGES
 
 if TYPE_CHECKING:
@@ -116,20 +117,37 @@ FIRST_OPERATION: Final = FIRST_SITE + SITES
 OPERATIONS: Final = SHOWN_OPERATIONS + 1
 """Cells for the same seconds by operation."""
 
-FIRST_LABEL: Final = FIRST_OPERATION + OPERATIONS
+FIRST_HOST: Final = FIRST_OPERATION + OPERATIONS
+HOSTS: Final = SHOWN_HOSTS + 1
+HOST_CELLS: Final = 7
+HOST_OPENED: Final = 0
+HOST_FAILED: Final = 1
+HOST_OPEN: Final = 2
+HOST_OPENING: Final = 3
+HOST_WAITING: Final = 4
+HOST_OVERFLOW: Final = 5
+HOST_LABEL: Final = 6
+"""
+A row of cells for each host, and one for all others: how many connections were opened, and how
+many attempts to open one have failed; how many are open and being opened, and how many callers
+wait; and, for readers in other processes, the number of its holds without a slot, and the number of
+its label.
+"""
+
+FIRST_LABEL: Final = FIRST_HOST + HOST_CELLS * HOSTS
 """The cells from here on exist only in files: they are for readers in other processes."""
 
 _ROWS: Final = SITES + OPERATIONS
 
-ROW_LABEL: Final = _ROWS
-ROW_OVERFLOW: Final = 2 * _ROWS
-ROW_OVERFLOW_SINCE: Final = 3 * _ROWS
+ROW_LABEL: Final = FIRST_LABEL - FIRST_SITE
+ROW_OVERFLOW: Final = ROW_LABEL + _ROWS
+ROW_OVERFLOW_SINCE: Final = ROW_OVERFLOW + _ROWS
 """
 Offsets from the cell of the seconds of a function or operation to its other cells: the number of
 its label; the number of its holds without a slot, and the sum of their start times.
 """
 
-FIRST_WAIT: Final = FIRST_SITE + 4 * _ROWS
+FIRST_WAIT: Final = FIRST_LABEL + 3 * _ROWS
 
 PUBLISHED: Final = slice(OPENING, FIRST_WAIT)
 """The cells that a ledger changes in private memory, and publishes together."""
@@ -138,7 +156,7 @@ WAIT_SLOTS: Final = 64
 """Each slot is one cell: the clock when a wait began, or 0.0. Further waits are only counted."""
 
 FIRST_JOURNAL: Final = FIRST_WAIT + WAIT_SLOTS
-JOURNALED_CELLS: Final = slice(UNKNOWN_SITE_SECONDS, FIRST_LABEL)
+JOURNALED_CELLS: Final = slice(UNKNOWN_SITE_SECONDS, FIRST_HOST)
 """The smallest range with all the cells that a fold of finished holds changes."""
 
 FOLD_BATCH: Final = 32
@@ -151,7 +169,7 @@ nothing to redo.
 """
 
 FIRST_HOLD: Final = FIRST_JOURNAL + JOURNAL_CELLS
-HOLD_CELLS: Final = 9
+HOLD_CELLS: Final = 10
 HOLD_ASKED: Final = 1
 HOLD_ENDED: Final = 2
 HOLD_SITE: Final = 3
@@ -160,14 +178,15 @@ HOLD_LOST: Final = 5
 HOLD_OPERATION: Final = 6
 HOLD_NOW_AT: Final = 7
 HOLD_COUNTS_FROM: Final = 8
+HOLD_HOST: Final = 9
 """
 All further cells are hold slots. Each has the clock when the hold began, or 0.0 if the slot is
 free; when the caller asked, or `ALREADY_COUNTED`; when the hold ended, or 0.0; the numbers of its
 line and of its function's label; whether it is abandoned; the number of its operation's name, or
 0.0; that of the line at which its holder was when the process last looked, or 0.0; the clock from
 which on its age makes it overdue, if that is not when it began, infinite while it is held on
-purpose. A hold that has ended keeps its slot until a fold adds it to the other cells. A free slot
-has no operation, and no such line.
+purpose; the first cell of its host, or 0.0. A hold that has ended keeps its slot until a fold adds
+it to the other cells. A free slot has no operation, no such line and no host.
 """
 
 
@@ -185,6 +204,12 @@ def count_overflow(cells: Cells, number: int, started: int, change: int, since: 
     cells[number] += change
     # Rounding errors in the sum must not outlast the last one.
     cells[started] = cells[started] + change * since if cells[number] else 0.0
+
+
+def count_at_host(numbers: array[float], host: int, cell: int, change: int) -> None:
+    """Change a number of a host by 1 or -1; `host` is its first cell, or 0 in a pool of one."""
+    if host:
+        numbers[host + cell] += change
 
 
 def add_pause(

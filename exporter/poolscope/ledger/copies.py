@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Hashable
 from operator import getitem
 from typing import Any
@@ -12,6 +13,7 @@ from poolscope.callsites.frames import Function
 from poolscope.callsites.operations import found_name
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import MISSING, Changes, perform
+from poolscope.ledger.connections import Connections
 from poolscope.ledger.folding import add_finished
 from poolscope.ledger.hold_records import known
 from poolscope.ledger.holds import Holds
@@ -20,6 +22,7 @@ from poolscope.ledger.open_holds import ORDINARY, OpenHold, Purpose, overdue_sin
 from poolscope.ledger.waits import Waits
 from poolscope.readings.by_label import LabelReading
 from poolscope.readings.holders import Holder
+from poolscope.readings.hosts import HostReading, host_readings
 
 
 class Copy:
@@ -36,6 +39,8 @@ class Copy:
 
     __slots__ = (
         "_abandoned",
+        "_hosts",
+        "_open",
         "_operations",
         "_purposes",
         "_sites",
@@ -44,7 +49,14 @@ class Copy:
         "numbers",
     )
 
-    def __init__(self, numbers: array[float], holds: Holds, waits: Waits, changes: Changes) -> None:
+    def __init__(
+        self,
+        numbers: array[float],
+        connections: Connections,
+        holds: Holds,
+        waits: Waits,
+        changes: Changes,
+    ) -> None:
         originals: list[Any] = [
             holds.in_use,
             holds.abandoned_keys,
@@ -53,6 +65,8 @@ class Copy:
             holds.purposes,
             waits.current,
         ]
+        if connections.host_cells is not None:
+            originals += connections.open, connections.host_cells.by_label
         *copies, finished, self.numbers, steps = perform(
             [
                 *((original.copy,) for original in originals),
@@ -70,7 +84,10 @@ class Copy:
         self._sites: dict[str, int]
         self._operations: dict[str, int]
         self.in_use, self._abandoned, self._sites, self._operations, *others = copies
-        self._purposes, self._waits = others
+        self._open: dict[Hashable, int]
+        self._hosts: dict[str, int]
+        self._purposes, self._waits, *others = others
+        self._open, self._hosts = others or ({}, {})
         if finished:
             add_finished(finished, self.in_use, self.numbers, self._site_cell, self._operation_cell)
 
@@ -84,7 +101,7 @@ class Copy:
             numbers[c.UNKNOWN_SITE_SECONDS] + sum(numbers[c.FIRST_SITE : c.FIRST_OPERATION]),
             [hold[0] for hold in held if hold[0] != c.TAKEN],
             [hold[1] for hold in held if hold[0] != c.TAKEN],
-            [since for since, _ in self._waits.values()],
+            [since for since, *_ in self._waits.values()],
             (len(taken), sum(taken)),
             overdue_since=[
                 overdue_since(self._purposes, key, hold[0])
@@ -115,6 +132,23 @@ class Copy:
     def operations(self, now: float) -> list[LabelReading]:
         """Return the open and finished holds of each operation."""
         return self._by_label(now, OPERATIONS, self._operations, _name_of)
+
+    def hosts(self) -> list[HostReading]:
+        """Return the connections to each host; none in a pool of a single server."""
+        if not self._hosts:
+            return []
+        in_use = Counter(self._open.get(key, 0) for key in self.in_use)
+        numbers = self.numbers
+        rows = [
+            (
+                label,
+                in_use[at],
+                *(numbers[at + cell] for cell in (c.HOST_OPEN, c.HOST_OPENING, c.HOST_WAITING)),
+                *(numbers[at + cell] for cell in (c.HOST_OPENED, c.HOST_FAILED)),
+            )
+            for label, at in self._hosts.items()
+        ]
+        return host_readings(rows, in_use[0])
 
     def _by_label(
         self,

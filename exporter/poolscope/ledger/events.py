@@ -35,7 +35,8 @@ class Events(Lifetime, PausedState):
     The events of one pool object.
 
     Keys are hashable values, unique among the open connections (or waits, or attempts to open) of
-    the pool while these last. Times are readings of `clock`, in seconds.
+    the pool while these last. Times are readings of `clock`, in seconds. The host of a connection
+    is None where it is not known, and in a pool of a single server.
     """
 
     __slots__ = ()
@@ -92,25 +93,36 @@ class Events(Lifetime, PausedState):
 
     @recorded
     def adopted(
-        self, key: Hashable, now: float, in_use: bool, holder_ref: HolderRef = ALWAYS_HELD
+        self,
+        key: Hashable,
+        now: float,
+        in_use: bool,
+        holder_ref: HolderRef = ALWAYS_HELD,
+        host: str | None = None,
     ) -> None:
         """The pool had a connection before it was watched; `holder_ref`: see `holds.OpenHold`."""
         self._advance(now)
-        self._add(key)
+        self._connections.add(key, host)
         if in_use:
             self.holds.begin(key, now, c.ALREADY_COUNTED, UNKNOWN_BORROWER, holder_ref)
         self._count(now)
 
     @recorded
-    def opening(self, attempt: Hashable, now: float) -> None:
+    def opening(self, attempt: Hashable, now: float, host: str | None = None) -> None:
         """The pool begins to open a connection."""
         self._advance(now)
-        self.changes.put(self._opening, attempt, None)
+        self._connections.begin_opening(attempt, host)
         self._count(now)
 
     @recorded
     def opened(
-        self, attempt: Hashable, key: Hashable, now: float, seconds: float, in_use: bool
+        self,
+        attempt: Hashable,
+        key: Hashable,
+        now: float,
+        seconds: float,
+        in_use: bool,
+        host: str | None = None,
     ) -> None:
         """
         A connection was opened: `in_use` by the caller that it was opened for, or idle.
@@ -120,10 +132,10 @@ class Events(Lifetime, PausedState):
         if key in self._open and attempt not in self._opening:
             return
         self._advance(now)
-        self.changes.pop(self._opening, attempt)
+        self._connections.end_opening(attempt, failed=False)
         self.changes.pop(self._inherited, key)
         c.OPEN_SECONDS.observe(self._cells, seconds)
-        self._add(key)
+        self._connections.add(key, host)
         if in_use and key not in self.holds.in_use:
             self.holds.take(key, now)
         self._count(now)
@@ -134,8 +146,7 @@ class Events(Lifetime, PausedState):
         if attempt not in self._opening:
             return
         self._advance(now)
-        self.changes.pop(self._opening, attempt)
-        self._cells[c.OPEN_FAILED] += 1
+        self._connections.end_opening(attempt, failed=True)
         c.OPEN_SECONDS.observe(self._cells, seconds)
         self._count(now)
 
@@ -151,8 +162,7 @@ class Events(Lifetime, PausedState):
             return
         self._advance(now)
         self._end(key, now, lost_ref, returned=False)
-        self.changes.pop(self._open, key)
-        self._cells[c.CLOSED] += 1
+        self._connections.remove(key)
         self._count(now)
 
     def _lost_ref(self, key: Hashable) -> HolderRef | None:
@@ -179,7 +189,7 @@ class Events(Lifetime, PausedState):
         """An idle connection is being set up for a caller."""
         if key not in self.holds.in_use:
             self._advance(now)
-            self._add(key)
+            self._connections.add(key)
             self.holds.take(key, now)
             self._count(now)
 
@@ -192,6 +202,7 @@ class Events(Lifetime, PausedState):
         holder_ref: HolderRef = ALWAYS_HELD,
         queued: float | None = None,
         reused: bool = True,
+        host: str | None = None,
     ) -> None:
         """
         An attempt that began at `asked` has succeeded, and the caller has the connection.
@@ -205,7 +216,7 @@ class Events(Lifetime, PausedState):
         """
         self._pending_refs[key] = holder_ref
         on_purpose = is_on_purpose()
-        self._served(key, now, asked, borrower, holder_ref, queued, reused, on_purpose)
+        self._served(key, now, asked, borrower, holder_ref, queued, reused, on_purpose, host)
 
     @recorded
     def _served(
@@ -218,13 +229,14 @@ class Events(Lifetime, PausedState):
         queued: float | None,
         reused: bool,
         on_purpose: bool,
+        host: str | None,
     ) -> None:
         if borrower is UNKNOWN_BORROWER or not self.holds.is_held_by(key, borrower):
             self._advance(now)
             self._wait(queued)
             self._cells[c.NEW] += not reused
             self._use_inherited(key, borrower)
-            self._add(key)
+            self._connections.add(key, host)
             self.holds.begin(key, now, asked, borrower, holder_ref)
             if on_purpose:
                 self.holds.set_purpose(key, now, True, by_caller=True)
@@ -233,17 +245,19 @@ class Events(Lifetime, PausedState):
         if self._pending_refs.get(key) is holder_ref:
             self.changes.pop(self._pending_refs, key)
 
-    def returned(self, key: Hashable, now: float) -> None:
+    def returned(self, key: Hashable, now: float, host: str | None = None) -> None:
         """A connection is back in the pool, and still open."""
         self._look_back(key, now)
-        self._returned(key, now, self._lost_ref(key))
+        self._returned(key, now, self._lost_ref(key), host)
 
     @recorded
-    def _returned(self, key: Hashable, now: float, lost_ref: HolderRef | None) -> None:
+    def _returned(
+        self, key: Hashable, now: float, lost_ref: HolderRef | None, host: str | None
+    ) -> None:
         self._advance(now)
         self._use_inherited(key)
         self._end(key, now, lost_ref, returned=True)
-        self._add(key)
+        self._connections.add(key, host)
         self._count(now)
 
     @recorded
@@ -290,11 +304,11 @@ class Events(Lifetime, PausedState):
         return held + 1 >= CROWDED * limit or len(out) + len(self._opening) >= limit
 
     @recorded
-    def waiting(self, caller: Hashable, now: float) -> None:
+    def waiting(self, caller: Hashable, now: float, host: str | None = None) -> None:
         """A caller begins to wait, because no slot is free."""
         if caller not in self._waits:
             self._advance(now)
-            self._waits.begin(caller, now)
+            self._waits.begin(caller, now, self._connections.host(host))
             if self._cells[c.WAITING] == 1.0:
                 self._count(now)
 

@@ -7,7 +7,7 @@ Who holds which connection of a pool, and which holds are overdue, abandoned, or
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from operator import delitem, setitem
 from typing import Final, Literal, NamedTuple
 
@@ -31,6 +31,9 @@ from poolscope.ledger.segment import Segment
 
 MAX_LEAK_EVENTS: Final = 1000
 """Events that wait to be logged; the oldest ones beyond that are dropped."""
+
+NO_HOSTS: Final[dict[Hashable, int]] = {}
+"""Of holds whose connections are all to one server."""
 
 
 class LeakEvent(NamedTuple):
@@ -63,9 +66,11 @@ class HoldRecords:
         "_changes",
         "_checked_at",
         "_holder_refs",
+        "_hosts",
         "_leak_after",
         "_numbers",
         "_overflow_cells",
+        "_overflow_hosts",
         "_placed",
         "_segment",
         "abandoned_keys",
@@ -80,8 +85,10 @@ class HoldRecords:
         "site_cells",
     )
 
-    def __init__(self, leak_after: float, changes: Changes) -> None:
+    def __init__(self, leak_after: float, changes: Changes, hosts: Mapping[Hashable, int]) -> None:
+        """`hosts`: the first cell of the host of each open connection, or `NO_HOSTS`."""
         self._changes = changes
+        self._hosts = hosts
         self.in_use: dict[Hashable, OpenHold] = {}
         self.finished: list[FinishedHold] = []
         self.holds_by_borrower: dict[Hashable, int] = {}
@@ -93,8 +100,9 @@ class HoldRecords:
         self._leak_after = leak_after
         # The references of the holds that have `SLOW_RELEASE` instead.
         self._holder_refs: dict[Hashable, HolderRef] = {}
-        # The cells of the operations of holds without a slot.
+        # The cells of the operations, and of the hosts, of holds without a slot.
         self._overflow_cells: dict[Hashable, int] = {}
+        self._overflow_hosts: dict[Hashable, int] = {}
         # The slots that say where their holders were.
         self._placed: dict[int, None] = {}
         # A dictionary, because an empty set takes three times the memory.
@@ -116,6 +124,7 @@ class HoldRecords:
         self._holder_refs.clear()
         self._overflow_cells.clear()
         self._placed.clear()
+        self._overflow_hosts.clear()
         self.abandoned_keys.clear()
         self.purposes.clear()
         self._checked_at = -math.inf

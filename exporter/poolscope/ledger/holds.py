@@ -19,7 +19,7 @@ from poolscope.label_values import OTHER_LABEL
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action
 from poolscope.ledger.folding import add_finished
-from poolscope.ledger.hold_records import HoldRecords
+from poolscope.ledger.hold_records import NO_HOSTS, HoldRecords
 from poolscope.ledger.open_holds import SLOW_RELEASE, HolderRef
 
 MAX_FINISHED: Final = c.FOLD_BATCH
@@ -42,6 +42,7 @@ class Holds(HoldRecords):
     def take(self, key: Hashable, now: float) -> None:
         """A connection is being set up for a caller."""
         self._count_overflow(1, now)
+        self._count_host(key, 1)
         self._changes.put(self.in_use, key, (c.TAKEN, now, UNKNOWN_BORROWER, SLOW_RELEASE, 0))
 
     def begin(
@@ -56,11 +57,13 @@ class Holds(HoldRecords):
         slot = self._take_slot(borrower)
         changes = self._changes
         if slot:
+            changes.at_commit(setitem, self._cells, slot + c.HOLD_HOST, self._hosts.get(key, 0))
             changes.at_commit(setitem, self._cells, slot + c.HOLD_ASKED, asked)
             changes.at_commit(setitem, self._cells, slot, now)
         elif self._segment.shared:
             self._count_overflow(1, now, borrower[0])
             self._count_operation(key, now, borrower[4])
+            self._count_host(key, 1)
             self._observe_acquire(asked, now)
             asked = c.ALREADY_COUNTED
         if asked == c.ALREADY_COUNTED:
@@ -79,6 +82,7 @@ class Holds(HoldRecords):
         if since == c.TAKEN:
             self._numbers[c.TAKEN_SECONDS] += max(0.0, now - asked)
             self._count_overflow(-1, asked)
+            self._count_host(key, -1)
             return
         held = max(0.0, now - since)
         self._observe_acquire(asked, since)
@@ -90,6 +94,7 @@ class Holds(HoldRecords):
         else:
             self._count_overflow(-1, since, borrower[0])
             self._count_operation(key, since)
+            self._count_host(key, -1)
         if self._is_its_borrowers(key):
             self._remove_from_borrower(borrower[2])
         self._count_leak(key, borrower, since, now, returned)
@@ -130,6 +135,8 @@ class Holds(HoldRecords):
         changes.set_at_commit(cells, map(c.HOLD_OPERATION.__add__, slots), 0.0)
         for slot in self._placed.keys() & slots:
             self._unplace(slot)
+        if self._hosts is not NO_HOSTS:
+            changes.set_at_commit(cells, map(c.HOLD_HOST.__add__, slots), 0.0)
         changes.at_commit(setitem, cells, c.JOURNAL_LENGTH, 0.0)
         return [
             (setitem, cells, slice(c.FIRST_JOURNAL, first_slot), numbers),
@@ -203,7 +210,7 @@ class Holds(HoldRecords):
     def _free_slot(self, slot: int) -> None:
         if slot in self._placed:
             self._unplace(slot)
-        more = c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION, c.HOLD_COUNTS_FROM
+        more = c.HOLD_ENDED, c.HOLD_LOST, c.HOLD_OPERATION, c.HOLD_COUNTS_FROM, c.HOLD_HOST
         self._changes.set_at_commit(self._cells, (slot, *(slot + cell for cell in more)), 0.0)
         self._changes.at_commit(self._segment.free.append, slot)
 
@@ -232,6 +239,15 @@ class Holds(HoldRecords):
             number, started = cell + c.ROW_OVERFLOW, cell + c.ROW_OVERFLOW_SINCE
             c.count_overflow(self._numbers, number, started, 1, since)
             self._changes.put(self._overflow_cells, key, cell)
+
+    def _count_host(self, key: Hashable, change: int) -> None:
+        """Publish one hold of a host without a slot more or less."""
+        known = self._overflow_hosts
+        host = self._hosts.get(key, 0) if change > 0 else self._changes.pop(known, key) or 0
+        if host and self._segment.shared:
+            c.count_at_host(self._numbers, host, c.HOST_OVERFLOW, change)
+            if change > 0:
+                self._changes.put(known, key, host)
 
     def complete(self, key: Hashable, borrower: Borrower, slot: int) -> bool:
         """

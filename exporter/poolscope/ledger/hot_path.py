@@ -32,7 +32,7 @@ from poolscope.callsites.operations import current_box
 from poolscope.callsites.owners import current_job, job_of_caller, outermost_frame
 from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.callsites.runners import trio_was_seen
-from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED
+from poolscope.ledger.cells import HOLD_ASKED, HOLD_ENDED, HOLD_HOST
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.process.forks import forks
 
@@ -123,6 +123,25 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
         return None
 
     return begin
+
+
+def make_begin_at_host(ledger: Events, begin: Begin) -> Begin:
+    """
+    Return `begin` of a ledger of many hosts, which other processes read: they see the host too.
+
+    Between the two steps, the hold counts for all other hosts.
+    """
+    segment, opened, in_use = ledger._segment, ledger._open, ledger.holds.in_use
+
+    def begin_at_host(
+        key: Hashable, asked: float, holder_ref: HolderRef, depth: int = 2, borrower: Any = None
+    ) -> Any:
+        refused = begin(key, asked, holder_ref, depth + 1, borrower)
+        if refused is None and (hold := in_use.get(key)) is not None and (slot := hold[4]):
+            segment.cells[slot + HOLD_HOST] = opened.get(key, 0)
+        return refused
+
+    return begin_at_host
 
 
 def make_end(ledger: Events, after_end: AtLimit) -> End:

@@ -1,4 +1,4 @@
-"""What a ledger knows by label: by function of the application, and by operation."""
+"""What a ledger knows by label: by function of the application, by operation, and by host."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from poolscope.callsites.operations import Operation, found_name
 from poolscope.ledger import cells as c
 from poolscope.ledger.state import State
 from poolscope.readings.by_label import LabelReading
+from poolscope.readings.hosts import HostReading
 
 
 class Labelled(NamedTuple):
-    """The open and finished holds of each function, and of each operation."""
+    """The open and finished holds of each function and operation, and the connections by host."""
 
     sites: list[LabelReading]
     operations: list[LabelReading]
+    hosts: list[HostReading]
 
 
 class LabelledState(State):
@@ -30,7 +32,7 @@ class LabelledState(State):
             if locked:
                 self._add_labels()
             now, copy = self.clock(), self._copy()
-        return Labelled(copy.sites(now), copy.operations(now))
+        return Labelled(copy.sites(now), copy.operations(now), copy.hosts())
 
     def sites(self) -> list[LabelReading]:
         """Return the open and finished holds of each function of the application."""
@@ -39,6 +41,10 @@ class LabelledState(State):
     def operations(self) -> list[LabelReading]:
         """Return the open and finished holds of each operation."""
         return self.labelled().operations
+
+    def hosts(self) -> list[HostReading]:
+        """Return the connections to each host; none in a pool of a single server."""
+        return self.labelled().hosts
 
     def place(self, places: Mapping[Hashable, Site]) -> None:
         """

@@ -39,12 +39,14 @@ class Ledger(Events):
         super()._start(segments)
         # These import asyncio, which importing poolscope must not.
         from poolscope.callsites.owners import apart, find_borrower
-        from poolscope.ledger.hot_path import make_begin, make_end
+        from poolscope.ledger.hot_path import make_begin, make_begin_at_host, make_end
 
         self._find_borrower, self._tell_apart = find_borrower, apart
         # They keep the segment, so each new segment needs new ones.
         after_begin, after_end = make_at_limit(self)
         self.begin, self.end = make_begin(self, after_begin), make_end(self, after_end)
+        if self._segment.shared and self._connections.host_cells is not None:
+            self.begin = make_begin_at_host(self, self.begin)
 
     def _asker(self, borrower: Borrower) -> Borrower:
         return self._tell_apart(borrower)

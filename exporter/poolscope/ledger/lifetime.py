@@ -34,8 +34,7 @@ class Lifetime(LostSlots):
         for key in list(self.holds.in_use):
             self.holds.end(key, now, returned=False)
         for key in list(self._open):
-            self.changes.pop(self._open, key)
-            self._cells[c.CLOSED] += 1
+            self._connections.remove(key)
         self._forget_lost_slots()
         self._count(now)
 

@@ -73,9 +73,14 @@ class Segment:
         """Write a line, if it is new; return its number, or 0."""
         return 0
 
-    def add_label(self, cell: int, label: str) -> None:
-        """Give the next label its cell, and note what it is; calling it again is safe."""
-        self.numbers.extend([0.0] * (cell + 1 - len(self.numbers)))
+    def add_label(self, cell: int, label: str, width: int, number: int) -> None:
+        """
+        Give the next label its cells, and note what it is; see `Labels`. Calling it again is safe.
+
+        An event that was interrupted may have left something in cells that it had added.
+        """
+        self.numbers.extend([0.0] * (cell + width - len(self.numbers)))
+        self.numbers[cell : cell + width] = array("d", bytes(8 * width))
 
     def add_evidence(self, rule: str, site: Site | None) -> None:
         """Publish that a rule was broken at a line."""

@@ -19,8 +19,9 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
 from poolscope.ledger.changes import Action, perform
+from poolscope.ledger.connections import Connections
 from poolscope.ledger.copies import Copy
-from poolscope.ledger.hold_records import LeakEvent
+from poolscope.ledger.hold_records import NO_HOSTS, LeakEvent
 from poolscope.ledger.holds import MAX_FINISHED, Holds
 from poolscope.ledger.lately import Place
 from poolscope.ledger.open_holds import FindDropped, HolderRef, nothing_dropped
@@ -62,6 +63,7 @@ class State(Recorder):
     __slots__ = (
         "_cells",
         "_check_leaks",
+        "_connections",
         "_find_dropped",
         "_inherited",
         "_lost_slots",
@@ -98,6 +100,7 @@ class State(Recorder):
         call_sites: bool = True,
         find_dropped: FindDropped = nothing_dropped,
         pauses: Pauses | None = None,
+        by_host: bool = False,
     ) -> None:
         """
         leak_after: seconds after which a hold is overdue; None: never.
@@ -105,6 +108,7 @@ class State(Recorder):
         check_leaks: called when holds may have become overdue, with no lock held.
         call_sites: whether to find the line of each caller.
         pauses: notices pauses of this process; None: there are none.
+        by_host: whether the connections go to many hosts.
         """
         self.limits: Final = limits
         self.clock: Final = clock
@@ -119,15 +123,16 @@ class State(Recorder):
         # had opened it, and the line that held it at the fork, or None.
         self._inherited: dict[Hashable, tuple[int, Site | None]] = NOTHING_INHERITED
         self.evidence = Evidence(self.add_evidence)
-        # Dictionaries, because an empty set takes three times the memory.
-        self._open: dict[Hashable, None] = {}
-        self._opening: dict[Hashable, None] = {}
-        # The keys of holds that have no connection.
+        # The keys of holds that have no connection. A dictionary, because an empty set takes three
+        # times the memory.
         self._lost_slots: dict[Hashable, None] = {}
         # For each connection, the `holder_ref` of its last hold, until that event is applied.
         self._pending_refs: dict[Hashable, HolderRef] = {}
         super().__init__()
-        self.holds = Holds(self.leak_after, self.changes)
+        self._connections = Connections(by_host, self.changes)
+        self._open = self._connections.open
+        self._opening = self._connections.opening
+        self.holds = Holds(self.leak_after, self.changes, self._open if by_host else NO_HOSTS)
         self._start(segments)
 
     def forked(self) -> None:
@@ -165,8 +170,7 @@ class State(Recorder):
         now = self.clock()
         self._segment = segments(int(min(self.limits.limit, MAX_HOLD_SLOTS)) + MAX_FINISHED)
         self._cells = self._segment.numbers
-        self._open.clear()
-        self._opening.clear()
+        self._connections.start(self._segment)
         self._lost_slots.clear()
         self._pending_refs.clear()
         self.holds.start(self._segment, now)
@@ -300,12 +304,6 @@ class State(Recorder):
         if steady:
             self.fast_until = until
 
-    def _add(self, key: Hashable) -> None:
-        """Add an open connection, unless it is known."""
-        if key not in self._open:
-            self.changes.put(self._open, key, None)
-            self._cells[c.OPENED] += 1
-
     def _finish(self, outcome: int, seconds: float, queued: float | None) -> None:
         self._cells[outcome] += 1
         c.ACQUIRE_SECONDS.observe(self._cells, seconds)
@@ -340,7 +338,7 @@ class State(Recorder):
         return super()._is_crowded() or len(self.holds.finished) > MAX_PENDING
 
     def _copy(self) -> Copy:
-        return Copy(self._cells, self.holds, self._waits, self.changes)
+        return Copy(self._cells, self._connections, self.holds, self._waits, self.changes)
 
     def read(self) -> Reading:
         """Return one consistent reading that includes all events before the call."""

@@ -17,7 +17,7 @@ class Waits:
     A wait gets a cell of the segment for its start time, as long as one is free; further waits are
     only counted there. The ledger's lock protects all methods.
 
-    current: when each wait began, and its cell or 0.
+    current: when each wait began, its cell or 0, and the first cell of its host or 0.
     """
 
     __slots__ = ("_changes", "_free", "_numbers", "_segment", "_shared", "current")
@@ -28,15 +28,16 @@ class Waits:
         self._changes = changes
         self._shared = segment.shared
         self._free = list(segment.wait_slots) or segment.free
-        self.current: dict[Hashable, tuple[float, int]] = {}
+        self.current: dict[Hashable, tuple[float, int, int]] = {}
 
     def __contains__(self, key: object) -> bool:
         return key in self.current
 
-    def begin(self, key: Hashable, now: float) -> None:
+    def begin(self, key: Hashable, now: float, host: int) -> None:
         """A caller that was not waiting begins to wait."""
         slot = self._changes.take(self._free)
-        self._changes.put(self.current, key, (now, slot))
+        self._changes.put(self.current, key, (now, slot, host))
+        c.count_at_host(self._numbers, host, c.HOST_WAITING, 1)
         if slot:
             self._changes.at_commit(setitem, self._segment.cells, slot, now)
         else:
@@ -45,8 +46,9 @@ class Waits:
 
     def end(self, key: Hashable, now: float) -> None:
         """A waiting caller stops waiting."""
-        since, slot = self.current[key]
+        since, slot, host = self.current[key]
         self._changes.pop(self.current, key)
+        c.count_at_host(self._numbers, host, c.HOST_WAITING, -1)
         self._numbers[c.WAITING_SECONDS] += max(0.0, now - since)
         if slot:
             self._changes.at_commit(setitem, self._segment.cells, slot, 0.0)

@@ -298,8 +298,8 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
     ),
     gauge(
         "connpool_host_connections",
-        "Connections of an aiohttp pool by host:port and state. The 20 busiest hosts have their "
-        "own label, the rest share the label other.",
+        "Connections of an aiohttp pool by host:port and state. The first 20 hosts have their own "
+        "label, the rest share the label other.",
         lambda report: tuple(
             sample
             for host in report.hosts
@@ -319,6 +319,21 @@ FAMILIES: Final[tuple[Family[Report], ...]] = (
         lambda report: tuple(((host.host,), host.waiting) for host in report.hosts),
         *POOL_LABELS,
         "host",
+    ),
+    _counter(
+        "connpool_host_opened_total",
+        "Attempts of an aiohttp pool to open a connection, by host:port and outcome: ok or error. "
+        "The hosts are those of connpool_host_connections.",
+        lambda report: tuple(
+            sample
+            for host in report.hosts
+            for sample in (
+                ((host.host, "ok"), host.opened),
+                ((host.host, "error"), host.open_failed),
+            )
+        ),
+        "host",
+        "outcome",
     ),
     _counter(
         "connpool_dns_lookups_total",

@@ -113,8 +113,8 @@ class Thresholds:
     )
     broken: float = _field(
         0.9,
-        "share of the attempts of a single process that fail, from which the process is broken, "
-        "however many attempts others make",
+        "share of the attempts of a single process, or to a single host, that fail, from which it "
+        "is broken, however many attempts others make",
     )
     alive: float = _field(
         0.5,

@@ -98,13 +98,13 @@ def places_of(holders: Iterable[Holder]) -> dict[Hashable, Site]:
     return places
 
 
-def longest_first(holds: Iterable[Hold]) -> list[Hold]:
-    """Return the holds, the oldest one first."""
-    return sorted(holds, key=lambda hold: -hold.held_seconds)
-
-
 def _whereabouts() -> Whereabouts:
     # This imports asyncio, which importing poolscope must not.
     from poolscope.callsites.whereabouts import Whereabouts
 
     return Whereabouts()
+
+
+def longest_first(holds: Iterable[Hold]) -> list[Hold]:
+    """Return the holds, the oldest one first."""
+    return sorted(holds, key=lambda hold: -hold.held_seconds)

@@ -1,67 +1,57 @@
-"""The connections of an aiohttp pool by host, for a bounded number of hosts."""
+"""
+The connections of an aiohttp pool by host, for a bounded number of hosts.
+
+The first hosts that a pool opens connections to have labels of their own: a counter must not move
+from one label to another, so it cannot be those that are the busiest at the moment.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from poolscope.readings.labels import FirstLabels
+from poolscope.label_values import OTHER_LABEL
 
 SHOWN_HOSTS: Final = 20
-MAX_KNOWN_HOSTS: Final = 1000
-OTHER_HOSTS: Final = "other"
 
 
 class HostReading(NamedTuple):
-    """The connections of an aiohttp pool to one `host:port`, at the moment of reading."""
+    """
+    The connections of an aiohttp pool to one `host:port`, at the moment of reading.
+
+    opened, open_failed: counters: connections that were opened, and attempts to open one that have
+        failed.
+    """
 
     host: str
     in_use: float
     idle: float
     opening: float
     waiting: float
+    opened: float = 0.0
+    open_failed: float = 0.0
 
 
-class BusyHosts:
+def host_readings(
+    rows: Iterable[tuple[str, float, float, float, float, float, float]], unknown: float
+) -> list[HostReading]:
     """
-    Counts requests by host, to find the busiest ones.
+    Return the readings of hosts; none if there are no hosts.
 
-    It remembers up to `MAX_KNOWN_HOSTS`. When there are more, it forgets the half with the fewest
-    requests, so that a crawler costs bounded memory.
+    rows: of each host the label, and how many connections are in use, open, and being opened, how
+        many callers wait, how many connections were opened, and how many attempts to open one have
+        failed.
+    unknown: how many connections are in use that are to none of these: they are those of others.
     """
-
-    def __init__(self) -> None:
-        self._asked: Counter[str] = Counter()
-
-    def ask(self, host: str) -> None:
-        """Count a request to the host."""
-        self._asked[host] += 1
-        if len(self._asked) > MAX_KNOWN_HOSTS:
-            self._asked = Counter(dict(self._asked.most_common(MAX_KNOWN_HOSTS // 2)))
-
-    def shown(self) -> list[str]:
-        """Return the hosts that get a label of their own, the busiest first."""
-        asked = self._asked.copy()
-        return [host for host, _ in asked.most_common(SHOWN_HOSTS)]
-
-
-def busiest(readings: Iterable[HostReading]) -> tuple[HostReading, ...]:
-    """
-    Add up readings of the same host; return the busiest in alphabetical order, then the others.
-
-    readings: the busiest hosts come first, as from `BusyHosts.shown`.
-    """
-    sums: dict[str, HostReading] = {}
-    labels = FirstLabels(SHOWN_HOSTS, OTHER_HOSTS)
-    for reading in readings:
-        host = labels.label(reading.host)
-        before = sums.get(host, HostReading(host, 0.0, 0.0, 0.0, 0.0))
-        sums[host] = HostReading(
-            host,
-            before.in_use + reading.in_use,
-            before.idle + reading.idle,
-            before.opening + reading.opening,
-            before.waiting + reading.waiting,
-        )
-    return tuple(sums[host] for host in labels.in_order(sums))
+    readings = [
+        HostReading(host, in_use, max(0.0, opened - in_use), *numbers)
+        for host, in_use, opened, *numbers in rows
+    ]
+    if not (unknown and readings):
+        return readings
+    others = [reading for reading in readings if reading.host == OTHER_LABEL]
+    other = others[0] if others else HostReading(OTHER_LABEL, 0.0, 0.0, 0.0, 0.0)
+    return [
+        *(reading for reading in readings if reading is not other),
+        other._replace(in_use=other.in_use + unknown),
+    ]

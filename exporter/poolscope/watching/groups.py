@@ -18,11 +18,11 @@ from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.ledger.ledger import Ledger
 from poolscope.process.forks import forks
 from poolscope.process.pacing import Pacer
-from poolscope.readings.by_label import SharedLabels
+from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
-from poolscope.readings.hosts import HostReading, busiest
+from poolscope.readings.hosts import SHOWN_HOSTS, HostReading
 from poolscope.readings.labels import MAX_ENDED_NAMES, OTHER_POOLS
 from poolscope.readings.limits import Clock
 from poolscope.readings.pool_config import DEFAULT_CONFIG
@@ -53,6 +53,7 @@ class PoolGroup(Generic[M]):
         "created",
         "ended",
         "evidence",
+        "hosts",
         "kind",
         "members",
         "name",
@@ -71,8 +72,7 @@ class PoolGroup(Generic[M]):
         self.ended = EMPTY_READING
         self.created = 0
         self.shown = False
-        self.sites = SharedLabels(SHOWN_SITES)
-        self.operations = SharedLabels(SHOWN_OPERATIONS)
+        self._forget_labels()
         self.turnover: Turnover | None = None
         self.pool_log = PoolLog(name, kind)
         self.evidence = Evidence(self._add_evidence)
@@ -80,6 +80,11 @@ class PoolGroup(Generic[M]):
         self._has_others = False
         self._last_config = DEFAULT_CONFIG
         self._monotonic = Monotonic()
+
+    def _forget_labels(self) -> None:
+        self.sites = SharedLabels[LabelReading](SHOWN_SITES, HOLDS)
+        self.operations = SharedLabels[LabelReading](SHOWN_OPERATIONS, HOLDS)
+        self.hosts = SharedLabels[HostReading](SHOWN_HOSTS, HOSTS)
 
     def add(self, member: M) -> None:
         """Add a watched pool to the group."""
@@ -113,6 +118,7 @@ class PoolGroup(Generic[M]):
         self.since = min(self.since, group.since)
         self.sites.add_ended(group.sites.sums(()))
         self.operations.add_ended(group.operations.sums(()))
+        self.hosts.add_ended(group.hosts.sums(()))
         self._has_others, self.shown, group.shown = True, True, False
 
     def read_each(self) -> list[tuple[M, Reading]]:
@@ -171,16 +177,13 @@ class PoolGroup(Generic[M]):
         each = self.read_each()
         reading = self.total(each)
         labelled = [ledger.labelled() for ledger in ledgers]
-        hosts: list[HostReading] = []
-        for member in self.members:
-            hosts += member.hosts()
         return Report(
             pool=self.name,
             kind=self.kind,
             reading=reading,
             created=self.created,
             infos=tuple(sorted({member.info for member in self.members if member.info})),
-            hosts=busiest(hosts),
+            hosts=self.hosts.sums(host for each in labelled for host in each.hosts),
             sites=self.sites.sums(site for each in labelled for site in each.sites),
             operations=self.operations.sums(
                 operation for each in labelled for operation in each.operations
@@ -343,8 +346,7 @@ class Groups(Generic[M]):
         for group in self._groups.values():
             group.ended = EMPTY_READING
             group._monotonic = Monotonic()
-            group.sites = SharedLabels(SHOWN_SITES)
-            group.operations = SharedLabels(SHOWN_OPERATIONS)
+            group._forget_labels()
             group.turnover = None
             group.pool_log = PoolLog(group.name, group.kind)
             group.evidence = Evidence(group._add_evidence)
@@ -377,6 +379,7 @@ class Groups(Generic[M]):
         labelled = ledger.labelled()
         group.sites.add_ended(labelled.sites)
         group.operations.add_ended(labelled.operations)
+        group.hosts.add_ended(labelled.hosts)
         ledger.ended(member.clock())
         if not member.ledgers:
             group.remove(member)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable
 from typing import ClassVar
 
 from poolscope.callsites.libraries import Library
-from poolscope.readings.hosts import HostReading
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
 
@@ -24,10 +23,6 @@ class Hooks(ABC):
     @abstractmethod
     def unhook(self) -> None:
         """Remove the hooks: the pool is then as it was before the watch."""
-
-    def hosts(self) -> Sequence[HostReading]:
-        """Return the connections by host, busiest first; empty for a pool of a single host."""
-        return ()
 
     def find_abandoned(self) -> None:
         """Find connections that nobody can return, where no event reports that; tell the ledger."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from poolscope.callsites.frames import Site
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.evidence import Evidence
-from poolscope.readings.hosts import HostReading
 from poolscope.readings.limits import Clock
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
@@ -43,7 +41,6 @@ class Member(Protocol):
     @property
     def closed(self) -> bool: ...
 
-    def hosts(self) -> Sequence[HostReading]: ...
     def check_leaks(self) -> None: ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Any, Final
 
 from poolscope import application_names
@@ -19,7 +19,6 @@ from poolscope.process.pauses import Pauses
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder
-from poolscope.readings.hosts import HostReading
 from poolscope.readings.limits import Clock, Limits
 from poolscope.readings.pool_config import DEFAULT_CONFIG, PoolConfig
 from poolscope.readings.reading import EMPTY_READING, Reading
@@ -151,9 +150,6 @@ class WatchedPool:
         """Whether the pool, and each that has replaced it, was closed."""
         return bool(self.ledgers) and all(ledger.closed_for_good for ledger in self.ledgers)
 
-    def hosts(self) -> Sequence[HostReading]:
-        return self.hooks.hosts() if self.hooks is not None else ()
-
     @harmless
     def check_leaks(self) -> None:
         """Find connections that have become overdue or abandoned, and log them."""
@@ -211,8 +207,14 @@ class WatchedPool:
 
     # Called by its adapter
 
-    def new_ledger(self, limits: Limits, info: Info, config: PoolConfig) -> Ledger:
-        """Return a ledger for a pool object: in the shared folder, if there is one."""
+    def new_ledger(
+        self, limits: Limits, info: Info, config: PoolConfig, by_host: bool = False
+    ) -> Ledger:
+        """
+        Return a ledger for a pool object: in the shared folder, if there is one.
+
+        by_host: whether the connections of the pool go to many hosts.
+        """
         facts: dict[str, object] = {}
         if self._folder.shares:
             facts = {
@@ -234,6 +236,7 @@ class WatchedPool:
             self.call_sites,
             self.find_dropped,
             self._pauses,
+            by_host,
         )
         if asleep:
             ledger.sleep(segments)

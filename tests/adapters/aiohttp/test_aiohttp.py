@@ -21,6 +21,7 @@ from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.ports import closed_port
 from support.waiting import eventually
+from support.web import hosts
 
 
 class Server:
@@ -341,21 +342,21 @@ class TestNamesAndHosts:
         async with session.get(f"{server.url}/now") as response:
             await response.text()
         expected = [
-            HostReading(good, in_use=1, idle=0, opening=0, waiting=2),
-            HostReading(f"127.0.0.1:{server.port}", in_use=0, idle=1, opening=0, waiting=0),
+            HostReading(good, in_use=1, idle=0, opening=0, waiting=2, opened=1),
+            HostReading(f"127.0.0.1:{server.port}", 0, idle=1, opening=0, waiting=0, opened=1),
         ]
-        assert expected == watch._pool.hosts()
+        assert expected == hosts(watch)
         server.go_on.set()
         for request in requests:
             (await request).release()
-        assert [0, 0] == [reading.waiting for reading in watch._pool.hosts()]
+        assert [0, 0] == [reading.waiting for reading in hosts(watch)]
 
     async def test_an_address_of_ipv6_is_in_brackets(self, sessions: Any, watches: Watches) -> None:
         session = sessions()
         watch = watches.watch(session, registry=None)
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get("http://[::1]:1/")
-        assert ["[::1]:1"] == [reading.host for reading in watch._pool.hosts()]
+        assert ["[::1]:1"] == [reading.host for reading in hosts(watch)]
 
 
 class TestTraceConfig:

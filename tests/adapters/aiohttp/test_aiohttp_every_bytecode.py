@@ -36,7 +36,7 @@ from support.bytecodes import (
 from support.counters import falls
 from support.histograms import count_of
 from support.laws import laws_of_counters
-from support.web import Server
+from support.web import Server, hosts
 
 pytestmark = pytest.mark.usefixtures("few_frames_are_searched")
 
@@ -243,5 +243,5 @@ async def test_a_connection_is_lost_while_an_exception_comes() -> None:
 def look(watch: Watch) -> Reading:
     watch.holders()
     watch.snapshot()
-    watch._pool.hosts()
+    hosts(watch)
     return watch._pool.read()

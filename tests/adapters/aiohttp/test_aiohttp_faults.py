@@ -15,12 +15,13 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 from poolscope.adapters.aiohttp.tracer import Tracer
+from poolscope.label_values import OTHER_LABEL
 from poolscope.readings.hosts import HostReading
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.histograms import count_of
 from support.waiting import eventually
-from support.web import Server, ends, kept, opened, state
+from support.web import Server, ends, hosts, kept, opened, state
 
 
 class Names(AbstractResolver):
@@ -139,9 +140,9 @@ class TestWaiting:
         waiting = asyncio.create_task(session.get(f"http://one.example:{server.port}/now/x"))
         await eventually((2, 0, 0, 1), lambda: state(watch))
         assert [
-            HostReading(f"one.example:{server.port}", 1, 0, 0, 1),
-            HostReading(f"two.example:{server.port}", 1, 0, 0, 0),
-        ] == watch._pool.hosts()
+            HostReading(f"one.example:{server.port}", 1, 0, 0, 1, opened=1),
+            HostReading(f"two.example:{server.port}", 1, 0, 0, 0, opened=1),
+        ] == hosts(watch)
         held[1].close()
         assert (1, 0, 0, 1) == state(watch)
         held[0].close()
@@ -261,7 +262,7 @@ class TestIdle:
         async with session.get(f"{server.url}/now/x") as response:
             await response.read()
         watch = watches.watch(session, registry=None)
-        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
+        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0, opened=1)] == hosts(watch)
 
     async def test_the_host_of_a_connection_in_use_before_is_known_when_it_is_returned(
         self, server: Server, sessions: Any, watches: Watches
@@ -272,10 +273,12 @@ class TestIdle:
         assert (1, 0, 0, 0) == state(watch)
         server.tell("held")
         await response.read()
-        assert [HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
+        # It was counted before its host was known, and no counter falls.
+        other = HostReading(OTHER_LABEL, 0, 0, 0, 0, opened=1)
+        assert [other, HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == hosts(watch)
         server.hang_up()
         await eventually((0, 0, 0, 0), lambda: state(watch))
-        assert [HostReading(f"127.0.0.1:{server.port}", 0, 0, 0, 0)] == watch._pool.hosts()
+        assert [other, HostReading(f"127.0.0.1:{server.port}", 0, 0, 0, 0)] == hosts(watch)
 
 
 class TestBodies:

@@ -21,7 +21,7 @@ from support.certificates import needs_openssl
 from support.histograms import count_of
 from support.ports import closed_port
 from support.waiting import eventually
-from support.web import Server, ends, kept, opened, state
+from support.web import Server, ends, hosts, kept, opened, state
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ class TestTls:
             assert (0, 1, 0, 0) == state(watch)
             assert turn == watch.snapshot().reused
         assert 1 == safe_server.connections()
-        assert [HostReading(f"127.0.0.1:{safe_server.port}", 0, 1, 0, 0)] == watch._pool.hosts()
+        assert [HostReading(f"127.0.0.1:{safe_server.port}", 0, 1, 0, 0, opened=1)] == hosts(watch)
         safe_server.hang_up()
         await eventually((0, 0, 0, 0), lambda: state(watch))
 
@@ -197,7 +197,9 @@ class TestProxies:
             assert (0, kept(session), 0, 0) == state(watch)
         now = watch.snapshot()
         assert (2, kept(session)) == (now.opened + now.reused, now.opened - now.closed)
-        assert [HostReading("far.example:80", 0, kept(session), 0, 0)] == watch._pool.hosts()
+        assert [HostReading("far.example:80", 0, kept(session), 0, 0, opened=now.opened)] == hosts(
+            watch
+        )
 
     @pytest.fixture
     async def tunnel(self, safe_server: Server) -> AsyncIterator[Proxy]:

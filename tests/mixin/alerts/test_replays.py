@@ -11,6 +11,7 @@ from mixin.alerts import (
     replays_of_failed_scrapes,
     replays_of_full_pools,
     replays_of_given_up_waits,
+    replays_of_hosts,
     replays_of_processes,
     replays_of_slow_attempts,
 )
@@ -24,6 +25,7 @@ REPLAYS = [
     *replays_of_failed_scrapes.REPLAYS,
     *replays_of_full_pools.REPLAYS,
     *replays_of_given_up_waits.REPLAYS,
+    *replays_of_hosts.REPLAYS,
     *replays_of_an_estate.REPLAYS,
 ]
 

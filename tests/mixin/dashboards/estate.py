@@ -31,7 +31,8 @@ class Pool:
     sites: for each function, how many connections it holds, and for how many seconds it has.
     operations: for each operation, how many connections it holds.
     findings: severity by rule.
-    hosts: for each host, how many connections are in use.
+    hosts: for each host, how many connections are in use; as many are opened each second.
+    failing_hosts: for each host, how many attempts to open one fail each second.
     pids: for each process that an exporter tells apart, how many connections are in use.
     """
 
@@ -54,6 +55,7 @@ class Pool:
     operations: Mapping[str, int] = field(default_factory=dict)
     findings: Mapping[str, str] = field(default_factory=dict)
     hosts: Mapping[str, int] = field(default_factory=dict)
+    failing_hosts: Mapping[str, float] = field(default_factory=dict)
     pids: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -93,7 +95,8 @@ class Pool:
             yield "connpool_operation_connections", {"operation": operation}, number
         for rule, severity in self.findings.items():
             yield "connpool_finding", {"rule": rule, "severity": severity}, 1
-        for host, number in self.hosts.items():
+        for host in {**self.hosts, **self.failing_hosts}:
+            number = self.hosts.get(host, 0)
             yield "connpool_host_connections", {"host": host, "state": "in_use"}, number
             yield "connpool_host_waiting", {"host": host}, self.waiting
         for pid, number in self.pids.items():
@@ -127,6 +130,10 @@ class Pool:
         for outcome, number in (("ok", opened), ("error", 0)):
             yield "connpool_opened_total", {"outcome": outcome}, number
         yield "connpool_closed_total", {}, opened
+        for host in {**self.hosts, **self.failing_hosts}:
+            for outcome, each in (("ok", self.hosts), ("error", self.failing_hosts)):
+                of_host = {"host": host, "outcome": outcome}
+                yield "connpool_host_opened_total", of_host, each.get(host, 0) * seconds
         for site, (number, _) in self.sites.items():
             yield "connpool_site_in_use_seconds_total", {"site": site}, number * seconds
         for operation, number in self.operations.items():
@@ -164,7 +171,15 @@ POOLS: Final = (
     Pool("eu", "mail", "db", in_use=10, waiting=20, gone=True),
     Pool("eu", "shop", "listen", limit=1, in_use=1, attempts=0, oldest=1800),
     Pool("eu", "billing", "api", "aiohttp", limit=float("inf"), hosts={"pay.example:443": 2}),
-    Pool("eu", "shop", "api", "aiohttp", limit=100, hosts={"pay.example:443": 7}),
+    Pool(
+        "eu",
+        "shop",
+        "api",
+        "aiohttp",
+        limit=100,
+        hosts={"pay.example:443": 7},
+        failing_hosts={"pay.example:443": 1, "mail.example:443": 3},
+    ),
     Pool("eu", "billing", "cron", "sqlalchemy", in_use=1, gave_up=0.5, pids={"7": 0, "8": 1}),
     Pool("eu", "shop", "closed", "sqlalchemy", live=False),
     Pool("eu", "billing", "a&b=c d", "sqlalchemy", in_use=1),

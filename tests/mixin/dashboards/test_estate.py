@@ -78,7 +78,7 @@ class TestGrouping:
 
     def test_hosts_are_told_apart_by_client_and_service(self, reader: Reader) -> None:
         rows = reader.table(HTTP, "Hosts, now")
-        assert {("shop", "api", 7.0), ("billing", "api", 2.0)} == {
+        assert {("shop", "api", 7.0), ("shop", "api", 0.0), ("billing", "api", 2.0)} == {
             (row["Service"].shown, row["Client"].shown, row["In use"].shown) for row in rows
         }
         for row in rows:
@@ -88,6 +88,14 @@ class TestGrouping:
             assert ("eu", service, "api", "aiohttp") == tuple(
                 chosen[f"var-{name}"] for name in ("cluster", "service", "pool", "kind")
             )
+
+    def test_a_host_that_fails_is_told_from_one_that_does_not(self, reader: Reader) -> None:
+        rows = reader.table(HTTP, "Hosts, now")
+        assert {"pay.example:443": 0.125, "mail.example:443": 1.0} == {
+            row["Host"].shown: pytest.approx(row["Failed to open"].value)
+            for row in rows
+            if row["Service"].shown == "shop"
+        }
 
     def test_alerts_are_marked_for_the_selected_services(self) -> None:
         for board in BOARDS.values():

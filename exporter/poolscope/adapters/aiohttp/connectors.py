@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from poolscope.readings.hosts import OTHER_HOSTS
 from poolscope.readings.pool_config import PoolConfig
 
 
@@ -61,8 +60,12 @@ def host_of(key: Any) -> str:
     return host if key.port is None else f"{host}:{key.port}"
 
 
-def existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
-    """Yield host, protocol and whether it is in use, of the connections that are open now."""
+def existing(connector: Any) -> Iterator[tuple[str | None, Any, bool]]:
+    """
+    Yield host, protocol and whether it is in use, of the connections that are open now.
+
+    Without a limit for each host, aiohttp does not know the hosts of those in use: they are None.
+    """
     for key, idle in list(connector._conns.items()):
         for protocol, *_ in list(idle):
             if protocol.is_connected():
@@ -76,4 +79,4 @@ def existing(connector: Any) -> Iterator[tuple[str, Any, bool]]:
         # The others are placeholders for connections that are being opened, and protocols whose
         # connection was lost while it was in use.
         if isinstance(protocol, ResponseHandler) and protocol.is_connected():
-            yield hosts.get(id(protocol), OTHER_HOSTS), protocol, True
+            yield hosts.get(id(protocol)), protocol, True

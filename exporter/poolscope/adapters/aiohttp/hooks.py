@@ -25,6 +25,7 @@ from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.callsites.deadlines import unless_deadline
 from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
@@ -64,8 +65,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             resolves = isinstance(connector, aiohttp.TCPConnector)
             watch_object(connector, METHODS, PROPERTIES if resolves else STATE)
             for host, protocol, in_use in existing(connector):
-                self._add_existing(protocol, host)
-                self.ledger.adopted(id(protocol), self.clock(), in_use)
+                self._keep(protocol, host)
+                self.ledger.adopted(id(protocol), self.clock(), in_use, ALWAYS_HELD, host)
                 if is_upgraded(protocol):
                     self.upgraded(protocol)
             self._missing_slots.begin(functools.partial(self._count_missing, connector))
@@ -86,9 +87,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
     @harmless
     def asked(self, req: Any, timeout: Any, started: float) -> Tracer:
         key = req.connection_key
-        host = host_of(key)
-        self._busy.ask(host)
-        attempt = Tracer(self, host, started)
+        attempt = Tracer(self, host_of(key), started)
         if SEC_WEBSOCKET_KEY in req.headers:
             self.who(attempt, on_purpose=True)
         if (key.is_ssl or key.proxy) and is_unverified(key, self._verifies):

@@ -6,7 +6,6 @@ import functools
 import math
 import sys
 import weakref
-from collections import Counter
 from collections.abc import Collection, Hashable
 from typing import Any, Final
 
@@ -25,7 +24,6 @@ from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.ledger.events import CROWDED
 from poolscope.ledger.open_holds import ALWAYS_HELD
-from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
@@ -51,37 +49,15 @@ class ConnectorRecording:
         # A connector keeps any number of idle connections: its limit is for those in use.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
-        self.ledger: Final = watched.new_ledger(limits, self.info, config)
+        self.ledger: Final = watched.new_ledger(limits, self.info, config, by_host=True)
         # The host of each connection, by the id of its protocol; and of each attempt that is
         # opening one or waiting.
-        self.hosts_by_protocol: dict[Hashable, str] = {}
+        self.hosts_by_protocol: dict[Hashable, str | None] = {}
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
-        self._busy = BusyHosts()
         self._missing_slots: Final = MissingSlots(self.ledger)
         self._closed = False
         self._connector = weakref.ref(connector, self._on_collected)
-
-    def hosts(self) -> list[HostReading]:
-        """Return the connections by host; the host that is asked for most comes first."""
-        hosts = dict(self.hosts_by_protocol)
-        opened, held = self.ledger.connections()
-        in_use = Counter(hosts.get(key, OTHER_HOSTS) for key in held)
-        idle = Counter(hosts.get(key, OTHER_HOSTS) for key in opened - held)
-        opening = Counter(list(self._opening.values()))
-        waiting = Counter(list(self._waiting.values()))
-        busy = self._busy.shown()
-        rest = {*in_use, *idle, *opening, *waiting}.difference(busy)
-        return [
-            HostReading(
-                host if host in busy else OTHER_HOSTS,
-                in_use[host],
-                idle[host],
-                opening[host],
-                waiting[host],
-            )
-            for host in (*busy, *rest)
-        ]
 
     @harmless
     def find_abandoned(self) -> None:
@@ -156,7 +132,9 @@ class ConnectorRecording:
         if not reused:
             self._add_opened(protocol, attempt, now)
         who = self.who(attempt)
-        self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
+        self.ledger.served(
+            key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused, attempt.host
+        )
         if not protocol.is_connected():
             # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
@@ -201,7 +179,7 @@ class ConnectorRecording:
         self.who(attempt)
         attempt.waiting_since = now = self.clock()
         self._waiting[attempt.number] = attempt.host
-        self.ledger.waiting(attempt.number, now)
+        self.ledger.waiting(attempt.number, now, attempt.host)
 
     @harmless
     def stopped_waiting(self, attempt: Attempt) -> None:
@@ -216,7 +194,7 @@ class ConnectorRecording:
     def opening(self, attempt: Attempt) -> None:
         attempt.opening_since = now = self.clock()
         self._opening[attempt.number] = attempt.host
-        self.ledger.opening(attempt.number, now)
+        self.ledger.opening(attempt.number, now, attempt.host)
 
     @harmless
     def opened(self, attempt: Attempt) -> None:
@@ -251,10 +229,11 @@ class ConnectorRecording:
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
-        if self.hosts_by_protocol.get(id(protocol), OTHER_HOSTS) is OTHER_HOSTS:
-            self._add_existing(protocol, host_of(key))
-        if not self.ledger.end(id(protocol), self.clock()):
-            self.ledger.returned(id(protocol), self.clock())
+        if self.hosts_by_protocol.get(id(protocol)) is None:
+            self._keep(protocol, host_of(key))
+        elif self.ledger.end(id(protocol), self.clock()):
+            return
+        self.ledger.returned(id(protocol), self.clock(), host_of(key))
 
     @harmless
     def upgraded(self, protocol: Any) -> None:
@@ -286,27 +265,20 @@ class ConnectorRecording:
     def _on_collected(self, _: object) -> None:
         self.watched.pool_gone(self.ledger)
 
-    def _add_existing(self, protocol: Any, host: str) -> None:
-        """
-        Add a connection that was open when the watch began.
-
-        The host of one that was in use then may be known only when it is returned.
-        """
-        if host is not OTHER_HOSTS:
-            self._busy.ask(host)
-        if id(protocol) in self.hosts_by_protocol:
-            self.hosts_by_protocol[id(protocol)] = host
-        else:
-            self._keep(protocol, host)
-
     @harmless
     def _add_opened(self, protocol: Any, attempt: Attempt, now: float) -> None:
         """Add the connection that was opened for an attempt; a second time changes nothing."""
-        self.ledger.opened(attempt.number, id(protocol), now, attempt.open_seconds, True)
+        self.ledger.opened(
+            attempt.number, id(protocol), now, attempt.open_seconds, True, attempt.host
+        )
         self._keep(protocol, attempt.host)
         self._opening.pop(attempt.number, None)
 
-    def _keep(self, protocol: Any, host: str) -> None:
-        """Remember the host of a connection, and watch for its closing or loss."""
+    def _keep(self, protocol: Any, host: str | None) -> None:
+        """
+        Remember the host of a connection, and watch for its closing or loss.
+
+        The host of one that was in use when the watch began may be known only when it is returned.
+        """
         self.hosts_by_protocol[id(protocol)] = host
         watch_protocol(protocol, self)

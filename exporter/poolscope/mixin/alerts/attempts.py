@@ -16,7 +16,7 @@ from poolscope.mixin.alerts.expressions import (
     within,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
-from poolscope.mixin.alerts.texts import waiting_now
+from poolscope.mixin.alerts.texts import failing_hosts, waiting_now
 from poolscope.mixin.thresholds import BurnRate, Thresholds, seconds
 
 BURN_RATES: Final[tuple[tuple[str, Severity], ...]] = (
@@ -84,6 +84,7 @@ def _errors(promql: Expressions, severity: Severity) -> Alert:
         name="ConnPoolAcquireErrors",
         summary=f"Callers get errors instead of connections of pool {POOL}",
         ended="failed with an error",
+        more=failing_hosts(promql),
     )
 
 
@@ -96,6 +97,7 @@ def _failed(
     name: str,
     summary: str,
     ended: str,
+    more: str = "",
 ) -> Alert:
     """
     Return the alert that too large a share of the attempts has failed in one of these ways.
@@ -113,7 +115,7 @@ def _failed(
         for_duration=thresholds.page_after if level else thresholds.ticket_after,
         summary=summary,
         description=f"{{{{ $value | humanizePercentage }}}} of the recent attempts to get a "
-        f"connection of pool {POOL} {ended}.{waiting_now(promql)}",
+        f"connection of pool {POOL} {ended}.{waiting_now(promql)}{more}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

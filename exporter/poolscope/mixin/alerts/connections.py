@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from poolscope.mixin.alerts.expressions import (
+    WITH_ERROR,
     Expressions,
     above,
     all_of,
+    any_of,
     at_least,
     below,
     number,
     ratio,
+    within,
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
+from poolscope.mixin.alerts.texts import failing_hosts
 
 
 def alerts(promql: Expressions) -> tuple[Alert, ...]:
@@ -27,22 +31,38 @@ def alerts(promql: Expressions) -> tuple[Alert, ...]:
 
 
 def _open_failures(promql: Expressions) -> Alert:
-    """Return an alert about a cause; the errors that callers notice have a critical alert."""
-    thresholds = promql.thresholds
-    failed = 'outcome="error"'
-    share = ratio(promql.rate("opened_total", failed), promql.rate("opened_total"))
+    """
+    Return an alert about a cause; the errors that callers notice have a critical alert.
+
+    It is one alert for a pool, however many of its hosts fail; its text names them. A single host
+    may fail whose connections are too few for a share of the pool.
+    """
+    thresholds, lately = promql.thresholds, promql.lately
+    share = ratio(promql.rate("opened_total", WITH_ERROR), promql.rate("opened_total"))
+    share_lately = ratio(
+        promql.increase("opened_total", WITH_ERROR, over=lately),
+        promql.increase("opened_total", over=lately),
+    )
+    by_host = (*promql.pool_labels, "host")
+    broken_host = all_of(
+        above(promql.failed_share_of_hosts(by=by_host), thresholds.broken),
+        at_least(promql.failures_of_hosts(by=by_host), thresholds.events),
+    )
     return Alert(
         name="ConnPoolOpenFailures",
         severity="warning",
-        expr=all_of(
-            above(share, thresholds.open_failures[0]),
-            at_least(promql.increase_in_window("opened_total", failed), thresholds.events),
+        expr=any_of(
+            all_of(
+                above(share, thresholds.open_failures[0]),
+                at_least(promql.increase_in_window("opened_total", WITH_ERROR), thresholds.events),
+            ),
+            all_of(share_lately, within(broken_host, f"max by ({', '.join(promql.pool_labels)}) ")),
         ),
         for_duration=thresholds.ticket_after,
-        summary=f"Pool {POOL} cannot open connections",
+        summary=f"Pool {POOL} fails to open connections",
         description=f"Pool {POOL} could not open {{{{ $value | humanizePercentage }}}} of the "
-        f"connections that it tried to open within {thresholds.window}: they were refused or timed "
-        "out.",
+        "connections that it has tried to open lately: they were refused or timed out."
+        f"{failing_hosts(promql)}",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )

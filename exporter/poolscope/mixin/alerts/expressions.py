@@ -11,6 +11,7 @@ from poolscope.mixin.queries import FAMILY_TYPES, Queries, name_of
 from poolscope.mixin.thresholds import Thresholds, seconds
 
 RATIO_RATE: Final = "ratio_rate"
+WITH_ERROR: Final = 'outcome="error"'
 
 
 class Expressions:
@@ -90,6 +91,18 @@ class Expressions:
         """Return the sum of the latest values of a gauge; a scrape that fails does not end it."""
         return self.sum(self._latest(family, *matchers))
 
+    def failed_share_of_hosts(self, *matchers: str, by: tuple[str, ...]) -> str:
+        """Return the share of the attempts to open a connection that have failed lately."""
+
+        def attempts(*outcome: str) -> str:
+            return self.increase("host_opened_total", *matchers, *outcome, over=self.lately, by=by)
+
+        return ratio(attempts(WITH_ERROR), attempts())
+
+    def failures_of_hosts(self, *matchers: str, by: tuple[str, ...]) -> str:
+        """Return how many attempts to open a connection have failed within `rare_event_window`."""
+        return self.increase("host_opened_total", *matchers, WITH_ERROR, by=by)
+
     def maximum(self, family: str, *matchers: str, by: tuple[str, ...] | None = None) -> str:
         """
         Return the maximum of the latest values of a gauge that several targets may report about the
@@ -103,6 +116,11 @@ class Expressions:
     @property
     def window(self) -> str:
         return self.thresholds.window
+
+    @property
+    def lately(self) -> str:
+        """The time in which connections to a host count, which may be opened rarely."""
+        return f"{2 * seconds(self.window):.0f}s"
 
     # Names of the series that recording rules make: LEVEL:METRIC:OPERATIONS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from poolscope.mixin.alerts.expressions import Expressions
+from poolscope.mixin.alerts.expressions import Expressions, number
 
 COUNT: Final = 'printf "%.0f" $value'
 
@@ -27,6 +27,41 @@ def waiting_now(promql: Expressions) -> str:
         promql, "max", "oldest_wait_seconds", "humanizeDuration", "The longest wait so far: "
     )
     return count + longest
+
+
+MOST_HOSTS: Final = 5
+"""How many hosts a text names."""
+
+
+def failing_hosts(promql: Expressions) -> str:
+    """
+    Return a sentence that names the hosts to which connections cannot be opened, the worst first.
+
+    There is none where none fails so often that it counts, nor for a pool of a single server.
+    """
+    places = [f"{label}=PLACE{at}" for at, label in enumerate(promql.pool_labels, 1)]
+    share = promql.failed_share_of_hosts(*places, by=("host",))
+    enough = promql.failures_of_hosts(*places, by=("host",))
+    thresholds = promql.thresholds
+    condition = f"{share} > {number(thresholds.open_failures[0])}"
+    query = f"sort_desc({condition} and {enough} >= {number(thresholds.events)})"
+    # Matchers of the user may have a % of their own.
+    query = query.replace("\n ", "").replace("%", "%%")
+    for at in range(1, 1 + len(places)):
+        query = query.replace(f"PLACE{at}", f"%[{at}]q")
+    values = " ".join(f"$labels.{label}" for label in promql.pool_labels)
+    return (
+        f"{{{{ with printf {json.dumps(query)} {values} | query }}}} {FAILING_HOSTS}.{{{{ end }}}}"
+    )
+
+
+FAILING_HOSTS: Final = (
+    "Hosts that fail ({{ len . }}): {{ range $at, $host := . }}"
+    f"{{{{ if lt $at {MOST_HOSTS} }}}}"
+    '{{ if $at }}, {{ end }}{{ $host | label "host" }} '
+    "({{ $host | value | humanizePercentage }} of the attempts)"
+    f"{{{{ end }}}}{{{{ end }}}}{{{{ if gt (len .) {MOST_HOSTS} }}}}, and others{{{{ end }}}}"
+)
 
 
 def _now(promql: Expressions, operation: str, family: str, shown: str, before: str) -> str:

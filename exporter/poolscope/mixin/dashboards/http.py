@@ -41,9 +41,9 @@ from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries, share, share_of_traffic, top
 
 QUESTION: Final = """
-**Which host makes our HTTP clients wait?** The connections of aiohttp by host, how often they are
-reused, and how long DNS lookups and connecting take. Only the services' own metrics have hosts;
-those of the exporter do not.
+**Which host makes our HTTP clients wait, or fails?** The connections of aiohttp by host, how often
+they are reused, and how long DNS lookups and connecting take. The first 20 hosts of a client have
+their own names, the rest are `other`.
 """
 
 TOP_HOSTS: Final = 10
@@ -131,22 +131,27 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     )
     waiting = queries.gauge("host_waiting", by=by)
     longest = queries.total_mean("host_waiting", by=by)
+    failed = queries.rate("host_opened_total", 'outcome="error"', by=by)
+    not_opened = share(failed, queries.rate("host_opened_total", by=by))
     legend = options.legend("{{pool}} {{host}}")
     keys = {**options.owner_columns, "pool": "Client", "host": "Host"}
     own = {label: cell(keys[label]) for label in (*options.owners, "pool")}
     details = url_of("pool", options, **own, kind="aiohttp")
     waits = ascending_thresholds(options.thresholds.waiting)
+    failures = ascending_thresholds(options.thresholds.open_failures)
     return (
         table(
             "Hosts, now",
             "Current connections of each client to each host. Many idle ones and few in use are "
-            "kept for nothing; none idle and many being opened is churn.",
+            "kept for nothing; none idle and many being opened is churn. If connections to one host "
+            "fail and those to others do not, it is the host.",
             keys,
             (
                 Column("Waiting", waiting, "short", waits, 0),
                 Column("In use", in_use, decimals=0),
                 Column("Idle", idle, decimals=0),
                 Column("Opening", opening, decimals=0),
+                Column("Failed to open", not_opened, "percentunit", failures),
             ),
             links=(("Client", "Details of this client", details),),
             size=(24, 8),
@@ -173,7 +178,24 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             axis_soft_max=5,
             decimals=0,
         ),
+        timeseries(
+            "Opened, by host and outcome",
+            "Connections that were opened per second, and those that could not be, by host; of the "
+            "hosts that fail most. A host that fails while others do not is down, or refuses this "
+            "client; if all fail, look at the network, the resolver, or the proxy.",
+            "ops",
+            query(_failing(queries, by), options.legend("{{pool}} {{host}} {{outcome}}")),
+            size=(24, 9),
+            many=True,
+            axis_soft_max=1,
+        ),
     )
+
+
+def _failing(queries: Queries, by: str) -> str:
+    rank = queries.total("host_opened_total", 'outcome="error"', by=by)
+    opened = queries.rate("host_opened_total", by=f"{by}, outcome")
+    return top(TOP_HOSTS, rank, opened, by)
 
 
 def _busiest(queries: Queries, in_use: str, by: str) -> str:

@@ -16,7 +16,14 @@ from typing import Final
 from poolscope.mixin.alerts.expressions import Expressions
 from poolscope.mixin.alerts.model import Alert, Json
 from poolscope.mixin.alerts.options import Options
-from poolscope.mixin.alerts.promtool import attempts, connections, pools, recording, servers
+from poolscope.mixin.alerts.promtool import (
+    attempts,
+    connections,
+    hosts,
+    pools,
+    recording,
+    servers,
+)
 from poolscope.mixin.alerts.promtool.scenario import (
     SILENT_STEPS,
     Scenario,
@@ -28,7 +35,7 @@ from poolscope.mixin.alerts.promtool.templates import rendered
 from poolscope.mixin.alerts.recording import RECORDING_GROUP
 from poolscope.mixin.alerts.rules import ALERT_GROUPS, alerts
 
-SCENARIO_MODULES: Final = (pools, attempts, connections, servers)
+SCENARIO_MODULES: Final = (pools, attempts, connections, hosts, servers)
 
 
 def documents(options: Options) -> dict[str, Json]:
@@ -139,10 +146,11 @@ class _Tests:
         document = self._rule.document(self._options)
         labels = {key: value for key, value in self._scenario.labels.items() if value}
         value, now = self._scenario.value, self._fires * self._step
+        found = self._scenario.gauges, self._scenario.hosts
         return {
             "exp_labels": {**labels, **document["labels"]},
             "exp_annotations": {
-                key: rendered(template, labels, value, now, self._scenario.gauges)
+                key: rendered(template, labels, value, now, *found)
                 for key, template in document["annotations"].items()
             },
         }

@@ -112,6 +112,7 @@ class Scenario:
     title: what distinguishes the scenario from others of the same alert.
     part: a suffix of the name of its file, where an alert has several files.
     gauges: the values of the queries in its texts, by the name of the metric.
+    hosts: the hosts that its texts name, with the shares that fail.
     """
 
     alert: str
@@ -130,6 +131,7 @@ class Scenario:
     title: str = ""
     part: str = ""
     gauges: Mapping[str, float] = field(default_factory=dict)
+    hosts: Mapping[str, float] = field(default_factory=dict)
 
     def changed(self, variant: Mapping[str, float | Series | None]) -> list[Series]:
         """Return the series of a variant."""
