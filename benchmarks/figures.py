@@ -113,6 +113,22 @@ def added_times(variant: str, other: str) -> Callable[[Rounds], float]:
     return formula
 
 
+def times_an_ordinary_use(parts: Sequence[Rounds], title: str) -> list[Target]:
+    """Return the targets of other uses, at the pool's limit and in an operation, if measured."""
+    return [
+        Target(
+            f"{title}: added {where}, times that of an ordinary use",
+            figure(parts, added_times(variant, "poolscope")),
+            limit,
+        )
+        for variant, where, limit in (
+            ("at-limit", "at the pool's limit", 1.5),
+            ("operation", "in an operation", 1.1),
+        )
+        if variant in parts[0]
+    ]
+
+
 def figure(parts: Sequence[Rounds], formula: Callable[[Rounds], float]) -> Figure:
     """Apply a formula to each part; return the figure of the results."""
     return figure_of([formula(part) for part in parts])

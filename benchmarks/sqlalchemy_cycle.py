@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+import poolscope
 from benchmarks import open_telemetry
 from benchmarks.harness import (
     Timings,
@@ -129,6 +130,12 @@ def run_in_a_task(engine: sqlalchemy.Engine) -> Run:
     return async_cycles(cycle)
 
 
+def in_an_operation() -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what begins and ends an operation around a round."""
+    operation = poolscope.operation("GET /orders/{id}")
+    return operation.__enter__, partial(operation.__exit__, None, None, None)
+
+
 def make_variants(how: str, folder: Path, run: Callable[[sqlalchemy.Engine], Run]) -> list[Variant]:
     engines = {
         name: engine(how)
@@ -137,15 +144,21 @@ def make_variants(how: str, folder: Path, run: Callable[[sqlalchemy.Engine], Run
     if how != "threads":
         # Each use makes the pool full, and no longer full.
         engines["at-limit"] = engine(how, size=1)
+        # Threads that have started before an operation are not in it.
+        engines["operation"] = engine(how)
     listen(engines["listeners"])
     count(engines["prometheus"])
     private, shared = Watches(folder=Folder(None)), Watches(folder=Folder(folder))
     private.watch(engines["poolscope"], "poolscope", registry=None)
     private.watch(engines["no-sites"], "no-sites", registry=None, call_sites=False)
     shared.watch(engines["mapped"], "mapped", registry=None)
-    if "at-limit" in engines:
-        private.watch(engines["at-limit"], "at-limit", registry=None)
-    variants = [Variant(name, run(engine)) for name, engine in engines.items()]
+    for name in ("at-limit", "operation"):
+        if name in engines:
+            private.watch(engines[name], name, registry=None)
+    variants = [
+        Variant(name, run(engine), *(in_an_operation() if name == "operation" else ()))
+        for name, engine in engines.items()
+    ]
     if open_telemetry.available():
         instrumented = engine(how)
         wrapper = open_telemetry.instrument_engine(instrumented)

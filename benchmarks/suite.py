@@ -23,6 +23,7 @@ from benchmarks.figures import (
     figure_of,
     rows,
     times,
+    times_an_ordinary_use,
 )
 from poolscope.demo.postgres import embedded_postgres
 
@@ -101,7 +102,7 @@ class Suite:
                         figure(newest, added_times("mapped", "poolscope")),
                         1.15,
                     ),
-                    *_at_its_limit(newest, title),
+                    *times_an_ordinary_use(newest, title),
                 ],
                 [],
             )
@@ -329,13 +330,6 @@ BENCHMARKS: Final[dict[str, Callable[[Suite], Iterator[Result]]]] = {
     "watch": Suite.watch,
     "startup": Suite.startup,
 }
-
-
-def _at_its_limit(rounds: Any, title: str) -> list[Target]:
-    """Return the target for a pool at its limit, if that was measured."""
-    name = f"{title}: added at the pool's limit, times that of an ordinary use"
-    formula, measured = added_times("at-limit", "poolscope"), "at-limit" in rounds[0]
-    return [Target(name, figure(rounds, formula), 1.5)] if measured else []
 
 
 def _ratio(rounds: Sequence[Any], what: str, other: str, limit: float) -> Target:

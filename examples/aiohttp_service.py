@@ -1,15 +1,17 @@
 """
 An aiohttp service with an asyncpg pool and a session for another service, both watched.
 
-Run it with `python aiohttp_service.py postgresql://localhost/shop 8080`, request `/orders`, then
-look at the metrics, at the address that it prints. `cleanup_ctx` opens the pools at the start, in
-the event loop of the service, and closes them at the end.
+Run it with `python aiohttp_service.py postgresql://localhost/shop 8080`, request `/orders/1`, then
+look at `/metrics`. At `/holders` it says who holds a connection at this moment, and for which
+request. `cleanup_ctx` opens the pools at the start, in the event loop of the service, and closes
+them at the end.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 import aiohttp
 import asyncpg
@@ -25,33 +27,42 @@ def make_app(dsn: str) -> web.Application:
     async def pools(app: web.Application) -> AsyncIterator[None]:
         pool = asyncpg.create_pool(dsn, min_size=1, max_size=5)
         connector = aiohttp.TCPConnector(limit=20, limit_per_host=10)
-        timeout = aiohttp.ClientTimeout(total=10, connect=2)
+        timeout = aiohttp.ClientTimeout(total=30, connect=2)
         session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         poolscope.watch(pool, name="orders")
         poolscope.watch(session, name="stock")
         async with pool as app[POOL], session as app[UPSTREAM]:
+            async with pool.acquire(timeout=5) as connection:
+                table = "orders (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL)"
+                await connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             yield
 
     app = web.Application()
     app.cleanup_ctx.append(pools)
-    app.router.add_get("/orders", orders)
-    app.router.add_get("/stock", stock)
-    return app
+    app.router.add_get("/orders/{number}", order)
+    app.router.add_get("/stock/{number}", stock)
+    app.router.add_get("/holders", holders)
+    return poolscope.instrument(app)
 
 
-async def orders(request: web.Request) -> web.Response:
-    """Return the number of tables, as a stand-in for a real query."""
+async def order(request: web.Request) -> web.Response:
+    """Return the amount of an order."""
+    number = int(request.match_info["number"])
     async with request.app[POOL].acquire(timeout=5) as connection:
-        return web.json_response(await connection.fetchval("SELECT count(*) FROM pg_class"))
+        query = "SELECT amount FROM orders WHERE number = $1"
+        return web.json_response(await connection.fetchval(query, number))
 
 
 async def stock(request: web.Request) -> web.Response:
     """Ask another service, here this one itself."""
-    async with request.app[UPSTREAM].get(f"http://{request.host}/orders") as response:
+    url = f"http://{request.host}/orders/{request.match_info['number']}"
+    async with request.app[UPSTREAM].get(url) as response:
         return web.json_response({"upstream": response.status})
 
 
+async def holders(request: web.Request) -> web.Response:
+    return web.json_response([asdict(hold) for hold in poolscope.holders()])
+
+
 if __name__ == "__main__":
-    server, _ = poolscope.start_http_server(port=0)
-    print(f"metrics: http://127.0.0.1:{server.server_port}/metrics", flush=True)
-    web.run_app(make_app(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), print=None)
+    web.run_app(make_app(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))

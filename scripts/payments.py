@@ -22,6 +22,7 @@ KEPT_AFTER_SECONDS = 90
 CUSTOMERS = 60
 
 
+@poolscope.operation("settle invoices")
 def settle_invoices(engine: Engine) -> None:
     """Take four connections, one after the other, and keep them."""
     kept = []
@@ -35,7 +36,11 @@ def settle_invoices(engine: Engine) -> None:
 
 def charge_card(engine: Engine) -> None:
     while True:
-        with suppress(exc.TimeoutError), engine.connect() as connection:
+        with (
+            suppress(exc.TimeoutError),
+            poolscope.operation("POST /charges/{card}"),
+            engine.connect() as connection,
+        ):
             connection.execute(text("SELECT pg_sleep(0.1 + random() * 0.1)"))
         time.sleep(1 + 2 * random.random())  # noqa: S311 - no secret
 

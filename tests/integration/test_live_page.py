@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import expect
@@ -135,6 +136,10 @@ async def test_holders_are_grouped_by_line_or_by_operation(exporter: Any, worker
         assert tab.page.url.endswith("/pools?q=NIGHTLY&group=operation")
         await tab.page.locator("#group").select_option("line")
         await expect(head).to_have_text("Line")
+        # As Grafana's dashboard of a pool leads to it.
+        route = quote("GET /orders/{id}", safe="")
+        await tab.page.goto(f"{exporter.url}/pools?group=operation&q={route}")
+        await expect(names).to_have_text(["GET /orders/{id}"])
         assert [] == tab.complaints
 
 

@@ -246,7 +246,8 @@ def test_the_readme_shows_the_line_as_it_is(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
-    asks = Borrower(function, line_of("with engine.begin()"), "borrower_key", "Task-1")
+    line, order = line_of("with engine.begin()"), NamedOperation("POST /orders")
+    asks = Borrower(function, line, "borrower_key", "Task-1", order)
     ledger = Ledger(Limits(6, 6, 0), clock)
     for number in range(6):
         ledger.served(number, clock(), clock(), asks)

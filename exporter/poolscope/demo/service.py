@@ -111,6 +111,7 @@ async def serve(pools: Pools) -> AsyncIterator[str]:
     """Serve on a free port of the loopback interface, and yield the URL."""
     app = web.Application(middlewares=[_answer_pool_timeouts])
     app[POOLS] = pools
+    poolscope.instrument(app, metrics=None)
     app.add_routes(
         [
             web.get("/", index),

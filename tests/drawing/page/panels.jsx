@@ -18,7 +18,8 @@ import { StateTimeline } from './state-timeline.jsx';
 export function Visualization(props) {
   const { panel, frames, theme } = props;
   if (panel.type !== 'text' && panel.type !== 'stat' && !frames.some(({ length }) => length)) {
-    return <p style={{ textAlign: 'center', color: theme.colors.text.secondary }}>No data</p>;
+    const said = panel.fieldConfig.defaults.noValue || 'No data';
+    return <p style={{ textAlign: 'center', color: theme.colors.text.secondary }}>{said}</p>;
   }
   const Panel = COMPONENTS[panel.type];
   return <Panel {...props} />;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from mixin.alerts.estate import HOUR, Estate, Replay, of
 
@@ -42,7 +43,7 @@ def client(
         for host in HOSTS:
             estate.grow(
                 f'host_opened_total{{outcome="{outcome}"}}',
-                lambda minute, host=host, failed=failed: count(host, minute, failed=failed),
+                partial(count, host, failed=failed),
                 {**labels, "host": host},
             )
     return estate

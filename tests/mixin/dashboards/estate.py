@@ -29,6 +29,7 @@ class Pool:
     live: whether it still exists; its process goes on to count for it if not.
     gone: whether its process is gone.
     sites: for each function, how many connections it holds, and for how many seconds it has.
+    operations: for each operation, how many connections it holds.
     findings: severity by rule.
     hosts: for each host, how many connections are in use; as many are opened each second.
     failing_hosts: for each host, how many attempts to open one fail each second.
@@ -51,6 +52,7 @@ class Pool:
     live: bool = True
     gone: bool = False
     sites: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    operations: Mapping[str, int] = field(default_factory=dict)
     findings: Mapping[str, str] = field(default_factory=dict)
     hosts: Mapping[str, int] = field(default_factory=dict)
     failing_hosts: Mapping[str, float] = field(default_factory=dict)
@@ -89,6 +91,8 @@ class Pool:
             yield "connpool_site_connections", {"site": site}, number if ago < since else 0
             for reason in ("overdue", "abandoned"):
                 yield "connpool_site_leaked", {"site": site, "reason": reason}, 0
+        for operation, number in self.operations.items():
+            yield "connpool_operation_connections", {"operation": operation}, number
         for rule, severity in self.findings.items():
             yield "connpool_finding", {"rule": rule, "severity": severity}, 1
         for host in {**self.hosts, **self.failing_hosts}:
@@ -132,6 +136,9 @@ class Pool:
                 yield "connpool_host_opened_total", of_host, each.get(host, 0) * seconds
         for site, (number, _) in self.sites.items():
             yield "connpool_site_in_use_seconds_total", {"site": site}, number * seconds
+        for operation, number in self.operations.items():
+            name = "connpool_operation_in_use_seconds_total"
+            yield name, {"operation": operation}, number * seconds
         for bound, part in (("0.1", 0.9), ("1.0", 1), ("+Inf", 1)):
             for name in ("acquire", "queue", "open", "hold"):
                 number = self.attempts * part * seconds
@@ -151,6 +158,7 @@ POOLS: Final = (
             "shop.jobs:sweep": (1, 9000),
             "shop.orders:list": (0, 0),
         },
+        operations={"POST /orders/{id}": 6, "background: POST /orders/{id}": 2, "GET /orders": 0},
         findings={"nested-acquire": "critical"},
     ),
     Pool(

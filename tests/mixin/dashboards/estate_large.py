@@ -20,6 +20,9 @@ KINDS: Final = (("main", "sqlalchemy", 15), ("events", "asyncpg", 10), ("partner
 IN_TROUBLE: Final = {"payments": (0, 0), "orders": (900, 300), "search": (1500, 1380)}
 """Seconds ago at which the pool `main` was full, and was free again; 0 is still so."""
 
+OPERATIONS: Final = {f"GET /cards/{{id}}/{number}": number % 3 for number in range(20)}
+"""Of the pool that is full."""
+
 
 def pools() -> tuple[Pool, ...]:
     return tuple(_pools())
@@ -62,6 +65,7 @@ def _in_trouble(pool: Pool) -> Pool:
         peak=19,
         oldest=400,
         sites=sites,
+        operations=OPERATIONS,
         findings={"nested-acquire": "critical"},
     )
 

@@ -252,6 +252,47 @@ class TestHolders:
                 assert url == link(panel_of(board, "Who holds them, now"), "Function", row)
 
 
+class TestOperations:
+    OUT: Final = "Connections out by operation"
+    USED: Final = "Who used the pool, by operation"
+    # The rest of the ten that are in use is for none.
+    EXPECTED: Final = {
+        "POST /orders/{id}": 6.0,
+        "background: POST /orders/{id}": 2.0,
+        "GET /orders": 0.0,
+        "no operation": 2.0,
+    }
+
+    @pytest.mark.parametrize("title", [OUT, USED])
+    def test_each_says_what_it_holds(self, reader: Reader, title: str) -> None:
+        seen = reader.graph(POOL, title, **SHOP)
+        assert pytest.approx(self.EXPECTED) == seen
+
+    @pytest.mark.parametrize("title", [OUT, USED])
+    def test_where_there_never_was_one_the_panel_says_how_to_get_it(
+        self, reader: Reader, title: str
+    ) -> None:
+        assert {} == reader.graph(POOL, title, **{**SHOP, "service": "billing"})
+        panel = panel_of(POOL, title)
+        said = panel["fieldConfig"]["defaults"]["noValue"]
+        assert "poolscope.instrument(app)" in said
+        assert "red" not in str(panel["fieldConfig"])
+
+    def test_they_stand_beside_those_by_function(self) -> None:
+        titles = ("Connections by the function that holds them", self.USED)
+        function, operation = (panel_of(POOL, title)["gridPos"] for title in titles)
+        assert function["y"] == operation["y"]
+
+    @pytest.mark.parametrize("title", [OUT, USED])
+    def test_each_leads_to_its_lines_on_the_live_page(self, title: str) -> None:
+        url = "http://pools.example/pools"
+        board = documents(Options(live_page=url))["pool.json"]
+        (each,) = panel_of(board, title)["fieldConfig"]["defaults"]["links"]
+        operation = "${__field.labels.operation:percentencode}"
+        assert f"{url}?group=operation&q={operation}" == each["url"]
+        assert "links" not in panel_of(POOL, title)["fieldConfig"]["defaults"]
+
+
 def option(panel: Json, series: str, name: str) -> object:
     (override,) = (
         each for each in panel["fieldConfig"]["overrides"] if each["matcher"]["options"] == series

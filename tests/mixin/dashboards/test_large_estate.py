@@ -161,7 +161,9 @@ class TestProcesses:
         self, reader: Reader, name: str
     ) -> None:
         chosen = PAYMENTS if name == "pool.json" else {}
-        empty = empty_panels(BOARDS[name], reader.server, chosen, estate.SCRAPE, seconds=1500)
+        empty = empty_panels(
+            BOARDS[name], reader.server, chosen, estate.SCRAPE, seconds=1500, end=reader.at
+        )
         # Nobody looks up a name here.
         lookups = ("DNS errors", "Lookups by result", "Time to resolve")
         assert [] == [

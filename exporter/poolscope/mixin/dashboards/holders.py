@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from poolscope.mixin.dashboards.board import cell
+from poolscope.mixin.dashboards.operations import out_by_operation, used_by_operation
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import (
     PlacedPanel,
@@ -16,6 +17,8 @@ from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries, top
 
 TOP_SITES: Final = 10
+HALF: Final = (12, 8)
+WHOLE: Final = (24, 8)
 LONG_HOLD_SECONDS: Final = (30, 60)
 """Half of the default of `leak_after`, and all of it."""
 
@@ -75,10 +78,12 @@ def holders(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "connection-seconds. Shorter holds help most in the function with the widest band.",
             "short",
             query(by_site, "{{site}}"),
-            size=(24, 8),
+            size=HALF,
             stacked=True,
             many=True,
         ),
+        used_by_operation(queries, options, size=HALF),
+        out_by_operation(queries, options, size=WHOLE),
     )
 
 

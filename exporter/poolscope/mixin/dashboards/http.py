@@ -47,6 +47,8 @@ their own names, the rest are `other`.
 """
 
 TOP_HOSTS: Final = 10
+TOP_FAILING_HOSTS: Final = 5
+"""Each has a series for each outcome."""
 TOP_CLIENTS: Final = 10
 
 
@@ -143,8 +145,8 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
         table(
             "Hosts, now",
             "Current connections of each client to each host. Many idle ones and few in use are "
-            "kept for nothing; none idle and many being opened is churn. If connections to one host "
-            "fail and those to others do not, it is the host.",
+            "kept for nothing; none idle and many being opened is churn. If connections to one "
+            "host fail and those to others do not, it is the host.",
             keys,
             (
                 Column("Waiting", waiting, "short", waits, 0),
@@ -195,7 +197,7 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
 def _failing(queries: Queries, by: str) -> str:
     rank = queries.total("host_opened_total", 'outcome="error"', by=by)
     opened = queries.rate("host_opened_total", by=f"{by}, outcome")
-    return top(TOP_HOSTS, rank, opened, by)
+    return top(TOP_FAILING_HOSTS, rank, opened, by)
 
 
 def _busiest(queries: Queries, in_use: str, by: str) -> str:

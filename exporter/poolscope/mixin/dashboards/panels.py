@@ -134,6 +134,8 @@ def timeseries(
     axis_soft_max: float | None = None,
     decimals: int | None = None,
     many: bool = False,
+    nothing: str = "",
+    link: tuple[str, str] | None = None,
 ) -> PlacedPanel:
     """
     Return a graph over time.
@@ -141,7 +143,10 @@ def timeseries(
     thresholds: colours whose values are drawn as dashed lines.
     axis_soft_max: the value up to which the axis always reaches.
     many: whether there may be many series, whose legend is a table with their numbers.
+    nothing: what is said where there is no data.
+    link: the title and the URL of what a click on a series leads to.
     """
+    said = {"noValue": nothing} if nothing else {}
     panel = g.TimeSeries(
         **common(title, description, queries),
         unit=unit,
@@ -158,7 +163,9 @@ def timeseries(
         valueMin=0,
         valueDecimals=decimals,
         extraJson={
-            "fieldConfig": {"defaults": {"custom": {"axisSoftMax": axis_soft_max}}},
+            "fieldConfig": {
+                "defaults": {"custom": {"axisSoftMax": axis_soft_max}, **said, **_links(link)}
+            },
             "options": {"legend": MANY_SERIES if many else FEW_SERIES},
         },
     )

@@ -154,6 +154,7 @@ def empty_panels(
     interval: float,
     *,
     seconds: float = 300.0,
+    end: float | None = None,
 ) -> list[str]:
     """
     Return a line for each panel that shows nothing, with the reason: no data, NaN, or an error.
@@ -161,10 +162,11 @@ def empty_panels(
     variables: selected values by variable, one or a list, or "All". For the others, All is
         selected if the dashboard offers it, and else the first value.
     interval: the seconds between two scrapes.
-    seconds: the length of the shown time range, which ends now.
+    seconds: the length of the shown time range.
+    end: when it ends; now if there is none.
     """
-    now = time.time()
-    span = Span(now - seconds, now, interval)
+    end = time.time() if end is None else end
+    span = Span(end - seconds, end, interval)
     values = choose(dashboard, prometheus, variables, span.known(interval))
     return [
         f"{where}: {problem}"
