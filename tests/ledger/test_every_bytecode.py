@@ -63,13 +63,14 @@ class PoolOfThree:
             5.0,
             Segment if path is None else lambda slots: FileSegment(path, slots, FACTS),
             pauses=self.pauses,
+            by_host=True,
         )
         self.file = PoolFile(path, 42) if path is not None else None
         self.open = dict.fromkeys("abc")
         self.in_use: dict[str, None] = {}
         self.interruptions = 0
         for key in "abc":
-            self.ledger.adopted(key, self.clock(), False)
+            self.ledger.adopted(key, self.clock(), False, ALWAYS_HELD, f"{key}.example:80")
         for function in (PAY, CART):
             self.use_slowly("a", function)
         self.use("b")
@@ -143,6 +144,8 @@ class PoolOfThree:
             "references are those of open holds": set(ledger.holds._holder_refs)
             <= set(ledger.holds.in_use)
             and not ledger._pending_refs,
+            "hosts add up": list(reading[:4] + (reading.opened, reading.open_failed))
+            == [sum(each) for each in zip(*(host[1:] for host in ledger.hosts()), strict=True)],
             "purposes are those of open holds": set(ledger.holds.purposes)
             <= set(ledger.holds.in_use),
         }
@@ -153,6 +156,8 @@ class PoolOfThree:
             # Who read without the lock has seen holds as overdue before a pause was applied.
             overdue = max(reading.leaks_overdue, others.leaks_overdue)
             laws |= {
+                "other processes read the same hosts": self.file.read(self.clock()).hosts()
+                == ledger.hosts(),
                 "other processes read the same": others._replace(leaks_overdue=overdue) == reading,
                 # One is lost between two bytecodes: its hold was not to be.
                 "each slot is free or used": len({*free, *used}) == len(free) + len(used)
@@ -198,7 +203,7 @@ def slow_uses(pool: PoolOfThree) -> None:
 
 def waits(pool: PoolOfThree) -> None:
     for caller in (1, 2):
-        pool.record(pool.ledger.waiting, caller, pool.clock())
+        pool.record(pool.ledger.waiting, caller, pool.clock(), f"{caller}.example:80")
     pool.clock.advance(0.5)
     for caller in (1, 2):
         pool.record(pool.ledger.stopped_waiting, caller, pool.clock())
@@ -210,8 +215,8 @@ def waits(pool: PoolOfThree) -> None:
 def opening_and_closing(pool: PoolOfThree) -> None:
     ledger, clock = pool.ledger, pool.clock
     for attempt in (1, 2):
-        pool.record(ledger.opening, attempt, clock())
-    pool.record(ledger.opened, 1, "d", clock(), 0.1, True)
+        pool.record(ledger.opening, attempt, clock(), f"{attempt}.example:80")
+    pool.record(ledger.opened, 1, "d", clock(), 0.1, True, "1.example:80")
     pool.record(ledger.served, "d", clock(), clock(), Borrower(PAY, 1, 1, ""))
     pool.record(ledger.open_failed, 2, clock(), 0.1)
     pool.record(ledger.invalidated, True, again=False)

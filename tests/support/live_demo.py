@@ -19,9 +19,9 @@ from support.prometheus import Job, PrometheusServer, job
 
 WORKERS = 2
 
-# Only workers serve the families with a host; the exporter serves the sums of all others.
-ONLY_HOSTS = [
-    {"source_labels": ["__name__"], "regex": "connpool_host_.*", "action": "keep"},
+# Only workers serve their internal errors; the exporter serves the sums of all others.
+ONLY_ERRORS = [
+    {"source_labels": ["__name__"], "regex": "connpool_internal_errors_total", "action": "keep"},
 ]
 
 MakePrometheus = Callable[[Sequence[Job]], PrometheusServer]
@@ -96,7 +96,7 @@ def live_demo(
                     "workers",
                     *(worker.metrics for worker in workers),
                     labels=labels,
-                    metric_relabel_configs=ONLY_HOSTS,
+                    metric_relabel_configs=ONLY_ERRORS,
                     **more,
                 ),
             ]

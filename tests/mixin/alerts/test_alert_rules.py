@@ -23,7 +23,8 @@ from poolscope.mixin.thresholds import BurnRate, Thresholds
 NAMES: Final = sorted({alert.name for alert in alerts(Options())})
 SLOW: Final = "ConnPoolAcquireSlow"
 BURNS: Final = [f"{SLOW}-{name.replace('_', '-')}" for name, _ in BURN_RATES]
-TESTS: Final = ["recording", "ConnPoolExhausted-soon", *BURNS, *sorted({*NAMES} - {SLOW})]
+HOSTS: Final = ["ConnPoolAcquireErrors-hosts", "ConnPoolOpenFailures-hosts"]
+TESTS: Final = ["recording", "ConnPoolExhausted-soon", *BURNS, *HOSTS, *sorted({*NAMES} - {SLOW})]
 SHORT: Final = Thresholds(
     window="10s",
     rare_event_window="2m",

@@ -47,9 +47,9 @@ their own names, the rest are `other`.
 """
 
 TOP_HOSTS: Final = 10
-TOP_FAILING_HOSTS: Final = 5
-"""Each has a series for each outcome."""
 TOP_CLIENTS: Final = 10
+FAILING_HOSTS: Final = 7
+"""Of each there are two series."""
 
 
 def board(options: Options) -> Board:
@@ -197,7 +197,7 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
 def _failing(queries: Queries, by: str) -> str:
     rank = queries.total("host_opened_total", 'outcome="error"', by=by)
     opened = queries.rate("host_opened_total", by=f"{by}, outcome")
-    return top(TOP_FAILING_HOSTS, rank, opened, by)
+    return top(FAILING_HOSTS, rank, opened, by)
 
 
 def _busiest(queries: Queries, in_use: str, by: str) -> str:

@@ -23,6 +23,9 @@ OF_POOL: Final = {"pool": "upstream", "kind": "aiohttp"}
 HOSTS: Final = 20
 """How many hosts the pool has."""
 
+RECENT: Final = 2 * STEPS_PER_WINDOW
+"""For how many steps attempts to open connections to a host count as recent."""
+
 BEFORE: Final = 10
 """For how many steps a busy pool has no failures."""
 
@@ -60,9 +63,13 @@ def _one_host(world: ScenarioFactory) -> Scenario:
     """
     thresholds, each, others = world.thresholds, world.events_per_step, _others(world)
     share, of_pool = beyond(thresholds.broken, 1), less_than(thresholds.open_failures[0])
-    lasts = world.enough_events_at + world.steps(thresholds.ticket_after) + SILENT_STEPS
-    few = 0.95 * thresholds.events / lasts
-    many = f"0+{BUSY:.0f}x{STEPS_PER_WINDOW} {STEPS_PER_WINDOW * BUSY:.0f}+0x{lasts}"
+    fires = world.enough_events_at + world.steps(thresholds.ticket_after)
+    few = 0.95 * thresholds.events / (fires + SILENT_STEPS)
+    many = f"0+{BUSY:.0f}x{STEPS_PER_WINDOW} {STEPS_PER_WINDOW * BUSY:.0f}+0x{fires + 10}"
+    recovered: dict[str, float | Series | None] = {
+        "bad": _opened(world, BAD, "error", each, text=many),
+        "bad, opened": each,
+    }
     return Scenario(
         alert=ALERT,
         severity="warning",
@@ -82,14 +89,12 @@ def _one_host(world: ScenarioFactory) -> Scenario:
         hosts={BAD: share},
         silent={
             "too small a share": {"bad, opened": each / (0.97 * thresholds.broken) - each},
-            "it has recovered": {
-                "bad": _opened(world, BAD, "error", each, text=many),
-                "bad, opened": each,
-            },
+            # An alert that fires sooner than that still sees the failures.
+            **({"it has recovered": recovered} if fires >= RECENT + STEPS_PER_WINDOW else {}),
             "few attempts": {"bad": few, "bad, opened": few / share - few},
         },
         true_at=world.enough_events_at,
-        resolves_after=2 * STEPS_PER_WINDOW + 2,
+        resolves_after=RECENT + 2,
         optional=("opened", "bad, opened", *others),
     )
 
@@ -121,7 +126,7 @@ def _all_hosts(world: ScenarioFactory) -> Scenario:
         labels={**world.pool, **OF_POOL},
         hosts=shares,
         true_at=1,
-        resolves_after=2 * STEPS_PER_WINDOW + 2,
+        resolves_after=RECENT + 2,
         optional=("opened", *hosts),
     )
 
