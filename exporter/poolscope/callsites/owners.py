@@ -16,6 +16,7 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
 from poolscope.callsites.operations import current_operation
 from poolscope.callsites.runners import identify, trio_task, waiting_task
+from poolscope.callsites.variables import variables_of
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
 known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
@@ -71,9 +72,10 @@ The job of the context, which is that of nothing if it has none. A context that 
 another thread has that thread's job.
 """
 
-_jobs_by_task: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], ThreadJob]] = (
+jobs_by_task: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], ThreadJob]] = (
     weakref.WeakKeyDictionary()
 )
+"""For each task, the jobs that it has given to threads, and waited for, one after the other."""
 
 
 def new_job() -> ThreadJob:
@@ -83,7 +85,7 @@ def new_job() -> ThreadJob:
     """
     job, task = current_job.get(), waiting_task()
     if task is not None:
-        job = _jobs_by_task.setdefault(task, ThreadJob())
+        job = jobs_by_task.setdefault(task, ThreadJob())
         job.begin()
     elif job.runner != identify():  # it may be that of the same task of trio
         job = ThreadJob()
@@ -93,7 +95,32 @@ def new_job() -> ThreadJob:
 
 def task_of_job(job: ThreadJob) -> asyncio.Task[Any] | None:
     """Return the task that has given the jobs of this `ThreadJob` to threads, if there is one."""
-    return next((task for task, known in list(_jobs_by_task.items()) if known is job), None)
+    return next((task for task, known in list(jobs_by_task.items()) if known is job), None)
+
+
+def awaited_job(task: asyncio.Task[Any]) -> ThreadJob | None:
+    """
+    Return the job of this thread, if the thread has begun the running task and waits until it ends,
+    as in `asyncio.run` and `loop.run_until_complete`.
+    """
+    job = current_job.get()
+    if job.runner != get_ident():
+        return None
+    frame = outermost_frame(task)
+    # Outside of the task, only asyncio runs, and the code that waits.
+    while frame is not None:
+        if frame.f_code in _WAITS:
+            values = (variables_of(frame) or {}).values()
+            return job if any(value is task for value in values) else None
+        frame = frame.f_back
+    return None
+
+
+# Checked with CPython 3.11 to 3.14: both have the task in a variable. A loop of uvloop has no frame.
+_WAITS: Final = (
+    asyncio.Runner.run.__code__,
+    asyncio.BaseEventLoop.run_until_complete.__code__,
+)
 
 
 def job_in_callback() -> ThreadJob:

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from poolscope.callsites.borrower import Borrower
-from poolscope.callsites.frames import Site
 from poolscope.callsites.operations import raise_if_from_outside
 from poolscope.errors import harmless
 from poolscope.label_values import label_value
@@ -31,6 +30,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.cells import HOLD_OPERATION
 from poolscope.ledger.changes import perform
 from poolscope.ledger.segment import Segment
+from poolscope.readings.evidence import Line
 
 MAGIC: Final = b"poolscop"
 
@@ -239,7 +239,7 @@ class FileSegment(Segment):
     def add_label(self, cell: int, label: str) -> None:
         self.numbers[cell + c.ROW_LABEL] = self._number(label)
 
-    def add_evidence(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Line | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
 
     def _number(self, key: object, text: str | None = None) -> int:

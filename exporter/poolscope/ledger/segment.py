@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
-from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
+from poolscope.readings.evidence import Line
 
 # Shared by all segments without slots, and always empty.
 _NO_SLOTS: Final[list[int]] = []
@@ -73,7 +73,7 @@ class Segment:
         """Give the next label its cell, and note what it is; calling it again is safe."""
         self.numbers.extend([0.0] * (cell + 1 - len(self.numbers)))
 
-    def add_evidence(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Line | None) -> None:
         """Publish that a rule was broken at a line."""
 
     def look(self) -> None:

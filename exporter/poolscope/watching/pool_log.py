@@ -13,10 +13,9 @@ from poolscope.errors import logger
 from poolscope.ledger.hold_records import LeakEvent
 from poolscope.ledger.lately import Place
 from poolscope.ledger.ledger import Ledger
+from poolscope.readings.evidence import UNKNOWN_LINE
 from poolscope.readings.holders import Holder
 from poolscope.readings.reading import Reading, sum_readings
-
-UNKNOWN_LINE: Final = "an unknown line"
 
 _EVENTS: Final = {
     "overdue": "pool %r (%s): a connection has been held for %.1f s, longer than leak_after; "

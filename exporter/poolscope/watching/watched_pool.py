@@ -211,8 +211,15 @@ class WatchedPool:
 
     # Called by its adapter
 
-    def new_ledger(self, limits: Limits, info: Info, config: PoolConfig) -> Ledger:
-        """Return a ledger for a pool object: in the shared folder, if there is one."""
+    def new_ledger(
+        self, limits: Limits, info: Info, config: PoolConfig, http: bool = False
+    ) -> Ledger:
+        """
+        Return a ledger for a pool object: in the shared folder, if there is one.
+
+        http: whether callers take its connections for requests by HTTP; those of all other pools
+            should not be held meanwhile.
+        """
         facts: dict[str, object] = {}
         if self._folder.shares:
             facts = {
@@ -237,6 +244,11 @@ class WatchedPool:
         )
         if asleep:
             ledger.sleep(segments)
+        if not http:
+            # This imports asyncio, which importing poolscope must not.
+            from poolscope.ledger.holding import add_database
+
+            add_database(ledger)
         return ledger
 
     def _made(self, segment: FileSegment) -> None:

@@ -59,6 +59,8 @@ def _connect(base: Any) -> Any:
         try:
             protocol = connection.protocol
             key = id(protocol)
+            if attempt.across is not None:
+                hooks.across[key] = attempt.across
             if (
                 key in hooks.hosts_by_protocol
                 and attempt.queued is None

@@ -25,6 +25,7 @@ from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.callsites.deadlines import unless_deadline
 from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
+from poolscope.ledger.holding import is_holding
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
@@ -80,6 +81,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             return
         hooks_by_connector.pop(connector, None)
         unwatch_object(connector)
+        self.all_across_ended()
         for _, protocol, _ in existing(connector):
             unwatch_object(protocol)
 
@@ -95,6 +97,8 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             self._found("tls-not-verified", attempt)
         if timeout is not self._limited:
             self._check_timeout(timeout, attempt)
+        if is_holding():
+            self.begin_across(attempt)
         return attempt
 
     def _check_timeout(self, timeout: Any, attempt: Tracer) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from poolscope.adapters.aiohttp.across import RequestAcross
 from poolscope.adapters.aiohttp.attempts import Attempt, frame_of_request
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_dropped, is_lost, is_returning
@@ -51,10 +52,12 @@ class ConnectorRecording:
         # A connector keeps any number of idle connections: its limit is for those in use.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
-        self.ledger: Final = watched.new_ledger(limits, self.info, config)
+        self.ledger: Final = watched.new_ledger(limits, self.info, config, http=True)
         # The host of each connection, by the id of its protocol; and of each attempt that is
         # opening one or waiting.
         self.hosts_by_protocol: dict[Hashable, str] = {}
+        # The requests of callers that hold connections of a database, by the same id.
+        self.across: dict[Hashable, RequestAcross] = {}
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
         self._busy = BusyHosts()
@@ -227,6 +230,8 @@ class ConnectorRecording:
     def gave_up(self, attempt: Attempt) -> None:
         """The attempt has failed, while it waited, opened a connection, or did neither."""
         self.who(attempt)
+        if attempt.across is not None:
+            attempt.across.end()
         attempt.has_failed = True
         if attempt.number in self._waiting:
             attempt.in_queue = True
@@ -244,10 +249,13 @@ class ConnectorRecording:
     @harmless
     def dropped(self, protocol: Any) -> None:
         """The caller has dropped the response, or the connection, before its end."""
+        self._across_ended(protocol)
         self.ledger.abandoned(id(protocol), self.clock())
 
     @harmless
     def released(self, key: Any, protocol: Any) -> None:
+        if self.across:
+            self._across_ended(protocol)
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
@@ -264,6 +272,7 @@ class ConnectorRecording:
     @harmless
     def lost(self, protocol: Any) -> None:
         self.hosts_by_protocol.pop(id(protocol), None)
+        self._across_ended(protocol)
         unwatch_object(protocol)
         self.ledger.closed(id(protocol), self.clock())
 
@@ -279,12 +288,30 @@ class ConnectorRecording:
     def closed(self) -> None:
         self._closed = True
         self.hosts_by_protocol.clear()
+        self.all_across_ended()
         self.ledger.emptied(self.clock())
         self.ledger.retired(self.clock())
 
     @harmless
     def _on_collected(self, _: object) -> None:
+        self.all_across_ended()
         self.watched.pool_gone(self.ledger)
+
+    @harmless
+    def begin_across(self, attempt: Attempt) -> None:
+        """The caller may hold connections of a database."""
+        attempt.across = RequestAcross()
+        attempt.across.begin(self.who(attempt)[:2])
+
+    def _across_ended(self, protocol: Any) -> None:
+        across = self.across.pop(id(protocol), None)
+        if across is not None:
+            across.end()
+
+    def all_across_ended(self) -> None:
+        """Nobody will tell when the requests under way end."""
+        while self.across:
+            self.across.popitem()[1].end()
 
     def _add_existing(self, protocol: Any, host: str) -> None:
         """
