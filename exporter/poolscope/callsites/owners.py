@@ -6,7 +6,8 @@ import asyncio
 import threading
 import weakref
 from asyncio import current_task
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from threading import get_ident, get_native_id
 from types import FrameType
@@ -14,8 +15,15 @@ from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
-from poolscope.callsites.operations import current_operation
-from poolscope.callsites.runners import identify, trio_task, waiting_task
+from poolscope.callsites.operations import Operation, current_operation
+from poolscope.callsites.runners import (
+    has_ended,
+    identify,
+    job_of_executor,
+    task_that_awaits,
+    trio_task,
+    waiting_task,
+)
 from poolscope.callsites.variables import variables_of
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
@@ -25,7 +33,8 @@ known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
 class ThreadJob:
     """
     What one thread, or one task of trio, does in one context: all of its work, or one request of a
-    web service. The jobs that a task has given to threads, one after the other, are one job.
+    web service. The jobs that a task has given to threads, one after the other, are one job: those
+    that anyio runs, and those of executors that have the same operation.
 
     A worker thread runs each request in its own context, and another thread may return the
     connection. So requests are told apart by their context, not by their thread.
@@ -33,15 +42,33 @@ class ThreadJob:
     name: the name of the thread or task when the job began. For a thread that Python did not start
         it is `thread ` and the number that the system gives it.
     runner: what identifies the thread or task; see `runners`.
+    operation: what it is done for, if it is known.
     """
 
-    __slots__ = ("_named", "name", "runner")
+    __slots__ = ("_given", "_named", "name", "operation", "runner")
 
     name: str
     runner: Hashable
 
-    def __init__(self) -> None:
+    def __init__(self, operation: Operation | None = None) -> None:
+        self.operation: Final = operation
+        self._given: Callable[[], Future[Any] | None] = _nothing
         self.begin()
+
+    def give(self, given: Future[Any] | None) -> bool:
+        """
+        The task gives the next job to this thread: `given` to an executor, or None to anyio.
+
+        Return False if an earlier one goes on, which the task no longer waits for. Then this is a
+        job of its own.
+        """
+        before = self._given()
+        if before is not given and not has_ended(before):
+            return False
+        # A reference to the job would keep alive what it returns.
+        self._given = weakref.ref(given) if given is not None else _nothing
+        self.begin()
+        return True
 
     def begin(self) -> None:
         """The job begins, or goes on, in the thread or task that calls this."""
@@ -61,6 +88,10 @@ class ThreadJob:
         """Return the name that the thread or task has now, or None if it is not known."""
         named = self._named() if self._named is not None else None
         return str(named.name) if named is not None else None
+
+
+def _nothing() -> None:
+    return None
 
 
 NO_JOB: Final = ThreadJob()
@@ -85,12 +116,22 @@ def new_job() -> ThreadJob:
     """
     job, task = current_job.get(), waiting_task()
     if task is not None:
-        job = jobs_by_task.setdefault(task, ThreadJob())
-        job.begin()
+        job = _job_of(task, None)
     elif job.runner != identify():  # it may be that of the same task of trio
-        job = ThreadJob()
+        given = job_of_executor() if current_operation() is not None else None
+        task = task_that_awaits(given) if given is not None else None
+        job = _job_of(task, given) if task is not None else ThreadJob()
     current_job.set(job)
     return job
+
+
+def _job_of(task: asyncio.Task[Any], given: Future[Any] | None) -> ThreadJob:
+    """Return the job of a task that has given the next one to this thread; see `ThreadJob.give`."""
+    operation = current_operation()
+    job = jobs_by_task.get(task)
+    if job is None or (given is not None and job.operation is not operation):
+        job = jobs_by_task[task] = ThreadJob(operation)
+    return job if job.give(given) else ThreadJob()
 
 
 def task_of_job(job: ThreadJob) -> asyncio.Task[Any] | None:

@@ -31,9 +31,7 @@ class RequestEvents(PausedState):
         if kept:
             self._request_begun(kept, borrower_key, request, place, self.clock())
 
-    def _still_held(
-        self, borrower_key: Hashable, held: frozenset[Hashable]
-    ) -> frozenset[Hashable]:
+    def _still_held(self, borrower_key: Hashable, held: frozenset[Hashable]) -> frozenset[Hashable]:
         """Return which of the connections that a caller has taken it still has."""
 
         def still_held() -> frozenset[Hashable]:
@@ -54,7 +52,11 @@ class RequestEvents(PausedState):
     ) -> None:
         for key in keys:
             hold = self.holds.in_use.get(key)
-            if hold is None or hold[2][2] != borrower_key or not self.holds.leave_to_events(key, hold):
+            if (
+                hold is None
+                or hold[2][2] != borrower_key
+                or not self.holds.leave_to_events(key, hold)
+            ):
                 continue
             borrower = Borrower(*hold[2])
             self.holds.across.begin(key, borrower, request, place, now)
