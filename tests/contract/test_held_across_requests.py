@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -72,13 +73,18 @@ def measured(watch: Watch) -> tuple[float, float]:
     return reading.held_across, reading.held_across_seconds
 
 
-async def in_a_task(function: Callable[[], Awaitable[object]]) -> None:
-    """Run it in a task of its own, as each request of a web service."""
+def begun(function: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+    """Begin a task that is an operation, as each request of a web service."""
 
     async def run() -> None:
-        await function()
+        with poolscope.operation("GET /answer"):
+            await function()
 
-    await asyncio.create_task(run())
+    return asyncio.create_task(run())
+
+
+async def in_a_task(function: Callable[[], Awaitable[object]]) -> None:
+    await begun(function)
 
 
 async def test_both_lines_the_holds_and_their_seconds_are_found(
@@ -90,12 +96,13 @@ async def test_both_lines_the_holds_and_their_seconds_are_found(
 ) -> None:
     lines_of_holders: list[str | None] = []
 
-    async def answer(word: str) -> None:
-        held = await acquire(pool)
+    async def answer(before: int, seconds: float) -> None:
+        held, word = await acquire(pool), str(before)
         clock.advance(1.0)
         async with session.get(f"{server.url}/stream/{word}") as response:
             clock.advance(2.0)
             assert (before + 1, seconds + 2.0) == measured(watch)
+            lines_of_holders.extend(hold.site for hold in watch.holders())
             server.tell(word)
             await response.read()
         clock.advance(4.0)
@@ -103,7 +110,7 @@ async def test_both_lines_the_holds_and_their_seconds_are_found(
 
     assert found(watch) is None
     for before, seconds in ((0, 0.0), (1, 2.0)):
-        await in_a_task(lambda: answer(str(before)))  # noqa: B023
+        await in_a_task(partial(answer, before, seconds))
     finding = found(watch)
     assert finding is not None
     assert "warning" == finding.severity
@@ -318,7 +325,7 @@ class TestRequestsThatFail:
                 clock.advance(2.0)
                 await pool.release(held)
 
-        asking = asyncio.create_task(answer())
+        asking = begun(answer)
         await eventually(True, lambda: "x" in server.reached)
         clock.advance(1.0)
         asking.cancel()
@@ -347,7 +354,7 @@ class TestRequestsThatFail:
                 await pool.release(held)
 
         async with narrow.get(f"{server.url}/stream/x") as response:
-            asking = asyncio.create_task(answer())
+            asking = begun(answer)
             await eventually(1, lambda: upstream.snapshot().waiting)
             clock.advance(1.0)
             asking.cancel()

@@ -67,6 +67,20 @@ _RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._
 """Modules of Python and anyio whose frames have the job of a thread, before it begins."""
 
 
+# Checked with CPython 3.11 to 3.14 and anyio 4.4.0 to 4.16.0.
+_RETURNED: Final = {
+    "concurrent.futures.thread": ("result",),
+    "anyio._backends._asyncio": ("result", "future", "item"),
+}
+"""
+The variables of such a frame, by module, that have what a job has returned, for a moment after
+whoever waits for the job has got it.
+"""
+
+_BEGUN: Final = frozenset(("result", "func"))
+"""One of them is there once the job has begun; before, all is still in others."""
+
+
 class _Seen(NamedTuple):
     """
     calls: how many had this answer, one after the other.
@@ -140,8 +154,8 @@ class Hands:
 
 def _own_frames() -> Iterator[FrameType]:
     """
-    Yield the frames of the application on the stack, the innermost first; then, in a job that a task
-    waits for, those of the task.
+    Yield the frames of the application on the stack, the innermost first; then those of the task
+    that waits for the job of this thread, if there is one.
     """
     yield from _frames_on_stack()
     waiting = _waiting_task()
@@ -225,6 +239,10 @@ def _variables_of_thread(innermost: FrameType) -> Iterator[Collection[Any]]:
     for _ in range(MAX_FRAMES):
         if frame is None:
             return
-        if _is_of_application(frame) or frame.f_globals.get("__name__") in _RUNS_JOBS:
-            yield list((variables_of(frame) or {}).values())
+        module = frame.f_globals.get("__name__")
+        if module in _RUNS_JOBS or _is_of_application(frame):
+            variables = variables_of(frame) or {}
+            for name in _RETURNED.get(str(module), ()) if variables.keys() & _BEGUN else ():
+                variables.pop(name, None)
+            yield list(variables.values())
         frame = frame.f_back

@@ -157,7 +157,7 @@ def awaited_job(task: asyncio.Task[Any]) -> ThreadJob | None:
     return None
 
 
-# Checked with CPython 3.11 to 3.14: both have the task in a variable. A loop of uvloop has no frame.
+# Checked with CPython 3.11 to 3.14: both have the task in a variable. uvloop has no frames.
 _WAITS: Final = (
     asyncio.Runner.run.__code__,
     asyncio.BaseEventLoop.run_until_complete.__code__,

@@ -82,9 +82,9 @@ def job_of_executor() -> Future[Any] | None:
     return None
 
 
-def task_that_awaits(job: Future[Any]) -> asyncio.Task[Any] | None:
+def task_that_awaits(job: Any) -> asyncio.Task[Any] | None:
     """
-    Return the task that awaits this very job, as in `await asyncio.to_thread()` and in
+    Return the task that awaits this very job of an executor, as in `await asyncio.to_thread()` and in
     `await loop.run_in_executor()`.
 
     None if several jobs are awaited together, and if the task has not come to that yet.

@@ -20,7 +20,7 @@ _databases: Final[dict[ref[Ledger], Mapping[Hashable, int]]] = {}
 """The `holds_by_borrower` of each ledger."""
 
 _current_job: Final = current_job.get
-_jobs: Final[Mapping[ref[Any], Hashable]] = jobs_by_task.data
+_jobs: Final[Mapping[ref[Any], Hashable]] = jobs_by_task.data  # type: ignore[attr-defined] # typeshed does not know it
 
 
 def add_database(ledger: Ledger) -> None:
@@ -48,7 +48,7 @@ def holdings() -> Iterator[tuple[Ledger, Hashable]]:
     """
     Yield each ledger of which what runs now holds connections, and the `borrower_key` of these.
 
-    They are those of the running task; of the jobs that it has given to threads, and waited for; and
+    They are those of the running task, of the jobs that it has given to threads and waited for, and
     of the thread, if that has begun the task and waits for it, as in `asyncio.run`.
     """
     task = current_task()

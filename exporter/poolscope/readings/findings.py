@@ -81,7 +81,7 @@ class PoolEvidence(NamedTuple):
 
 
 class Lesser(NamedTuple):
-    """A finding that is less severe than others of its rule are."""
+    """What a rule finds that is less severe than most of what it finds."""
 
     severity: Severity
     message: str
@@ -149,10 +149,9 @@ def findings_of(pool: str, kind: str, cases: Iterable[PoolEvidence]) -> tuple[Fi
         for rule in RULES.values():
             found = rule.check(evidence)
             if found is not None and rule.name not in findings:
-                is_lesser = isinstance(found, Lesser)
-                severity, message = found if is_lesser else (rule.severity, found)
+                lesser = found if isinstance(found, Lesser) else Lesser(rule.severity, found)
                 sites = evidence.sites.get(rule.name) or evidence.sites.get(WATCHED, ())
-                findings[rule.name] = Finding(pool, kind, rule.name, severity, message, sites)
+                findings[rule.name] = Finding(pool, kind, rule.name, *lesser, sites)
     return tuple(sorted(findings.values(), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
