@@ -84,7 +84,7 @@ def job_of_executor() -> Future[Any] | None:
 
 def task_that_awaits(job: Any) -> asyncio.Task[Any] | None:
     """
-    Return the task that awaits this very job of an executor, as in `await asyncio.to_thread()` and in
+    Return the task that awaits this very job of an executor, as in `await asyncio.to_thread()` and
     `await loop.run_in_executor()`.
 
     None if several jobs are awaited together, and if the task has not come to that yet.

@@ -51,6 +51,7 @@ class Attempt:
     in_queue: whether it has ended while it waited for a slot.
     has_failed: whether it has ended without a connection.
     who: who asks, once it has been found out.
+    is_ordinary: whether it has neither waited nor is across.
     across: the request, if its caller holds connections of a database meanwhile.
     """
 
@@ -60,6 +61,7 @@ class Attempt:
     # Defaults in the class, because most attempts set none of these.
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
+    is_ordinary = True
     in_queue = False
     has_failed = False
     who: Borrower | None = None

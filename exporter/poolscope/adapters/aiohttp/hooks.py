@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import weakref
+from asyncio import current_task
 from contextlib import suppress
+from itertools import repeat
+from operator import call
 from typing import Any, Final
+from weakref import ref
 
 import aiohttp
 from aiohttp.hdrs import SEC_WEBSOCKET_KEY
@@ -25,7 +29,7 @@ from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.callsites.deadlines import unless_deadline
 from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
-from poolscope.ledger.holding import is_holding
+from poolscope.ledger.holding import databases, job_in_context, job_of_task, none_held
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.watched_pool import WatchedPool
@@ -97,8 +101,11 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             self._found("tls-not-verified", attempt)
         if timeout is not self._limited:
             self._check_timeout(timeout, attempt)
-        if is_holding():
-            self.begin_across(attempt)
+        if databases:
+            # As `holdings` finds them, in fewer steps.
+            task = ref(current_task())
+            if not all(map(call, none_held, repeat((task, job_of_task(task), job_in_context())))):
+                self.begin_across(attempt)
         return attempt
 
     def _check_timeout(self, timeout: Any, attempt: Tracer) -> None:

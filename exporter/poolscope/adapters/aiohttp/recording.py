@@ -25,7 +25,7 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.ledger.events import CROWDED
-from poolscope.ledger.open_holds import ALWAYS_HELD
+from poolscope.ledger.open_holds import ALWAYS_HELD, SLOW_RELEASE
 from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
@@ -159,7 +159,11 @@ class ConnectorRecording:
         if not reused:
             self._add_opened(protocol, attempt, now)
         who = self.who(attempt)
-        self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
+        holder_ref = ALWAYS_HELD
+        if attempt.across is not None:
+            # So that `released` comes to where the request ends.
+            self.across[key], holder_ref = attempt.across, SLOW_RELEASE
+        self.ledger.served(key, now, attempt.started, who, holder_ref, attempt.queued, reused)
         if not protocol.is_connected():
             # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
@@ -213,6 +217,7 @@ class ConnectorRecording:
         now = self.clock()
         self.ledger.stopped_waiting(attempt.number, now)
         attempt.queued = (attempt.queued or 0.0) + now - attempt.waiting_since
+        attempt.is_ordinary = False
         self._waiting.pop(attempt.number, None)
 
     @harmless
@@ -254,14 +259,13 @@ class ConnectorRecording:
 
     @harmless
     def released(self, key: Any, protocol: Any) -> None:
-        if self.across:
-            self._across_ended(protocol)
         if self._closed or not protocol.is_connected():
             self.lost(protocol)
             return
         if self.hosts_by_protocol.get(id(protocol), OTHER_HOSTS) is OTHER_HOSTS:
             self._add_existing(protocol, host_of(key))
         if not self.ledger.end(id(protocol), self.clock()):
+            self._across_ended(protocol)
             self.ledger.returned(id(protocol), self.clock())
 
     @harmless
@@ -300,7 +304,7 @@ class ConnectorRecording:
     @harmless
     def begin_across(self, attempt: Attempt) -> None:
         """The caller may hold connections of a database."""
-        attempt.across = RequestAcross()
+        attempt.across, attempt.is_ordinary = RequestAcross(), False
         attempt.across.begin(self.who(attempt)[:2])
 
     def _across_ended(self, protocol: Any) -> None:
