@@ -31,6 +31,14 @@ class RequestEvents(PausedState):
         if kept:
             self._request_begun(kept, borrower_key, request, place, self.clock())
 
+    def across(self) -> list[TwoSites]:
+        """Return the lines of the holds whose callers have requests under way."""
+        return [
+            TwoSites(across.borrower.site, site_of(across.place))
+            for across in self.holds.across.by_key.copy().values()
+            if across.requests
+        ]
+
     def _still_held(self, borrower_key: Hashable, held: frozenset[Hashable]) -> frozenset[Hashable]:
         """Return which of the connections that a caller has taken it still has."""
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.frames import Site
 from poolscope.errors import logger
 from poolscope.ledger.hold_records import LeakEvent
 from poolscope.ledger.lately import Place
 from poolscope.ledger.ledger import Ledger
-from poolscope.readings.evidence import UNKNOWN_LINE
+from poolscope.readings.evidence import UNKNOWN_LINE, TwoSites
 from poolscope.readings.holders import Holder
 from poolscope.readings.reading import Reading, sum_readings
 
@@ -66,7 +68,8 @@ class PoolLog:
         if not made <= now < made + NOTES_LAST:
             sites = by_site(holder for ledger in ledgers for holder in ledger.holders())
             lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
-            template, *values = self._line(_sum(ledgers), sites, lately, timed_out=True)
+            across = by_sites(each for ledger in ledgers for each in ledger.across())
+            template, *values = self._line(_sum(ledgers), sites, lately, True, across)
             note = template % tuple(values)
             self._note = now, note
         error.add_note(note)
@@ -166,7 +169,10 @@ class PoolLog:
         lately: Sequence[dict[str, Any]],
         timed_out: bool,
     ) -> None:
-        reading = _sum(ledgers)
+        reading, across = (
+            _sum(ledgers),
+            by_sites(each for ledger in ledgers for each in ledger.across()),
+        )
         facts = {
             "event": "timeout",
             "pool": self._pool,
@@ -176,9 +182,10 @@ class PoolLog:
             "waiting": int(reading.waiting),
             "limit": _finite_or_none(reading.limit),
             "holders": sites,
+            **({"across": across} if across else {}),
             **({"lately": lately} if lately else {}),
         }
-        line = self._line(reading, sites, lately, timed_out)
+        line = self._line(reading, sites, lately, timed_out, across)
         logger().warning(*line, extra={"poolscope": facts})
 
     def _line(
@@ -187,13 +194,15 @@ class PoolLog:
         sites: Sequence[dict[str, Any]],
         lately: Sequence[dict[str, Any]],
         timed_out: bool,
+        across: Sequence[dict[str, Any]],
     ) -> tuple[Any, ...]:
         """Return the template of the line, and its values."""
         return (
-            "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s",
+            "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s%s",
             self._pool, self._kind, TIMED_OUT if timed_out else GAVE_UP, reading.in_use,
             f"{reading.limit:g}", reading.opening, reading.waiting,
             _lately_in_words(lately) if lately else f"held by {_in_words(sites)}",
+            _across_in_words(across),
         )  # fmt: skip
 
 
@@ -220,6 +229,30 @@ def by_site(holders: Iterable[Holder]) -> list[dict[str, Any]]:
         row["count"] += 1
         row["oldest_seconds"] = max(row["oldest_seconds"], held_seconds)
     return sorted(rows.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
+
+
+def by_sites(lines: Iterable[TwoSites]) -> list[dict[str, Any]]:
+    """
+    Return site, request and count of the connections whose callers wait for another server, most
+    connections first: the line that has acquired them, and the one that makes the request.
+    """
+    counts = Counter((_text(held), _text(request)) for held, request in lines)
+    return [
+        {"site": site, "request": request, "count": count}
+        for (site, request), count in counts.most_common()
+    ]
+
+
+def _text(site: Site | None) -> str | None:
+    return str(site) if site is not None else None
+
+
+def _across_in_words(across: Sequence[dict[str, Any]]) -> str:
+    if not across:
+        return ""
+    words = [f"{row['count']} x {row['request'] or UNKNOWN_LINE}" for row in across[:SHOWN]]
+    more = sum(row["count"] for row in across[SHOWN:])
+    return f"; across a request: {', '.join([*words, *([f'{more} more'] if more else [])])}"
 
 
 def _place(site: str | None, operation: str | None) -> str:
