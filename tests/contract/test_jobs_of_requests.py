@@ -83,8 +83,9 @@ async def test_a_job_that_asks_while_an_earlier_one_of_its_request_holds_nests(
 ) -> None:
     async def request() -> None:
         with poolscope.operation("GET /two"):
-            held = [await run(engine.connect) for _ in range(2)]
-            for connection in held:
+            first = await run(engine.connect)
+            second = await run(engine.connect)
+            for connection in (first, second):
                 await run(connection.close)
 
     await asyncio.create_task(request())
@@ -96,8 +97,9 @@ async def test_jobs_that_different_means_have_run_are_those_of_one_request(
 ) -> None:
     async def request(first: Run, second: Run) -> None:
         with poolscope.operation("GET /two"):
-            held = [await first(engine.connect), await second(engine.connect)]
-            for connection in held:
+            one = await first(engine.connect)
+            another = await second(engine.connect)
+            for connection in (one, another):
                 connection.close()
 
     for count, pair in enumerate(((by_anyio, to_thread), (to_thread, by_anyio)), 1):
