@@ -115,8 +115,8 @@ async def test_both_lines_the_holds_and_their_seconds_are_found(
     assert finding is not None
     assert "warning" == finding.severity
     assert (
-        "2 connections were held while their callers waited for another server, for 4.0 "
-        "connection-seconds together: 29% of the time in use"
+        "connections were held while their callers waited for another server: 2 of them, for 4.0 "
+        "connection-seconds, 29% of the time in use"
     ) == finding.message
     (lines,) = finding.sites
     held_at, _, asked_at = lines.partition(", across ")

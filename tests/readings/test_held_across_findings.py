@@ -13,11 +13,11 @@ from poolscope.readings.reading import Reading
 @pytest.mark.parametrize(
     ("seconds", "in_use_seconds", "severity", "share"),
     [
-        (60.0, 600.0, "critical", "60.0 connection-seconds together: 10% of the time in use"),
-        (60.0, 601.0, "warning", "60.0 connection-seconds together: 10% of the time in use"),
-        (59.9, 59.9, "warning", "59.9 connection-seconds together: 100% of the time in use"),
-        (60.0, 60.0, "critical", "60.0 connection-seconds together: 100% of the time in use"),
-        (0.0, 60.0, "warning", "0.0 connection-seconds together"),
+        (60.0, 600.0, "critical", "60.0 connection-seconds, 10% of the time in use"),
+        (60.0, 601.0, "warning", "60.0 connection-seconds, 10% of the time in use"),
+        (59.9, 59.9, "warning", "59.9 connection-seconds, 100% of the time in use"),
+        (60.0, 60.0, "critical", "60.0 connection-seconds, 100% of the time in use"),
+        (0.0, 60.0, "warning", "0.0 connection-seconds"),
     ],
 )
 def test_holds_across_requests_are_critical_from_a_share_of_the_time_on(
@@ -32,6 +32,6 @@ def test_holds_across_requests_are_critical_from_a_share_of_the_time_on(
         "asyncpg",
         "held-across-request",
         severity,  # type: ignore[arg-type]  # it is one
-        f"3 connections were held while their callers waited for another server, for {share}",
+        f"connections were held while their callers waited for another server: 3 of them, for {share}",
         lines,
     )

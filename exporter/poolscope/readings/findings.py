@@ -198,11 +198,11 @@ def _held_across_request(evidence: PoolEvidence) -> str | Lesser | None:
     reading = evidence.reading
     seconds, of_all = reading.held_across_seconds, reading.in_use_seconds
     message = (
-        f"{reading.held_across:g} connections were held while their callers waited for another "
-        f"server, for {seconds:.1f} connection-seconds together"
+        "connections were held while their callers waited for another server: "
+        f"{reading.held_across:g} of them, for {seconds:.1f} connection-seconds"
     )
     if seconds:
-        message += f": {seconds / max(of_all, seconds):.0%} of the time in use"
+        message += f", {seconds / max(of_all, seconds):.0%} of the time in use"
     if seconds < MUCH_ACROSS or seconds < LARGE_SHARE_ACROSS * of_all:
         return Lesser("warning", message)
     return message
