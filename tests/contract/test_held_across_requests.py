@@ -333,6 +333,27 @@ class TestRequestsThatFail:
         assert (1, 1.0) == measured(watch)
         assert 0 == watch.snapshot().in_use
 
+    async def test_a_server_that_hangs_up(
+        self,
+        pool: PoolUnderTest,
+        watch: Watch,
+        session: aiohttp.ClientSession,
+        server: Server,
+        clock: FakeClock,
+    ) -> None:
+        async def answer() -> None:
+            held = await acquire(pool)
+            async with session.get(f"{server.url}/stream/x") as response:
+                clock.advance(1.0)
+                server.hang_up()
+                with pytest.raises(aiohttp.ClientError):
+                    await response.read()
+                clock.advance(2.0)
+                assert (1, 1.0) == measured(watch)
+            await pool.release(held)
+
+        await in_a_task(answer)
+
     async def test_a_request_that_is_cancelled_while_it_waits_for_a_slot(
         self,
         pool: PoolUnderTest,

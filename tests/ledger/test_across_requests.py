@@ -24,8 +24,8 @@ USE = who("use")
 def ledger(request: pytest.FixtureRequest, folder: Path, clock: FakeClock) -> Ledger:
     """An empty ledger, whose cells are in private memory or in a file."""
     if request.param == "private":
-        return Ledger(Limits(3, 3, 0), clock, 5.0)
-    return Ledger(Limits(3, 3, 0), clock, 5.0, Folder(folder).segments(FACTS, unshared))
+        return Ledger(Limits(3, 3, 0), clock, 100.0)
+    return Ledger(Limits(3, 3, 0), clock, 100.0, Folder(folder).segments(FACTS, unshared))
 
 
 def serve(
@@ -114,7 +114,7 @@ def test_connections_of_others_are_not_across(ledger: Ledger, clock: FakeClock) 
 
 
 def test_another_process_reads_the_same(folder: Path, clock: FakeClock) -> None:
-    ledger = Ledger(Limits(3, 3, 0), clock, 5.0, Folder(folder).segments(FACTS, unshared))
+    ledger = Ledger(Limits(3, 3, 0), clock, 100.0, Folder(folder).segments(FACTS, unshared))
     serve(ledger, clock, "a")
     ledger.request_begins("Task-1", 1, PLACE)
     clock.advance(2.0)

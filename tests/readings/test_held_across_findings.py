@@ -32,6 +32,7 @@ def test_holds_across_requests_are_critical_from_a_share_of_the_time_on(
         "asyncpg",
         "held-across-request",
         severity,  # type: ignore[arg-type]  # it is one
-        f"connections were held while their callers waited for another server: 3 of them, for {share}",
+        "connections were held while their callers waited for another server: 3 of them, "
+        f"for {share}",
         lines,
     )
