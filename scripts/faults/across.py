@@ -1,6 +1,7 @@
 """Faults in what is held across requests, and in the jobs of one caller, for `mutate.py`."""
 
 _HELD = ("tests/contract/test_held_across_requests.py",)
+_FAILED = ("tests/contract/test_failed_across.py",)
 _SERVICES = ("tests/contract/test_held_across_in_services.py",)
 _JOBS = ("tests/contract/test_jobs_of_requests.py",)
 
@@ -45,14 +46,14 @@ FAULTS = (
         "adapters/aiohttp/recording.py",
         "        self._across_ended(protocol)\n        unwatch_object(protocol)\n",
         "        unwatch_object(protocol)\n",
-        _HELD,
+        _FAILED,
     ),
     (
         "a request that fails is under way for ever",
         "adapters/aiohttp/recording.py",
         "            attempt.across.end()\n",
         "            pass\n",
-        _HELD,
+        _FAILED,
     ),
     (
         "all tasks of a loop that a thread runs are taken for the one it waits for",
