@@ -20,11 +20,12 @@ from support.web import Server
 
 @pytest.fixture
 def watch(database: PoolUnderTest, watches: Watches) -> Watch:
+    """The watch of the database."""
     return watches.watch(database.target, registry=None)
 
 
 async def test_a_server_that_is_not_there(
-    self, database: PoolUnderTest, watch: Watch, session: aiohttp.ClientSession, clock: FakeClock
+    database: PoolUnderTest, watch: Watch, session: aiohttp.ClientSession, clock: FakeClock
 ) -> None:
     async def answer() -> None:
         held = await acquire(database)

@@ -22,6 +22,7 @@ from support.web import Server
 
 @pytest.fixture
 def watch(database: PoolUnderTest, watches: Watches) -> Watch:
+    """The watch of the database."""
     return watches.watch(database.target, registry=None)
 
 
