@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import poolscope
 from contract.across import acquire, found, in_a_task, measured
 from contract.pools import PoolUnderTest
 from poolscope import Watch
+from poolscope.fleet.folder import Folder
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.waiting import eventually
@@ -272,3 +274,20 @@ async def test_without_call_sites_the_lines_are_not_known(
     finding = found(watch)
     assert finding is not None
     assert finding.sites[0].startswith("an unknown line, across test_held_across_requests.py:")
+
+
+async def test_a_request_without_a_slot_in_the_shared_file_ends_as_any_other(
+    folder: Path, sqlite: Any, sessions: Any, server: Server, clock: FakeClock
+) -> None:
+    """More connections may be out than the file has slots for."""
+    watches = Watches(clock, Folder(folder))
+    engine, session = sqlite(), sessions()
+    watch, upstream = watches.watch(engine, registry=None), watches.watch(session, registry=None)
+    for each in (watch, upstream):
+        each._pool.ledgers[0]._segment.free.clear()
+    with engine.connect():
+        for _ in range(2):
+            async with session.get(f"{server.url}/now/x") as response:
+                await response.read()
+    assert (0, 0) == (upstream.snapshot().in_use, upstream.snapshot().leaks_abandoned)
+    assert (1, 0) == (measured(watch)[0], watch.snapshot().leaks_abandoned)

@@ -71,6 +71,13 @@ class RequestEvents(PausedState):
             sites = borrower.site, site_of(place)
             self.evidence.add(HELD_ACROSS_REQUEST, TwoSites(*sites) if any(sites) else None)
 
+    @recorded
+    def end_slowly(self, key: Hashable) -> None:
+        """The hot path leaves the end of this hold, if it is open, to `returned`."""
+        hold = self.holds.in_use.get(key)
+        if hold is not None:
+            self.holds.leave_to_events(key, hold)
+
     @recorded_if_awake
     def request_ended(self, request: Hashable, now: float) -> None:
         """A request has ended: its pool has the connection back, or has given up."""

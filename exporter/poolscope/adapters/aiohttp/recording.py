@@ -25,7 +25,7 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.ledger.events import CROWDED
-from poolscope.ledger.open_holds import ALWAYS_HELD, SLOW_RELEASE
+from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.hosts import OTHER_HOSTS, BusyHosts, HostReading
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
@@ -159,11 +159,11 @@ class ConnectorRecording:
         if not reused:
             self._add_opened(protocol, attempt, now)
         who = self.who(attempt)
-        holder_ref = ALWAYS_HELD
         if attempt.across is not None:
-            # So that `released` comes to where the request ends.
-            self.across[key], holder_ref = attempt.across, SLOW_RELEASE
-        self.ledger.served(key, now, attempt.started, who, holder_ref, attempt.queued, reused)
+            self.across[key] = attempt.across
+        self.ledger.served(key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused)
+        if attempt.across is not None:
+            self.ledger.end_slowly(key)  # so that `released` comes to where the request ends
         if not protocol.is_connected():
             # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
