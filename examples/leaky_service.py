@@ -88,6 +88,15 @@ class Service:
             async with pool.acquire(timeout=5) as inner:  # MISTAKE: nested-acquire
                 await asyncio.gather(outer.execute("SELECT 1"), inner.execute("SELECT 1"))
 
+    async def hold_across_a_request(self) -> None:
+        pool, session = watch(await self.pool(), "held-across-request"), self.session()
+        watch(session, "nothing is wrong with the session")
+        async with pool.acquire(timeout=5) as connection:  # MISTAKE: held-across-request
+            await connection.execute("SELECT 1")
+            async with session.get(f"{self.url}/large") as response:
+                clock.advance(60.0)  # a slow answer
+                await response.read()
+
     async def acquire_without_timeout(self) -> None:
         pool = watch(await self.pool(), "no-acquire-timeout")
         async with pool.acquire() as connection:  # MISTAKE: no-acquire-timeout
@@ -189,8 +198,9 @@ class Service:
         """Make each mistake in a task with the name of its method."""
         for make in (
             self.abandon, self.abandon_a_checkout, self.abandon_a_response,
-            self.hold_for_too_long, self.nest, self.acquire_without_timeout, self.block_the_loop,
-            self.use_in_another_loop, self.skip_verification,
+            self.hold_for_too_long, self.nest, self.hold_across_a_request,
+            self.acquire_without_timeout, self.block_the_loop, self.use_in_another_loop,
+            self.skip_verification,
             self.make_a_session_for_each_request, self.never_close, self.reuse_few,
             self.use_a_pool_that_is_too_large, self.use_a_pool_that_is_too_small,
             self.misconfigure_engines, self.misconfigure_sessions,

@@ -7,6 +7,7 @@ lowering the budget. Each version of Python has its own bytecodes, and so its ow
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
 import gc
@@ -29,6 +30,7 @@ import poolscope
 from poolscope.callsites import purposes, runners
 from poolscope.callsites.operations import NamedOperation, current_box
 from poolscope.fleet.folder import Folder
+from poolscope.ledger.holding import databases
 from poolscope.ledger.holds import MAX_FINISHED
 from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE
@@ -67,14 +69,18 @@ def watches_of(folder: Path | None) -> Watches:
 
 @pytest.fixture(autouse=True)
 def unused() -> Iterator[None]:
-    """In this process, nothing was held on purpose yet, and no task of trio was seen."""
+    """In this process, nothing was held on purpose, and no task of trio, nor a database seen."""
     lists = purposes.used, runners.trio_was_seen
     before = [each.copy() for each in lists]
     for each in lists:
         each.clear()
+    known = databases.copy()
+    databases.clear()
     yield
     for each, values in zip(lists, before, strict=True):
         each[:] = values
+    databases.clear()
+    databases.update(known)
 
 
 @pytest.fixture
@@ -233,6 +239,18 @@ async def test_aiohttp(watches: Watches, name: str, limit: int) -> None:
         count = await counted_async(cycle)
     await server.stop()
     within_budget(name, count)
+
+
+async def test_aiohttp_beside_a_database(watches: Watches, pool: sqlalchemy.Pool) -> None:
+    """It is asked once whether the caller holds a connection."""
+    watches.watch(pool, registry=None)
+    held = pool.connect()
+    await asyncio.create_task(test_aiohttp(watches, "aiohttp beside a database", 100))
+    held.close()
+
+
+def test_a_database_costs_a_request_at_most_a_twentieth() -> None:
+    assert BUDGET["aiohttp beside a database"] <= 1.05 * BUDGET["aiohttp"]
 
 
 @pytest.mark.parametrize("kind", ["sqlalchemy", "asyncpg", "aiohttp"])

@@ -37,6 +37,8 @@ CELLS = {
     "in_use_seconds": c.TAKEN_SECONDS,
     "waiting_seconds": c.WAITING_SECONDS,
     "saturated_seconds": c.SATURATED_SECONDS,
+    "held_across": c.ACROSS_HOLDS,
+    "held_across_seconds": c.ACROSS_SECONDS,
 }
 HISTOGRAMS = {
     "acquire_seconds": c.ACQUIRE_SECONDS,

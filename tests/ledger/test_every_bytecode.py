@@ -144,8 +144,13 @@ class PoolOfThree:
             "references are those of open holds": set(ledger.holds._holder_refs)
             <= set(ledger.holds.in_use)
             and not ledger._pending_refs,
-            "hosts add up": list(reading[:4] + (reading.opened, reading.open_failed))
+            "hosts add up": [*reading[:4], reading.opened, reading.open_failed]
             == [sum(each) for each in zip(*(host[1:] for host in ledger.hosts()), strict=True)],
+            "requests are across open holds": set(ledger.holds.across.by_key)
+            <= set(ledger.holds.in_use),
+            "no request is under way": 0.0
+            == ledger._cells[c.ACROSS_NOW]
+            == ledger._cells[c.ACROSS_NOW_SINCE],
             "purposes are those of open holds": set(ledger.holds.purposes)
             <= set(ledger.holds.in_use),
         }
@@ -265,6 +270,23 @@ def a_pause(pool: PoolOfThree) -> None:
     pool.end("b")
 
 
+def requests(pool: PoolOfThree) -> None:
+    """Callers wait for another server while they hold connections."""
+    ledger, clock = pool.ledger, pool.clock
+    pool.begin("a")
+    pool.begin("b")
+    for request in (1, 2):
+        pool.record(ledger.request_begins, "task a", request, (CART, 3))
+        clock.advance(1.0)
+    pool.record(ledger.request_begins, "task b", 3, (CART, 3))
+    pool.record(ledger.request_ended, 1, clock())
+    pool.end("b")
+    for request in (2, 3):
+        pool.record(ledger.request_ended, request, clock())
+    pool.end("a")
+    pool.use("b")
+
+
 def nesting(pool: PoolOfThree) -> None:
     pool.begin("a")
     pool.record(pool.ledger.nested, Borrower(CART, 3, "task a", "Task-a"), again=False)
@@ -289,7 +311,7 @@ def looks(pool: PoolOfThree) -> None:
 
 USES: Final[tuple[Use, ...]] = (
     ordinary_uses, a_fold, a_full_pool, a_new_window, slow_uses, waits, opening_and_closing, leaks,
-    on_purpose, a_pause, nesting, the_end, looks,
+    on_purpose, a_pause, requests, nesting, the_end, looks,
 )  # fmt: skip
 
 FEWEST: Final = 100

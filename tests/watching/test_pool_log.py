@@ -90,6 +90,30 @@ def test_the_line_names_a_few_sites_and_the_record_all(
     assert SHOWN + 3 == len(record.poolscope["holders"])  # type: ignore[attr-defined]  # an extra
 
 
+def test_those_whose_callers_wait_for_another_server_are_named(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(Limits(3, 3, 0), clock)
+    function = Function(None, APPLICATION, "llm.py", "ask", "llm:ask")
+    for key in "abc":
+        ledger.served(key, clock(), clock(), who("answer")._replace(borrower_key=key))
+        ledger.request_begins(key, key, (function, 3))
+    ledger.request_ended("c", clock())
+    pool_log, error = PoolLog("orders", "asyncpg"), TimeoutError()
+    pool_log.log_timeout([ledger], clock())
+    pool_log.add_note(error, [ledger], clock())
+    (record,) = caplog.records
+    end = "held by 3 x shop.py:7 in answer (oldest 0.0 s); across a request: 2 x llm.py:3 in ask"
+    assert [True, True] == [text.endswith(end) for text in (record.message, *error.__notes__)]
+    facts = record.poolscope  # type: ignore[attr-defined]  # an extra
+    row = {"site": "shop.py:7 in answer", "request": "llm.py:3 in ask", "count": 2}
+    assert [row] == facts["across"]
+    ledger.emptied(clock())
+    clock.advance(100.0)
+    pool_log.log_timeout([ledger], clock())
+    assert "across" not in caplog.records[1].poolscope  # type: ignore[attr-defined]  # an extra
+
+
 def test_infinity_is_none_in_the_record(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(Limits(math.inf, math.inf, 0), clock, leak_after=None)
     ledger.served("a", clock(), clock(), who("pay"))

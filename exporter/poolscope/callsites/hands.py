@@ -22,9 +22,16 @@ from typing import Any, Final, NamedTuple
 from poolscope.callsites.frames import known_function, parent_greenlets_frame, remember_function
 from poolscope.callsites.libraries import Library
 from poolscope.callsites.origins import SKIPPED
-from poolscope.callsites.owners import known_threads, outermost_frame
+from poolscope.callsites.owners import (
+    current_job,
+    known_threads,
+    outermost_frame,
+    task_of_job,
+)
 from poolscope.callsites.reach import Search
+from poolscope.callsites.runners import identify
 from poolscope.callsites.variables import pending_variable, variables_of
+from poolscope.callsites.whereabouts import awaited_frames
 
 MAX_OTHERS: Final = 1000
 """Other tasks, or threads, that are searched; where there are more, one of them may have it."""
@@ -58,6 +65,20 @@ it until that thread runs.
 
 _RUNS_JOBS: Final = ("concurrent.futures.thread", "threading", "queue", "anyio._backends._asyncio")
 """Modules of Python and anyio whose frames have the job of a thread, before it begins."""
+
+
+# Checked with CPython 3.11 to 3.14 and anyio 4.4.0 to 4.16.0.
+_RETURNED: Final = {
+    "concurrent.futures.thread": ("result",),
+    "anyio._backends._asyncio": ("result", "future", "item"),
+}
+"""
+The variables of such a frame, by module, that have what a job has returned, for a moment after
+whoever waits for the job has got it.
+"""
+
+_BEGUN: Final = frozenset(("result", "func"))
+"""One of them is there once the job has begun; before, all is still in others."""
 
 
 class _Seen(NamedTuple):
@@ -132,7 +153,18 @@ class Hands:
 
 
 def _own_frames() -> Iterator[FrameType]:
-    """Yield the frames of the application on the stack, the innermost first."""
+    """
+    Yield the frames of the application on the stack, the innermost first; then those of the task
+    that waits for the job of this thread, if there is one.
+    """
+    yield from _frames_on_stack()
+    waiting = _waiting_task()
+    if waiting is not None:
+        awaited = list(awaited_frames(waiting.get_coro()))
+        yield from filter(_is_of_application, reversed(awaited[-MAX_FRAMES:]))
+
+
+def _frames_on_stack() -> Iterator[FrameType]:
     task = asyncio.current_task() if asyncio._get_running_loop() is not None else None
     outermost = outermost_frame(task)
     frame: FrameType | None = sys._getframe(1)
@@ -155,12 +187,24 @@ def _is_of_application(frame: FrameType) -> bool:
     return function.rank < SKIPPED
 
 
+def _waiting_task() -> asyncio.Task[Any] | None:
+    """Return the task that has given this thread the job that it does, and waits for it."""
+    job = current_job.get()
+    if asyncio._get_running_loop() is not None or job.runner != identify():
+        return None
+    return task_of_job(job)
+
+
 def _search_tasks(search: Search) -> None:
-    """Search the other tasks of the event loop that runs in this thread."""
-    loop = asyncio._get_running_loop()
-    if loop is None:
+    """Search the other tasks of the event loop that runs in this thread, or waits for its job."""
+    loop, waiting = asyncio._get_running_loop(), _waiting_task()
+    if loop is not None:
+        current = asyncio.current_task()
+    elif waiting is not None:
+        loop, current = waiting.get_loop(), waiting
+    else:
         return
-    current, tasks = asyncio.current_task(), asyncio.all_tasks(loop)
+    tasks = asyncio.all_tasks(loop)
     if len(tasks) > MAX_OTHERS:
         search.is_cut_short = True
         return
@@ -196,6 +240,10 @@ def _variables_of_thread(innermost: FrameType) -> Iterator[Collection[Any]]:
     for _ in range(MAX_FRAMES):
         if frame is None:
             return
-        if _is_of_application(frame) or frame.f_globals.get("__name__") in _RUNS_JOBS:
-            yield list((variables_of(frame) or {}).values())
+        module = frame.f_globals.get("__name__")
+        if module in _RUNS_JOBS or _is_of_application(frame):
+            variables = variables_of(frame) or {}
+            for name in _RETURNED.get(str(module), ()) if variables.keys() & _BEGUN else ():
+                variables.pop(name, None)
+            yield list(variables.values())
         frame = frame.f_back

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import weakref
 from asyncio import current_task
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from threading import get_ident, get_native_id
 from types import FrameType
@@ -14,9 +15,17 @@ from typing import Any, Final
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
-from poolscope.callsites.operations import current_operation
-from poolscope.callsites.runners import identify, trio_task, waiting_task
+from poolscope.callsites.operations import Operation, current_operation
+from poolscope.callsites.runners import (
+    has_ended,
+    identify,
+    job_of_executor,
+    task_that_awaits,
+    trio_task,
+    waiting_task,
+)
 from poolscope.callsites.traces import trace_of_caller
+from poolscope.callsites.variables import variables_of
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
 known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
@@ -25,7 +34,8 @@ known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
 class ThreadJob:
     """
     What one thread, or one task of trio, does in one context: all of its work, or one request of a
-    web service. The jobs that a task has given to threads, one after the other, are one job.
+    web service. The jobs that a task has given to threads, one after the other, are one job: those
+    that anyio runs, and those of executors that have the same operation.
 
     A worker thread runs each request in its own context, and another thread may return the
     connection. So requests are told apart by their context, not by their thread.
@@ -33,15 +43,33 @@ class ThreadJob:
     name: the name of the thread or task when the job began. For a thread that Python did not start
         it is `thread ` and the number that the system gives it.
     runner: what identifies the thread or task; see `runners`.
+    operation: what it is done for, if it is known.
     """
 
-    __slots__ = ("_named", "name", "runner")
+    __slots__ = ("_given", "_named", "name", "operation", "runner")
 
     name: str
     runner: Hashable
 
-    def __init__(self) -> None:
+    def __init__(self, operation: Operation | None = None) -> None:
+        self.operation: Final = operation
+        self._given: Callable[[], Future[Any] | None] = _nothing
         self.begin()
+
+    def give(self, given: Future[Any] | None) -> bool:
+        """
+        The task gives the next job to this thread: `given` to an executor, or None to anyio.
+
+        Return False if an earlier one goes on, which the task no longer waits for. Then this is a
+        job of its own.
+        """
+        before = self._given()
+        if before is not given and not has_ended(before):
+            return False
+        # A reference to the job would keep alive what it returns.
+        self._given = weakref.ref(given) if given is not None else _nothing
+        self.begin()
+        return True
 
     def begin(self) -> None:
         """The job begins, or goes on, in the thread or task that calls this."""
@@ -63,6 +91,10 @@ class ThreadJob:
         return str(named.name) if named is not None else None
 
 
+def _nothing() -> None:
+    return None
+
+
 NO_JOB: Final = ThreadJob()
 NO_JOB.runner = None
 
@@ -72,9 +104,10 @@ The job of the context, which is that of nothing if it has none. A context that 
 another thread has that thread's job.
 """
 
-_jobs_by_task: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], ThreadJob]] = (
+jobs_by_task: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], ThreadJob]] = (
     weakref.WeakKeyDictionary()
 )
+"""For each task, the jobs that it has given to threads, and waited for, one after the other."""
 
 
 def new_job() -> ThreadJob:
@@ -84,17 +117,52 @@ def new_job() -> ThreadJob:
     """
     job, task = current_job.get(), waiting_task()
     if task is not None:
-        job = _jobs_by_task.setdefault(task, ThreadJob())
-        job.begin()
+        job = _job_of(task, None)
     elif job.runner != identify():  # it may be that of the same task of trio
-        job = ThreadJob()
+        given = job_of_executor() if current_operation() is not None else None
+        task = task_that_awaits(given) if given is not None else None
+        job = _job_of(task, given) if task is not None else ThreadJob()
     current_job.set(job)
     return job
 
 
+def _job_of(task: asyncio.Task[Any], given: Future[Any] | None) -> ThreadJob:
+    """Return the job of a task that has given the next one to this thread; see `ThreadJob.give`."""
+    operation = current_operation()
+    job = jobs_by_task.get(task)
+    if job is None or (given is not None and job.operation is not operation):
+        job = jobs_by_task[task] = ThreadJob(operation)
+    return job if job.give(given) else ThreadJob()
+
+
 def task_of_job(job: ThreadJob) -> asyncio.Task[Any] | None:
     """Return the task that has given the jobs of this `ThreadJob` to threads, if there is one."""
-    return next((task for task, known in list(_jobs_by_task.items()) if known is job), None)
+    return next((task for task, known in list(jobs_by_task.items()) if known is job), None)
+
+
+def awaited_job(task: asyncio.Task[Any]) -> ThreadJob | None:
+    """
+    Return the job of this thread, if the thread has begun the running task and waits until it ends,
+    as in `asyncio.run` and `loop.run_until_complete`.
+    """
+    job = current_job.get()
+    if job.runner != get_ident():
+        return None
+    frame = outermost_frame(task)
+    # Outside of the task, only asyncio runs, and the code that waits.
+    while frame is not None:
+        if frame.f_code in _WAITS:
+            values = (variables_of(frame) or {}).values()
+            return job if any(value is task for value in values) else None
+        frame = frame.f_back
+    return None
+
+
+# Checked with CPython 3.11 to 3.14: both have the task in a variable. uvloop has no frames.
+_WAITS: Final = (
+    asyncio.Runner.run.__code__,
+    asyncio.BaseEventLoop.run_until_complete.__code__,
+)
 
 
 def job_in_callback() -> ThreadJob:

@@ -6,11 +6,16 @@ task of asyncio has given to a thread.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import sys
 import weakref
 from collections.abc import Hashable
+from concurrent.futures import Future
 from threading import get_ident
+from types import FrameType
 from typing import Any, Final
+
+from poolscope.callsites.variables import variables_of
 
 trio_was_seen: Final[list[bool]] = []
 """Empty until a task of trio is seen, so that until then nobody need look for one."""
@@ -57,3 +62,48 @@ def waiting_task() -> asyncio.Task[Any] | None:
     except (AttributeError, RuntimeError):  # of another version; or the scopes have just changed
         pass
     return None
+
+
+# Checked with CPython 3.11 to 3.13: concurrent.futures.thread._WorkItem.run() and .future,
+#   Future._done_callbacks and _state, asyncio.futures._chain_future() with the future of asyncio in
+#   `destination`, whose _callbacks have methods of the task that awaits it.
+_RUN_JOB: Final = concurrent.futures.thread._WorkItem.run.__code__
+_ENDED: Final = (concurrent.futures._base.CANCELLED_AND_NOTIFIED, concurrent.futures._base.FINISHED)
+
+
+def job_of_executor() -> Future[Any] | None:
+    """Return the job that this thread runs for an executor of threads, or None."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _RUN_JOB:
+            item = (variables_of(frame) or {}).get("self")
+            return getattr(item, "future", None)
+        frame = frame.f_back
+    return None
+
+
+def task_that_awaits(job: Any) -> asyncio.Task[Any] | None:
+    """
+    Return the task that awaits this very job of an executor, as in `await asyncio.to_thread()` and
+    `await loop.run_in_executor()`.
+
+    None if several jobs are awaited together, and if the task has not come to that yet.
+    """
+    try:
+        for callback in list(job._done_callbacks):
+            names = callback.__code__.co_freevars
+            if "destination" not in names:
+                continue
+            awaited = callback.__closure__[names.index("destination")].cell_contents
+            for wakes, _ in list(awaited._callbacks or ()):
+                task = getattr(wakes, "__self__", None)
+                if isinstance(task, asyncio.Task):
+                    return task
+    except (AttributeError, TypeError, ValueError):  # it is of another kind
+        pass
+    return None
+
+
+def has_ended(job: Future[Any] | None) -> bool:
+    """Whether the function of a job has returned. This takes no lock, unlike its `done`."""
+    return job is None or job._state in _ENDED

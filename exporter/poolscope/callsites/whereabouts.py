@@ -64,7 +64,7 @@ class Whereabouts:
         return site_of(place)
 
     def _of_coroutine(self, coroutine: Any) -> Place:
-        frames = list(_awaited_frames(coroutine))
+        frames = list(awaited_frames(coroutine))
         if frames and not _is_suspended(coroutine):
             return self._of_running(frames[0])
         return innermost_place(reversed(frames))
@@ -123,7 +123,7 @@ def _is_suspended(coroutine: Any) -> bool:
     return True
 
 
-def _awaited_frames(coroutine: Any) -> Iterator[FrameType]:
+def awaited_frames(coroutine: Any) -> Iterator[FrameType]:
     """Yield the frames of a coroutine and of what it awaits, the outermost first."""
     for _ in range(MAX_AWAITS):
         coroutine = getattr(coroutine, "_coro", coroutine)  # aiohttp's `session.get()`

@@ -21,7 +21,7 @@ from poolscope.readings.report import Report
 NOT_IN_JSON: Final = frozenset(
     (
         "watched_seconds", "most_in_use", "invalidated_hard", "invalidated_soft", "dns_hits",
-        "dns_misses", "dns_errors",
+        "dns_misses", "dns_errors", "held_across", "held_across_seconds",
     )
 )  # fmt: skip
 """Fields of a reading that only findings or single families need."""

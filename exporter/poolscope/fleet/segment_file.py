@@ -31,6 +31,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.cells import HOLD_OPERATION
 from poolscope.ledger.changes import perform
 from poolscope.ledger.segment import Segment
+from poolscope.readings.evidence import Line
 
 MAGIC: Final = b"poolscop"
 
@@ -250,7 +251,7 @@ class FileSegment(Segment):
     def add_label(self, cell: int, label: str, width: int, number: int) -> None:
         self.numbers[cell + number] = self._number(label)
 
-    def add_evidence(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Line | None) -> None:
         self._number((rule, site), f"{rule}\t{site if site is not None else ''}")
 
     def _number(self, key: object, text: str | None = None) -> int:

@@ -43,9 +43,12 @@ PEAK_WINDOW: Final = 60.0
     SATURATED_SINCE,                             # clock, or 0.0 while the pool has a free slot
     # Holds and waits without a slot: their number, and the sum of their start times.
     OVERFLOW_HOLDS, OVERFLOW_HOLDS_SINCE, OVERFLOW_WAITS, OVERFLOW_WAITS_SINCE,
+    # Likewise, of the open holds whose callers have a request by HTTP under way.
+    ACROSS_NOW, ACROSS_NOW_SINCE,
     # Pauses of the process, the latest first: the clock when one ended, and its seconds.
     PAUSES, _SECONDS_1, _END_2, _SECONDS_2, _END_3, _SECONDS_3,
-    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS,   # sums of finished intervals
+    # Sums of finished intervals; ACROSS_HOLDS: the number of holds in ACROSS_SECONDS.
+    TAKEN_SECONDS, WAITING_SECONDS, SATURATED_SECONDS, ACROSS_SECONDS, ACROSS_HOLDS,
     UNKNOWN_SITE_SECONDS,                        # seconds of finished holds without a site
     WINDOW, IN_USE_PEAK, IN_USE_PEAK_BEFORE, WAITING_PEAK, WAITING_PEAK_BEFORE,
     TIMEOUT, CANCELLED, ERROR,                   # failed attempts by outcome
@@ -58,7 +61,7 @@ PEAK_WINDOW: Final = 60.0
     LEAKS_ABANDONED, NESTED, MOST_IN_USE,
     DNS_HIT, DNS_MISS, DNS_ERROR,
     SCALARS,
-) = range(52)
+) = range(56)
 # fmt: on
 
 
@@ -325,6 +328,8 @@ def reading_values(
         cells[TAKEN_SECONDS] + held + open_seconds,
         waiting_seconds,
         cells[SATURATED_SECONDS] + max(0.0, now - (cells[SATURATED_SINCE] or now)),
+        cells[ACROSS_HOLDS],
+        cells[ACROSS_SECONDS] + _elapsed(now, cells[ACROSS_NOW], cells[ACROSS_NOW_SINCE]),
         *acquires,
         *cells[ACQUIRE_SECONDS.end : HOLD_SECONDS.sum],
         held,

@@ -20,8 +20,8 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.attempts import Attempts
 from poolscope.ledger.lifetime import Lifetime
 from poolscope.ledger.open_holds import ALWAYS_HELD, HolderRef
-from poolscope.ledger.paused import PausedState
 from poolscope.ledger.recorder import recorded, recorded_if_awake
+from poolscope.ledger.request_events import RequestEvents
 
 CROWDED: Final = 0.5
 """
@@ -31,7 +31,7 @@ no mistake: there is room for all.
 """
 
 
-class Events(Lifetime, Attempts, PausedState):
+class Events(Lifetime, Attempts, RequestEvents):
     """
     The events of one pool object.
 
@@ -70,16 +70,6 @@ class Events(Lifetime, Attempts, PausedState):
         if not pool_locked:
             self.check_if_due(now)
         return borrower
-
-    def _still_held(self, borrower_key: Hashable, held: frozenset[Hashable]) -> bool:
-        """Whether a caller has one of the connections that it has taken."""
-
-        def still_held() -> frozenset[Hashable]:
-            return self.holds.held_by(borrower_key)
-
-        kept = held.difference(self._find_dropped(held, still_held) or ())
-        # Who has got one may have returned it meanwhile.
-        return bool(kept) and not kept.isdisjoint(still_held())
 
     def _asker(self, borrower: Borrower) -> Borrower:
         """Return the caller, if it was taken for another one that holds a connection."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from operator import delitem, setitem
+from itertools import compress
+from operator import delitem, is_, setitem
 from typing import Final, Literal, NamedTuple
 
 from poolscope.callsites.borrower import UNKNOWN_BORROWER, Borrower
 from poolscope.ledger import cells as c
+from poolscope.ledger.across_requests import AcrossRequests
 from poolscope.ledger.changes import Changes
 from poolscope.ledger.exemplars import KeptExemplars
 from poolscope.ledger.label_cells import OPERATIONS, SITES, LabelCells
@@ -58,6 +60,7 @@ class HoldRecords:
     purposes: of the open holds that are, or were, held on purpose.
     site_cells, operation_cells: the cells of the functions and of the operations.
     lately: who held connections in the last seconds.
+    across: the open holds during which a request by HTTP was begun.
     next_check_at: the clock from which on a hold may be overdue, or a leak waits to be logged.
     leak_events: what waits to be logged.
 
@@ -77,6 +80,7 @@ class HoldRecords:
         "_placed",
         "_segment",
         "abandoned_keys",
+        "across",
         "finished",
         "holds_by_borrower",
         "in_use",
@@ -98,6 +102,7 @@ class HoldRecords:
         self.site_cells = LabelCells(SITES, changes)
         self.operation_cells = LabelCells(OPERATIONS, changes)
         self.lately = Lately(changes)
+        self.across = AcrossRequests(changes)
         self.next_check_at = math.inf
         self.leak_events: list[LeakEvent] = []
         self._leak_after = leak_after
@@ -125,6 +130,7 @@ class HoldRecords:
         self.site_cells.start(segment)
         self.operation_cells.start(segment)
         self.lately.by_second.clear()
+        self.across.start(segment.numbers)
         self._holder_refs.clear()
         self._overflow_cells.clear()
         self._placed.clear()
@@ -181,6 +187,25 @@ class HoldRecords:
         hold = self.in_use.get(key)
         holder_ref = hold[3] if hold is not None else ALWAYS_HELD
         return self._holder_refs.get(key, ALWAYS_HELD) if holder_ref is SLOW_RELEASE else holder_ref
+
+    def leave_to_events(self, key: Hashable, hold: OpenHold) -> bool:
+        """
+        Have the hot path leave the end of an open hold to the events; return whether it is open.
+
+        The hot path of another thread may end it meanwhile, so it is replaced in one step, where it
+        is still the same. To do so twice, or in vain, changes nothing: it is not taken back.
+        """
+        since, asked, borrower, holder_ref, slot = hold
+        if holder_ref is SLOW_RELEASE:
+            return is_open(self.in_use.get(key), borrower)
+        left = since, asked, borrower, SLOW_RELEASE, slot
+        self._holder_refs[key] = holder_ref
+        is_same = map(is_, map(self.in_use.get, (key,)), (hold,))
+        self.in_use.update(zip(compress((key,), is_same), (left,), strict=False))
+        if self.in_use.get(key) is left:
+            return True
+        self._holder_refs.pop(key, None)
+        return False
 
     @property
     def seen_lately(self) -> bool:

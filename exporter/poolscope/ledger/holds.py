@@ -80,6 +80,8 @@ class Holds(HoldRecords):
         if hold is None:
             return
         self._changes.pop(self._holder_refs, key)
+        if self.across.by_key:
+            self.across.hold_ended(key, now)
         since, asked, borrower, _, slot = hold
         if since == c.TAKEN:
             self._numbers[c.TAKEN_SECONDS] += max(0.0, now - asked)

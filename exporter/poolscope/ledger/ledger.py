@@ -28,7 +28,7 @@ class Ledger(Events):
     begin, end: the fast paths of `served` and `returned`; see `hot_path`.
     """
 
-    __slots__ = ("_find_borrower", "_tell_apart", "begin", "end")
+    __slots__ = ("__weakref__", "_find_borrower", "_tell_apart", "begin", "end")
 
     begin: Begin
     end: End

@@ -12,6 +12,7 @@ from typing import Any, Final
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger import cells as c
+from poolscope.readings.evidence import Line
 
 # Shared by all segments without slots, and always empty.
 _NO_SLOTS: Final[list[int]] = []
@@ -82,7 +83,7 @@ class Segment:
         self.numbers.extend([0.0] * (cell + width - len(self.numbers)))
         self.numbers[cell : cell + width] = array("d", bytes(8 * width))
 
-    def add_evidence(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Line | None) -> None:
         """Publish that a rule was broken at a line."""
 
     def look(self) -> None:

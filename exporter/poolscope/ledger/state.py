@@ -37,7 +37,7 @@ from poolscope.ledger.segment import Segment, Segments
 from poolscope.ledger.waits import Waits
 from poolscope.process.forks import forks
 from poolscope.process.pauses import Pauses
-from poolscope.readings.evidence import Evidence
+from poolscope.readings.evidence import Evidence, Line
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Clock, Limits
 from poolscope.readings.reading import Monotonic, Reading
@@ -193,7 +193,7 @@ class State(Recorder):
         self.publish()
 
     @recorded_if_awake
-    def add_evidence(self, rule: str, site: Site | None) -> None:
+    def add_evidence(self, rule: str, site: Line | None) -> None:
         """A rule was broken at that line, by this pool or another one of its name."""
         self._segment.add_evidence(rule, site)
 

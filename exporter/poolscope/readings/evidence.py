@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from poolscope.callsites.frames import Place, Site, site_of
 
@@ -13,6 +13,28 @@ SHARED_BETWEEN: Final = "shared between "
 What the rule of two processes that use one connection begins with; the rest is the id of the one
 that has opened it, and the id of its child. It has no sites.
 """
+
+HELD_ACROSS_REQUEST: Final = "held-across-request"
+
+UNKNOWN_LINE: Final = "an unknown line"
+
+
+class TwoSites(NamedTuple):
+    """
+    Two lines that break a rule together.
+
+    held: the one that has acquired a connection.
+    request: the one that begins a request by HTTP meanwhile.
+    """
+
+    held: Site | None
+    request: Site | None
+
+    def __str__(self) -> str:
+        return f"{self.held or UNKNOWN_LINE}, across {self.request or UNKNOWN_LINE}"
+
+
+Line = Site | TwoSites
 
 MAX_SITES_PER_RULE: Final = 20
 """How many sites are kept for each rule: the first ones that broke it."""
@@ -33,7 +55,7 @@ those are whose number is a power of two, so that a correct place costs next to 
 Judge = Callable[[Callable[[], None]], object]
 
 
-def _ignore(rule: str, site: Site | None) -> None:
+def _ignore(rule: str, site: Line | None) -> None:
     """Do nothing: the default of `on_new`."""
 
 
@@ -46,13 +68,13 @@ class Evidence:
 
     __slots__ = ("_calls", "_on_new", "_sites")
 
-    def __init__(self, on_new: Callable[[str, Site | None], None] = _ignore) -> None:
+    def __init__(self, on_new: Callable[[str, Line | None], None] = _ignore) -> None:
         self._on_new = on_new
-        self._sites: dict[str, list[Site | None]] = {}
+        self._sites: dict[str, list[Line | None]] = {}
         # How many calls at a place have not been found to break the rule, or that one has.
         self._calls: dict[tuple[str, Place], int] = {}
 
-    def add(self, rule: str, site: Site | None) -> None:
+    def add(self, rule: str, site: Line | None) -> None:
         """Record that the rule was broken at `site`, or at an unknown line if it is None."""
         sites = self._sites.get(rule)
         if sites is None:
@@ -83,7 +105,7 @@ class Evidence:
         self._calls[rule, place] = _BREAKS_IT
         self.add(rule, site_of(place))
 
-    def __iter__(self) -> Iterator[tuple[str, Site | None]]:
+    def __iter__(self) -> Iterator[tuple[str, Line | None]]:
         for rule, sites in list(self._sites.items()):
             for site in list(sites):
                 yield rule, site

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from poolscope.readings.evidence import SHARED_BETWEEN
+from poolscope.readings.evidence import HELD_ACROSS_REQUEST, SHARED_BETWEEN
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
 from poolscope.readings.saturation import TooSmall
@@ -40,6 +40,14 @@ LONG_IDLE: Final = 3600.0
 LARGE: Final = 10
 """A smaller limit is never called too large."""
 LITTLE_USED: Final = 0.2
+LARGE_SHARE_ACROSS: Final = 0.1
+"""
+The share of a pool's connection-seconds in which their callers wait for another server. From a
+tenth on, an answer that takes ten times as long as usual, as in an incident there, nearly doubles
+what the pool has in use: that fills one that was half full.
+"""
+MUCH_ACROSS: Final = 60.0
+"""Connection-seconds. Fewer, as of the first few callers of a process, show no share."""
 
 
 class Commitment(NamedTuple):
@@ -72,12 +80,27 @@ class PoolEvidence(NamedTuple):
     too_small: Sequence[TooSmall] = ()
 
 
+class Lesser(NamedTuple):
+    """What a rule finds that is less severe than most of what it finds."""
+
+    severity: Severity
+    message: str
+
+
+Check = Callable[[PoolEvidence], "str | Lesser | None"]
+
+
 class Rule(NamedTuple):
-    """A known mistake. `check` returns the message of its finding, or None if there is none."""
+    """
+    A known mistake.
+
+    severity: that of its findings, unless they are `Lesser` ones.
+    check: returns the message of its finding, or None if there is none.
+    """
 
     name: str
     severity: Severity
-    check: Callable[[PoolEvidence], str | None]
+    check: Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +124,10 @@ class Finding:
 RULES: Final[dict[str, Rule]] = {}
 
 
-def _rule(name: str, severity: Severity) -> Callable[[Callable[[PoolEvidence], str | None]], None]:
+def _rule(name: str, severity: Severity) -> Callable[[Check], None]:
     """Decorate the check of a rule, and add the rule to `RULES`."""
 
-    def add(check: Callable[[PoolEvidence], str | None]) -> None:
+    def add(check: Check) -> None:
         RULES[name] = Rule(name, severity, check)
 
     return add
@@ -124,10 +147,11 @@ def findings_of(pool: str, kind: str, cases: Iterable[PoolEvidence]) -> tuple[Fi
     findings: dict[str, Finding] = {}
     for evidence in cases:
         for rule in RULES.values():
-            message = rule.check(evidence)
-            if message is not None and rule.name not in findings:
+            found = rule.check(evidence)
+            if found is not None and rule.name not in findings:
+                lesser = found if isinstance(found, Lesser) else Lesser(rule.severity, found)
                 sites = evidence.sites.get(rule.name) or evidence.sites.get(WATCHED, ())
-                findings[rule.name] = Finding(pool, kind, rule.name, rule.severity, message, sites)
+                findings[rule.name] = Finding(pool, kind, rule.name, *lesser, sites)
     return tuple(sorted(findings.values(), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
@@ -165,6 +189,23 @@ _observed_rule(
     "an https request was sent with ssl=False: the server's certificate is not verified, so "
     "anybody can impersonate the server",
 )
+
+
+@_rule(HELD_ACROSS_REQUEST, "critical")
+def _held_across_request(evidence: PoolEvidence) -> str | Lesser | None:
+    if HELD_ACROSS_REQUEST not in evidence.sites:
+        return None
+    reading = evidence.reading
+    seconds, of_all = reading.held_across_seconds, reading.in_use_seconds
+    message = (
+        "connections were held while their callers waited for another server: "
+        f"{reading.held_across:g} of them, for {seconds:.1f} connection-seconds"
+    )
+    if seconds:
+        message += f", {seconds / max(of_all, seconds):.0%} of the time in use"
+    if seconds < MUCH_ACROSS or seconds < LARGE_SHARE_ACROSS * of_all:
+        return Lesser("warning", message)
+    return message
 
 
 @_rule("no-acquire-timeout", "warning")

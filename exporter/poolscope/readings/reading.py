@@ -28,7 +28,8 @@ class Reading(NamedTuple):
 
     The fields before `acquired` are gauges at the moment of reading; the fields from `acquired` on
     are counters, which never decrease. Durations and ages are in seconds. Only findings use
-    `watched_seconds`, the age of the watch, and `most_in_use`, the maximum since it began.
+    `watched_seconds`, the age of the watch, `most_in_use`, the maximum since it began, and
+    `held_across`: how many holds were open across a request by HTTP, and their seconds meanwhile.
     """
 
     in_use: float = 0.0
@@ -70,6 +71,8 @@ class Reading(NamedTuple):
     in_use_seconds: float = 0.0
     waiting_seconds: float = 0.0
     saturated_seconds: float = 0.0
+    held_across: float = 0.0
+    held_across_seconds: float = 0.0
     acquire_seconds: Histogram = empty(ACQUIRE_BUCKETS)
     queue_seconds: Histogram = empty(ACQUIRE_BUCKETS)
     open_seconds: Histogram = empty(OPEN_BUCKETS)
@@ -131,6 +134,7 @@ _SIZES: Final = tuple(map(len, _histograms))
 _CLAMPED: Final = (
     _FIELDS.index("leaks_overdue"),
     *map(_FIELDS.index, ("in_use_seconds", "waiting_seconds", "saturated_seconds")),
+    _FIELDS.index("held_across_seconds"),
     *(SCALARS + end - 1 for end in accumulate(_SIZES)),
 )
 _NOTHING_YET: Final = [0.0] * len(_CLAMPED)

@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Generic
 
-from poolscope.callsites.frames import SHOWN_SITES, Site
+from poolscope.callsites.frames import SHOWN_SITES
 from poolscope.callsites.operations import SHOWN_OPERATIONS
 from poolscope.ledger.ledger import Ledger
 from poolscope.process.forks import forks
 from poolscope.process.pacing import Pacer
 from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
-from poolscope.readings.evidence import Evidence
+from poolscope.readings.evidence import Evidence, Line
 from poolscope.readings.exemplars import slowest
 from poolscope.readings.findings import WATCHED, Finding, PoolEvidence, findings_of
 from poolscope.readings.holders import Holder
@@ -134,7 +134,7 @@ class PoolGroup(Generic[M]):
         values = sum_readings([*readings, self.ended]).values()
         return Reading.of(self._monotonic.clamp(values))
 
-    def _add_evidence(self, rule: str, site: Site | None) -> None:
+    def _add_evidence(self, rule: str, site: Line | None) -> None:
         for member in list(self.members):
             for ledger in list(member.ledgers):
                 ledger.add_evidence(rule, site)

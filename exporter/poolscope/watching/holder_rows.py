@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -9,9 +10,8 @@ from typing import Any, Final
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.ledger.lately import Place
+from poolscope.readings.evidence import UNKNOWN_LINE, TwoSites
 from poolscope.readings.holders import Holder
-
-UNKNOWN_LINE: Final = "an unknown line"
 
 NO_PLACES: Final[Mapping[Hashable, Site]] = MappingProxyType({})
 
@@ -39,6 +39,31 @@ def by_site(
             place = places.get(who.borrower_key) if who is not None else None
             row |= {"oldest_seconds": held_seconds, "now_at": str(place) if place else None}
     return sorted(rows.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
+
+
+def by_sites(lines: Iterable[TwoSites]) -> list[dict[str, Any]]:
+    """
+    Return site, request and count of the connections whose callers wait for another server, most
+    connections first: the line that has acquired them, and the one that makes the request.
+    """
+    counts = Counter((_text(held), _text(request)) for held, request in lines)
+    return [
+        {"site": site, "request": request, "count": count}
+        for (site, request), count in counts.most_common()
+    ]
+
+
+def _text(site: Site | None) -> str | None:
+    return str(site) if site is not None else None
+
+
+def across_in_words(across: Sequence[dict[str, Any]]) -> str:
+    """Return what to add about connections whose callers wait for another server."""
+    if not across:
+        return ""
+    words = [f"{row['count']} x {row['request'] or UNKNOWN_LINE}" for row in across[:SHOWN]]
+    more = sum(row["count"] for row in across[SHOWN:])
+    return f"; across a request: {', '.join([*words, *([f'{more} more'] if more else [])])}"
 
 
 def place_in_words(site: str | None, operation: str | None) -> str:

@@ -15,7 +15,9 @@ from poolscope.ledger.ledger import Ledger
 from poolscope.readings.holders import Holder, places_of
 from poolscope.readings.reading import Reading, sum_readings
 from poolscope.watching.holder_rows import (
+    across_in_words,
     by_site,
+    by_sites,
     in_words,
     lately_by_site,
     lately_in_words,
@@ -72,7 +74,8 @@ class PoolLog:
         if not made <= now < made + NOTES_LAST:
             sites = _placed_rows(ledgers)
             lately = [] if sites else lately_by_site(ledger.lately() for ledger in ledgers)
-            template, *values = self._line(_sum(ledgers), sites, lately, timed_out=True)
+            across = by_sites(each for ledger in ledgers for each in ledger.across())
+            template, *values = self._line(_sum(ledgers), sites, lately, True, across)
             note = template % tuple(values)
             self._note = now, note
         error.add_note(note)
@@ -192,7 +195,10 @@ class PoolLog:
         lately: Sequence[dict[str, Any]],
         timed_out: bool,
     ) -> None:
-        reading = _sum(ledgers)
+        reading, across = (
+            _sum(ledgers),
+            by_sites(each for ledger in ledgers for each in ledger.across()),
+        )
         facts = {
             "event": "timeout",
             "pool": self._pool,
@@ -202,9 +208,10 @@ class PoolLog:
             "waiting": int(reading.waiting),
             "limit": _finite_or_none(reading.limit),
             "holders": sites,
+            **({"across": across} if across else {}),
             **({"lately": lately} if lately else {}),
         }
-        line = self._line(reading, sites, lately, timed_out)
+        line = self._line(reading, sites, lately, timed_out, across)
         logger().warning(*line, extra={"poolscope": facts})
 
     def _line(
@@ -213,13 +220,15 @@ class PoolLog:
         sites: Sequence[dict[str, Any]],
         lately: Sequence[dict[str, Any]],
         timed_out: bool,
+        across: Sequence[dict[str, Any]],
     ) -> tuple[Any, ...]:
         """Return the template of the line, and its values."""
         return (
-            "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s",
+            "pool %r (%s): %s; %d of %s in use, %d opening, %d waiting; %s%s",
             self._pool, self._kind, TIMED_OUT if timed_out else GAVE_UP, reading.in_use,
             f"{reading.limit:g}", reading.opening, reading.waiting,
             lately_in_words(lately) if lately else f"held by {in_words(sites)}",
+            across_in_words(across),
         )  # fmt: skip
 
 

@@ -209,12 +209,13 @@ class WatchedPool:
     # Called by its adapter
 
     def new_ledger(
-        self, limits: Limits, info: Info, config: PoolConfig, by_host: bool = False
+        self, limits: Limits, info: Info, config: PoolConfig, http: bool = False
     ) -> Ledger:
         """
         Return a ledger for a pool object: in the shared folder, if there is one.
 
-        by_host: whether the connections of the pool go to many hosts.
+        http: whether callers take its connections for requests by HTTP, to many hosts; those of all
+            other pools should not be held meanwhile.
         """
         facts: dict[str, object] = {}
         if self._folder.shares:
@@ -237,11 +238,16 @@ class WatchedPool:
             self.call_sites,
             self.find_dropped,
             self._pauses,
-            by_host,
+            http,
             self.add_to_trace,
         )
         if asleep:
             ledger.sleep(segments)
+        if not http:
+            # This imports asyncio, which importing poolscope must not.
+            from poolscope.ledger.holding import add_database
+
+            add_database(ledger)
         return ledger
 
     def _made(self, segment: FileSegment) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from poolscope.adapters.aiohttp.across import RequestAcross
 from poolscope.callsites.borrower import Borrower
 
 # Checked with aiohttp 3.9.0 to 3.14.5: ClientSession._request() makes each request. From 3.12 on, a
@@ -50,6 +51,8 @@ class Attempt:
     in_queue: whether it has ended while it waited for a slot.
     has_failed: whether it has ended without a connection.
     who: who asks, once it has been found out.
+    is_ordinary: whether it has neither waited nor is across.
+    across: the request, if its caller holds connections of a database meanwhile.
     """
 
     host: str
@@ -58,9 +61,11 @@ class Attempt:
     # Defaults in the class, because most attempts set none of these.
     seconds = waiting_since = opening_since = open_seconds = 0.0
     queued: float | None = None
+    is_ordinary = True
     in_queue = False
     has_failed = False
     who: Borrower | None = None
+    across: RequestAcross | None = None
 
     @property
     def number(self) -> int:

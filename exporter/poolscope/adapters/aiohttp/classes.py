@@ -59,11 +59,7 @@ def _connect(base: Any) -> Any:
         try:
             protocol = connection.protocol
             key = id(protocol)
-            if (
-                key in hooks.hosts_by_protocol
-                and attempt.queued is None
-                and protocol.is_connected()
-            ):
+            if key in hooks.hosts_by_protocol and attempt.is_ordinary and protocol.is_connected():
                 if HAS_MIDDLEWARES:
                     outer = _getframe(1).f_back
                     if outer is None or outer.f_code is not REQUEST:

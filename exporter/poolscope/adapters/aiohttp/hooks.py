@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import weakref
+from asyncio import current_task
 from contextlib import suppress
+from itertools import repeat
+from operator import call
 from typing import Any, Final
+from weakref import ref
 
 import aiohttp
 from aiohttp.hdrs import SEC_WEBSOCKET_KEY
@@ -25,6 +29,7 @@ from poolscope.adapters.classes import unwatch_object, watch_object
 from poolscope.callsites.deadlines import unless_deadline
 from poolscope.callsites.libraries import Library
 from poolscope.errors import harmless
+from poolscope.ledger.holding import databases, job_in_context, job_of_task, none_held
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.watching.hooks import Hooks
@@ -81,6 +86,7 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             return
         hooks_by_connector.pop(connector, None)
         unwatch_object(connector)
+        self.all_across_ended()
         for _, protocol, _ in existing(connector):
             unwatch_object(protocol)
 
@@ -94,6 +100,11 @@ class ConnectorHooks(ConnectorRecording, Hooks):
             self._found("tls-not-verified", attempt)
         if timeout is not self._limited:
             self._check_timeout(timeout, attempt)
+        if databases:
+            # As `holdings` finds them, in fewer steps.
+            task = ref(current_task())
+            if not all(map(call, none_held, repeat((task, job_of_task(task), job_in_context())))):
+                self.begin_across(attempt)
         return attempt
 
     def _check_timeout(self, timeout: Any, attempt: Tracer) -> None:

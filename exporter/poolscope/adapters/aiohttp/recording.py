@@ -12,6 +12,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from poolscope.adapters.aiohttp.across import RequestAcross
 from poolscope.adapters.aiohttp.attempts import Attempt, frame_of_request
 from poolscope.adapters.aiohttp.connectors import host_of
 from poolscope.adapters.aiohttp.lost import is_dropped, is_lost, is_returning
@@ -49,10 +50,12 @@ class ConnectorRecording:
         # A connector keeps any number of idle connections: its limit is for those in use.
         idle_limit = 0 if connector.force_close else math.inf
         limits = Limits(limit, idle_limit, 0)
-        self.ledger: Final = watched.new_ledger(limits, self.info, config, by_host=True)
+        self.ledger: Final = watched.new_ledger(limits, self.info, config, http=True)
         # The host of each connection, by the id of its protocol; and of each attempt that is
         # opening one or waiting.
         self.hosts_by_protocol: dict[Hashable, str | None] = {}
+        # The requests of callers that hold connections of a database, by the same id.
+        self.across: dict[Hashable, RequestAcross] = {}
         self._opening: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
         self._missing_slots: Final = MissingSlots(self.ledger)
@@ -132,9 +135,13 @@ class ConnectorRecording:
         if not reused:
             self._add_opened(protocol, attempt, now)
         who = self.who(attempt)
+        if attempt.across is not None:
+            self.across[key] = attempt.across
         self.ledger.served(
             key, now, attempt.started, who, ALWAYS_HELD, attempt.queued, reused, attempt.host
         )
+        if attempt.across is not None:
+            self.ledger.end_slowly(key)  # so that `released` comes to where the request ends
         if not protocol.is_connected():
             # The connection was lost while a tracer of the session was running.
             self.lost(protocol)
@@ -188,6 +195,7 @@ class ConnectorRecording:
         now = self.clock()
         self.ledger.stopped_waiting(attempt.number, now)
         attempt.queued = (attempt.queued or 0.0) + now - attempt.waiting_since
+        attempt.is_ordinary = False
         self._waiting.pop(attempt.number, None)
 
     @harmless
@@ -205,6 +213,8 @@ class ConnectorRecording:
     def gave_up(self, attempt: Attempt) -> None:
         """The attempt has failed, while it waited, opened a connection, or did neither."""
         self.who(attempt)
+        if attempt.across is not None:
+            attempt.across.end()
         attempt.has_failed = True
         if attempt.number in self._waiting:
             attempt.in_queue = True
@@ -222,6 +232,7 @@ class ConnectorRecording:
     @harmless
     def dropped(self, protocol: Any) -> None:
         """The caller has dropped the response, or the connection, before its end."""
+        self._across_ended(protocol)
         self.ledger.abandoned(id(protocol), self.clock())
 
     @harmless
@@ -233,6 +244,7 @@ class ConnectorRecording:
             self._keep(protocol, host_of(key))
         elif self.ledger.end(id(protocol), self.clock()):
             return
+        self._across_ended(protocol)
         self.ledger.returned(id(protocol), self.clock(), host_of(key))
 
     @harmless
@@ -243,6 +255,7 @@ class ConnectorRecording:
     @harmless
     def lost(self, protocol: Any) -> None:
         self.hosts_by_protocol.pop(id(protocol), None)
+        self._across_ended(protocol)
         unwatch_object(protocol)
         self.ledger.closed(id(protocol), self.clock())
 
@@ -258,12 +271,30 @@ class ConnectorRecording:
     def closed(self) -> None:
         self._closed = True
         self.hosts_by_protocol.clear()
+        self.all_across_ended()
         self.ledger.emptied(self.clock())
         self.ledger.retired(self.clock())
 
     @harmless
     def _on_collected(self, _: object) -> None:
+        self.all_across_ended()
         self.watched.pool_gone(self.ledger)
+
+    @harmless
+    def begin_across(self, attempt: Attempt) -> None:
+        """The caller may hold connections of a database."""
+        attempt.across, attempt.is_ordinary = RequestAcross(), False
+        attempt.across.begin(self.who(attempt)[:2])
+
+    def _across_ended(self, protocol: Any) -> None:
+        across = self.across.pop(id(protocol), None)
+        if across is not None:
+            across.end()
+
+    def all_across_ended(self) -> None:
+        """Nobody will tell when the requests under way end."""
+        while self.across:
+            self.across.popitem()[1].end()
 
     @harmless
     def _add_opened(self, protocol: Any, attempt: Attempt, now: float) -> None:
