@@ -103,8 +103,7 @@ def _all_hosts(world: ScenarioFactory) -> Scenario:
     """Connections to all hosts fail: there is one alert, which names the worst of them."""
     each, least = world.events_per_step, world.thresholds.open_failures[0]
     shares = {
-        f"h{number}.example:443": 1 - (1 - least) * number / (2 * HOSTS)
-        for number in range(HOSTS)
+        f"h{number}.example:443": 1 - (1 - least) * number / (2 * HOSTS) for number in range(HOSTS)
     }
     opened = {host: each / share - each for host, share in shares.items()}
     hosts = {
