@@ -144,7 +144,7 @@ class PoolOfThree:
             "references are those of open holds": set(ledger.holds._holder_refs)
             <= set(ledger.holds.in_use)
             and not ledger._pending_refs,
-            "hosts add up": list(reading[:4] + (reading.opened, reading.open_failed))
+            "hosts add up": [*reading[:4], reading.opened, reading.open_failed]
             == [sum(each) for each in zip(*(host[1:] for host in ledger.hosts()), strict=True)],
             "purposes are those of open holds": set(ledger.holds.purposes)
             <= set(ledger.holds.in_use),
