@@ -43,7 +43,7 @@ from poolscope.mixin.queries import Queries, share, share_of_traffic, top
 QUESTION: Final = """
 **Which host makes our HTTP clients wait, or fails?** The connections of aiohttp by host, how often
 they are reused, and how long DNS lookups and connecting take. The first 20 hosts of a client have
-their own names, the rest are `other`.
+their own names, the rest are added up as "other".
 """
 
 TOP_HOSTS: Final = 10
