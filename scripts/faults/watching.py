@@ -61,6 +61,13 @@ FAULTS = (
         ("tests/readings/test_holders.py",),
     ),
     (
+        "the counters of a host are lost when its pool ends",
+        "watching/groups.py",
+        "        group.hosts.add_ended(labelled.hosts)\n",
+        "",
+        ("tests/adapters/aiohttp/test_aiohttp_hosts.py",),
+    ),
+    (
         "the connection-seconds of an operation are lost when its pool ends",
         "watching/groups.py",
         "        group.operations.add_ended(labelled.operations)\n",

@@ -242,7 +242,7 @@ async def test_hooks_that_fail_are_counted_and_logged_once_and_the_pool_works(
     errors = ErrorLog()
     monkeypatch.setattr("poolscope.errors.internal_errors", errors)
     monkeypatch.setattr(Ledger, "_advance", fail)
-    monkeypatch.setattr(Ledger, "_finish", fail)
+    monkeypatch.setattr(Ledger, "_wait", fail)
     for _ in range(2):
         held = [await pool.acquire(), await pool.acquire()]
         with pytest.raises(pool.timeout):

@@ -59,7 +59,10 @@ def test_a_slot_is_of_the_host_of_its_connection(
         ledger.opened(key, key, clock(), 0.1, False, host)
     for turn in range(100):  # by events at first, then on the hot path
         key = "ab"[turn % 2]
-        take(ledger, clock, key)
+        if turn < 4:
+            ledger.served(key, clock(), clock(), who(0))
+        else:
+            take(ledger, clock, key)
         at_one = int(key == "a")
         expected = [
             HostReading("one:80", at_one, 1 - at_one, 0, 0, 1),
@@ -68,6 +71,8 @@ def test_a_slot_is_of_the_host_of_its_connection(
         assert expected == shown() == ledger.hosts()
         give(ledger, clock, key)
         assert ledger.hosts() == shown()
+    ledger.read()
+    assert {0.0} == {ledger._segment.cells[slot + c.HOLD_HOST] for slot in ledger._segment.free}
 
 
 def test_holds_without_a_slot_are_of_their_hosts_too(

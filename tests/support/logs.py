@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -67,3 +68,12 @@ class LoggingProcess:
         self._follower.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def without_places(said: Any) -> Any:
+    """Return a line or facts of poolscope without where the holders of connections are now."""
+    if isinstance(said, str):
+        return re.sub(r", now at [^,;)]+ in [^,;)]+", "", said)
+    if isinstance(said, dict):
+        return {key: without_places(value) for key, value in said.items() if key != "now_at"}
+    return list(map(without_places, said)) if isinstance(said, list) else said

@@ -34,6 +34,9 @@ def client(
         opened = each if others is None or host == HOSTS[7] else others
         return 0.0 if share is None else opened * (share if failed else 1.0 - share)
 
+    def each_of(host: str, failed: bool) -> Callable[[int], float]:
+        return lambda minute: count(host, minute, failed=failed)
+
     def all_of(failed: bool) -> Callable[[int], float]:
         return lambda minute: sum(count(host, minute, failed=failed) for host in HOSTS)
 
@@ -43,7 +46,7 @@ def client(
         for host in HOSTS:
             estate.grow(
                 f'host_opened_total{{outcome="{outcome}"}}',
-                partial(count, host, failed=failed),
+                each_of(host, failed),
                 {**labels, "host": host},
             )
     return estate

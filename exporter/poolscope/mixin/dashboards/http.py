@@ -43,7 +43,7 @@ from poolscope.mixin.queries import Queries, share, share_of_traffic, top
 QUESTION: Final = """
 **Which host makes our HTTP clients wait, or fails?** The connections of aiohttp by host, how often
 they are reused, and how long DNS lookups and connecting take. The first 20 hosts of a client have
-their own names, the rest are `other`.
+their own names, the rest are added up as "other".
 """
 
 TOP_HOSTS: Final = 10
@@ -145,8 +145,8 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
         table(
             "Hosts, now",
             "Current connections of each client to each host. Many idle ones and few in use are "
-            "kept for nothing; none idle and many being opened is churn. If connections to one "
-            "host fail and those to others do not, it is the host.",
+            "kept for nothing; none idle and many being opened is churn. If only those to one host "
+            "fail to open, it is the host.",
             keys,
             (
                 Column("Waiting", waiting, "short", waits, 0),
