@@ -6,6 +6,7 @@ A process with a pool. It reads a command from each line of its input, and answe
     wait        start a thread that waits for a connection
     give        return the connection that was taken last
     lose        drop a connection without returning it
+    ask URL     send a request by HTTP to a server that is not there
     use N       take and return a connection N times
     fork        fork; the child, which has the same pool, runs all further commands
     fork in C   the same, without the hooks that Python runs
@@ -19,6 +20,7 @@ The argument is the name of the pool; POOLSCOPE_DIR is the folder that it shares
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import mmap
@@ -49,6 +51,18 @@ def wait(pool: sqlalchemy.Pool) -> None:
         with contextlib.suppress(sqlalchemy.exc.TimeoutError):
             take(pool).close()
             return
+
+
+def ask(url: str) -> None:
+    import aiohttp
+
+    async def get() -> None:
+        async with aiohttp.ClientSession() as session:
+            poolscope.watch(session, "upstream", registry=None)
+            with contextlib.suppress(aiohttp.ClientError):
+                await session.get(url)
+
+    asyncio.run(get())
 
 
 def say(line: str) -> None:
@@ -83,6 +97,8 @@ def main(name: str) -> None:
             held.pop().close()
         elif word == "lose":
             take(pool)
+        elif word == "ask":
+            ask(number)
         elif word == "use":
             for _ in range(int(number)):
                 take(pool).close()
