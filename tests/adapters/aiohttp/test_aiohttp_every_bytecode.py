@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
+from weakref import ref
 
 import aiohttp
 import pytest
@@ -22,7 +23,7 @@ from aiohttp.client_proto import ResponseHandler
 from poolscope.callsites.owners import find_borrower
 from poolscope.errors import internal_errors
 from poolscope.ledger import recorder
-from poolscope.ledger.holding import add_database
+from poolscope.ledger.holding import add_database, databases
 from poolscope.ledger.ledger import Ledger
 from poolscope.readings.limits import Limits
 from poolscope.readings.reading import Reading
@@ -65,6 +66,12 @@ class Client:
         """Hold a connection of a database while the responses are asked for."""
         add_database(self.database)
         self.database.served("a", 0.0, 0.0, find_borrower(None, call_sites=True))
+
+    async def close(self) -> None:
+        """Close the session; the next client has another database."""
+        self.database.emptied(1.0)
+        databases.pop(ref(self.database), None)
+        await self.session.close()
 
     async def hold(self, seconds: float | None = None) -> Any:
         timeout = aiohttp.ClientTimeout(total=seconds)
@@ -134,6 +141,7 @@ USES: Final = (use, wait, time_out, close, beside_a_database)
 def faults(client: Client, watch: Watch) -> list[str]:
     """Return what does not agree with the connector, once the application holds nothing."""
     reading = watch._pool.read()
+    client.database.read()  # which applies what is pending
     connector: Any = client.session.connector
     idle = sum(
         protocol.is_connected() for each in connector._conns.values() for protocol, *_ in each
@@ -177,7 +185,7 @@ async def test_an_exception_at_any_bytecode_of_a_hook(use: Use) -> None:
             # There aiohttp has taken the connection, and gives it to nobody; or it has just
             # released one, and does so again.
             wrong += [(number, tracer.where, fault) for fault in faults(client, watch)]
-        await client.session.close()
+        await client.close()
         if not tracer.where:
             break
     await server.stop()
@@ -218,7 +226,7 @@ async def test_another_thread_reads_at_any_bytecode_of_a_hook(
         if errors != internal_errors.count:
             wrong.append((number, tracer.where, "an error is ours"))
         outcomes.add((reading.acquired, reading.timed_out, reading.cancelled, reading.failed))
-        await client.session.close()
+        await client.close()
         if not tracer.where:
             break
     await server.stop()
@@ -254,7 +262,7 @@ async def test_a_connection_is_lost_while_an_exception_comes() -> None:
         ):
             wrong.append((number, tracer.where, reading.in_use, reading.idle, reading.closed))
         response.close()
-        await client.session.close()
+        await client.close()
         if not tracer.where:
             break
     await server.stop()
