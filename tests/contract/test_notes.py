@@ -48,7 +48,9 @@ async def test_each_time_out_has_one_note(
             note, times = re.subn(
                 r", now at [\w/]*(test_notes|pools)\.py:\d+ in .*\w", "", notes[0]
             )
-            assert (1, note_of(pool, site, seconds)) == (times, note)
+            assert note_of(pool, site, seconds) == note
+            # A thread of an executor may be at work for others.
+            assert times == 1 or not pool.nests
             assert traceback.format_exception(error)[-1].rstrip("\n") == notes[0]
     for connection in held:
         await pool.release(connection)

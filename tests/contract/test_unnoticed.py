@@ -133,7 +133,7 @@ HOOKS: dict[str, Any] = {
 STEPS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("watch_object", "existing_records", "namer_of", "PoolHooks._adopt"),
     "asyncpg": ("watch_object", "PoolHooks._adopt"),
-    "aiohttp": ("watch_object", "existing", "ConnectorHooks._add_existing"),
+    "aiohttp": ("watch_object", "existing", "ConnectorHooks._keep"),
 }
 """By kind: the steps of a watch in which it may fail."""
 

@@ -7,6 +7,7 @@ A process with a pool. It reads a command from each line of its input, and answe
     trace N     use a connection often, in the trace of OpenTelemetry with that number
     give        return the connection that was taken last
     lose        drop a connection without returning it
+    ask URL     send a request by HTTP to a server that is not there
     use N       take and return a connection N times
     fork        fork; the child, which has the same pool, runs all further commands
     fork in C   the same, without the hooks that Python runs
@@ -21,6 +22,7 @@ is the folder that it shares.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import mmap
@@ -63,6 +65,18 @@ def use_in_trace(pool: sqlalchemy.Pool, number: int) -> None:
             take(pool).close()
 
 
+def ask(url: str) -> None:
+    import aiohttp
+
+    async def get() -> None:
+        async with aiohttp.ClientSession() as session:
+            poolscope.watch(session, "upstream", registry=None)
+            with contextlib.suppress(aiohttp.ClientError):
+                await session.get(url)
+
+    asyncio.run(get())
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -97,6 +111,8 @@ def main(name: str, leak_after: float) -> None:
             held.pop().close()
         elif word == "lose":
             take(pool)
+        elif word == "ask":
+            ask(number)
         elif word == "use":
             for _ in range(int(number)):
                 take(pool).close()

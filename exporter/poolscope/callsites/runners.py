@@ -64,7 +64,7 @@ def waiting_task() -> asyncio.Task[Any] | None:
     return None
 
 
-# Checked with CPython 3.11 to 3.13: concurrent.futures.thread._WorkItem.run() and .future,
+# Checked with CPython 3.11 to 3.14: concurrent.futures.thread._WorkItem.run() and .future,
 #   Future._done_callbacks and _state, asyncio.futures._chain_future() with the future of asyncio in
 #   `destination`, whose _callbacks have methods of the task that awaits it.
 _RUN_JOB: Final = concurrent.futures.thread._WorkItem.run.__code__

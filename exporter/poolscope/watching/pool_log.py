@@ -131,7 +131,10 @@ class PoolLog:
         reading, holders = ledger.read(), ledger.holders()
         if not reading.in_use:
             return
-        sites, abandoned = by_site(holders, places_of(holders)), sum(holder.abandoned for holder in holders)
+        sites, abandoned = (
+            by_site(holders, places_of(holders)),
+            sum(holder.abandoned for holder in holders),
+        )
         facts = {
             "event": "closing",
             "pool": self._pool,

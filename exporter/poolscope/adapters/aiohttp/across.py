@@ -17,10 +17,12 @@ class RequestAcross:
 
     __slots__ = ("_ledgers", "_number")
 
+    _ledgers: list[Ledger]
+
     def __init__(self) -> None:
         # A number, as the ledgers must not refer to themselves.
         self._number: Final = next(_numbers)
-        self._ledgers: Final[list[Ledger]] = []
+        self._ledgers = []
 
     def begin(self, place: Place) -> None:
         """What runs now begins the request at that place."""
@@ -32,3 +34,9 @@ class RequestAcross:
         """The request has failed, or its connection is given back; again, it changes nothing."""
         for ledger in self._ledgers:
             ledger.request_ended(self._number, ledger.clock())
+        self._ledgers.clear()
+
+    def __del__(self) -> None:
+        # An exception from outside may have come before anybody got to know of the request.
+        if getattr(self, "_ledgers", None):
+            self.end()

@@ -287,14 +287,18 @@ class ConnectorRecording:
         attempt.across.begin(self.who(attempt)[:2])
 
     def _across_ended(self, protocol: Any) -> None:
-        across = self.across.pop(id(protocol), None)
-        if across is not None:
-            across.end()
+        self._end_across(id(protocol))
 
     def all_across_ended(self) -> None:
         """Nobody will tell when the requests under way end."""
-        while self.across:
-            self.across.popitem()[1].end()
+        for key in list(self.across):
+            self._end_across(key)
+
+    def _end_across(self, key: Hashable) -> None:
+        across = self.across.get(key)
+        if across is not None:
+            across.end()  # first: if it is interrupted, the hook is called again
+            self.across.pop(key, None)
 
     @harmless
     def _add_opened(self, protocol: Any, attempt: Attempt, now: float) -> None:
