@@ -11,8 +11,8 @@ FAULTS = (
     (
         "a caller that waits has no operation",
         "callsites/owners.py",
-        "borrower_key, owner, current_operation())",
-        "borrower_key, owner)",
+        "operation, trace = current_operation(), trace_of_caller()",
+        "operation, trace = None, trace_of_caller()",
         ("tests/contract/test_operations.py",),
     ),
     (

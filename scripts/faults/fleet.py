@@ -81,7 +81,7 @@ FAULTS = (
     (
         "the file does not contain the owners of holds",
         "fleet/segment_file.py",
-        "        OWNER.pack_into(self._owners, start, _bytes(owner))\n",
+        "        OWNER.pack_into(self._owners, start, _bytes(owner), trace)\n",
         "",
         ("tests/fleet/test_segment_file.py",),
     ),

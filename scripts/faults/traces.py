@@ -29,7 +29,7 @@ FAULTS = (
         "a slot keeps the trace of the hold before, where the caller is the same",
         "fleet/segment_file.py",
         "        OWNER.pack_into(self._owners, start, _bytes(owner), trace)\n",
-        "        if trace:\n            OWNER.pack_into(self._owners, start, _bytes(owner), trace)\n",
+        "        trace and OWNER.pack_into(self._owners, start, _bytes(owner), trace)\n",
         IN_FILES,
     ),
     (

@@ -133,8 +133,8 @@ FAULTS = (
     (
         "a note is as old as the first time-out",
         "watching/pool_log.py",
-        "if not made <= now < made + NOTES_LAST:",
-        "if not note:",
+        "        if not made <= now < made + NOTES_LAST:\n            sites = _placed_rows",
+        "        if not note:\n            sites = _placed_rows",
         ("tests/contract/test_notes.py",),
     ),
     (
