@@ -321,7 +321,7 @@ FAULTS = (
         "ledger/copies.py",
         "        if finished:\n",
         "        if False:\n",
-        ("tests/ledger/test_every_bytecode.py",),
+        ("tests/ledger/test_hot_path.py",),
     ),
     (
         "a reader sees the changes of an event that is not final",

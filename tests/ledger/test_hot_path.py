@@ -313,6 +313,19 @@ def test_the_hot_path_does_not_overtake_pending_events(ledger: Ledger, clock: Fa
     assert (0, 1.0) == (ledger.read().in_use, ledger.read().in_use_seconds)
 
 
+def test_a_reading_without_the_lock_has_what_the_hot_path_has_ended(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    before = ledger.read().acquired
+    begin_fast(ledger, "a", clock(), borrower_of(PAY, "1"))
+    with ledger.reading_lock():  # another thread has the lock
+        clock.advance(1.0)
+        assert ledger.end("a", clock())
+        reading, sites = ledger.read(), ledger.sites()
+    assert (0, before + 1, 1.0) == (reading.in_use, reading.acquired, reading.in_use_seconds)
+    assert [(PAY.label, 0, 1.0)] == [site[:3] for site in sites if site.in_use_seconds]
+
+
 def test_a_forked_child_uses_the_hot_path_only_after_its_first_event(clock: FakeClock) -> None:
     ledger = ledger_of(clock)
     ledger.forked()
@@ -344,5 +357,5 @@ async def test_the_hot_path_and_the_events_find_the_same_borrower(
         await asyncio.create_task(ask_in_a_task(), name="pay"),
         await asyncio.to_thread(ask_and_begin, ledger),
     ):
-        assert asked[2:] == begun[2:]
+        assert Borrower(*asked)[2:] == Borrower(*begun)[2:]
         assert [name, name] == [Borrower(*found).label for found in (asked, begun)]
