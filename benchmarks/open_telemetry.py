@@ -9,7 +9,10 @@ from typing import Any
 
 
 def available() -> bool:
-    return importlib.util.find_spec("opentelemetry.sdk") is not None
+    try:
+        return importlib.util.find_spec("opentelemetry.instrumentation.asyncpg") is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def meter_provider() -> Any:

@@ -95,10 +95,10 @@ def test_a_scrape_pauses_between_freeing_pieces_of_the_reports(
     monkeypatch.setattr(samples_of, "IN_A_PIECE", 20)
     counts: list[int] = []
     # Reports of other tests that still exist do not count.
-    others = {id(found): found for found in gc.get_objects() if isinstance(found, Report)}
+    others = {id(found): found for found in gc.get_objects() if type(found) is Report}
 
     def count_reports(_: object) -> None:
-        reports = (found for found in gc.get_objects() if isinstance(found, Report))
+        reports = (found for found in gc.get_objects() if type(found) is Report)
         counts.append(sum(id(report) not in others for report in reports))
 
     for family in registry.collect():
