@@ -389,10 +389,12 @@ def _is_expected(problem: str) -> bool:
     Whether the machine expects this error of the event loop.
 
     Connections are left unclosed on purpose. Since Python 3.14 the loop also reports a look-up
-    that fails after its caller was cancelled, because aiohttp shields the look-up.
+    that fails after its caller was cancelled, because aiohttp shields the look-up. An exception
+    that lands in a finalizer may come out where the server begins to read, in the same thread.
     """
     unasked = "exception in shielded future" in problem and "_resolve_host" in problem
-    return unasked or "Unclosed" in problem
+    deaf = problem.startswith("Exception in callback _SelectorTransport._add_reader")
+    return unasked or deaf or "Unclosed" in problem
 
 
 def _looks_up(task: asyncio.Task[Any]) -> bool:

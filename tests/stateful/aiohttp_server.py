@@ -23,6 +23,9 @@ STUCK: Final = "stuck.example"
 UNKNOWN: Final = "unknown.example"
 REFUSED: Final = "refused.example"
 
+CLOSE_WAIT: Final = 8
+"""What Linux calls the state of a TCP connection that the other side has closed."""
+
 
 class Server:
     """
@@ -128,8 +131,10 @@ class Server:
         self.go_on.pop(number, asyncio.Event()).set()
 
     def connections(self) -> int:
+        """Return how many connections are open on both sides."""
         # A lost connection stays in the list until the handler of its request has ended.
-        return sum(protocol.transport is not None for protocol in self.server.connections)
+        transports = [protocol.transport for protocol in self.server.connections]
+        return sum(transport is not None and _is_open(transport) for transport in transports)
 
     def unanswered(self) -> set[int]:
         """Return the numbers of requests that have arrived and were not answered yet."""
@@ -321,3 +326,13 @@ rarely = st.sampled_from((False, False, False, True))
 options = st.builds(
     Options, st.integers(1, 3), st.integers(0, 2), rarely, st.booleans(), rarely, st.booleans()
 )
+
+
+def _is_open(transport: asyncio.BaseTransport) -> bool:
+    """
+    Whether the client has not closed the connection. A server that has stopped reading does not
+    notice that.
+    """
+    client = transport.get_extra_info("socket")
+    state = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return bool(state != CLOSE_WAIT)
