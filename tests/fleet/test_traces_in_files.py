@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import poolscope
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.owners import find_borrower
 from poolscope.fleet.fleet import Fleet
@@ -42,6 +44,12 @@ def ledger(shared: Folder, clock: FakeClock, tracing: Tracing) -> Ledger:
 
 
 @pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def view(ledger: Ledger, folder: Path, clock: FakeClock) -> View:
     reader = PoolFile(file_of(folder), 42)
     return lambda: reader.read(clock())
@@ -62,10 +70,19 @@ def end(ledger: Ledger, clock: FakeClock, key: str) -> None:
         ledger.returned(key, clock())
 
 
+@pytest.mark.parametrize("operation", [None, "nightly report"])
 @pytest.mark.parametrize("how", ["hot path", "event"])
 def test_each_hold_of_a_slot_has_its_own_trace(
-    ledger: Ledger, clock: FakeClock, view: View, tracing: Tracing, how: str
+    ledger: Ledger,
+    clock: FakeClock,
+    view: View,
+    tracing: Tracing,
+    how: str,
+    operation: str | None,
+    stack: ExitStack,
 ) -> None:
+    if operation is not None:
+        stack.enter_context(poolscope.operation(operation))
     for number in range(3 * MAX_FINISHED):
         with tracing.span() as span:
             take(ledger, clock, "a", how)

@@ -25,6 +25,7 @@ from typing import Any, Final, TypeAlias
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.callsites.operations import raise_if_from_outside
+from poolscope.callsites.traces import tracers
 from poolscope.errors import harmless
 from poolscope.label_values import label_value
 from poolscope.ledger import cells as c
@@ -190,8 +191,8 @@ class FileSegment(Segment):
             slot = self.free.pop()
             if operation is not None:
                 self.cells[slot + HOLD_OPERATION] = self._operations[operation.name()]
-                same = (*borrower[:4], *borrower[5:])
-                if self.borrowers[slot] == same or self.set_borrower(slot, borrower):
+                is_same = self.borrowers[slot] == borrower[:4] and not tracers
+                if is_same or self.set_borrower(slot, borrower):
                     return slot
             elif self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
                 return slot
@@ -222,7 +223,7 @@ class FileSegment(Segment):
         trace = traces[0].number.to_bytes(TRACE_BYTES, "big") if any(traces) else b""
         OWNER.pack_into(self._owners, start, _bytes(owner), trace)
         # Not an operation, which would live until the slot has another borrower.
-        self.borrowers[slot] = borrower if operation is None else (*borrower[:4], *traces)
+        self.borrowers[slot] = borrower if operation is None else borrower[:4]
         return True
 
     def register_borrower(self, borrower: Borrower, label: str) -> None:
