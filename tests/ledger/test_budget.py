@@ -124,7 +124,8 @@ async def counted_async(cycle: AsyncCycle) -> float:
 
 def within_budget(name: str, count: float) -> None:
     budget = BUDGET[name]
-    assert 0.95 * budget <= count <= budget, (
+    # Older versions of the libraries take fewer.
+    assert 0.93 * budget <= count <= budget, (
         f"{name}: {count:g} bytecodes of poolscope in each cycle, but the budget is {budget:g}, in "
         f"tests/ledger/expected/bytecodes.json for Python {VERSION}"
     )

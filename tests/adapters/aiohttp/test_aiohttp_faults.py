@@ -275,10 +275,13 @@ class TestIdle:
         await response.read()
         # It was counted before its host was known, and no counter falls.
         other = HostReading(OTHER_LABEL, 0, 0, 0, 0, opened=1)
-        assert [other, HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)] == hosts(watch)
+        late = HostReading(f"127.0.0.1:{server.port}", 0, 1, 0, 0)
+        # aiohttp 3.9 says of connections in use, too, which host they are to.
+        known = hosts(watch)
+        assert known in ([other, late], [late._replace(opened=1)])
         server.hang_up()
         await eventually((0, 0, 0, 0), lambda: state(watch))
-        assert [other, HostReading(f"127.0.0.1:{server.port}", 0, 0, 0, 0)] == hosts(watch)
+        assert [host._replace(idle=0) for host in known] == hosts(watch)
 
 
 class TestBodies:
