@@ -7,12 +7,14 @@ import re
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from contract.pools import PoolUnderTest
 from poolscope import Watch
+from poolscope.errors import internal_errors
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
 from support.tracing import Tracing, id_of
@@ -136,3 +138,49 @@ async def test_a_short_wait_is_no_event(
         await pool.release(connection)
     assert [0] == [len(span.events) for span in tracing.ended]
     assert 1 == watch.snapshot().waited
+
+
+class TracerError(Exception):
+    """Of a tracer's own."""
+
+
+class FailingSpan(NonRecordingSpan):
+    """A span whose every method that poolscope calls fails, or only the last one."""
+
+    def __init__(self, fails: str) -> None:
+        super().__init__(SpanContext(7, 1, is_remote=False))
+        self._fails = fails
+
+    def _call(self, name: str, result: Any) -> Any:
+        if name == self._fails:
+            raise TracerError(name)
+        return result
+
+    def get_span_context(self) -> SpanContext:
+        context: SpanContext = self._call("get_span_context", super().get_span_context())
+        return context
+
+    def is_recording(self) -> bool:
+        return bool(self._call("is_recording", True))
+
+    def add_event(self, *_: Any, **__: Any) -> None:
+        self._call("add_event", None)
+
+
+@pytest.mark.makes_hooks_fail
+@pytest.mark.parametrize("fails", ["get_span_context", "is_recording", "add_event"])
+async def test_a_tracer_that_fails_does_not_reach_the_application(
+    pool: PoolUnderTest, watch: Watch, clock: FakeClock, fails: str
+) -> None:
+    held = [await pool.acquire() for _ in range(2)]
+    before = internal_errors.count
+    with use_span(FailingSpan(fails)):
+        attempt = asyncio.ensure_future(pool.acquire())
+        await eventually(1, lambda: watch.snapshot().waiting)
+        clock.advance(2.0)
+        await pool.release(held.pop())
+        held.append(await attempt)
+    assert internal_errors.count > before
+    assert (2, 3) == (watch.snapshot().in_use, watch.snapshot().acquired)
+    for connection in held:
+        await pool.release(connection)

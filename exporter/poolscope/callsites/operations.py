@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
@@ -27,7 +28,7 @@ BACKGROUND: Final = "background: "
 """Begins the name of what a request does after its answer."""
 
 
-class Operation:
+class Operation(ABC):
     """
     What connections are taken for. A subclass may find its name out when somebody asks for it.
 
@@ -37,9 +38,9 @@ class Operation:
 
     __slots__ = ()
 
+    @abstractmethod
     def name(self) -> str | None:
         """Return the name, which never holds the values of a path; None if there is none yet."""
-        raise NotImplementedError
 
 
 class NamedOperation(Operation):

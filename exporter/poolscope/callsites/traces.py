@@ -55,11 +55,15 @@ def _find_trace() -> Trace | None:
 def add_event(name: str, attributes: Mapping[str, Any]) -> None:
     """Add an event to the current span, if it is recorded."""
     try:
-        span = _current_span()
-        if span.is_recording():
-            span.add_event(name, attributes)
+        _add_event(name, attributes)
     except Exception as error:
-        _forgive(error, _find_trace)
+        _forgive(error, lambda: _add_event(name, attributes))
+
+
+def _add_event(name: str, attributes: Mapping[str, Any]) -> None:
+    span = _current_span()
+    if span.is_recording():
+        span.add_event(name, attributes)
 
 
 def _current_span() -> Any:
