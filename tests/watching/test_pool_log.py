@@ -14,6 +14,7 @@ from poolscope.callsites.frames import APPLICATION, Function, Site
 from poolscope.callsites.operations import NamedOperation
 from poolscope.demo import service
 from poolscope.ledger.ledger import Ledger
+from poolscope.readings import holders as readings_of_holders
 from poolscope.readings.holders import Holder
 from poolscope.readings.limits import Limits
 from poolscope.testing import FakeClock
@@ -266,16 +267,28 @@ def test_two_time_outs_at_the_same_time_are_logged_once(
     assert not pool_log._free.locked()
 
 
+class At:
+    """Finds every holder at one place."""
+
+    def __init__(self, place: Site) -> None:
+        self._place = place
+
+    def site(self, who: Borrower) -> Site:
+        return self._place
+
+
 def test_the_readme_shows_the_line_as_it_is(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function = Function(None, APPLICATION, "poolscope/demo/service.py", "_insert_order", "")
     line, order = line_of("with engine.begin()"), NamedOperation("POST /orders")
+    now_at = At(Site(function, line_of("connection.execute(COMMIT_ORDER)")))
+    monkeypatch.setattr(readings_of_holders, "_whereabouts", lambda: now_at)
     asks = Borrower(function, line, "borrower_key", "Task-1", order)
     ledger = Ledger(Limits(6, 6, 0), clock)
     for number in range(6):
         ledger.served(number, clock(), clock(), asks)
-    for number in range(41):
+    for number in range(40):
         ledger.waiting(number, clock())
     clock.advance(0.1)
     PoolLog("orders", "sqlalchemy").log_timeout([ledger], clock())
