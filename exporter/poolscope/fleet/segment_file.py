@@ -186,13 +186,14 @@ class FileSegment(Segment):
         )
 
     def take_slot(self, borrower: Sequence[Any]) -> int:
-        operation, slot = borrower[4], 0
+        slot, operation = 0, borrower[4]
         try:
             slot = self.free.pop()
             if operation is not None:
                 self.cells[slot + HOLD_OPERATION] = self._operations[operation.name()]
-                is_same = self.borrowers[slot] == borrower[:4] and not tracers
-                if is_same or self.set_borrower(slot, borrower):
+                if self.borrowers[slot] == borrower[:4] and not tracers:
+                    return slot
+                if self.set_borrower(slot, borrower):
                     return slot
             elif self.borrowers[slot] == borrower or self.set_borrower(slot, borrower):
                 return slot
