@@ -11,6 +11,7 @@ A connection is identified by its record, which is SQLAlchemy's slot: it outlive
 
 from __future__ import annotations
 
+from types import FrameType
 from typing import Final
 
 import sqlalchemy
@@ -23,6 +24,12 @@ from poolscope.adapters.sqlalchemy.pools import engine_of, pool_of
 from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "sqlalchemy"
+
+MADE_BY_OTHERS: Final = frozenset({"create_engine", "recreate"})
+"""
+Functions that make a pool which is not to be watched by itself: it becomes that of an engine, or it
+takes the place of a pool whose hooks know that.
+"""
 
 
 def check_version() -> None:
@@ -40,6 +47,18 @@ def check_open(target: object) -> None:
 def find(target: object) -> WatchedPool | None:
     hooks = hooks_by_pool.get(pool_of(target))
     return hooks.watched if hooks is not None else None
+
+
+def is_pool(made: object, maker: FrameType) -> bool:
+    """An engine; or a pool that is not being made for an engine, or in the place of another one."""
+    if isinstance(made, Pool):
+        return maker.f_code.co_name not in MADE_BY_OTHERS
+    return isinstance(getattr(made, "pool", None), Pool)
+
+
+def name_of_both(target: object, before: str) -> str:
+    """An engine knows what its pool connects to, which a pool alone does not."""
+    return default_name(target) if before == type(pool_of(target)).__name__ else before
 
 
 def hook(target: object, watched: WatchedPool) -> EngineHooks:
