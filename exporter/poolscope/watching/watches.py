@@ -179,7 +179,7 @@ class Watches:
         return None
 
     def _default_registry(self) -> Registry | None:
-        """Return the default registry; None if it does not take the metrics, as of others' names."""
+        """Return the default registry; None if others have the names of its metrics."""
         try:
             self._groups_of(DEFAULT)
         except ValueError:

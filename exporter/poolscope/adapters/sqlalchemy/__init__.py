@@ -11,10 +11,12 @@ A connection is identified by its record, which is SQLAlchemy's slot: it outlive
 
 from __future__ import annotations
 
+import inspect
 from types import FrameType
 from typing import Final
 
 import sqlalchemy
+from sqlalchemy.engine import create
 from sqlalchemy.pool import Pool
 
 from poolscope.adapters import versions
@@ -25,11 +27,8 @@ from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "sqlalchemy"
 
-MADE_BY_OTHERS: Final = frozenset({"create_engine", "recreate"})
-"""
-Functions that make a pool which is not to be watched by itself: it becomes that of an engine, or it
-takes the place of a pool whose hooks know that.
-"""
+_MAKERS: Final = frozenset({inspect.unwrap(create.create_engine).__code__})
+"""The code of what makes a pool for an engine."""
 
 
 def check_version() -> None:
@@ -51,9 +50,12 @@ def find(target: object) -> WatchedPool | None:
 
 def is_pool(made: object, maker: FrameType) -> bool:
     """An engine; or a pool that is not being made for an engine, or in the place of another one."""
-    if isinstance(made, Pool):
-        return maker.f_code.co_name not in MADE_BY_OTHERS
-    return isinstance(getattr(made, "pool", None), Pool)
+    if not isinstance(made, Pool):
+        return isinstance(getattr(made, "pool", None), Pool)
+    frame: FrameType | None = maker
+    while frame is not None and frame.f_code.co_name == "__init__":  # of a subclass
+        frame = frame.f_back
+    return frame is None or (frame.f_code not in _MAKERS and frame.f_code.co_name != "recreate")
 
 
 def name_of_both(target: object, before: str) -> str:
