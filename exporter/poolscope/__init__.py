@@ -18,6 +18,7 @@ _signals.handle_if_exporter()  # before what takes long to import
 from poolscope.applications.instrument import instrument
 from poolscope.callsites.operations import operation
 from poolscope.callsites.purposes import held_on_purpose
+from poolscope.launching.autowatch import autowatch
 from poolscope.metrics.http_server import make_asgi_app, start_http_server
 from poolscope.metrics.registries import DEFAULT, Registry
 from poolscope.metrics.wsgi import make_wsgi_app
@@ -35,6 +36,7 @@ __all__ = [
     "Hold",
     "Snapshot",
     "Watch",
+    "autowatch",
     "findings",
     "held_on_purpose",
     "holders",

@@ -19,12 +19,17 @@ def instrument_aiohttp(app: Any, metrics: str | None) -> Any:
     """
     from aiohttp import web
 
-    if any(hasattr(middleware, "_is_poolscope") for middleware in app.middlewares):
+    ours = [each for each in app.middlewares if hasattr(each, "_is_poolscope")]
+    if ours and (metrics is None or ours[0]._is_poolscope):
         return app
     if app.frozen:
         raise RuntimeError(
             "instrument() must be called before the application starts: it takes no middleware now"
         )
+    if ours:
+        ours[0]._is_poolscope = metrics
+        _add_route(app, str(metrics))
+        return app
 
     @web.middleware
     async def request_is_an_operation(request: Any, handler: Any) -> Any:
@@ -34,7 +39,7 @@ def instrument_aiohttp(app: Any, metrics: str | None) -> Any:
         with request_of(operation):
             return await handler(request)
 
-    request_is_an_operation._is_poolscope = True  # type: ignore[attr-defined]  # a mark
+    request_is_an_operation._is_poolscope = metrics  # type: ignore[attr-defined]  # a mark
     app.middlewares.insert(0, request_is_an_operation)
     if metrics is not None:
         _add_route(app, metrics)

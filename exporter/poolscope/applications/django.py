@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -28,11 +27,11 @@ class Middleware:
 
     def __init__(self, get_response: Callable[..., Any]) -> None:
         self._get_response = get_response
-        self._is_async = inspect.iscoroutinefunction(get_response)
-        if self._is_async:
-            # What asgiref's markcoroutinefunction() does, from Python 3.12 on by `inspect`.
-            from asgiref.sync import markcoroutinefunction
+        # Those of asgiref know what its adapters return; from Python 3.12 on they are `inspect`'s.
+        from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
@@ -48,6 +47,19 @@ class Middleware:
         with request_of(operation) as box:
             response = await self._get_response(request)
         return _streamed(response, box, operation)
+
+
+def instrument_handler(handler: Any) -> None:
+    """
+    Put the middleware around all others, unless the settings have it.
+
+    handler: one of Django's that has loaded its middleware. Checked with Django 4.2 to 5.2:
+        BaseHandler._middleware_chain.
+    """
+    from django.conf import settings
+
+    if not any(str(path).startswith("poolscope.") for path in settings.MIDDLEWARE):
+        handler._middleware_chain = Middleware(handler._middleware_chain)
 
 
 def _operation_of(request: Any) -> RequestOperation:

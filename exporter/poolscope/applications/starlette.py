@@ -16,10 +16,12 @@ def instrument_starlette(app: Any, metrics: str | None) -> Any:
     Checked with Starlette 1.10: `build_middleware_stack()` is called before the first
     request, and `middleware_stack` is None until then.
     """
-    if "_poolscope_metrics" in vars(app):
-        return app
-    if metrics is not None:
+    known = vars(app).get("_poolscope_metrics", "")
+    if metrics is not None and not known:
         _add_route(app, metrics)
+    if "_poolscope_metrics" in vars(app):
+        app._poolscope_metrics = known or metrics
+        return app
     build, app_ref = app.build_middleware_stack, weakref.ref(app)
 
     def match(scope: Any) -> str | None:

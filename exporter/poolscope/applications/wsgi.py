@@ -113,14 +113,14 @@ def _is_of_a_file(body: Any, environ: dict[str, Any]) -> bool:
 
 def instrument_flask(app: Any, metrics: str | None) -> Any:
     """Have each request be an operation; add a route to the metrics."""
-    if isinstance(app.wsgi_app, WSGIRequests):
-        return app
     if metrics is not None and metrics not in {rule.rule for rule in app.url_map.iter_rules()}:
         served = make_wsgi_app()
         path = metrics.rstrip("/") or "/"
         app.add_url_rule(path, "poolscope_metrics", lambda: served, strict_slashes=False)
         if path != "/":
             app.add_url_rule(f"{path}/", "poolscope_metrics_of_folder", lambda: served)
+    if isinstance(app.wsgi_app, WSGIRequests):
+        return app
     find_template = functools.partial(_template_in, app.url_map)
     app.wsgi_app = WSGIRequests(app.wsgi_app, find_template, by_framework=False)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ async def _run(options: Options, exporter: Exporter, probes: Sequence[Probes[Any
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(report_loop_error)
     hang_ups = asyncio.Event()
-    serving = asyncio.create_task(_serve(options, exporter, probes, hang_ups))
+    serving = asyncio.create_task(serve(options, exporter, probes, hang_ups, _log_urls))
 
     def stop() -> None:
         logger.info("stopping")
@@ -98,10 +98,25 @@ async def _run(options: Options, exporter: Exporter, probes: Sequence[Probes[Any
         serving.result()
 
 
-async def _serve(
-    options: Options, exporter: Exporter, probes: Sequence[Probes[Any]], hang_ups: asyncio.Event
+def _log_urls(options: Options, urls: Sequence[str]) -> None:
+    for url in urls:
+        logger.info("serving %s%s%s", url, options.route_prefix, options.metrics_path)
+
+
+async def serve(
+    options: Options,
+    exporter: Exporter,
+    probes: Sequence[Probes[Any]],
+    hang_ups: asyncio.Event,
+    started_at: Callable[[Options, Sequence[str]], object],
 ) -> None:
-    """Serve until this task is cancelled; load the web config file again at each hang-up."""
+    """
+    Serve until this task is cancelled; load the web config file again at each hang-up.
+
+    started_at: is called with the addresses, without a path, once they are served.
+
+    Raises ServerError.
+    """
     async with AsyncExitStack() as started:
         try:
             # In a thread: a name server that hangs must not delay the handling of signals.
@@ -119,8 +134,7 @@ async def _serve(
             raise ServerError(str(error)) from error
         for each in probes:
             each.start()
-        for url in listener.urls:
-            logger.info("serving %s%s%s", url, options.route_prefix, options.metrics_path)
+        started_at(options, listener.urls)
         while await hang_ups.wait():
             hang_ups.clear()
             listener.reload_soon()

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -97,8 +97,18 @@ class Fleet:
     Raises FolderError if the folder cannot be used, or if another exporter uses it.
     """
 
-    def __init__(self, folder: Path, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock = time.monotonic,
+        ended: Callable[[int, Sequence[PoolView]], object] | None = None,
+    ) -> None:
+        """
+        ended: is called with the process id and the pools of each process that has ended, before
+            only their counters are kept.
+        """
         self._folder = folder
+        self._ended = ended
         self._clock = clock
         self._lock = FolderLock(folder)
         try:
@@ -180,6 +190,10 @@ class Fleet:
             if not self._write(totals):
                 return False
             self._totals = totals
+            if self._ended is not None:
+                for process in ended:
+                    if process.name in new:
+                        self._ended(process.pid, process.pools)
         for process in ended:
             remove(self._folder, process)
         if new:

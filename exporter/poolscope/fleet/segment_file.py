@@ -18,6 +18,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import setitem
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -32,6 +33,7 @@ from poolscope.ledger import cells as c
 from poolscope.ledger.cells import HOLD_OPERATION
 from poolscope.ledger.changes import perform
 from poolscope.ledger.segment import Segment
+from poolscope.process.off_loop import off_loop
 from poolscope.readings.evidence import Line
 
 MAGIC: Final = b"poolscop"
@@ -210,9 +212,10 @@ class FileSegment(Segment):
             self.give_back(slot)
         return 0
 
+    @harmless
     def discard(self) -> None:
-        """Remove the file: the pool was not watched after all. Raises OSError."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file: the pool was not watched after all, or not under this name."""
+        off_loop(partial(self.path.unlink, missing_ok=True))
 
     def set_borrower(self, slot: int, borrower: Sequence[Any]) -> bool:
         function, at, _, owner, operation, *traces = borrower

@@ -61,6 +61,11 @@ class Lifetime(LostSlots):
         self.emptied(now)
         self._segment.end()
 
+    def discard(self, now: float) -> None:
+        """Nothing is recorded any more, and other processes see nothing of what was."""
+        self.ended(now)
+        self._segment.discard()
+
     def replace(self, predecessor: Lifetime) -> None:
         """Take the place of a retired pool, and take over its peaks."""
         if predecessor.dormant:

@@ -92,6 +92,9 @@ class Segment:
     def end(self) -> None:
         """Nothing is recorded any more."""
 
+    def discard(self) -> None:
+        """Remove what other processes can read; an error is logged and counted."""
+
 
 Segments = Callable[[int], Segment]
 """Makes a segment with a given number of hold slots."""

@@ -107,6 +107,12 @@ class Reading(NamedTuple):
         return cls._make(fields)
 
     @property
+    def is_used(self) -> bool:
+        """Whether anybody has asked for a connection."""
+        ended = self.acquired, self.timed_out, self.cancelled, self.failed
+        return any((*ended, self.in_use, self.opening, self.waiting))
+
+    @property
     def live(self) -> bool:
         """Whether a pool exists, or connections or callers that have outlived it."""
         return bool(self.instances or self.in_use or self.idle or self.opening or self.waiting)

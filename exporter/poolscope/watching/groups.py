@@ -100,6 +100,11 @@ class PoolGroup(Generic[M]):
             self.members.remove(member)
             self._last_config = member.config
 
+    def forget(self, member: M) -> None:
+        """Have the group be as if the watched pool had never been in it."""
+        self.created -= len(member.ledgers)
+        self.remove(member)
+
     def hide_if_empty(self) -> None:
         """Show the group no more if it has nothing but counters of members that were unwatched."""
         self.shown = bool(self.members) or self._has_others
@@ -283,6 +288,34 @@ class Groups(Generic[M]):
                 group.remove(member)
                 group.hide_if_empty()
                 self._lost_member(group)
+
+    def leave(self, member: M, used: bool) -> None:
+        """
+        End a member that goes on under another name.
+
+        used: whether anybody has asked it for a connection. What it has counted then stays in the
+            totals of its group; else it leaves no trace.
+        """
+        with self._lock:
+            self._fold_gone()
+            key = member.name, member.kind
+            group = self._group(key)
+            if not used:
+                group.forget(member)
+            for ledger in list(member.ledgers):
+                self._leave(member, ledger, used)
+            group.remove(member)
+            if group.created:
+                self._lost_member(group)
+            else:
+                self._groups.pop(key, None)
+
+    def _leave(self, member: M, ledger: Ledger, used: bool) -> None:
+        if used:
+            self._end(member, ledger, None)
+        else:
+            member.ledgers.remove(ledger)
+            ledger.discard(member.clock())
 
     def empty(self) -> bool:
         """Whether no group is shown."""

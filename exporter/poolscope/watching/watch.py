@@ -26,6 +26,12 @@ class Watch:
         self._pool = pool
         pool.handle = self
 
+    def of(self, pool: WatchedPool) -> Self:
+        """Return this watch, which is of that pool from now on."""
+        self._pool = pool
+        pool.handle = self
+        return self
+
     def __repr__(self) -> str:
         return f"<poolscope.Watch {self.name!r} ({self.kind})>"
 

@@ -15,7 +15,6 @@ from poolscope.label_values import label_value
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
 from poolscope.process.forks import forks
-from poolscope.process.off_loop import off_loop
 from poolscope.process.pauses import Pauses
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
@@ -26,6 +25,7 @@ from poolscope.readings.reading import EMPTY_READING, Reading
 from poolscope.readings.report import Info
 from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
+from poolscope.watching.options import WatchOptions
 from poolscope.watching.pool_log import PoolLog
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class WatchedPool:
     site: the line of the application that called `watch`; None without call sites.
     handle: the `Watch` that the user has; watching the pool again returns the same one.
     since: the clock when the watch began.
+    automatic: the options of `autowatch`, unless the application has named the pool itself.
     ledgers: one for each pool object that is alive.
     ended: the sum of the counters of pool objects that have ended.
     """
@@ -54,6 +55,7 @@ class WatchedPool:
         "_segments",
         "_service",
         "address",
+        "automatic",
         "call_sites",
         "clock",
         "config",
@@ -93,6 +95,7 @@ class WatchedPool:
         self.call_sites: Final = call_sites
         self.site: Final = frames.here() if call_sites else None
         self.handle: Any = None
+        self.automatic: WatchOptions | None = None
         self.ledgers: list[Ledger] = []
         self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
@@ -134,7 +137,14 @@ class WatchedPool:
                 hooks.unhook()
         finally:
             for segment in self._segments or ():
-                off_loop(segment.discard)
+                segment.discard()
+
+    def leave(self) -> None:
+        """End this watch, because the pool goes on under another name, or with other options."""
+        hooks, self.hooks = self.hooks, None
+        if hooks is not None:
+            hooks.unhook()
+            self._groups.leave(self, self._groups.read(self).is_used)
 
     @property
     def groups(self) -> Groups[WatchedPool]:

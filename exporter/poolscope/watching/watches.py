@@ -6,14 +6,16 @@ import importlib
 import os
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any, Final, Protocol, cast
 
 from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
 from poolscope.fleet.folder import Folder
 from poolscope.label_values import label_value
-from poolscope.metrics.registries import DEFAULT, Registry
+from poolscope.metrics.registries import DEFAULT, Default, Registry
 from poolscope.process.forks import forks
 from poolscope.process.pauses import Pauses
 from poolscope.process.pauses import pauses as pauses_of_process
@@ -25,6 +27,7 @@ from poolscope.watching.collectors import Collectors
 from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.multiprocess_mode import MultiprocessMode
+from poolscope.watching.options import WatchOptions
 from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watched_pool import WatchedPool
@@ -52,6 +55,16 @@ class Adapter(Protocol):
 
     def default_name(self, target: Any) -> str:
         """Return a name for the pool, without any credential."""
+
+    def is_pool(self, made: Any, maker: FrameType) -> bool:
+        """
+        Whether an object that was just made is a pool of its own, and not a part of another one.
+
+        maker: the frame that has made it.
+        """
+
+    def name_of_both(self, target: Any, before: str) -> str:
+        """Return the default name of a pool that had one `before`, now that `target` has it too."""
 
     def hook(self, target: Any, watched: WatchedPool) -> Hooks:
         """Put hooks into the pool that report to `watched`."""
@@ -110,9 +123,10 @@ class Watches:
             now on get the application_name `service:pool:pid`, unless they have one. The default
             is POOLSCOPE_APPLICATION_NAME; without either they get none.
 
-        Watching a pool again under the same name returns the same watch. If an error of poolscope
-        itself prevents a watch, it is logged and counted, the pool is left as it was, and the watch
-        that is returned shows nothing.
+        Watching a pool again under the same name returns the same watch. What `autowatch` or
+        `poolscope run` watches gets the name and the options that are given here. If an error of
+        poolscope itself prevents a watch, it is logged and counted, the pool is left as it was, and
+        the watch that is returned shows nothing.
 
         Raises TypeError if `target` is not such a pool, `name` is not a string or `leak_after` is
         not a number; ValueError if the pool is closed or watched under another name, `name` is
@@ -124,20 +138,119 @@ class Watches:
         _check_leak_after(leak_after)
         adapter.check_version()
         adapter.check_open(target)
+        options = WatchOptions(leak_after, call_sites, application_name)
         existing = adapter.find(target)
+        if existing is not None and existing.automatic is not None:
+            return self._take_over(adapter, target, existing, name, options, registry)
         if existing is not None:
             watch = _watch_of(existing, name)
             if registry is not None:
                 self._collectors.keep(existing.groups, registry)
             return watch
+        return self._watch(adapter, target, name, options, registry)
+
+    def watch_made(
+        self,
+        adapter: Adapter,
+        target: Any,
+        choose_name: Callable[[str], str | None],
+        options: WatchOptions,
+    ) -> Watch | None:
+        """
+        Watch a pool that somebody has made; return None if it is watched already.
+
+        choose_name: returns the name that is wanted for a default name; None: the default name.
+
+        Raises ValueError or RuntimeError like `watch`.
+        """
+        adapter.check_version()
+        adapter.check_open(target)
+        existing = adapter.find(target)
+        if existing is None:
+            address = label_value(adapter.default_name(target))
+            name = _checked(choose_name(address))
+            registry = self._default_registry()
+            return self._watch(adapter, target, name, options, registry, address, options)
+        if existing.automatic is not None:
+            address = label_value(adapter.name_of_both(target, existing.address))
+            if address != existing.address:
+                name = _checked(choose_name(address)) or address
+                self._replace(adapter, target, existing, name, existing.automatic, address)
+        return None
+
+    def _default_registry(self) -> Registry | None:
+        """Return the default registry; None if others have the names of its metrics."""
+        try:
+            self._groups_of(DEFAULT)
+        except ValueError:
+            return None
+        return DEFAULT
+
+    def _take_over(
+        self,
+        adapter: Adapter,
+        target: Any,
+        existing: WatchedPool,
+        name: str | None,
+        options: WatchOptions,
+        registry: Registry | None,
+    ) -> Watch:
+        """Give a pool that `autowatch` watches what the application asks for."""
+        automatic = existing.automatic or options
+        options = options.over(automatic)
+        asked = isinstance(registry, Default)
+        groups = existing.groups if asked else self._groups_of(registry)
+        is_same = name in (None, existing.name) and options == automatic
+        if is_same and groups is existing.groups:
+            existing.automatic = automatic if name is None else None
+            if registry is not None:
+                self._collectors.keep(existing.groups, registry)
+            watch: Watch = existing.handle
+            return watch
+        new = name or existing.name
+        address = existing.address
+        return self._replace(adapter, target, existing, new, options, address, groups, name is None)
+
+    def _replace(
+        self,
+        adapter: Adapter,
+        target: Any,
+        existing: WatchedPool,
+        name: str,
+        options: WatchOptions,
+        address: str,
+        groups: Groups[WatchedPool] | None = None,
+        automatic: bool = True,
+    ) -> Watch:
+        """Let a pool go on under another name, or with other options; its `Watch` stays."""
+        watch: Watch = existing.handle
+        try:
+            existing.leave()
+            groups = groups or existing.groups
+            stays = options if automatic else None
+            self._begin(adapter, target, name, groups, options, address, stays, watch)
+        except Exception as error:
+            if is_of_signal_handler(error):
+                raise
+            count_error("Watches.watch")
+        return watch
+
+    def _watch(
+        self,
+        adapter: Adapter,
+        target: Any,
+        name: str | None,
+        options: WatchOptions,
+        registry: Registry | None,
+        address: str | None = None,
+        automatic: WatchOptions | None = None,
+    ) -> Watch:
         self._follow_forks()
         groups = self._groups_of(registry)
         if registry is not None:
             self._multiprocess_mode.warn_once()
         try:
-            return self._begin(
-                adapter, target, name, groups, leak_after, call_sites, application_name
-            )
+            return self._begin(adapter, target, name, groups, options, address, automatic)
         except Exception as error:
             if is_of_signal_handler(error):
                 raise
@@ -155,28 +268,38 @@ class Watches:
         target: Any,
         name: str | None,
         groups: Groups[WatchedPool],
-        leak_after: float | None,
-        call_sites: bool,
-        application_name: str | None,
+        options: WatchOptions,
+        address: str | None = None,
+        automatic: WatchOptions | None = None,
+        watch: Watch | None = None,
     ) -> Watch:
-        address = label_value(adapter.default_name(target))
+        """
+        Begin a watch.
+
+        address: what the pool connects to, by default its default name.
+        automatic: the options of `autowatch`, if that watches it.
+        watch: what the application has already, if this takes the place of another watch.
+        """
+        if address is None:
+            address = label_value(adapter.default_name(target))
         pool_name = address if name is None else name
         folder = self._folder = self._folder or Folder.of_environment()
-        service = application_name or os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
+        of_environment = os.environ.get(application_names.APPLICATION_NAME_VARIABLE)
         watched = WatchedPool(
             pool_name,
             adapter.KIND,
             groups,
             self._clock,
-            leak_after,
-            call_sites,
+            options.leak_after,
+            options.call_sites,
             folder,
-            service,
+            options.application_name or of_environment,
             address,
             self._pauses,
         )
+        watched.automatic = automatic
         # Before others can see the pool: `snapshots` returns those of its `Watch`.
-        watch = Watch(watched)
+        watch = watch.of(watched) if watch is not None else Watch(watched)
         watched.begin(partial(adapter.hook, target))
         return watch
 

@@ -14,7 +14,7 @@ A connection is identified by its protocol (`ResponseHandler`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -51,6 +51,15 @@ def default_name(target: Any) -> str:
     """Return `HOST:PORT` of a session with a base URL, or `aiohttp`."""
     base = getattr(target, "_base_url", None)
     return f"{base.host}:{base.port}" if base is not None else KIND
+
+
+def is_pool(made: Any, maker: FrameType) -> bool:
+    return isinstance(made.connector, aiohttp.BaseConnector)
+
+
+def name_of_both(target: Any, before: str) -> str:
+    """A connector that sessions with different base URLs share is for neither of these alone."""
+    return before if before == default_name(target) else KIND
 
 
 def hook(target: Any, watched: WatchedPool) -> ConnectorHooks:

@@ -9,6 +9,7 @@ A connection is identified by the asyncpg `Connection`; its holder is a slot of 
 
 from __future__ import annotations
 
+from types import FrameType
 from typing import Any, Final
 
 import asyncpg
@@ -46,6 +47,14 @@ def find(target: object) -> WatchedPool | None:
         hooks.collected()
         return None
     return hooks.watched
+
+
+def is_pool(made: object, maker: FrameType) -> bool:
+    return isinstance(made, asyncpg.pool.Pool)
+
+
+def name_of_both(target: object, before: str) -> str:
+    return before
 
 
 def hook(target: Any, watched: WatchedPool) -> PoolHooks:

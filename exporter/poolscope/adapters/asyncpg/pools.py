@@ -6,6 +6,7 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
+from poolscope import application_names as applications
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 
@@ -45,10 +46,15 @@ def limits_of(pool: Any) -> Limits:
 
 
 def name_connections(pool: Any, name: str | None) -> None:
-    """Set the application_name of connections that are opened from now on, unless it is set."""
+    """
+    Set the application_name of connections that are opened from now on, unless the application has.
+    """
     options = pool._connect_kwargs
     settings = options.get("server_settings") or {}
-    if name and "application_name" not in settings and "application_name=" not in _dsn_of(pool):
+    if not name or "application_name=" in _dsn_of(pool):
+        return
+    current = settings.get("application_name")
+    if current is None or (current != name and applications.parse(current)):
         settings = {**settings, "application_name": name}
         pool._connect_kwargs = {**options, "server_settings": settings}
 

@@ -11,9 +11,12 @@ A connection is identified by its record, which is SQLAlchemy's slot: it outlive
 
 from __future__ import annotations
 
+import inspect
+from types import FrameType
 from typing import Final
 
 import sqlalchemy
+from sqlalchemy.engine import create
 from sqlalchemy.pool import Pool
 
 from poolscope.adapters import versions
@@ -23,6 +26,9 @@ from poolscope.adapters.sqlalchemy.pools import engine_of, pool_of
 from poolscope.watching.watched_pool import WatchedPool
 
 KIND: Final = "sqlalchemy"
+
+_MAKERS: Final = frozenset({inspect.unwrap(create.create_engine).__code__})
+"""The code of what makes a pool for an engine."""
 
 
 def check_version() -> None:
@@ -40,6 +46,21 @@ def check_open(target: object) -> None:
 def find(target: object) -> WatchedPool | None:
     hooks = hooks_by_pool.get(pool_of(target))
     return hooks.watched if hooks is not None else None
+
+
+def is_pool(made: object, maker: FrameType) -> bool:
+    """An engine; or a pool that is not being made for an engine, or in the place of another one."""
+    if not isinstance(made, Pool):
+        return isinstance(getattr(made, "pool", None), Pool)
+    frame: FrameType | None = maker
+    while frame is not None and frame.f_code.co_name == "__init__":  # of a subclass
+        frame = frame.f_back
+    return frame is None or (frame.f_code not in _MAKERS and frame.f_code.co_name != "recreate")
+
+
+def name_of_both(target: object, before: str) -> str:
+    """An engine knows what its pool connects to, which a pool alone does not."""
+    return default_name(target) if before == type(pool_of(target)).__name__ else before
 
 
 def hook(target: object, watched: WatchedPool) -> EngineHooks:

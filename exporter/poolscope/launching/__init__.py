@@ -1,0 +1,1 @@
+"""Watches every pool of a program, whoever makes it: `autowatch` and `poolscope run`."""
