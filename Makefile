@@ -16,7 +16,7 @@ export WORKERS ?= 2
 CORE_TESTS := tests/ledger tests/fleet tests/callsites tests/watching tests/readings tests/adapters tests/contract tests/behaviour tests/stateful
 
 .PHONY: help demo test check format generate oldest matrix newest-python pythons peers soak \
-	every-bytecode mutate test-alerts-mutants bench attack clean
+	every-bytecode mutate test-alerts-mutants bench attack docs clean
 
 help:
 	@echo "make demo      run real pools under load on an embedded PostgreSQL, with live metrics"
@@ -34,7 +34,8 @@ help:
 	@echo "make newest-python  run the core tests with the newest Python that is available"
 	@echo "make pythons   run the core tests with each installed Python, from 3.11 on"
 	@echo "make peers     run the libraries' own tests unwatched and watched (PEERS='--list asyncpg')"
-	@echo "make generate  write the generated files: docs/metrics.md, dashboards and alerts"
+	@echo "make generate  write the generated files: pages of docs, dashboards and alerts"
+	@echo "make docs      build the site of the documentation in site/ (DOCS=serve shows it while you write)"
 	@echo "make clean     remove .venv and the files of tools"
 	@echo
 	@echo "DEMO='--seconds 20' make demo and TESTS='tests/ledger -x' make test pass options."
@@ -125,8 +126,12 @@ peers: $(PEERS_READY)
 
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
+	$(BIN)/python scripts/commands_reference.py > docs/reference/commands.md
 	$(BIN)/poolscope dashboards --out dashboards
 	$(BIN)/poolscope alerts --out alerts
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(DOCS),build) --strict
+
 clean:
-	rm -rf $(VENV) $(NEWEST) $(PEERS_VENV) .peers .python .nox .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) $(NEWEST) $(PEERS_VENV) .peers .python .nox .mypy_cache .pytest_cache .ruff_cache dist site

@@ -31,6 +31,7 @@ VERSIONS = {
 # Tests that do not depend on the versions of these libraries run with the newest only.
 NEWEST_ONLY = (
     "tests/behaviour/test_what_people_ask.py",
+    "tests/docs",
     "tests/mixin",
     "tests/test_benchmarks.py",
     "tests/test_compose_servers.py",

@@ -1,0 +1,1 @@
+"""How `make docs` makes a site of the pages in docs/."""
