@@ -56,6 +56,20 @@ class Adapter(Protocol):
     def hook(self, target: Any, watched: WatchedPool) -> Hooks:
         """Put hooks into the pool that report to `watched`."""
 
+    def needs_loop(self, target: Any) -> bool:
+        """Whether the pool is closed in an event loop."""
+
+    def close(self, target: Any) -> None:
+        """Close the pool, which needs no event loop."""
+
+    async def close_in_loop(self, target: Any, timeout: float | None) -> None:
+        """
+        Close the pool in an event loop.
+
+        timeout: how many seconds to wait for connections that are out, where the pool does so; then
+            they are cut off. None: for any time.
+        """
+
 
 class Watches:
     """A set of watches that share a clock; `poolscope.watch` uses that of the process."""
@@ -119,14 +133,10 @@ class Watches:
         empty or `leak_after` is not above 0; RuntimeError if the installed version of the pool's
         library is not supported.
         """
-        adapter = _adapter_for(target)
-        name = _checked(name)
         _check_leak_after(leak_after)
-        adapter.check_version()
-        adapter.check_open(target)
-        existing = adapter.find(target)
+        adapter, name, existing = self.check(target, name)
         if existing is not None:
-            watch = _watch_of(existing, name)
+            watch: Watch = existing.handle
             if registry is not None:
                 self._collectors.keep(existing.groups, registry)
             return watch
@@ -143,6 +153,26 @@ class Watches:
                 raise
             count_error("Watches.watch")
             return _watch_without_pool(name or adapter.KIND, adapter.KIND, self._clock)
+
+    def adapter_for(self, target: Watchable) -> Adapter:
+        """Return the adapter of a pool; raises TypeError if it is none."""
+        return _adapter_for(target)
+
+    def check(
+        self, target: Watchable, name: str | None
+    ) -> tuple[Adapter, str | None, WatchedPool | None]:
+        """
+        Raise what `watch` raises for a pool and its name.
+
+        Return the adapter of the pool, the name as it is shown, and the pool if it is watched.
+        """
+        adapter, name = _adapter_for(target), _checked(name)
+        adapter.check_version()
+        adapter.check_open(target)
+        existing = adapter.find(target)
+        if existing is not None:
+            _check_same_name(existing, name)
+        return adapter, name, existing
 
     def _follow_forks(self) -> None:
         forks().add(self)
@@ -226,15 +256,13 @@ def _watch_without_pool(name: str, kind: str, clock: Clock) -> Watch:
     return watch
 
 
-def _watch_of(existing: WatchedPool, name: str | None) -> Watch:
-    """Return the watch of a watched pool; raise ValueError if it has another name."""
+def _check_same_name(existing: WatchedPool, name: str | None) -> None:
+    """Raise ValueError if a watched pool has another name."""
     if name is not None and existing.name != name:
         raise ValueError(
             f"this pool is already watched as {existing.name!r}, and cannot be watched as "
             f"{name!r} too; unwatch it first"
         )
-    watch: Watch = existing.handle
-    return watch
 
 
 def _adapter_for(target: object) -> Adapter:
