@@ -1,5 +1,5 @@
 """
-A FastAPI service whose database pool is watched.
+A FastAPI service whose database pool is watched, and closed when the service ends.
 
 Run it with `uvicorn fastapi_service:app`, request `/orders/1`, then look at `/metrics`. At
 `/holders` it says who holds a connection at this moment, and for which request. With several
@@ -9,7 +9,8 @@ workers, set POOLSCOPE_DIR and run `poolscope exporter` beside them instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import sqlalchemy
@@ -21,13 +22,18 @@ import poolscope
 
 url = os.environ.get("DATABASE_URL", "sqlite:///orders.db")
 engine = sqlalchemy.create_engine(url, pool_size=5, max_overflow=5, pool_pre_ping=True)
-poolscope.watch(engine, name="orders")
 
-with engine.begin() as connection:
-    table = "orders (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL)"
-    connection.execute(text(f"CREATE TABLE IF NOT EXISTS {table}"))
 
-app = FastAPI()
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with poolscope.lifespan(orders=engine):
+        with engine.begin() as connection:
+            table = "orders (number INTEGER PRIMARY KEY, amount INTEGER NOT NULL)"
+            connection.execute(text(f"CREATE TABLE IF NOT EXISTS {table}"))
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 poolscope.instrument(app)
 
 

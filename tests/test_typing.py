@@ -26,6 +26,13 @@ poolscope.watch(create_async_engine("sqlite+aiosqlite://"))
 poolscope.watch(asyncpg.create_pool())
 
 
+async def live() -> None:
+    async with poolscope.lifespan(engine, orders=asyncpg.create_pool(), timeout=5.0) as watches:
+        print(watches[0].snapshot())
+    with poolscope.lifespan(orders=engine):
+        pass
+
+
 async def serve() -> None:
     async with aiohttp.ClientSession(trace_configs=[poolscope.trace_config("up")]) as session:
         poolscope.watch(session)
@@ -69,6 +76,9 @@ MISTAKES = (
     "poolscope.trace_config(nmae='up')",
     "poolscope.operation(5)",
     "report(5)",
+    "poolscope.lifespan(5)",
+    "poolscope.lifespan(orders='orders')",
+    "poolscope.lifespan(engine, timeout='5')",
 )
 
 

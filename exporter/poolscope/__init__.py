@@ -25,7 +25,9 @@ from poolscope.metrics.wsgi import make_wsgi_app
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Hold
 from poolscope.readings.snapshot import Snapshot
+from poolscope.watching.lifespans import Lifespan as _Lifespan
 from poolscope.watching.watch import Watch
+from poolscope.watching.watchable import Watchable as _Watchable
 from poolscope.watching.watches import default as _default
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ __all__ = [
     "held_on_purpose",
     "holders",
     "instrument",
+    "lifespan",
     "make_asgi_app",
     "make_wsgi_app",
     "operation",
@@ -56,6 +59,29 @@ watch = _default.watch
 snapshots = _default.snapshots
 holders = _default.holders
 findings = _default.findings
+
+
+def lifespan(*pools: _Watchable, timeout: float | None = 10.0, **named: _Watchable) -> _Lifespan:
+    """
+    Watch pools from the start of a block, and close them at its end, the last one first.
+
+        async with poolscope.lifespan(orders=engine, upstream=session):
+            ...
+
+    A pool that is given by name has that name; the others, and what else `watch` can be told, are
+    as in `poolscope.watch`, which may have been called before. `async with` closes every kind of
+    pool, `with` those of SQLAlchemy without asyncio. The block gets the watches, in this order.
+
+    timeout: how many seconds the connections of an asyncpg pool have to come back, before they are
+        cut off; None: any time.
+
+    At the end each connection that is still out has a line in the log, with its holder. What
+    closing raises is logged; the first such error is raised after all pools were closed, and those
+    of a block that has raised are notes of its exception. A cancellation cuts off what is out.
+
+    Raises TypeError for what is no pool, ValueError as `watch` does; then none is watched.
+    """
+    return _Lifespan(_default, pools, named, timeout)
 
 
 def trace_config(

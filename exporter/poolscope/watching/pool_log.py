@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import Site
 from poolscope.errors import logger
 from poolscope.ledger.hold_records import LeakEvent
@@ -45,6 +46,21 @@ NOTES_LAST: Final = 1.0
 Seconds for which the text of a note, or who holds most, serves other callers too, of which there
 may be many.
 """
+
+
+class Fate(NamedTuple):
+    """What closing a pool does to connections in use, in words: to many, and to one."""
+
+    of_many: str
+    of_one: str
+
+
+CUT_OFF: Final = Fate("they are cut off", "it is cut off")
+WAITED_FOR: Final = Fate("it waits until they are returned", "it waits until it is returned")
+CLOSED_NOW: Final = Fate("they are closed now", "it is closed now")
+STAY_OPEN: Final = Fate(
+    "they stay open until they are returned", "it stays open until it is returned"
+)
 
 
 class PoolLog:
@@ -122,14 +138,17 @@ class PoolLog:
             self._next_empty = now + MIN_INTERVAL
         self._log_holders(ledgers, sites, lately, timed_out)
 
-    def log_close(self, ledger: Ledger, what: str) -> None:
+    def log_close(self, ledger: Ledger, fate: Fate, one_by_one: bool = False) -> None:
         """
         Log who holds connections of a pool that is being closed, if there are any.
 
-        what: what happens to them, as a clause whose subject is the connections.
+        one_by_one: whether each of them has a line of its own.
         """
         reading, holders = ledger.read(), ledger.holders()
         if not reading.in_use:
+            return
+        if one_by_one:
+            self._log_each(ledger, holders, fate)
             return
         sites, abandoned = (
             by_site(holders, places_of(holders)),
@@ -145,9 +164,39 @@ class PoolLog:
         }
         logger().warning(
             "pool %r (%s): it is being closed with %d in use, %d of them abandoned; %s; held by %s",
-            self._pool, self._kind, reading.in_use, abandoned, what, in_words(sites),
+            self._pool, self._kind, reading.in_use, abandoned, fate.of_many, in_words(sites),
             extra={"poolscope": facts},
         )  # fmt: skip
+
+    def _log_each(self, ledger: Ledger, holders: Sequence[Holder], fate: Fate) -> None:
+        """Log a line for each connection that is out, the longest hold first."""
+        places = places_of(holders)
+        ledger.place(places)
+        for holder in sorted(holders, key=lambda holder: -holder.held_seconds):
+            facts = self._facts_of(holder.who, holder.held_seconds, places)
+            logger().warning(
+                "pool %r (%s): it is being closed while a connection is out%s; %s; held for %.1f s "
+                "by %s, acquired at %s%s",
+                self._pool, self._kind, ", abandoned" if holder.abandoned else "", fate.of_one,
+                holder.held_seconds, facts["owner"] or "an unknown caller",
+                place_in_words(facts["site"], facts["operation"]), now_in_words(facts["now_at"]),
+                extra={"poolscope": {"event": "out", **facts, "abandoned": holder.abandoned}},
+            )  # fmt: skip
+
+    def _facts_of(
+        self, who: Borrower | None, held_seconds: float, places: Mapping[Hashable, Site]
+    ) -> dict[str, Any]:
+        """Return what the log says of one hold; `places` are by `borrower_key`."""
+        place = places.get(who.borrower_key) if who is not None else None
+        return {
+            "pool": self._pool,
+            "kind": self._kind,
+            "site": who.site_text if who is not None else None,
+            "operation": who.operation_name if who is not None else None,
+            "now_at": str(place) if place is not None else None,
+            "owner": who.owner_now if who is not None else None,
+            "held_seconds": held_seconds,
+        }
 
     def log_events(self, ledger: Ledger) -> None:
         """Log each leak event of one of the pools, and remove it from the ledger."""
@@ -156,38 +205,26 @@ class PoolLog:
                 leak_event = ledger.leak_events.pop(0)
             except IndexError:  # another thread has just logged it
                 return
-            places = {}
+            places: dict[Hashable, Site] = {}
             if leak_event.event == "overdue":
                 places = places_of([Holder(leak_event.who, leak_event.held_seconds, overdue=True)])
                 ledger.place(places)
-            self._log_event(leak_event, ledger.leak_after, *places.values())
+            self._log_event(leak_event, ledger.leak_after, places)
 
     def _log_event(
-        self, leak_event: LeakEvent, leak_after: float, place: Site | None = None
+        self, leak_event: LeakEvent, leak_after: float, places: Mapping[Hashable, Site]
     ) -> None:
-        """`place`: where the holder is now, if that is known."""
-        who = leak_event.who
-        site = who.site_text if who is not None else None
-        operation = who.operation_name if who is not None else None
-        owner = who.owner_now if who is not None else None
-        now_at = str(place) if place is not None else None
         facts = {
             "event": leak_event.event,
-            "pool": self._pool,
-            "kind": self._kind,
-            "site": site,
-            "operation": operation,
-            "now_at": now_at,
-            "owner": owner,
-            "held_seconds": leak_event.held_seconds,
+            **self._facts_of(leak_event.who, leak_event.held_seconds, places),
             "leak_after": _finite_or_none(leak_after),
         }
         log = logger()
         write = log.info if leak_event.event == "recovered" else log.warning
         write(
             _EVENTS[leak_event.event],
-            self._pool, self._kind, leak_event.held_seconds, owner or "an unknown caller",
-            place_in_words(site, operation), now_in_words(now_at),
+            self._pool, self._kind, leak_event.held_seconds, facts["owner"] or "an unknown caller",
+            place_in_words(facts["site"], facts["operation"]), now_in_words(facts["now_at"]),
             extra={"poolscope": facts},
         )  # fmt: skip
 

@@ -26,7 +26,7 @@ from poolscope.readings.report import Info
 from poolscope.watching.groups import Groups
 from poolscope.watching.hooks import Hooks
 from poolscope.watching.options import WatchOptions
-from poolscope.watching.pool_log import PoolLog
+from poolscope.watching.pool_log import Fate, PoolLog
 
 if TYPE_CHECKING:
     from poolscope.callsites.hands import Hands
@@ -43,6 +43,7 @@ class WatchedPool:
     handle: the `Watch` that the user has; watching the pool again returns the same one.
     since: the clock when the watch began.
     automatic: the options of `autowatch`, unless the application has named the pool itself.
+    closes_in_order: whether `Lifespan` is closing it: each connection that is out has its own line.
     ledgers: one for each pool object that is alive.
     ended: the sum of the counters of pool objects that have ended.
     """
@@ -58,6 +59,7 @@ class WatchedPool:
         "automatic",
         "call_sites",
         "clock",
+        "closes_in_order",
         "config",
         "ended",
         "evidence",
@@ -96,6 +98,7 @@ class WatchedPool:
         self.site: Final = frames.here() if call_sites else None
         self.handle: Any = None
         self.automatic: WatchOptions | None = None
+        self.closes_in_order = False
         self.ledgers: list[Ledger] = []
         self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
@@ -310,12 +313,12 @@ class WatchedPool:
             add_event("poolscope.wait", facts)
 
     @harmless
-    def log_close(self, ledger: Ledger, what: str) -> None:
+    def log_close(self, ledger: Ledger, fate: Fate) -> None:
         """The pool object of the ledger is being closed; see `PoolLog.log_close`."""
         if ledger.connections()[1]:
             self.check_leaks()
             if self.pool_log is not None:
-                self.pool_log.log_close(ledger, what)
+                self.pool_log.log_close(ledger, fate, self.closes_in_order)
 
     def follow_fork(self) -> None:
         """If this process is a forked child, reset the numbers before a pool is replaced."""

@@ -20,6 +20,8 @@ from typing import Any, Final
 import aiohttp
 
 from poolscope.adapters import versions
+from poolscope.adapters.aiohttp.closing import close_in_loop as close_in_loop
+from poolscope.adapters.aiohttp.closing import needs_loop as needs_loop
 from poolscope.adapters.aiohttp.connectors import config_of, connector_of
 from poolscope.adapters.aiohttp.hooks import ConnectorHooks, hooks_by_connector, hooks_for
 from poolscope.errors import harmless
@@ -43,7 +45,8 @@ def check_open(target: Any) -> None:
 
 
 def find(target: Any) -> WatchedPool | None:
-    hooks = hooks_by_connector.get(connector_of(target))
+    connector = connector_of(target)  # a closed session has none
+    hooks = hooks_by_connector.get(connector) if connector is not None else None
     return hooks.watched if hooks is not None else None
 
 

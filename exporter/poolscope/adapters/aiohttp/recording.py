@@ -28,6 +28,7 @@ from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.report import Info
+from poolscope.watching.pool_log import CUT_OFF
 from poolscope.watching.watched_pool import WatchedPool
 
 
@@ -265,7 +266,7 @@ class ConnectorRecording:
         self.watched.evidence.add("never-closed", self.watched.site)
 
     def closing(self) -> None:
-        self.watched.log_close(self.ledger, "they are cut off")
+        self.watched.log_close(self.ledger, CUT_OFF)
 
     @harmless
     def closed(self) -> None:

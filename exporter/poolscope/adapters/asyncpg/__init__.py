@@ -16,6 +16,8 @@ import asyncpg
 import asyncpg.pool
 
 from poolscope.adapters import versions
+from poolscope.adapters.asyncpg.closing import close_in_loop as close_in_loop
+from poolscope.adapters.asyncpg.closing import needs_loop as needs_loop
 from poolscope.adapters.asyncpg.hooks import PoolHooks
 from poolscope.adapters.asyncpg.pools import default_name as default_name
 from poolscope.adapters.asyncpg.recording import hooks_by_pool_id

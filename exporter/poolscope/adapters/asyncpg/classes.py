@@ -14,6 +14,7 @@ from typing import Any, Final
 from poolscope.adapters.asyncpg.attempts import pending_attempts
 from poolscope.adapters.asyncpg.recording import PoolRecording, find_hooks, give_back
 from poolscope.adapters.classes import bound, stock_of
+from poolscope.watching.pool_log import CUT_OFF, WAITED_FOR, Fate
 
 
 class NullHooks:
@@ -34,7 +35,7 @@ class NullHooks:
     def check_closed(self, holder: Any) -> None: ...
     def lost(self, holder: Any) -> None: ...
     def not_acquired(self, holder: Any) -> None: ...
-    def closing(self, pool: Any, what: str) -> None: ...
+    def closing(self, pool: Any, fate: Fate) -> None: ...
     def maybe_closed(self, pool: Any) -> None: ...
     def collected(self) -> None: ...
 
@@ -104,7 +105,7 @@ def _initialize(base: Any) -> Any:
 
 def _pool_close(base: Any) -> Any:
     async def close(self: Any) -> None:
-        hooks_of(self).closing(self, "it waits until they are returned")
+        hooks_of(self).closing(self, WAITED_FOR)
         try:
             await bound(base, "close", self)()
         finally:
@@ -120,7 +121,7 @@ def _pool_close(base: Any) -> Any:
 
 def _pool_terminate(base: Any) -> Any:
     def terminate(self: Any) -> None:
-        hooks_of(self).closing(self, "they are cut off")
+        hooks_of(self).closing(self, CUT_OFF)
         try:
             bound(base, "terminate", self)()
         finally:

@@ -27,6 +27,7 @@ from poolscope.errors import harmless, harmless_once, is_ours, report
 from poolscope.ledger import cells
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.readings.report import Info
+from poolscope.watching.pool_log import CUT_OFF, Fate
 from poolscope.watching.watched_pool import WatchedPool
 
 # Checked with asyncpg 0.29.0, 0.30.0, 0.31.0 and 0.32.0:
@@ -312,10 +313,15 @@ class PoolRecording(Looks):
 
     # The pool
 
-    def closing(self, pool: Any, what: str) -> None:
-        # `close` calls `terminate` when it is cancelled, and has been reported then.
-        if not (pool._closing or pool._closed):
-            self.watched.log_close(self.ledger, what)
+    def closing(self, pool: Any, fate: Fate) -> None:
+        """`close` calls `terminate` when it is cancelled."""
+        if self.watched.closes_in_order:
+            # Connections may come back while it waits.
+            is_time = fate is CUT_OFF and not pool._closed
+        else:
+            is_time = not (pool._closing or pool._closed)
+        if is_time:
+            self.watched.log_close(self.ledger, fate)
 
     @harmless
     def maybe_closed(self, pool: Any) -> None:

@@ -20,6 +20,9 @@ from sqlalchemy.engine import create
 from sqlalchemy.pool import Pool
 
 from poolscope.adapters import versions
+from poolscope.adapters.sqlalchemy.closing import close as close
+from poolscope.adapters.sqlalchemy.closing import close_in_loop as close_in_loop
+from poolscope.adapters.sqlalchemy.closing import needs_loop as needs_loop
 from poolscope.adapters.sqlalchemy.hooks import EngineHooks, hooks_by_pool
 from poolscope.adapters.sqlalchemy.pools import default_name as default_name
 from poolscope.adapters.sqlalchemy.pools import engine_of, pool_of

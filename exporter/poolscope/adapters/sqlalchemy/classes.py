@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from poolscope.adapters.classes import HOOKS, bound, is_watched, stock_of
 from poolscope.adapters.loops import used_in_other_loop
-from poolscope.adapters.sqlalchemy.pools import closes_in_use, driver_loop
+from poolscope.adapters.sqlalchemy.pools import driver_loop
 from poolscope.errors import report
 
 # Checked with SQLAlchemy 2.0.0, 2.0.58 and 2.1.9:
@@ -126,9 +126,8 @@ def _close_connection(base: Any) -> Any:
 
 def _dispose(base: Any) -> Any:
     def dispose(self: Any) -> None:
-        what = closes_in_use(self)
-        if what is not None and is_watched(self):
-            self._poolscope_hooks.disposing(what)
+        if is_watched(self):
+            self._poolscope_hooks.disposing(self)
         bound(base, "dispose", self)()
 
     return dispose

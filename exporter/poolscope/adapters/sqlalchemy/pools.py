@@ -25,6 +25,7 @@ from sqlalchemy.util import queue as sqla_queue
 
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
+from poolscope.watching.pool_log import CLOSED_NOW, STAY_OPEN, Fate
 
 
 def engine_of(target: object) -> Engine | None:
@@ -134,17 +135,11 @@ def config_of(pool: Pool) -> PoolConfig:
     )
 
 
-def closes_in_use(pool: Pool) -> str | None:
-    """
-    Return what `dispose` does to connections in use, as a clause of a sentence about them.
-
-    None for a pool whose callers need not mind: without a pool, each closes its own connection.
-    """
-    if isinstance(pool, NullPool):
-        return None
+def fate_of_connections(pool: Pool) -> Fate:
+    """Return what `dispose` does to connections in use."""
     if isinstance(pool, (StaticPool, SingletonThreadPool, AssertionPool)):
-        return "they are closed now"
-    return "they stay open until they are returned"
+        return CLOSED_NOW
+    return STAY_OPEN
 
 
 def existing_records(pool: Pool) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import exc
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import NullPool, Pool
 
 from poolscope.adapters.channels import listens, watch_channels
 from poolscope.adapters.loops import used_in_other_loop
@@ -20,6 +20,7 @@ from poolscope.adapters.sqlalchemy.pools import (
     checked_out,
     counts_slots,
     driver_connection,
+    fate_of_connections,
     is_bound_to_a_loop,
     is_of_other_loop,
     limits_of,
@@ -297,8 +298,10 @@ class PoolRecording:
         if record is not None and record.dbapi_connection is connection:
             self.ledger.closed(id(record), self.clock())
 
-    def disposing(self, what: str) -> None:
-        self.watched.log_close(self.ledger, what)
+    def disposing(self, pool: Any) -> None:
+        # Without a pool, callers need not mind: each closes its own connection.
+        if self.watched.closes_in_order or not isinstance(pool, NullPool):
+            self.watched.log_close(self.ledger, fate_of_connections(pool))
 
     @harmless
     def _on_collected(self, _: object) -> None:
