@@ -1,10 +1,12 @@
 # Only Python 3.11 or later and make must be installed. The first use of a target installs everything
-# else into .venv.
+# else into .venv, or what the demo needs into .venv-demo.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_VENV := .venv-demo
+DEMO_READY := $(DEMO_VENV)/.ready
 NEWEST := .venv-newest
 NEWEST_READY := $(NEWEST)/.ready
 PEERS_VENV := .venv-peers
@@ -36,7 +38,7 @@ help:
 	@echo "make peers     run the libraries' own tests unwatched and watched (PEERS='--list asyncpg')"
 	@echo "make generate  write the generated files: pages of docs, dashboards and alerts"
 	@echo "make docs      build the site of the documentation in site/ (DOCS=serve shows it while you write)"
-	@echo "make clean     remove .venv and the files of tools"
+	@echo "make clean     remove .venv, .venv-demo and the files of tools"
 	@echo
 	@echo "DEMO='--seconds 20' make demo and TESTS='tests/ledger -x' make test pass options."
 	@echo "WORKERS=0 make test runs the tests in one process, for a debugger."
@@ -51,8 +53,22 @@ $(READY): pyproject.toml constraints.txt
 		--no-build-isolation --editable . --group dev
 	@touch $@
 
-demo: $(READY)
-	$(BIN)/poolscope demo $(DEMO)
+# It says what it does, as it takes half a minute the first time.
+$(DEMO_READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "poolscope needs Python 3.11 or later; $(PYTHON) is older (set PYTHON=...)"; exit 1; }
+	@echo "Making a virtual environment in $(DEMO_VENV) ..."
+	@$(PYTHON) -m venv --clear $(DEMO_VENV)
+	@echo "Installing what builds poolscope ..."
+	@$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		hatchling editables
+	@echo "Installing poolscope with its demo: a web server, an embedded PostgreSQL, and drivers ..."
+	@$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation --editable '.[demo]'
+	@touch $@
+
+demo: $(DEMO_READY)
+	@$(DEMO_VENV)/bin/poolscope demo $(DEMO)
 
 test: $(READY)
 	scripts/install-tools.sh
@@ -134,4 +150,4 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(DOCS),build) --strict
 
 clean:
-	rm -rf $(VENV) $(NEWEST) $(PEERS_VENV) .peers .python .nox .mypy_cache .pytest_cache .ruff_cache dist site
+	rm -rf $(VENV) $(DEMO_VENV) $(NEWEST) $(PEERS_VENV) .peers .python .nox .mypy_cache .pytest_cache .ruff_cache dist site
