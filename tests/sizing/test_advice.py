@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from poolscope.sizing.advice import Goal, Server, advise, is_trusted, smallest_size
+from poolscope.sizing.advice import Server, advise, is_trusted
 from poolscope.sizing.in_words import as_json, recommended, text
 from poolscope.sizing.measured import Durations, Measured
+from poolscope.sizing.sizes import Goal, smallest_size
 from sizing.test_measured import BOUNDS, measured
 
 GOAL = Goal()

@@ -47,13 +47,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(options: argparse.Namespace, pools: Sequence[Measured], server: Server) -> int:
     from poolscope.sizing import in_words
-    from poolscope.sizing.advice import Goal, advise
+    from poolscope.sizing.advice import advise
+    from poolscope.sizing.sizes import WAIT_P99, Goal
 
-    goal = Goal(options.wait_p99 or 0.02)
+    goal = Goal(options.wait_p99 or WAIT_P99)
     if options.wait_probability is not None:
         goal = Goal(None, options.wait_probability)
     advices = [
-        advise(each, goal, server if each.kind != "aiohttp" else type(server)(), options.queries)
+        advise(each, goal, server if each.kind != "aiohttp" else None, options.queries)
         for each in pools
     ]
     if options.format == "json":

@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from poolscope.sizing.measured import Knee, Measured, knee
-from poolscope.sizing.queueing import MAX_SIZE, mean_wait, probability_of_waiting, wait_quantile
+from poolscope.sizing.queueing import mean_wait, probability_of_waiting, wait_quantile
+from poolscope.sizing.sizes import (
+    MOST_DATABASE_CONNECTIONS,
+    Goal,
+    comfortable_size,
+    is_too_large,
+    smallest_size,
+)
 
 TRUSTED_FACTOR: Final = 3.0
 """The model says nothing of other sizes where it is further than this from what was measured."""
 
 NEGLIGIBLE: Final = 0.001
 """Seconds. Shorter waits are those of the machine, and not compared."""
-
-COMFORTABLE_LOAD: Final = 1.3
-"""The comfortable size meets the goal with so many times the load."""
 
 MANY: Final = (1, 2, 4, 8, 16, 32)
 """Processes that are compared."""
@@ -34,29 +38,6 @@ Name = Literal["smallest", "comfortable", "ceiling"]
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """
-    What the size is to achieve in each process; one of the two.
-
-    wait_p99: seconds that at most one of 100 callers waits longer than.
-    probability: the share of callers that wait at all, at most.
-    """
-
-    wait_p99: float | None = 0.02
-    probability: float | None = None
-
-    def __str__(self) -> str:
-        if self.probability is not None:
-            return f"at most {self.probability:.2%} of the callers wait"
-        return f"99 of 100 callers wait at most {1000 * (self.wait_p99 or 0.0):g} ms"
-
-    def is_met(self, size: int, load: float, hold: float, variation: float) -> bool:
-        if self.probability is not None:
-            return load < size and probability_of_waiting(size, load) <= self.probability
-        return wait_quantile(size, load, hold, variation=variation) <= (self.wait_p99 or 0.0)
-
-
-@dataclass(frozen=True, slots=True)
 class Server:
     """
     The database server.
@@ -70,10 +51,10 @@ class Server:
     others: int = 0
     surge: int = 1
 
-    def ceiling(self, processes: float) -> int | None:
-        """Return the largest size of a pool in each process; None if nobody knows."""
+    def ceiling(self, processes: float) -> int:
+        """Return the largest size of a pool in each process."""
         if self.accepts is None:
-            return None
+            return MOST_DATABASE_CONNECTIONS
         return max(0, math.floor((self.accepts - self.others) / (processes + self.surge)))
 
 
@@ -132,14 +113,6 @@ class Advice:
     knee: Knee | None = None
 
 
-def smallest_size(goal: Goal, load: float, hold: float, variation: float) -> int:
-    """Return the smallest size that meets the goal for this load of one process."""
-    size = max(1, math.floor(load))
-    while size < MAX_SIZE and not goal.is_met(size, load, hold, variation):
-        size += 1
-    return size
-
-
 def candidate(name: Name, size: int, measured: Measured, goal: Goal, variation: float) -> Candidate:
     """Return what a size of at least 1 would do."""
     processes = max(1.0, measured.instances)
@@ -170,17 +143,18 @@ def deadlock_floor(measured: Measured) -> int:
 
 
 def advise(
-    measured: Measured, goal: Goal, server: Server = Server(), queries: float = 1.0
+    measured: Measured, goal: Goal, server: Server | None = None, queries: float = 1.0
 ) -> Advice:
     """
     Return the advice.
 
+    server: the database server, or None for a pool of something else.
     queries: how many queries a request sends on average, which only the formula of `seed` takes.
     """
     processes = max(1.0, measured.instances)
     load, hold, size = measured.load / processes, measured.hold, measured.size
     variation = max(1.0, measured.holds.variation())
-    ceiling = server.ceiling(processes)
+    ceiling = server.ceiling(processes) if server is not None else None
     advice = Advice(measured, goal, "none", size, load, variation, ceiling=ceiling)
     if measured.acquired < FEW_ATTEMPTS or not measured.in_use_seconds:
         return advice
@@ -198,8 +172,9 @@ def advise(
     if is_limited and not is_trusted(predicted, waits):
         return replace(advice, verdict="untrusted")
     smallest = max(smallest_size(goal, load, hold, variation), advice.floor)
-    with_more = smallest_size(goal, COMFORTABLE_LOAD * load, hold, variation)
-    comfortable = max(smallest, with_more)
+    if is_limited and (goal.is_missed(waits) or measured.many_gave_up):
+        smallest = max(smallest, int(size) + 1)
+    comfortable = max(smallest, comfortable_size(goal, load, hold, variation))
     sizes: dict[Name, int] = {"smallest": smallest, "comfortable": comfortable}
     if ceiling:
         sizes["ceiling"] = ceiling
@@ -230,4 +205,6 @@ def _verdict(size: float, smallest: int, comfortable: int, ceiling: int | None) 
         return "set"
     if size < smallest:
         return "grow"
-    return "shrink" if size > comfortable + 1 else "keep"
+    if is_too_large(size, comfortable) or (ceiling is not None and size > ceiling):
+        return "shrink"
+    return "keep"

@@ -157,6 +157,11 @@ class Measured:
         """The limit of one pool object."""
         return self.limit / self.instances if self.instances else self.limit
 
+    @property
+    def many_gave_up(self) -> bool:
+        """Whether more than 1 of 100 callers got no connection."""
+        return self.gave_up > 0.01 * (self.acquired + self.gave_up)
+
     def wait_range(self, share: float = 0.99) -> tuple[float, float]:
         """Return bounds in seconds of the wait that this share of all callers did not exceed."""
         asked = self.acquired + self.gave_up
