@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import sqlalchemy
 from poolscope import Watch
 from poolscope.fleet.folder import Folder
 from poolscope.fleet.segment_reader import PoolFile
+from poolscope.readings.buckets import ACQUIRE_BUCKETS
 from poolscope.readings.reading import Reading
 from poolscope.readings.saturation import LONG_WATCHED, too_small
 from poolscope.testing import FakeClock
@@ -113,11 +115,58 @@ def test_the_share_of_the_time_is_that_of_each_pool(
     rows: list[tuple[float, float, float, float]], shares: list[float]
 ) -> None:
     readings = [
-        Reading(watched_seconds=watched, saturated_seconds=full, waited=waited, instances=live)
+        Reading(
+            watched_seconds=watched,
+            saturated_seconds=full,
+            waited=waited,
+            gave_up=waited,
+            instances=live,
+        )
         for watched, full, waited, live in rows
     ]
     named = [(str(number), reading) for number, reading in enumerate(readings)]
     assert shares == [pool.share for pool in too_small(named)]
+
+
+@pytest.mark.parametrize(
+    ("waits", "is_found"),
+    [
+        ({0.005: 500}, False),
+        ({0.05: 500}, False),  # from 10 to 50 ms: that may be less than the goal
+        ({0.1: 9}, False),
+        ({0.1: 11}, True),
+        ({60.0: 11}, True),
+        ({math.inf: 11}, True),
+    ],
+)
+def test_short_waits_meet_the_goal_of_poolscope_size(
+    waits: dict[float, int], is_found: bool
+) -> None:
+    counts = [float(waits.get(bound, 0)) for bound in (*ACQUIRE_BUCKETS, math.inf)]
+    full = Reading(
+        watched_seconds=300.0,
+        saturated_seconds=200.0,
+        waited=sum(counts),
+        acquired=1000.0,
+        instances=1.0,
+        queue_seconds=(*counts, 1.0),
+    )
+    for values in (full, full.values()):
+        assert is_found == bool(too_small([("shop", values)]))
+
+
+@pytest.mark.parametrize(("age", "is_found"), [(0.01, False), (0.5, True)])
+def test_callers_that_still_wait_count(age: float, is_found: bool) -> None:
+    stuck = Reading(
+        watched_seconds=300.0,
+        saturated_seconds=200.0,
+        waited=20.0,
+        waiting=20.0,
+        acquired=1000.0,
+        instances=1.0,
+        oldest_wait_seconds=age,
+    )
+    assert is_found == bool(too_small([("shop", stuck)]))
 
 
 def test_other_processes_see_the_same(tenant: Make, clock: FakeClock, folder: Path) -> None:

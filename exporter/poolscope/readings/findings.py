@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from poolscope.readings.buckets import HOLD_BUCKETS
 from poolscope.readings.evidence import HELD_ACROSS_REQUEST, SHARED_BETWEEN
 from poolscope.readings.pool_config import PoolConfig
 from poolscope.readings.reading import Reading
 from poolscope.readings.saturation import TooSmall
 from poolscope.readings.turnover import FEW_ACQUIRES, MANY_POOLS
+from poolscope.sizing.measured import Durations
+from poolscope.sizing.sizes import MOST_DATABASE_CONNECTIONS, Goal, comfortable_size, is_too_large
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -27,8 +30,6 @@ WATCHED: Final = "watched"
 """The key of the lines that watch the pools: the sites of a finding that has no other site."""
 
 # Thresholds. A rule that compares counts requires a minimum of them first.
-MOST_DATABASE_CONNECTIONS: Final = 50
-"""For one pool: half of the default `max_connections` of a PostgreSQL server."""
 LONGEST_RECYCLE: Final = 1800.0
 """Seconds. Firewalls and load balancers drop idle connections after 5 to 60 minutes."""
 MANY_ACQUIRES: Final = 100
@@ -279,9 +280,19 @@ def _too_large(evidence: PoolEvidence) -> str | None:
     enough = reading.watched_seconds >= LONG_IDLE and reading.acquired >= MANY_ACQUIRES
     if not enough or not LARGE <= reading.limit < math.inf:
         return None
-    if reading.most_in_use >= LITTLE_USED * reading.limit:
+    if reading.most_in_use >= LITTLE_USED * reading.limit or not _is_too_large(reading):
         return None
     return f"at most {reading.most_in_use:g} of {reading.limit:g} connections were ever in use"
+
+
+def _is_too_large(reading: Reading) -> bool:
+    """Whether `poolscope size` advises less, even for as many in use as there ever were."""
+    pools = max(1.0, reading.instances)
+    *counts, seconds = reading.hold_seconds
+    variation = max(1.0, Durations((*HOLD_BUCKETS, math.inf), tuple(counts), seconds).variation())
+    hold = reading.in_use_seconds / reading.acquired
+    comfortable = comfortable_size(Goal(), reading.most_in_use / pools, hold, variation)
+    return is_too_large(reading.limit / pools, comfortable)
 
 
 # How a pool is configured

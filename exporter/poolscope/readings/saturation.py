@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from poolscope.readings.reading import INSTANCES, SATURATED_SECONDS, WAITED, WATCHED_SECONDS
+from poolscope.readings.buckets import ACQUIRE_BUCKETS
+from poolscope.readings.reading import (
+    INSTANCES,
+    SATURATED_SECONDS,
+    WAITED,
+    WATCHED_SECONDS,
+    Reading,
+)
+from poolscope.sizing.sizes import WAIT_P99
 
 LONG_WATCHED: Final = 300.0
 """Seconds for which a pool must have been watched before it can be called too small."""
 
 OFTEN_SATURATED: Final = 0.1
+
+SHARE: Final = 0.99
+"""The share of the callers that must not wait longer than the usual goal of `poolscope size`."""
 
 
 class TooSmall(NamedTuple):
@@ -45,9 +56,22 @@ def too_small(pools: Iterable[tuple[str, Sequence[Any]]]) -> tuple[TooSmall, ...
 
 
 def _share(values: Sequence[Any]) -> float:
-    """Return the share of the time; 0 if too little is known, nobody waited, or it is closed."""
+    """Return the share of the time; 0 if too little is known, few wait long, or it is closed."""
     watched: float = values[WATCHED_SECONDS]
     if not values[INSTANCES] or not values[WAITED] or watched < LONG_WATCHED:
         return 0.0
     saturated: float = values[SATURATED_SECONDS]
-    return saturated / watched
+    if saturated <= OFTEN_SATURATED * watched:
+        return 0.0
+    reading = values if isinstance(values, Reading) else Reading.of(values)
+    return saturated / watched if _many_wait_long(reading) else 0.0
+
+
+def _many_wait_long(reading: Reading) -> bool:
+    """Whether more than 1 of 100 callers gave up, or waited longer than the goal of a size."""
+    lower_bounds = 0.0, *ACQUIRE_BUCKETS
+    waits = zip(lower_bounds, reading.queue_seconds, strict=False)
+    long = sum(count for lower, count in waits if lower >= WAIT_P99)
+    still_waiting = reading.waiting if reading.oldest_wait_seconds > WAIT_P99 else 0.0
+    callers = reading.acquired + reading.gave_up + still_waiting
+    return max(long, reading.gave_up) + still_waiting > (1.0 - SHARE) * callers
