@@ -37,6 +37,14 @@ def test_given_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "measured" not in printed
 
 
+def test_what_is_given_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == size(*GIVEN, "--limit", "7")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "13 connections; now 7 " in printed
+    assert "There are 120.0 callers a second" in printed
+    assert "At the present size the model says 206 ms for 99 of 100 callers." in printed
+
+
 def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == size(*GIVEN, "--limit", "15", "--pool", "orders", "--format", "json")
     (advice,) = json.loads(capsys.readouterr().out)

@@ -125,6 +125,7 @@ def _given(options: argparse.Namespace) -> Measured:
         waits=Durations(),
         limit=limit,
         instances=options.processes,
+        is_given=True,
     )
 
 
@@ -231,15 +232,23 @@ def add(commands: Commands) -> None:
     source.add_argument(
         "--url", type=address, metavar="URL", help="an exporter, or /metrics of a service"
     )
-    source.add_argument("--rate", type=rate, help="callers each second, such as 120/s")
-    source.add_argument("--hold", type=duration, help="how long each holds a connection: 50ms")
+    source.add_argument(
+        "--rate", type=rate, metavar="RATE", help="callers each second, such as 120/s"
+    )
+    source.add_argument(
+        "--hold", type=duration, metavar="TIME", help="how long each holds a connection: 50ms"
+    )
     _add_details(parser)
 
 
 def _add_details(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", metavar="GLOB", help="the name of the pool (default: all)")
     parser.add_argument(
-        "--window", type=duration, default=604800.0, help="how far back Prometheus looks (7d)"
+        "--window",
+        type=duration,
+        default=604800.0,
+        metavar="TIME",
+        help="how far back Prometheus looks (7d)",
     )
     parser.add_argument(
         "--for",
@@ -269,10 +278,18 @@ def _add_details(parser: argparse.ArgumentParser) -> None:
         "--surge", type=count(0), default=1, metavar="N", help="more processes in a deployment (1)"
     )
     parser.add_argument(
-        "--queries", type=positive, default=1.0, help="of a request, for a formula to compare (1)"
+        "--queries",
+        type=positive,
+        default=1.0,
+        metavar="N",
+        help="of a request, for a formula to compare (1)",
     )
     given = parser.add_argument_group("with --rate and --hold")
     given.add_argument("--processes", type=count(1), default=1, metavar="N", help="that share it")
     given.add_argument("--limit", type=count(1), metavar="N", help="of each process now")
-    given.add_argument("--kind", choices=("sqlalchemy", "asyncpg", "aiohttp"))
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    given.add_argument(
+        "--kind", choices=("sqlalchemy", "asyncpg", "aiohttp"), help="whose arguments to print"
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="for people or machines (text)"
+    )

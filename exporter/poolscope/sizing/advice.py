@@ -169,7 +169,7 @@ def advise(
         seed=math.ceil(load / queries * FACTOR_OF_SEED),
         knee=knee(measured.loads),
     )
-    if is_limited and not is_trusted(predicted, waits):
+    if is_limited and not measured.is_given and not is_trusted(predicted, waits):
         return replace(advice, verdict="untrusted")
     smallest = max(smallest_size(goal, load, hold, variation), advice.floor)
     if is_limited and (goal.is_missed(waits) or measured.many_gave_up):

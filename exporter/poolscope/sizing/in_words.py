@@ -61,7 +61,9 @@ def as_json(advice: Advice) -> dict[str, Any]:
         "deadlock_floor": advice.floor or None,
         "wait_p99": {
             "predicted": _finite(advice.predicted),
-            "measured": [_finite(bound) for bound in advice.measured_wait],
+            "measured": None
+            if measured.is_given
+            else [_finite(bound) for bound in advice.measured_wait],
         },
         "measured": {
             "seconds": measured.seconds,
@@ -144,16 +146,18 @@ def _verdict(advice: Advice) -> str:
 def _basis(advice: Advice) -> Iterator[str]:
     measured = advice.measured
     if advice.verdict != "none":
+        begin = "There are" if measured.is_given else f"In {measured.seconds:.0f} s there were"
+        varied = f" (Squared variation of the hold times: {advice.variation:.1f}.)"
         yield (
-            f"Goal: {advice.goal}. In {measured.seconds:.0f} s there were {measured.rate:.1f} "
-            f"callers a second, each for {_time(measured.hold)}: {measured.load:.1f} connections "
-            f"on average. (Squared variation of the hold times: {advice.variation:.1f}.)"
+            f"Goal: {advice.goal}. {begin} {measured.rate:.1f} callers a second, each for "
+            f"{_time(measured.hold)}: {measured.load:.1f} connections on average."
+            f"{'' if measured.is_given else varied}"
         )
-    if advice.verdict in ("grow", "shrink", "keep", "unreachable") and advice.size < math.inf:
-        yield (
-            f"At the present size the model says {_time(advice.predicted)} for 99 of 100 callers; "
-            f"{_range(advice.measured_wait)} was measured."
+    if advice.verdict in ("grow", "shrink", "keep", "unreachable") and _is_limited(advice):
+        waits = (
+            f"At the present size the model says {_time(advice.predicted)} for 99 of 100 callers"
         )
+        yield f"{waits}{_found(advice)}."
     if advice.split:
         sizes = ", ".join(f"{count} x {size}" for count, size in advice.split)
         yield f"Processes do not share. The same load needs {sizes} connections."
@@ -163,6 +167,14 @@ def _basis(advice: Advice) -> Iterator[str]:
             "connection is held."
         )
     yield from reasons(advice)
+
+
+def _is_limited(advice: Advice) -> bool:
+    return 1 <= advice.size < math.inf
+
+
+def _found(advice: Advice) -> str:
+    return "" if advice.measured.is_given else f"; {_range(advice.measured_wait)} was measured"
 
 
 def _table(advice: Advice) -> Iterator[str]:

@@ -113,6 +113,7 @@ class Measured:
     peak: the highest number of connections in use at once in one of the last minutes.
     waiting_peak: the same of callers that wait.
     loads: of shorter times, the mean number in use and the mean seconds of a hold.
+    is_given: whether somebody has given the numbers, so that nobody knows how long callers waited.
     """
 
     pool: str
@@ -132,6 +133,7 @@ class Measured:
     waiting_peak: float = 0.0
     loads: Sequence[tuple[float, float]] = ()
     where: dict[str, str] = field(default_factory=dict)
+    is_given: bool = False
 
     @property
     def hold(self) -> float:
