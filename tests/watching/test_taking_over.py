@@ -173,7 +173,8 @@ class TestItsOptions:
 
 class TestPartsOfOnePool:
     def test_an_engine_names_a_pool_that_it_was_made_with(self, watches: Watches) -> None:
-        pool = sqlalchemy.QueuePool(lambda: None)
+        make: Any = sqlalchemy.QueuePool
+        pool = make(lambda: None)
         automatic = made(watches, pool)
         assert automatic is not None
         assert "QueuePool" == automatic.name

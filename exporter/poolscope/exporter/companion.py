@@ -85,6 +85,8 @@ class Companion:
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
                 loop.add_signal_handler(number, id, self)  # it ends with the command
             loop.add_signal_handler(signal.SIGUSR1, self._report_soon)
+            if task.report:
+                _print(f"kill -USR1 {os.getpid()} prints the report at once")
             _say(STARTED)
             if await asyncio.to_thread(_is_abandoned):
                 self._has_reported = True
@@ -117,12 +119,8 @@ class Companion:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             raise CannotStartError(str(serving.exception()))
-        print(  # noqa: T201 - it is a command
-            f"poolscope run: metrics at {started.result()}/metrics, live page at "
-            f"{started.result()}/pools",
-            file=sys.stderr,
-            flush=True,
-        )
+        url = started.result()
+        _print(f"metrics at {url}/metrics, live page at {url}/pools")
         return serving
 
     async def _look_repeatedly(self) -> None:
@@ -187,6 +185,10 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _print(text: str) -> None:
+    print(f"poolscope run: {text}", file=sys.stderr, flush=True)  # noqa: T201 - it is a command
 
 
 def _say(text: str) -> None:

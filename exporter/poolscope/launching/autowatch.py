@@ -23,8 +23,9 @@ from poolscope.launching.imports import Imports
 from poolscope.launching.methods import Finished, follow, unfollow
 from poolscope.launching.names import name_of, names_from
 from poolscope.launching.settings import Settings
+from poolscope.watching.adapter import ADAPTERS
 from poolscope.watching.watch import Watch
-from poolscope.watching.watches import ADAPTERS, Watches, default
+from poolscope.watching.watches import Watches, default
 
 Tell = Callable[[Watch], object]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 import weakref
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler
@@ -23,51 +21,14 @@ from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock
 from poolscope.readings.snapshot import Snapshot
+from poolscope.watching.adapter import Adapter, adapter_for, type_name
 from poolscope.watching.collectors import Collectors
 from poolscope.watching.groups import Groups
-from poolscope.watching.hooks import Hooks
 from poolscope.watching.multiprocess_mode import MultiprocessMode
 from poolscope.watching.options import WatchOptions
 from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watched_pool import WatchedPool
-
-ADAPTERS: Final = "poolscope.adapters"
-"""Imported by name: an adapter imports its library, and stands in a layer above this module."""
-
-
-class Adapter(Protocol):
-    """A module that knows one library."""
-
-    KIND: str
-
-    def check_version(self) -> None:
-        """Raise RuntimeError if the installed version of the library is not supported."""
-
-    def accepts(self, target: object) -> bool:
-        """Whether `target` is a pool of this library, or has one."""
-
-    def check_open(self, target: Any) -> None:
-        """Raise ValueError if the pool is closed."""
-
-    def find(self, target: Any) -> WatchedPool | None:
-        """Return the watched pool, or None if the pool is not watched."""
-
-    def default_name(self, target: Any) -> str:
-        """Return a name for the pool, without any credential."""
-
-    def is_pool(self, made: Any, maker: FrameType) -> bool:
-        """
-        Whether an object that was just made is a pool of its own, and not a part of another one.
-
-        maker: the frame that has made it.
-        """
-
-    def name_of_both(self, target: Any, before: str) -> str:
-        """Return the default name of a pool that had one `before`, now that `target` has it too."""
-
-    def hook(self, target: Any, watched: WatchedPool) -> Hooks:
-        """Put hooks into the pool that report to `watched`."""
 
 
 class Watches:
@@ -133,7 +94,7 @@ class Watches:
         empty or `leak_after` is not above 0; RuntimeError if the installed version of the pool's
         library is not supported.
         """
-        adapter = _adapter_for(target)
+        adapter = adapter_for(target)
         name = _checked(name)
         _check_leak_after(leak_after)
         adapter.check_version()
@@ -360,32 +321,12 @@ def _watch_of(existing: WatchedPool, name: str | None) -> Watch:
     return watch
 
 
-def _adapter_for(target: object) -> Adapter:
-    """Return the adapter of the library that `target`'s type comes from."""
-    targets: dict[str, str] = importlib.import_module(f"{ADAPTERS}.kinds").TARGETS
-    for cls in type(target).__mro__:
-        library = cls.__module__.partition(".")[0]
-        if library in targets:
-            adapter = cast(Adapter, importlib.import_module(f"{ADAPTERS}.{library}"))
-            if adapter.accepts(target):
-                return adapter
-    *first, last = targets.values()
-    supported = f"{', '.join(first)}, or {last}"
-    raise TypeError(f"cannot watch {_type_name(target)}; supported are {supported}")
-
-
-def _type_name(target: object) -> str:
-    cls = type(target)
-    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
-    return f"an object of type {module}{cls.__qualname__}"
-
-
 def _checked(name: object) -> str | None:
     """Return the name as it is shown; raise TypeError or ValueError if it is none."""
     if name is None:
         return None
     if not isinstance(name, str):
-        raise TypeError(f"name must be a string, not {_type_name(name)}")
+        raise TypeError(f"name must be a string, not {type_name(name)}")
     shown = label_value(name)
     if not shown:
         raise ValueError("name must not be empty; leave it out for a default")
@@ -396,7 +337,7 @@ def _check_leak_after(leak_after: object) -> None:
     if leak_after is None:
         return
     if isinstance(leak_after, bool) or not isinstance(leak_after, (int, float)):
-        raise TypeError(f"leak_after must be seconds or None, not {_type_name(leak_after)}")
+        raise TypeError(f"leak_after must be seconds or None, not {type_name(leak_after)}")
     if not leak_after > 0:
         raise ValueError(f"leak_after must be above 0 s, not {leak_after}; None turns it off")
 
