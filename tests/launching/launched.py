@@ -136,6 +136,11 @@ class Shared:
         """Return the ids of the live processes that have pools."""
         return {process.pid for process in self.fleet.scan().processes if process.pools}
 
+    def operations(self) -> list[str]:
+        """Return what connections were acquired for."""
+        reports = self.fleet.scan().reports
+        return [operation.label for report in reports for operation in report.operations]
+
     def acquired(self) -> dict[str, float]:
         """Return how often a connection was acquired, by the name of the pool."""
         return {report.pool: report.reading.acquired for report in self.fleet.scan().reports}

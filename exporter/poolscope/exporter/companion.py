@@ -81,7 +81,9 @@ class Companion:
             else:
                 background.append(asyncio.create_task(self._look_repeatedly()))
             if task.socket:
-                await asyncio.start_unix_server(self._answer, task.socket)
+                # Its path may be too long. Then the report comes when the command has ended.
+                with suppress(OSError):
+                    await asyncio.start_unix_server(self._answer, task.socket)
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
                 loop.add_signal_handler(number, id, self)  # it ends with the command
             loop.add_signal_handler(signal.SIGUSR1, self._report_soon)
@@ -102,11 +104,14 @@ class Companion:
 
     async def _serve(self, address: str) -> asyncio.Task[None]:
         """Serve as the exporter does; return once it does."""
-        from poolscope.exporter import main
-        from poolscope.exporter.addresses import parse_address
-        from poolscope.exporter.application import Exporter
-        from poolscope.exporter.probes import Probes
-
+        try:
+            from poolscope.exporter import main
+            from poolscope.exporter.addresses import parse_address
+            from poolscope.exporter.application import Exporter
+            from poolscope.exporter.probes import Probes
+        except ImportError as error:
+            what = f"{error.name} is missing; pip install 'poolscope[exporter]'"
+            raise CannotStartError(what) from error
         options = main.Options(Path(self._task.folder), (parse_address(address),))
         started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
