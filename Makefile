@@ -35,7 +35,7 @@ help:
 	@echo "make matrix    run the tests with every supported minor release of the libraries"
 	@echo "make newest-python  run the core tests with the newest Python that is available"
 	@echo "make pythons   run the core tests with each installed Python, from 3.11 on"
-	@echo "make peers     run the libraries' own tests unwatched and watched (PEERS='--list asyncpg')"
+	@echo "make peers     run the libraries' own tests unwatched and watched (PEERS='--run asyncpg')"
 	@echo "make generate  write the generated files: pages of docs, dashboards and alerts"
 	@echo "make docs      build the site of the documentation in site/ (DOCS=serve shows it while you write)"
 	@echo "make clean     remove .venv, .venv-demo and the files of tools"

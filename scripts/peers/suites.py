@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -112,19 +113,33 @@ def temporary_folder() -> Iterator[Path]:
             servers.stop_servers(folder)
 
 
-def run(suite: Suite, watched: bool, tests: Sequence[str] = ()) -> Run:
+class How(Enum):
+    """How pools are watched: not at all, by a plugin of pytest, or by `poolscope run`."""
+
+    UNWATCHED = "unwatched"
+    WATCHED = "watched"
+    LAUNCHED = "launched"
+
+
+PLUGINS: Final = {How.WATCHED: "scripts.peers.watch_all", How.LAUNCHED: "scripts.peers.launched"}
+
+LAUNCHER: Final = (sys.executable, "-m", "poolscope", "run", "--name", "*=peers", "--")
+
+
+def run(suite: Suite, how: How, tests: Sequence[str] = ()) -> Run:
     """
     Run the suite's tests, or those whose ids are given, and return how they ended.
 
     The output of pytest is kept in the cache. Raises RuntimeError if pytest itself fails.
     """
-    how = "watched" if watched else "unwatched"
-    log = _made(CACHE / "logs") / f"{suite.name}-{how}{'-again' if tests else ''}.log"
-    plugins = ("scripts.peers.record", *(["scripts.peers.watch_all"] if watched else []))
+    log = _made(CACHE / "logs") / f"{suite.name}-{how.value}{'-again' if tests else ''}.log"
+    plugins = ("scripts.peers.record", *([PLUGINS[how]] if how in PLUGINS else []))
     # -P and -s: the current folder and the user's own packages must not hide what is installed.
     command = [sys.executable, "-P", "-s", "-m", "pytest", "-p", "no:cacheprovider"]
     command += [option for plugin in plugins for option in ("-p", plugin)]
     command += [f"--timeout={TIMEOUT_OF_A_TEST:.0f}", *suite.options, *(tests or suite.tests)]
+    if how is How.LAUNCHED:
+        command = [*LAUNCHER, *command]
     with temporary_folder() as folder:
         report = folder / "report.json"
         environment = {
@@ -142,7 +157,7 @@ def run(suite: Suite, watched: bool, tests: Sequence[str] = ()) -> Run:
         # 0: all have passed; 1: some have not; whatever else proves nothing.
         if code not in (0, 1) or not report.exists():
             end = "\n".join(log.read_text().splitlines()[-20:])
-            raise RuntimeError(f"pytest ended with {code} for {suite.name}, {how}:\n{end}")
+            raise RuntimeError(f"pytest ended with {code} for {suite.name}, {how.value}:\n{end}")
         recorded = read_run(report)
     results = {DATABASE.sub("", test): result for test, result in recorded.results.items()}
     return Run(results, recorded.pools, recorded.acquires)

@@ -151,7 +151,8 @@ def _watch_aiohttp() -> None:
     watch_new_objects(aiohttp.BaseConnector, _never)
 
 
-def pytest_configure() -> None:
+def note_internal_errors() -> None:
+    """Note the internal errors of poolscope beside the test that runs."""
     report = internal_errors.report
 
     def note(place: str) -> None:
@@ -159,6 +160,10 @@ def pytest_configure() -> None:
         record.internal_error(place, traceback.format_exc())
 
     internal_errors.report = note  # type: ignore[method-assign] # to note it beside the test
+
+
+def pytest_configure() -> None:
+    note_internal_errors()
     for library, watch_all in {
         "sqlalchemy": _watch_sqlalchemy,
         "asyncpg": _watch_asyncpg,
@@ -171,21 +176,26 @@ def pytest_configure() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
     """Read all pools, as a scrape does; what that raises is an error of the test."""
-    _acquires()
+    acquires_in(_registry)
 
 
-def _acquires() -> int:
+def acquires_in(registry: CollectorRegistry) -> int:
     """Return how often a connection was acquired, of whatever pool."""
     return sum(
         int(sample.value)
-        for family in _registry.collect()
+        for family in registry.collect()
         for sample in family.samples
         if sample.name == "connpool_acquires_total" and sample.labels["outcome"] == "ok"
     )
 
 
-def pytest_sessionfinish() -> None:
-    record.acquires = _acquires()
+def finish(registry: CollectorRegistry) -> None:
+    """Record what was acquired. Raises RuntimeError if an internal error was not noted."""
+    record.acquires = acquires_in(registry)
     noted = sum(len(row["internal_errors"]) for row in record.tests.values())
     if noted != internal_errors.count:
         raise RuntimeError(f"{internal_errors.count} internal errors, of which {noted} are noted")
+
+
+def pytest_sessionfinish() -> None:
+    finish(_registry)

@@ -131,6 +131,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
     names = [line.split()[0] for line in commands.splitlines() if line[4:5].strip()]
     assert names == [
         "demo",
+        "run",
         "exporter",
         "dashboards",
         "alerts",

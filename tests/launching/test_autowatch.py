@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import asyncpg
@@ -107,6 +108,14 @@ class TestSQLAlchemy:
         engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
         engine.execution_options(isolation_level="AUTOCOMMIT").connect().close()
         assert [1] == [snapshot.acquired for snapshot in watches.snapshots()]
+
+    def test_an_engine_of_mocks_is_left_alone(self, watches: Watches) -> None:
+        made = [
+            sqlalchemy.Engine(sqlalchemy.NullPool(Mock()), Mock(), Mock()),
+            sqlalchemy.Engine(Mock(), Mock(), sqlalchemy.make_url("sqlite://")),
+        ]
+        assert ["NullPool"] == names(watches)
+        del made
 
     def test_unwatched_stays_unwatched(self, watches: Watches) -> None:
         engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)

@@ -7,7 +7,10 @@ from typing import Final
 
 OURS: Final = frozenset(
     f"POOLSCOPE_{name}"
-    for name in ("APPLICATION_NAME", "DEMO_POSTGRES", "DIR", "PGBOUNCER", "POSTGRES")
+    for name in (
+        *("APPLICATION_NAME", "CALL_SITES", "DEMO_POSTGRES", "DIR", "LEAK_AFTER", "NAMES"),
+        *("PGBOUNCER", "POSTGRES", "REPORT", "RUN", "SERVE"),
+    )
 )
 TERMINAL: Final = frozenset({"COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE"})
 NO_PROXY: Final = ("no_proxy", "NO_PROXY")

@@ -81,10 +81,14 @@ class Companion:
             else:
                 background.append(asyncio.create_task(self._look_repeatedly()))
             if task.socket:
-                await asyncio.start_unix_server(self._answer, task.socket)
+                # Its path may be too long. Then the report comes when the command has ended.
+                with suppress(OSError):
+                    await asyncio.start_unix_server(self._answer, task.socket)
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
                 loop.add_signal_handler(number, id, self)  # it ends with the command
             loop.add_signal_handler(signal.SIGUSR1, self._report_soon)
+            if task.report:
+                _print(f"kill -USR1 {os.getpid()} prints the report at once")
             _say(STARTED)
             if await asyncio.to_thread(_is_abandoned):
                 self._has_reported = True
@@ -100,11 +104,14 @@ class Companion:
 
     async def _serve(self, address: str) -> asyncio.Task[None]:
         """Serve as the exporter does; return once it does."""
-        from poolscope.exporter import main
-        from poolscope.exporter.addresses import parse_address
-        from poolscope.exporter.application import Exporter
-        from poolscope.exporter.probes import Probes
-
+        try:
+            from poolscope.exporter import main
+            from poolscope.exporter.addresses import parse_address
+            from poolscope.exporter.application import Exporter
+            from poolscope.exporter.probes import Probes
+        except ImportError as error:
+            what = f"{error.name} is missing; pip install 'poolscope[exporter]'"
+            raise CannotStartError(what) from error
         options = main.Options(Path(self._task.folder), (parse_address(address),))
         started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -117,12 +124,8 @@ class Companion:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             raise CannotStartError(str(serving.exception()))
-        print(  # noqa: T201 - it is a command
-            f"poolscope run: metrics at {started.result()}/metrics, live page at "
-            f"{started.result()}/pools",
-            file=sys.stderr,
-            flush=True,
-        )
+        url = started.result()
+        _print(f"metrics at {url}/metrics, live page at {url}/pools")
         return serving
 
     async def _look_repeatedly(self) -> None:
@@ -187,6 +190,10 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _print(text: str) -> None:
+    print(f"poolscope run: {text}", file=sys.stderr, flush=True)  # noqa: T201 - it is a command
 
 
 def _say(text: str) -> None:

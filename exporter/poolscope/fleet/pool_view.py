@@ -252,6 +252,11 @@ class PoolView:
         return Reading.of(self.values)
 
     @property
+    def most_in_use(self) -> float:
+        """The most connections that were in use at once, also after it was closed."""
+        return self._cells.numbers[c.MOST_IN_USE]
+
+    @property
     def unused(self) -> bool:
         """Whether nobody has ever asked the pool for a connection, and it has none."""
         numbers = self._cells.numbers

@@ -73,7 +73,7 @@ class Run:
 
 def _with(seen: Seen, view: PoolView) -> Seen:
     reading = view.reading
-    limit, most = view.config.limit, reading.most_in_use
+    limit, most = view.config.limit, view.most_in_use
     if (most, limit) < (seen.most_in_use, seen.limit):
         limit, most = seen.limit, seen.most_in_use
     case = PoolEvidence(view.config, reading, view.evidence)

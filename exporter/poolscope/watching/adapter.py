@@ -1,4 +1,4 @@
-"""What a watch asks of the adapter of a library, and how that is found."""
+"""What a watch asks of the adapter of a library, and which adapter knows an object."""
 
 from __future__ import annotations
 

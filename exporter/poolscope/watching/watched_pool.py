@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
+from sys import is_finalizing
 from typing import TYPE_CHECKING, Any, Final
 
 from poolscope import application_names
@@ -282,7 +283,7 @@ class WatchedPool:
 
     def pool_gone(self, ledger: Ledger) -> None:
         """The pool object of the ledger was collected. The garbage collector may call this."""
-        if ledger.unclosed:
+        if ledger.unclosed and not is_finalizing():  # which takes away all that is left
             self.evidence.add("never-closed", self.site)
         ledger.ended(self.clock())
         self._groups.pool_gone(self, ledger)

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final
 
 import sqlalchemy
-from sqlalchemy.engine import create
+from sqlalchemy.engine import URL, create
 from sqlalchemy.pool import Pool
 
 from poolscope.adapters import versions
@@ -54,7 +54,10 @@ def find(target: object) -> WatchedPool | None:
 def is_pool(made: object, maker: FrameType) -> bool:
     """An engine; or a pool that is not being made for an engine, or in the place of another one."""
     if not isinstance(made, Pool):
-        return isinstance(getattr(made, "pool", None), Pool)
+        parts = getattr(made, "pool", None), getattr(made, "url", None)
+        return isinstance(parts[0], Pool) and isinstance(
+            parts[1], URL
+        )  # tests make engines of mocks
     frame: FrameType | None = maker
     while frame is not None and frame.f_code.co_name == "__init__":  # of a subclass
         frame = frame.f_back
