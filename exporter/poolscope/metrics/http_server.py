@@ -57,8 +57,8 @@ def start_http_server(
         what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
             what += (
-                f", perhaps by another worker of this service: set {DIR_VARIABLE} and run poolscope "
-                "exporter (with the folder alone, one worker serves the metrics of all), or "
+                f", perhaps by another worker of this service: set {DIR_VARIABLE} and run "
+                "poolscope exporter (with the folder alone, one worker serves the metrics of all), or "
                 "instrument the application with poolscope.instrument(app)"
             )
         raise OSError(error.errno, what) from error
