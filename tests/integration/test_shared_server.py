@@ -124,7 +124,7 @@ def test_without_the_folder_a_second_server_says_what_to_do(port: int) -> None:
     assert (
         f"[Errno 98] cannot serve metrics at 127.0.0.1:{server.server_port}: Address already in "
         "use, perhaps by another worker of this service: set POOLSCOPE_DIR and run poolscope "
-        "exporter (with the folder alone, one worker serves the metrics of all), or instrument the "
+        "exporter (with the folder alone, one worker serves the metrics of all) or instrument the "
         "application with poolscope.instrument(app)"
     ) == str(raised.value)
     server.shutdown()

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
-from poolscope.fleet.folder import DIR_VARIABLE, Folder
+from poolscope.fleet.folder import Folder
 from poolscope.metrics.registries import DEFAULT, Registry
 from poolscope.metrics.responses import Metrics
 from poolscope.metrics.server import BACKLOG, MetricsServer
@@ -57,8 +57,8 @@ def start_http_server(
         what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
             what += (
-                f", perhaps by another worker of this service: set {DIR_VARIABLE} and run "
-                "poolscope exporter (with the folder alone, one worker serves the metrics of all), or "
+                ", perhaps by another worker of this service: set POOLSCOPE_DIR and run poolscope "
+                "exporter (with the folder alone, one worker serves the metrics of all) or "
                 "instrument the application with poolscope.instrument(app)"
             )
         raise OSError(error.errno, what) from error
