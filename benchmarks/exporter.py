@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.exporter_scrape import fork
 from benchmarks.harness import Variant, cycles, interleave, repeated, run_measurement
 from benchmarks.scrape import copy_metrics, count_samples
-from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import expose
 
 
 def measure(processes: int, seconds: float) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from typing import Final, NamedTuple
 
 from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import APPLICATION, Function
-from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.open_holds import ALWAYS_HELD
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import expose
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 

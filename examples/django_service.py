@@ -17,8 +17,7 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import path
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from django.urls import path, re_path
 from sqlalchemy import text
 
 import poolscope
@@ -43,14 +42,10 @@ def holders(request: HttpRequest) -> HttpResponse:
     return JsonResponse([asdict(hold) for hold in poolscope.holders()], safe=False)
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
-
-
 urlpatterns = [
     path("orders/<int:number>", order),
     path("holders", holders),
-    path("metrics", metrics),
+    re_path("^metrics/?$", poolscope.make_wsgi_app()),
 ]
 
 settings.configure(

@@ -9,6 +9,7 @@ from mypy import api
 
 PROGRAM = """\
 import aiohttp
+import aiohttp.web
 import asyncpg
 import poolscope
 import sqlalchemy
@@ -55,6 +56,8 @@ app.add_route("/metrics", poolscope.make_asgi_app())
 app.mount("/mounted", poolscope.make_asgi_app(registry=CollectorRegistry()))
 flask = Flask("shop")
 DispatcherMiddleware(flask.wsgi_app, {"/metrics": poolscope.make_wsgi_app()})
+flask.add_url_rule("/metrics", view_func=poolscope.make_wsgi_app(), strict_slashes=False)
+aiohttp.web.Application().router.add_get("/metrics", poolscope.make_asgi_app())
 """
 
 MISTAKES = (

@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families as text_fami
 
 from contract.pools import PoolUnderTest
 from poolscope.exporter import api
-from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
 from poolscope.fleet.fleet import Fleet
 from poolscope.fleet.folder import Folder
 from poolscope.label_values import label_value
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import expose
 from poolscope.metrics.rendering import rendered, wanted
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches

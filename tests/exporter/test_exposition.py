@@ -14,7 +14,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from poolscope.exporter import api
-from poolscope.exporter.exposition import _ScrapeRegistry, expose
 from poolscope.exporter.history import History
 from poolscope.fleet.fleet import FleetView
 from poolscope.label_values import label_value
@@ -24,6 +23,7 @@ from poolscope.metrics.exporter_families import (
     SHOWN_APPLICATIONS,
     Scrape,
 )
+from poolscope.metrics.exposition import _ScrapeRegistry, expose
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
 from poolscope.metrics.rendering import rendered, wanted
 from poolscope.metrics.samples import metric_of

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from poolscope.callsites.frames import SHOWN_SITES
 from poolscope.exporter import api
-from poolscope.exporter.exposition import expose
 from poolscope.exporter.history import History
 from poolscope.fleet.fleet import FleetView, ProcessView
 from poolscope.fleet.folder import Folder
@@ -26,6 +25,7 @@ from poolscope.label_values import label_value
 from poolscope.ledger import cells
 from poolscope.ledger.ledger import Ledger
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import expose
 from poolscope.readings.by_label import HOLDS, SharedLabels
 from poolscope.readings.findings import PoolEvidence, findings_of
 from poolscope.readings.limits import Limits

@@ -28,13 +28,16 @@ async def test_the_fastapi_service_serves_its_metrics(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     example: dict[str, Any] = runpy.run_path(str(EXAMPLES / "fastapi_service.py"))
-    transport = httpx.ASGITransport(app=example["app"])
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    app = example["app"]
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
         assert (await client.get("/orders/1")).json() is None
         metrics = (await client.get("/metrics")).text
     assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 2.0' in metrics
     assert [] == poolscope.watch(example["engine"]).findings()
-    example["engine"].dispose()
     poolscope.watch(example["engine"]).unwatch()
 
 

@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from poolscope.exporter.exposition import expose, rendered_scrape
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import expose, rendered_scrape
 from poolscope.metrics.rendering import Wanted, rendered, wanted
 from poolscope.watching.watches import Watches
 

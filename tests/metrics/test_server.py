@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 import poolscope
 from poolscope.metrics import clients, server
 from poolscope.metrics.clients import State
+from poolscope.metrics.http_server import Server
 from poolscope.metrics.responses import Metrics
 from poolscope.metrics.server import MetricsServer
 from support.waiting import PATIENCE, until
@@ -49,6 +50,7 @@ def start(registry: CollectorRegistry) -> Iterator[Callable[[], MetricsServer]]:
 
         def start() -> MetricsServer:
             started, thread = poolscope.start_http_server(0, registry=registry)
+            assert isinstance(started, MetricsServer)
             stack.callback(thread.join, PATIENCE)
             stack.callback(started.shutdown)
             return started
@@ -61,7 +63,7 @@ def connect() -> Iterator[Connect]:
     """Opens a connection to a server, and sends something."""
     with ExitStack() as stack:
 
-        def connect(started: MetricsServer, data: bytes = b"") -> socket.socket:
+        def connect(started: Server, data: bytes = b"") -> socket.socket:
             address = "127.0.0.1", started.server_port
             client = socket.create_connection(address, timeout=PATIENCE)
             stack.callback(client.close)
@@ -71,7 +73,7 @@ def connect() -> Iterator[Connect]:
         yield connect
 
 
-def scrape(started: MetricsServer) -> str:
+def scrape(started: Server) -> str:
     return httpx.get(f"http://127.0.0.1:{started.server_port}/metrics", timeout=PATIENCE).text
 
 
@@ -231,6 +233,7 @@ def test_a_collector_that_never_returns_does_not_keep_the_server_from_stopping(
     started.shutdown()
     started.server_close()
     thread.join(PATIENCE)
+    assert isinstance(started, MetricsServer)
     assert (False, -1) == (thread.is_alive(), started.socket.fileno())
     assert b"" == read(waiting)
     blocking.released.set()

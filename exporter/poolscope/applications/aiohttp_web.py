@@ -6,9 +6,7 @@ from typing import Any
 
 from poolscope.applications.requests import RequestOperation, request_of
 from poolscope.callsites.operations import current_operation
-from poolscope.metrics.awaiting import awaited_response
-from poolscope.metrics.registries import DEFAULT
-from poolscope.metrics.responses import Metrics, Request
+from poolscope.metrics.http_server import make_asgi_app
 
 
 def instrument_aiohttp(app: Any, metrics: str | None) -> Any:
@@ -52,26 +50,7 @@ def _template_of(request: Any) -> str | None:
 
 
 def _add_route(app: Any, path: str) -> None:
-    from aiohttp import web
-
-    served = Metrics(DEFAULT)
-
-    async def metrics(request: web.Request) -> web.Response:
-        headers = request.headers
-        asked = Request(
-            request.method,
-            ",".join(headers.getall("Accept", [])),
-            ",".join(headers.getall("Accept-Encoding", [])),
-            request.query_string,
-        )
-        response = await awaited_response(served, asked)
-        return web.Response(
-            status=response.status,
-            reason=response.reason,
-            headers=response.headers,
-            body=b"".join(response.parts),
-        )
-
+    metrics = make_asgi_app()
     path = path.rstrip("/") or "/"
     taken = {resource.canonical for resource in app.router.resources()}
     for each in dict.fromkeys((path, f"{path.rstrip('/')}/")):

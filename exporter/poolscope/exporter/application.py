@@ -13,13 +13,13 @@ from aiohttp import web
 import poolscope
 from poolscope.exporter import api, logs, pages
 from poolscope.exporter.answers import answer
-from poolscope.exporter.exposition import rendered_scrape
 from poolscope.exporter.history import History
 from poolscope.exporter.json_text import JsonText, json_text
 from poolscope.exporter.probes import Probes
 from poolscope.fleet.fleet import Fleet, FleetView
 from poolscope.metrics.awaiting import shared_result
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import rendered_scrape
 from poolscope.metrics.negotiation import VARY
 from poolscope.metrics.rendering import Rendered, wanted
 from poolscope.metrics.sharing import BusyError, Shared

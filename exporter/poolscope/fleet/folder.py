@@ -100,6 +100,11 @@ class Folder:
         return cls(Path(path) if path else None)
 
     @property
+    def path(self) -> Path | None:
+        """The folder; None if there is none, or it cannot be used."""
+        return self._path
+
+    @property
     def shares(self) -> bool:
         """Whether there is a folder that can be used."""
         return self._path is not None

@@ -40,6 +40,19 @@ TOUCHED_EVERY: Final = 3600.0
 """Seconds after which the files get the time of now: a clean-up by age takes what looks old."""
 
 
+_names: Final[set[tuple[int, str]]] = set()
+"""The names of the files that processes have locked, with their ids; a child knows its parent's."""
+
+
+def is_of_this_process(name: str) -> bool:
+    """
+    Whether a file in the folder is the locked one of this process.
+
+    It must not be opened to read it: closing it would release the lock.
+    """
+    return (os.getpid(), name) in _names
+
+
 class TooManyPoolsError(Exception):
     """This process has a file for each of `MAX_FILES_PER_PROCESS` live pools already."""
 
@@ -143,6 +156,7 @@ class OwnFiles:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(file, bytes(8), 0)  # room for when the exporter has last seen it alive
+            _names.add((self.pid, self._process_path.name))  # before another thread can read it
             hidden.rename(self._process_path)
         except BaseException:
             hidden.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from poolscope.fleet.ended_pools import ENDED, EndedPools
-from poolscope.fleet.own_files import POOL, PROCESS, TOUCHED_EVERY
+from poolscope.fleet.own_files import POOL, PROCESS, TOUCHED_EVERY, is_of_this_process
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.segment_reader import UNREADABLE, OwnRegularFile, PoolFile
 from poolscope.fleet.stops import Stops, is_stopped, owner_of
@@ -131,6 +131,9 @@ class Processes:
         """Return what `last_seen_of` says of each process for which that can be told."""
         seen: dict[str, float | None] = {}
         for name in listing.processes:
+            if is_of_this_process(name):
+                seen[name] = None  # it lives
+                continue
             try:
                 seen[name] = last_seen_of(self._folder / name, now)
             except FileNotFoundError:
@@ -247,6 +250,8 @@ class Processes:
 
     def _stops_of(self, name: str, now: float) -> tuple[Pause, ...]:
         """Return the stops of a live process."""
+        if is_of_this_process(name):
+            return ()
         pid = 0
         with (
             suppress(BadFileError, *UNREADABLE),

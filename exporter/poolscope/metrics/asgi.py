@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from poolscope.metrics import starlette_routes
 from poolscope.metrics.awaiting import awaited_response
 from poolscope.metrics.registries import Registry
 from poolscope.metrics.responses import Metrics, Request, Response
+from poolscope.metrics.views import view_for
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -32,13 +36,29 @@ class ASGIMetrics:
     Serves the metrics of a registry, at whichever path it is asked.
 
     Who mounts it, or has a route to it, decides at which path that is. It is an object because
-    Starlette takes a function that is an endpoint for one that takes a request.
+    Starlette takes a function that is an endpoint for one that takes a request; so do aiohttp.web
+    and Django, which take an object for that, too.
     """
+
+    csrf_exempt = True
+    """For Django: no form is sent here, and any method but GET and HEAD is refused."""
 
     def __init__(self, registry: Registry) -> None:
         self._metrics = Metrics(registry)
+        self.__name__ = self.__qualname__ = "poolscope_metrics"  # Django names the view so
+        _mark_as_coroutine_function(self)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any = None, send: Any = None) -> None:
+        """With one argument, a request, it returns the response; Litestar must not know of that."""
+        if send is None:
+            return await self._respond_to(scope)  # type: ignore[no-any-return]  # as it says
+        return await self._serve(scope, receive, send)
+
+    async def _respond_to(self, request: Any) -> Any:
+        ask, answer = view_for(request)
+        return answer(await awaited_response(self._metrics, ask(request)))
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http":
@@ -62,6 +82,14 @@ def app_of(registry: Registry) -> ASGIApp:
     app: Any = ASGIMetrics(registry)
     served: ASGIApp = app
     return served
+
+
+def _mark_as_coroutine_function(app: Any) -> None:
+    """Have aiohttp.web and Django await what a call returns."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(app)
+    else:
+        app._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # private
 
 
 async def _live(receive: Any, send: Any) -> None:

@@ -5,18 +5,30 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from poolscope.fleet.folder import DIR_VARIABLE
+from poolscope.fleet.folder import Folder
 from poolscope.metrics.registries import DEFAULT, Registry
 from poolscope.metrics.responses import Metrics
 from poolscope.metrics.server import BACKLOG, MetricsServer
 from poolscope.process.pauses import pauses
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from threading import Thread
 
     from poolscope.metrics.asgi import ASGIApp
+
+
+class Server(Protocol):
+    """What `start_http_server` has started."""
+
+    @property
+    def server_address(self) -> Any: ...
+    @property
+    def server_port(self) -> int: ...
+    def shutdown(self) -> None: ...
+    def server_close(self) -> None: ...
 
 
 def start_http_server(
@@ -24,7 +36,7 @@ def start_http_server(
     addr: str = "127.0.0.1",
     *,
     registry: Registry = DEFAULT,
-) -> tuple[MetricsServer, Thread]:
+) -> tuple[Server, Thread]:
     """
     Serve the metrics at `http://ADDR:PORT/metrics` from a daemon thread.
 
@@ -32,15 +44,22 @@ def start_http_server(
     With port 0 the system chooses a free port, which is `server.server_port`. The registry is by
     default `prometheus_client.REGISTRY`. Raises OSError if the server cannot listen there, as when
     another process uses the port.
+
+    With POOLSCOPE_DIR set, all processes of a service may call it with the same port: the first one
+    serves the pools of all of them, and another one does when it has ended.
     """
+    folder = Folder.of_environment().path if port else None
     try:
+        if folder is not None:
+            return _started_for_all(folder, addr, port, registry)
         listening = _listen(addr, port)
     except OSError as error:
         what = f"cannot serve metrics at {addr}:{port}: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
             what += (
-                ", perhaps by another worker of this service; for several processes, set "
-                f"{DIR_VARIABLE} and run poolscope exporter, which serves the metrics of all"
+                ", perhaps by another worker of this service: set POOLSCOPE_DIR and run poolscope "
+                "exporter (with the folder alone, one worker serves the metrics of all) or "
+                "instrument the application with poolscope.instrument(app)"
             )
         raise OSError(error.errno, what) from error
     server = MetricsServer(listening, Metrics(registry))
@@ -48,6 +67,15 @@ def start_http_server(
     # The thread wakes up twice a second, to see whether it should end: so it notices pauses.
     pauses().tick_on(thread)
     return server, thread
+
+
+def _started_for_all(
+    folder: Path, addr: str, port: int, registry: Registry
+) -> tuple[Server, Thread]:
+    from poolscope.metrics.turns import SharedServer
+
+    server = SharedServer(folder, (addr, port), registry, _listen)
+    return server, server.start()
 
 
 def _listen(addr: str, port: int) -> socket.socket:

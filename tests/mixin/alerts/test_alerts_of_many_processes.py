@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mixin.alerts.replay import alert, fires
 from mixin.alerts.simulated_day import Series
-from poolscope.exporter.exposition import expose
 from poolscope.fleet.fleet import Fleet
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.metrics.exposition import expose
 from poolscope.mixin.queries import name_of
 from poolscope.testing import FakeClock
 from support.waiting import eventually

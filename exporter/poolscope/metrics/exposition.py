@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from prometheus_client import Metric
@@ -20,11 +20,15 @@ class _ScrapeRegistry:
 
     asked: names of samples, such as `connpool_waiting` or `connpool_hold_seconds_count`; only
         these are given. None: all.
+    others: families that are given, too.
     """
 
-    def __init__(self, scrape: Scrape, asked: Collection[str] | None) -> None:
+    def __init__(
+        self, scrape: Scrape, asked: Collection[str] | None, others: Sequence[Metric] = ()
+    ) -> None:
         self._scrape = scrape
         self._asked = asked
+        self._others = others
 
     def collect(self) -> Iterator[Metric]:
         if self._asked is None:
@@ -53,11 +57,16 @@ class _ScrapeRegistry:
             # A family without samples is left out, with its description.
             if metric.samples:
                 yield metric
+        yield from self._others
 
 
-def rendered_scrape(scrape: Scrape, asked: Wanted) -> Rendered:
-    """Return the metrics in the format and compression that a client asks for."""
-    registry = _ScrapeRegistry(scrape, asked.names)
+def rendered_scrape(scrape: Scrape, asked: Wanted, others: Sequence[Metric] = ()) -> Rendered:
+    """
+    Return the metrics in the format and compression that a client asks for.
+
+    others: families that are no part of the scrape, and are served with it.
+    """
+    registry = _ScrapeRegistry(scrape, asked.names, others)
     return rendered(registry, asked._replace(names=None))
 
 
