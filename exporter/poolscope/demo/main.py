@@ -81,6 +81,8 @@ async def _run(
         workers = await stack.enter_async_context(_workers(listener, group, environment, log))
         await _show(stop, seconds, screen, exporter, workers, listener)
         screen.print_summary(await exporter.read(), log.lines())
+        for each in (*workers, exporter.process):
+            each.end()  # all at once; then each is waited for
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ def kept_folder() -> Iterator[tuple[Path, int]]:
 
 
 class Child:
-    """A process that serves. Close its standard input, or send SIGTERM, and it ends."""
+    """A process that serves."""
 
     def __init__(self, name: str, process: Process, said: Callable[[str], object]) -> None:
         self.name = name
@@ -96,12 +96,16 @@ class Child:
         if not self._ready.done():
             self._ready.set_result("")
 
-    async def stop(self) -> None:
-        """Let it end, and kill it if that takes too long."""
+    def end(self) -> None:
+        """Tell it to end."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         with suppress(ProcessLookupError):
             self.process.terminate()
+
+    async def stop(self) -> None:
+        """Let it end, and kill it if that takes too long."""
+        self.end()
         try:
             await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
         except TimeoutError:
