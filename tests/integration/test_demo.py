@@ -57,7 +57,7 @@ class Demo:
     def started(self) -> None:
         """Wait until it serves, and note all of its processes."""
         self.line("stop")
-        (file,) = self.folder.glob("poolscope-*/data/postmaster.pid")
+        (file,) = self.folder.glob("poolscope-*/postgres/postmaster.pid")
         server = int(file.read_text().splitlines()[0])
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.seen = {
@@ -310,8 +310,8 @@ def assert_stops(demo: Demo, number: signal.Signals) -> None:
     "moment",
     [
         pytest.param("poolscope-*/pools", id="before-postgres"),
-        pytest.param("poolscope-*/data/PG_VERSION", id="in-initdb"),
-        pytest.param("poolscope-*/data/postmaster.pid", id="while-postgres-starts"),
+        pytest.param("poolscope-*/postgres/PG_VERSION", id="in-initdb"),
+        pytest.param("poolscope-*/postgres/postmaster.pid", id="while-postgres-starts"),
     ],
 )
 def test_ctrl_c_during_its_start_stops_all_of_it(start: Callable[..., Demo], moment: str) -> None:

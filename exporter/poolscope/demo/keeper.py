@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-DATA: Final = "data"
+DATA: Final = "postgres"
 """The folder of PostgreSQL in that of the demo."""
 
 # Signals with the seconds to wait after each. SIGINT is a fast shutdown, which disconnects clients;
