@@ -115,12 +115,12 @@ def test_the_summary_in_a_terminal(width: int) -> None:
     assert max(map(len, actual.splitlines())) <= width
 
 
-def test_where_there_is_no_terminal_a_line_of_the_log_stays_one_line() -> None:
+def test_where_there_is_no_terminal_no_line_is_broken() -> None:
     console = terminal(70, force_terminal=False, color_system="auto")
-    actual = summary(console)
-    assert [TIMED_OUT, LEAKED] == [
-        line for line in actual.splitlines() if line.startswith("pool '")
-    ]
+    lines = summary(console).splitlines()
+    assert [TIMED_OUT, LEAKED] == [line for line in lines if line.startswith("pool '")]
+    assert f"held-across-request (warning) in billing: {ACROSS.message}" in lines
+    assert f"  at {ACROSS.sites[0]}" in lines
     assert "\x1b" not in printed(console, colours=True)
 
 

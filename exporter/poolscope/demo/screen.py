@@ -107,19 +107,18 @@ class Screen:
         self._console.print(Text("\nThe pools after all requests were answered", "bold"))
         self._console.print(self._pools(pools))
         self._console.print()
-        self._console.print(_findings(pools, with_messages=True))
+        # In a file, no line is broken.
+        in_file = not self._console.is_terminal
+        self._console.print(_findings(pools, with_messages=True), soft_wrap=in_file)
         if log:
             self._console.print(Text("\nLast lines of the log, one of each kind", "bold"))
             for line in log:
-                self._print_line(line)
-
-    def _print_line(self, line: str) -> None:
-        if not self._console.is_terminal:  # as in a file: a line stays one line
-            self._console.print(Text(line), soft_wrap=True)
-            return
-        grid = Table.grid(padding=(0, 1, 0, 0))
-        grid.add_row("-", Text(line))
-        self._console.print(grid)
+                if in_file:
+                    self._console.print(Text(line), soft_wrap=True)
+                else:
+                    grid = Table.grid(padding=(0, 1, 0, 0))
+                    grid.add_row("-", Text(line))
+                    self._console.print(grid)
 
     def _pools(self, pools: Sequence[PoolRow]) -> RenderableType:
         return pools_table(pools, self._glyphs, self._console.width)
