@@ -53,6 +53,19 @@ $(READY): pyproject.toml constraints.txt
 		--no-build-isolation --editable . --group dev
 	@touch $@
 
+# Of what pip says: the packages, as each is looked up or downloaded, and when all are.
+define NAMES_OF_PACKAGES
+/^Collecting/ {
+  sub(/[^[:alnum:]._-].*/, "", $$2)
+  if (width + length($$2) > 90) { printf "\n"; width = 0 }
+  width += length($$2) + 1
+  printf " %s", $$2
+  fflush()
+}
+/^Installing collected packages/ { printf "\nUnpacking them ...\n"; fflush() }
+endef
+export NAMES_OF_PACKAGES
+
 # It says what it does, as it takes half a minute the first time.
 $(DEMO_READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -62,9 +75,10 @@ $(DEMO_READY): pyproject.toml constraints.txt
 	@echo "Installing what builds poolscope ..."
 	@$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		hatchling editables
-	@echo "Installing poolscope with its demo: a web server, an embedded PostgreSQL, and drivers ..."
-	@$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		--no-build-isolation --editable '.[demo]'
+	@echo "Installing poolscope with a web server, an embedded PostgreSQL, and their drivers:"
+	@$(DEMO_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation --editable '.[demo]' | awk "$$NAMES_OF_PACKAGES"
+	@test -x $(DEMO_VENV)/bin/poolscope # which is not there if pip has failed
 	@touch $@
 
 demo: $(DEMO_READY)

@@ -1,53 +1,62 @@
-"""Run the demo until a pool is exhausted, and write its screen to a file as SVG."""
+"""
+Write docs/demo.svg: the screen of a run of the demo, while callers wait for one of its pools.
+
+    demo_picture.py [FILE]
+"""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import re
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-import poolscope
-from poolscope.demo.load import Load
-from poolscope.demo.postgres import EmbeddedPostgres, embedded_postgres
-from poolscope.demo.screen import REFRESH, Addresses, Screen
-from poolscope.demo.service import create_tables, open_pools, serve
-from poolscope.demo.table import FULL_WIDTH
+from poolscope.demo import main
+from poolscope.demo.rows import PoolRow
+from poolscope.demo.screen import Screen
+from poolscope.demo.signals import Stop
 
-SHOWN_SECONDS = 24.0
-"""Seconds of history to show; the load has a burst of each stream every 20 seconds."""
+PICTURE = Path(__file__).parent.parent / "docs" / "demo.svg"
+WIDTH = 106
+PORT = 10464
+SHOWN_SECONDS = 44.0
+"""As many as the history has room for, and after each pool was full twice."""
+MANY_WAITING = 15
 
 
-async def picture(postgres: EmbeddedPostgres) -> str:
-    """Return the screen as SVG."""
-    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=FULL_WIDTH)
-    screen = Screen(console)
-    # As in the demo: a thread for each caller that waits for the synchronous pool.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
-    await create_tables(postgres)
-    async with open_pools(postgres) as pools, serve(pools) as service:
-        load = Load(service)
-        running = asyncio.create_task(load.run())
-        addresses = Addresses(service, "http://127.0.0.1:10464/metrics")
-        began = time.monotonic()
-        while time.monotonic() - began < SHOWN_SECONDS or not any(
-            pool.waiting > 5 for pool in poolscope.snapshots()
-        ):
-            await asyncio.sleep(REFRESH)
-            screen.refresh(poolscope.snapshots(), load.bursts(), None)
-        console.print(screen.render(addresses, poolscope.snapshots(), load.bursts(), None))
-        load.stop()
-        await running
-    svg = console.export_svg(title="poolscope demo")
-    # Drop the font, which would be loaded from another host; any monospaced font will do.
-    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+def terminal(record: bool = False) -> Console:
+    file = io.StringIO()
+    return Console(file=file, force_terminal=True, record=record, width=WIDTH, height=40)
+
+
+class Painter(Screen):
+    """Keeps the first good page after that time as SVG, and ends the demo then."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(terminal())
+        self._stop = stop
+        self._began = time.monotonic()
+        self.svg = ""
+
+    def refresh(self, pools: Sequence[PoolRow], bursts: Sequence[str], left: float | None) -> None:
+        super().refresh(pools, bursts, left)
+        shown = time.monotonic() - self._began >= SHOWN_SECONDS
+        full = any(pool.waiting >= MANY_WAITING for pool in pools)
+        if shown and full and any(pool.leaked for pool in pools):
+            picture = terminal(record=True)
+            picture.print(self.render(self._addresses, pools, bursts, left))
+            svg = picture.export_svg(title="poolscope demo")
+            # Without the font, which another host would send; any monospaced font will do.
+            self.svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+            self._stop.requested = True
 
 
 if __name__ == "__main__":
-    with embedded_postgres() as postgres:
-        Path(sys.argv[1]).write_text(asyncio.run(picture(postgres)))
+    with Stop() as stop:
+        painter = Painter(stop)
+        main.run(stop, None, PORT, "127.0.0.1", None, painter)
+        Path(sys.argv[1] if len(sys.argv) > 1 else PICTURE).write_text(painter.svg)

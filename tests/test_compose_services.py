@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from poolscope import cli
+from poolscope.demo import worker
 from poolscope.exporter import dsn
 from support.compose import (
     COMPOSE,
@@ -198,9 +199,11 @@ class TestOurImage:
         assert "--mode 0700 /pools" in self.DOCKERFILE
 
     def test_the_parser_accepts_our_commands(self, ours: Any) -> None:
-        program, *arguments = ours["command"]
-        assert "poolscope" == program
-        cli._parser().parse_args(arguments)
+        if ours["command"][0] == "poolscope":
+            cli._parser().parse_args(ours["command"][1:])
+        else:
+            assert ["python", "-m", "poolscope.demo.worker"] == ours["command"][:3]
+            assert 10464 == worker.options_of(ours["command"][3:]).listen[1]
 
     def test_the_exporter_reads_where_the_workers_write(self) -> None:
         options = cli._parser().parse_args(SERVICES["exporter"]["command"][1:])

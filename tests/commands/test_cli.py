@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import math
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from threading import Thread
-from typing import Any
 
 import pytest
-from rich.console import Console
 
 import poolscope
 from poolscope import demo
 from poolscope.cli import main
-from poolscope.demo.load import BURST_SECONDS, SWING_SECONDS, Stream
 from poolscope.demo.signals import STOP_SIGNALS, Stop
-from poolscope.demo.table import Glyphs, UtilizationHistory, pool_style, pools_table
-from poolscope.metrics import http_server as embedded
-from poolscope.readings.reading import Reading
-from poolscope.readings.snapshot import Snapshot, snapshot_of
 
 Calls = list[tuple[float | None, int, str, str | None]]
 
@@ -131,7 +119,6 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
     names = [line.split()[0] for line in commands.splitlines() if line[4:5].strip()]
     assert names == [
         "demo",
-        "run",
         "exporter",
         "dashboards",
         "alerts",
@@ -175,56 +162,6 @@ def test_a_missing_extra_is_named_with_how_to_get_it(
     assert ("", expected) == capsys.readouterr()
 
 
-def test_a_port_in_use_is_one_line_and_nothing_is_started(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    signals_restored: None,
-) -> None:
-    from poolscope.demo import main as program
-
-    monkeypatch.setattr(program, "embedded_postgres", lambda: pytest.fail("PostgreSQL started"))
-    server, thread = poolscope.start_http_server(0)
-    try:
-        assert main(["demo", "--port", str(server.server_port)]) == 1
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith(
-        f"poolscope demo: cannot serve metrics at 127.0.0.1:{server.server_port}: "
-    )
-
-
-def test_a_postgres_that_does_not_start_is_one_line_and_the_metrics_server_is_closed(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    signals_restored: None,
-) -> None:
-    from poolscope.demo import main as program
-
-    servers: list[Any] = []
-
-    @contextmanager
-    def broken() -> Iterator[None]:
-        raise RuntimeError("cannot start PostgreSQL: no space left")
-        yield
-
-    def start_http_server(port: int, addr: str) -> tuple[Any, Thread]:
-        server, thread = embedded.start_http_server(port, addr)
-        servers.append(server)
-        return server, thread
-
-    monkeypatch.setattr(poolscope, "start_http_server", start_http_server)
-    monkeypatch.setattr(program, "embedded_postgres", broken)
-    assert main(["demo", "--port", "0"]) == 1
-    assert capsys.readouterr().err == "poolscope demo: cannot start PostgreSQL: no space left\n"
-    (server,) = servers
-    assert server.socket.fileno() == -1
-
-
 def test_stop_records_the_first_signal_and_ignores_further_ones(
     signals_restored: None,
 ) -> None:
@@ -243,121 +180,3 @@ def test_under_nohup_a_hangup_does_not_stop_the_demo(signals_restored: None) -> 
         assert not stop.requested
         signal.raise_signal(signal.SIGTERM)
         assert stop.requested
-
-
-STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at=1.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0.99, False),
-        (1.0, True),
-        (0.99 + BURST_SECONDS, True),
-        (1.0 + BURST_SECONDS, False),
-        (1.0 + SWING_SECONDS, True),
-    ],
-)
-def test_a_stream_has_a_burst_once_in_each_swing(seconds: float, expected: bool) -> None:
-    assert expected == STREAM.in_burst(seconds)
-    assert expected == (STREAM.rate(seconds) == STREAM.burst)
-
-
-def test_between_bursts_a_stream_swings_between_low_and_high() -> None:
-    rates = [STREAM.rate(tenth / 10) for tenth in range(10 * int(SWING_SECONDS))]
-    calm = [rate for rate in rates if rate != STREAM.burst]
-    assert min(calm) >= STREAM.low
-    assert max(calm) == pytest.approx(STREAM.high)
-    assert STREAM.rate(1.0 + SWING_SECONDS / 2) == pytest.approx(STREAM.high)
-
-
-def pool(**fields: float) -> Snapshot:
-    return snapshot_of("orders", "sqlalchemy", Reading(limit=6.0, **fields))  # type: ignore[arg-type] # mypy checks them against the histograms as well
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"in_use": 4.0}, "green"),
-        ({"in_use": 5.0}, "yellow"),
-        ({"in_use": 6.0}, "yellow"),
-        ({"in_use": 6.0, "waiting": 1.0}, "red"),
-    ],
-)
-def test_the_colour_of_a_pool_is_red_when_callers_wait(
-    fields: dict[str, float], expected: str
-) -> None:
-    assert expected == pool_style(pool(**fields))
-
-
-def drawn(glyphs: Glyphs, *pools: Snapshot, width: int = 100) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
-    with console.capture() as capture:
-        console.print(pools_table(pools, glyphs, width))
-    return [line.rstrip() for line in capture.get().splitlines()]
-
-
-def test_a_row_has_the_numbers_of_its_pool() -> None:
-    shown = pool(
-        in_use=3.0,
-        idle=1.0,
-        in_use_peak=6.0,
-        acquired=200.0,
-        waited=20.0,
-        timed_out=5.0,
-        reused=194.0,
-        in_use_seconds=20.0,
-        waiting_seconds=8.0,
-    )
-    row = drawn(Glyphs(), shown)[-1]
-    expected = "orders sqlalchemy ████░░░░ 3/6 1 0 6 200 20 5 97% 100 400"
-    assert expected.split() == row.split()
-
-
-def test_large_numbers_still_fit_in_100_columns() -> None:
-    many = dict.fromkeys(("acquired", "reused"), 99_999_999.0)
-    shown = pool(in_use=6.0, waiting=99.0, waited=999_999.0, timed_out=99_999.0, **many)
-    lines = drawn(Glyphs(), shown)
-    assert max(map(len, lines)) < 100
-    assert "…" not in "".join(lines)
-
-
-def test_a_terminal_of_80_columns_shows_less_but_cuts_nothing_off() -> None:
-    lines = drawn(Glyphs(), replace(pool(acquired=99_999_999.0), name="upstream"), width=80)
-    assert "…" not in "".join(lines)
-    assert lines[-1].split() == [
-        "upstream",
-        "sqlalchemy",
-        "0/6",
-        *"000",
-        "99999999",
-        "0",
-        "0%",
-        "0",
-    ]
-
-
-def test_a_pool_without_limit_or_callers_has_an_empty_bar() -> None:
-    shown = snapshot_of("orders", "sqlalchemy", Reading(in_use=3.0, limit=math.inf))
-    row = drawn(Glyphs.for_encoding("ascii"), shown)[-1]
-    assert row.split() == ["orders", "sqlalchemy", "--------", "3/inf", *"000000"]
-
-
-def test_the_history_ends_with_now() -> None:
-    history = UtilizationHistory(Glyphs.for_encoding("ascii"))
-    for in_use in (0.0, 3.0, 6.0):
-        history.add([pool(in_use=in_use)])
-    console = Console(file=io.StringIO(), width=100)
-    with console.capture() as capture:
-        console.print(history.table())
-    assert capture.get().split() == ["orders", ":#"]
-
-
-def test_the_history_has_room_for_so_many_refreshes_the_last_ones() -> None:
-    history = UtilizationHistory(Glyphs.for_encoding("ascii"), width=3)
-    for in_use in (6.0, 6.0, 0.0, 3.0, 60.0):
-        history.add([pool(in_use=in_use)])
-    console = Console(file=io.StringIO(), width=100)
-    with console.capture() as capture:
-        console.print(history.table())
-    assert ["orders  :#"] == [line.rstrip() for line in capture.get().splitlines()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -14,8 +13,6 @@ import pytest
 
 from poolscope.cli import main
 from poolscope.commands import exporter
-from poolscope.demo.log import KEPT_LINES, capture_log
-from support.logs import messages_of_poolscope
 
 
 @pytest.mark.parametrize(
@@ -70,20 +67,6 @@ class TestAlerts:
         out.write_text("")
         assert 1 == main(["alerts", "--out", str(out)])
         assert ("", f"poolscope alerts: {out}: File exists\n") == capsys.readouterr()
-
-
-def test_the_demo_keeps_the_last_lines_of_the_log_to_itself(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    logger = logging.getLogger("poolscope")
-    with capture_log() as lines:
-        for number in range(KEPT_LINES + 2):
-            logger.warning("line %d", number)
-        assert [f"line {number}" for number in range(2, KEPT_LINES + 2)] == list(lines)
-    assert 6 == len(lines)
-    assert [] == messages_of_poolscope(caplog)
-    logger.warning("afterwards")
-    assert ["afterwards"] == messages_of_poolscope(caplog)
 
 
 NAMES_NOTHING: Final = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from support.waiting import PATIENCE, until
 
@@ -28,6 +29,9 @@ POOLS = {
     ("reports", "asyncpg"),
     ("upstream", "aiohttp"),
 }
+
+# The two of the service, as pool and rule.
+MISTAKES = {("billing", "held-across-request"), ("reports", "abandoned")}
 
 TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
 
@@ -39,6 +43,7 @@ class Demo:
     process: subprocess.Popen[str]
     folder: Path
     lines: list[str] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
 
     def line(self, start: str) -> str:
         """Read its output up to a line that starts with `start`; return the rest of that line."""
@@ -49,24 +54,45 @@ class Demo:
                 return line.removeprefix(start).strip()
         raise AssertionError(f"no line {start!r} in {self.lines}")
 
-    def rest(self) -> str:
-        """Wait until it has ended; return its output since the last line that was read."""
+    def started(self) -> None:
+        """Wait until it serves, and note all of its processes."""
+        self.line("stop")
+        (file,) = self.folder.glob("poolscope-*/postgres/postmaster.pid")
+        server = int(file.read_text().splitlines()[0])
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.seen = {
+            server,
+            *(pid for pid, parent, *_ in processes() if parent == server),
+            *(child.pid for child in children),
+        }
+
+    def pids_of(self, word: str) -> list[int]:
+        """Return the ids of its processes that have this word in their command line."""
+        return [pid for pid, _, command in processes() if pid in self.seen and word in command]
+
+    def end(self, code: int = 0) -> tuple[str, str]:
+        """
+        Wait until it has ended and left nothing behind.
+
+        Return its output since the last line that was read, and its errors.
+        """
         out, err = self.process.communicate(timeout=PATIENCE)
-        assert (self.process.returncode, err) == (0, "")
+        assert code == self.process.returncode, err
+        until(lambda: self.left_behind() == ([], []), f"nothing is left: {self.left_behind()}")
+        return out, err
+
+    def rest(self) -> str:
+        """As `end`, where there is no error."""
+        out, err = self.end()
+        assert "" == err
         return out
 
-    def postgres(self) -> set[int]:
-        """Return the process ids of its PostgreSQL server."""
-        (file,) = self.folder.glob("poolscope-*/data/postmaster.pid")
-        server = int(file.read_text().splitlines()[0])
-        return {server, *(pid for pid, parent, *_ in processes() if parent == server)}
-
-    def left_behind(self, postgres: set[int]) -> tuple[list[Path], list[str]]:
+    def left_behind(self) -> tuple[list[Path], list[str]]:
         """Return the files that are still there, and the command lines of its running processes."""
         return list(self.folder.iterdir()), [
             command
             for pid, _, command in processes()
-            if pid in postgres or str(self.folder) in command
+            if pid in self.seen or str(self.folder) in command
         ]
 
 
@@ -138,107 +164,154 @@ def start(folder: Path) -> Iterator[Callable[..., Demo]]:
         yield start
 
 
-def scrape(address: str) -> dict[tuple[str, str, str, str], float]:
-    """Return all samples by name, pool, kind and outcome; labels that are missing are empty."""
-    families = text_string_to_metric_families(
-        httpx.get(address, timeout=PATIENCE).raise_for_status().text
-    )
-    return {
-        (
-            sample.name,
-            sample.labels.get("pool", ""),
-            sample.labels.get("kind", ""),
-            sample.labels.get("outcome", ""),
-        ): sample.value
-        for family in families
-        for sample in family.samples
-    }
+def pools_of(live_page: str) -> list[dict[str, Any]]:
+    """Return what the exporter says of the pools."""
+    answer = httpx.get(live_page.replace("/pools", "/api/v1/pools"), timeout=PATIENCE)
+    pools: list[dict[str, Any]] = answer.raise_for_status().json()["pools"]
+    return pools
 
 
-def test_pools_of_every_kind_serve_callers_and_some_wait_and_time_out(
+def test_two_workers_have_pools_of_every_kind_that_are_full_at_times_and_two_mistakes(
     start: Callable[..., Demo],
 ) -> None:
     demo = start()
-    address = demo.line("metrics")
-    demo.line("stop")
-    postgres = demo.postgres()
-    acquires, waits = "connpool_acquires_total", "connpool_waits_total"
+    service = demo.line("service")
+    metrics = demo.line("metrics")
+    live_page = demo.line("live page")
+    demo.started()
 
     def has_happened() -> bool:
-        samples = scrape(address)
+        pools = pools_of(live_page)
+        found = {(p["pool"], finding["rule"]) for p in pools for finding in p["findings"]}
         return (
-            all(samples[acquires, *pool, "ok"] > 0 for pool in POOLS)
-            and sum(samples[acquires, *pool, "timeout"] for pool in POOLS) > 0
-            and sum(samples[waits, *pool, ""] for pool in POOLS) > 0
+            all(pool["acquired"] > 0 for pool in pools)
+            and sum(pool["timed_out"] for pool in pools) > 0
+            and sum(pool["abandoned"] for pool in pools) > 0
+            and found >= MISTAKES
         )
 
-    until(has_happened, "all pools serve, some callers wait and time out")
-    assert {(name, kind) for _, name, kind, _ in scrape(address) if name} == POOLS
+    until(has_happened, "all pools serve, some callers time out, and the mistakes are found")
+    pools = pools_of(live_page)
+    assert {(pool["pool"], pool["kind"]) for pool in pools} == POOLS
+    workers = set(demo.pids_of("poolscope.demo.worker"))
+    assert 2 == len(workers)
+    for pool in pools:
+        assert workers == {process["pid"] for process in pool["processes"]}
+    served = httpx.get(metrics, timeout=PATIENCE).raise_for_status().text
+    (leaked,) = (
+        line
+        for line in served.splitlines()
+        if line.startswith("connpool_leaked{")
+        and {"reports", "abandoned"} <= set(re.findall(r'"(\w+)"', line))
+    )
+    assert leaked.endswith(" 1.0")
+    assert "poolscope" in httpx.get(live_page, timeout=PATIENCE).raise_for_status().text
+    assert "POST /orders" in httpx.get(service, timeout=PATIENCE).raise_for_status().text
+
     demo.process.send_signal(signal.SIGINT)
     summary = demo.rest()
     assert "\x1b" not in "".join(demo.lines) + summary
     assert {name for name, _ in POOLS} <= set(summary.split())
+    for _, rule in MISTAKES:
+        assert f"\n{rule} (" in summary
     assert "an attempt to get a connection timed out" in summary
     assert "poolscope/demo/service.py:" in summary
-    until(lambda: demo.left_behind(postgres) == ([], []), "nothing is left behind")
 
 
-def test_the_service_answers_other_clients_too(start: Callable[..., Demo]) -> None:
+def test_it_says_each_step_and_where_everything_is(start: Callable[..., Demo]) -> None:
+    demo = start("--seconds", "0.1")
+    out = demo.rest()
+    words = [line.split("  ")[0] for line in out.partition("\n\n")[0].splitlines()]
+    assert words == [
+        "Starting the exporter ...",
+        "Starting an embedded PostgreSQL ...",
+        "Starting 2 workers of the web service ...",
+        "service",
+        "metrics",
+        "live page",
+        "stop",
+        "Stopping ...",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("poolscope.demo.worker", "a worker"), ("poolscope exporter", "the exporter")],
+    ids=["worker", "exporter"],
+)
+def test_if_one_of_its_processes_dies_it_says_so_and_ends(
+    start: Callable[..., Demo], word: str, name: str
+) -> None:
     demo = start()
-    service = demo.line("service")
-    demo.line("stop")
-    assert "POST /orders" in httpx.get(service, timeout=PATIENCE).raise_for_status().text
-    demo.process.send_signal(signal.SIGINT)
-    demo.rest()
+    demo.started()
+    pid = demo.pids_of(word)[0]
+    os.kill(pid, signal.SIGKILL)
+    _, err = demo.end(code=1)
+    assert f"poolscope demo: {name} (process {pid}) was killed by SIGKILL\n" == err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_the_demo_and_its_postgres(
-    start: Callable[..., Demo], number: signal.Signals
+def test_if_it_is_killed_itself_nothing_outlives_it(start: Callable[..., Demo]) -> None:
+    demo = start()
+    demo.started()
+    demo.process.kill()
+    demo.end(code=-signal.SIGKILL)
+
+
+def test_a_port_in_use_is_one_line_and_postgres_is_not_started(start: Callable[..., Demo]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        out, err = start("--port", str(port)).end(code=1)
+    assert "Starting the exporter ...\n" == out
+    assert f"poolscope demo: cannot listen at 127.0.0.1:{port}: Address already in use\n" == err
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(
+    start: Callable[..., Demo], folder: Path
 ) -> None:
-    assert_stops(start(), number)
+    _, err = start("--postgres", f"postgresql:///shop?host={folder}").end(code=1)
+    assert err.startswith("poolscope demo: PostgreSQL: ")
+    assert 1 == err.count("\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_was_ignored_by_its_parent_stops_it_too(
-    start: Callable[..., Demo], number: signal.Signals
-) -> None:
+def test_it_stops_when_its_terminal_is_closed(start: Callable[..., Demo]) -> None:
+    assert_stops(start(), signal.SIGHUP)
+
+
+def test_ctrl_c_stops_it_too_if_its_parent_ignores_that(start: Callable[..., Demo]) -> None:
     """A script starts a command in the background with SIGINT ignored."""
-    assert_stops(start(ignored=number), number)
+    assert_stops(start(ignored=signal.SIGINT), signal.SIGINT)
 
 
-def test_with_nohup_it_keeps_running_when_the_terminal_is_closed(
+def test_with_nohup_it_keeps_running_then_and_sigterm_stops_it(
     start: Callable[..., Demo],
 ) -> None:
     demo = start(ignored=signal.SIGHUP)
-    address = demo.line("metrics")
+    live_page = demo.line("live page")
 
     def acquired() -> float:
-        samples = scrape(address)
-        return sum(samples["connpool_acquires_total", *pool, "ok"] for pool in POOLS)
+        return sum(float(pool["acquired"]) for pool in pools_of(live_page))
 
     os.killpg(demo.process.pid, signal.SIGHUP)
     before = acquired()
-    until(lambda: acquired() > before + 200, "it serves a few hundred more")
+    until(lambda: acquired() > before + 100, "it serves a hundred more")
     assert_stops(demo, signal.SIGTERM)
 
 
 def assert_stops(demo: Demo, number: signal.Signals) -> None:
     """Send a signal to its process group; it must end, and leave nothing behind."""
-    demo.line("stop")
-    postgres = demo.postgres()
-    assert len(postgres) > 1
+    demo.started()
+    # The workers, the exporter, the keeper, PostgreSQL and its processes.
+    assert len(demo.seen) > 5
     os.killpg(demo.process.pid, number)
     assert "orders" in demo.rest()
-    until(lambda: demo.left_behind(postgres) == ([], []), "nothing is left behind")
 
 
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param("poolscope-*", id="before-postgres"),
-        pytest.param("poolscope-*/data/PG_VERSION", id="in-initdb"),
-        pytest.param("poolscope-*/data/postmaster.pid", id="while-postgres-starts"),
+        pytest.param("poolscope-*/pools", id="before-postgres"),
+        pytest.param("poolscope-*/postgres/PG_VERSION", id="in-initdb"),
+        pytest.param("poolscope-*/postgres/postmaster.pid", id="while-postgres-starts"),
     ],
 )
 def test_ctrl_c_during_its_start_stops_all_of_it(start: Callable[..., Demo], moment: str) -> None:
@@ -252,21 +325,19 @@ def test_ctrl_c_during_its_start_stops_all_of_it(start: Callable[..., Demo], mom
 
 def interrupt(demo: Demo, moment: str) -> str:
     """Send Ctrl-C as soon as a file matches; return the output until the demo has ended."""
-    demo.line("Starting")
+    demo.line("Starting an embedded")
     until(lambda: any(demo.folder.glob(moment)), moment)
     # Twice, as an impatient user does, and to the process group, as a terminal does.
     os.killpg(demo.process.pid, signal.SIGINT)
     os.killpg(demo.process.pid, signal.SIGINT)
-    output = demo.rest()
-    until(lambda: demo.left_behind(set()) == ([], []), "nothing is left behind")
-    return output
+    return demo.rest()
 
 
 def test_in_a_terminal_it_draws_the_screen_and_restores_it_at_the_end(
     start: Callable[..., Demo],
 ) -> None:
     terminal, inner = pty.openpty()
-    demo = start("--seconds", "2", stdout=inner)
+    demo = start("--seconds", "1", stdout=inner)
     os.close(inner)
     output = b""
     # At the end of a terminal's output, Linux raises an error, and other systems return nothing.

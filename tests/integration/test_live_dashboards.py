@@ -62,7 +62,7 @@ def server(
 
 @pytest.mark.parametrize("name", documents(OWN))
 def test_every_panel_has_data(server: PrometheusServer, name: str) -> None:
-    chosen = {"region": "eu-1", "app": "shop", "pool": "orders", "kind": "sqlalchemy"}
+    chosen = {"region": "eu-1", "app": "shop", "pool": "billing", "kind": "sqlalchemy"}
     if name != "pool.json":
         chosen |= {"pool": "All", "kind": "All"}
     empty = live.empty_panels(documents(OWN)[name], server, chosen, INTERVAL)
@@ -91,7 +91,7 @@ def lines(panels: list[Any]) -> int:
 @pytest.mark.parametrize("name", [path.stem for path in sorted(COMMITTED.glob("*.json"))])
 def test_every_panel_is_drawn(server: PrometheusServer, draw: Draw, name: str) -> None:
     dashboard = json.loads((COMMITTED / f"{name}.json").read_text())
-    chosen = {"pool": "orders", "kind": "sqlalchemy"} if name == "pool" else {}
+    chosen = {"pool": "billing", "kind": "sqlalchemy"} if name == "pool" else {}
     drawn = draw(name, dashboard, server.url, chosen, allowed=ALLOWED_EMPTY)
     assert (0, []) == (drawn.status, drawn.problems)
     assert sum(panel["type"] != "row" for panel in panels(dashboard)) == len(drawn.panels)

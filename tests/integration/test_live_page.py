@@ -153,6 +153,9 @@ async def test_an_overdue_holder_is_shown_with_where_it_was_seen(
         await expect(holders.locator(".seen")).to_have_text(
             re.compile(r"^last seen at worker\.py:\d+ in \w+$")
         )
+        await expect(tab.page.locator("#summary")).to_have_text(
+            "1 pool in 1 process \u00b7 none full \u00b7 no callers waiting \u00b7 1 overdue"
+        )
         await tab.picture("last-seen")
         await tab.page.locator("#filter").fill("worker.py")
         await expect(holders.locator(".seen")).to_have_count(1)

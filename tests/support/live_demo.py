@@ -1,4 +1,4 @@
-"""The demo as it would run in production: workers, an exporter, PgBouncer and Prometheus."""
+"""The demo's service as in production: workers, an exporter, PgBouncer and Prometheus."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MakePrometheus = Callable[[Sequence[Job]], PrometheusServer]
 
 
 class DemoWorker:
-    """A demo that uses an existing PostgreSQL server."""
+    """A worker of the demo that sends the load itself, and uses an existing PostgreSQL server."""
 
     def __init__(self, folder: Path, postgres: EmbeddedPostgres) -> None:
         environment = {
@@ -38,7 +38,7 @@ class DemoWorker:
             "POOLSCOPE_DEMO_POSTGRES": postgres.dsn,
         }
         started = subprocess.Popen(
-            [sys.executable, "-m", "poolscope", "demo", "--port", "0"],
+            [sys.executable, "-m", "poolscope.demo.worker", "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
@@ -48,10 +48,9 @@ class DemoWorker:
         self.metrics = self._address()
 
     def _address(self) -> str:
-        for line in self.process.stdout:
-            if line.startswith("metrics"):
-                return str(line.split()[1]).removesuffix("/metrics")
-        raise AssertionError("the demo has ended")
+        line = self.process.stdout.readline()
+        assert line.startswith("serving at port "), "the worker has ended"
+        return f"http://127.0.0.1:{line.split()[-1]}"
 
     def stop(self) -> None:
         self.process.terminate()

