@@ -23,9 +23,8 @@ BY_ASYNCPG: Final = ("aiohttp",)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of poolscope, as it would be published."""
-    return quickstart.wheel(tmp_path_factory.mktemp("wheel"))
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quickstart.wheels(tmp_path_factory.mktemp("wheels"))
 
 
 def of(title: str, blocks: list[Block]) -> list[str]:
@@ -47,15 +46,16 @@ def test_the_page_has_a_tab_for_each_stack() -> None:
 
 @pytest.mark.parametrize("tab", TABS)
 def test_a_program_shows_what_the_page_says(
-    tab: str, wheel: Path, postgres: EmbeddedPostgres, short_path: Path
+    tab: str, wheels: Path, postgres: EmbeddedPostgres, short_path: Path
 ) -> None:
     blocks = TABS[tab]
     url = postgres.dsn if tab in BY_ASYNCPG else postgres.sqlalchemy_url("psycopg")
     environment = {
         "DATABASE_URL": url,
         "HOME": str(short_path),
-        "PIP_CONSTRAINT": str(quickstart.ROOT / "constraints.txt"),
-        "PIP_FIND_LINKS": str(wheel.parent),
+        "PIP_CONSTRAINT": str(quickstart.CONSTRAINTS),
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_NO_INDEX": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_COMPILE": "1",
         "PIP_QUIET": "1",

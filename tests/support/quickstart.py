@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from support.tools import missing, required
 from support.waiting import PATIENCE, until
 
 ROOT: Final = Path(__file__).parents[2]
+CONSTRAINTS: Final = ROOT / "constraints.txt"
 PAGE: Final = (ROOT / "docs" / "quickstart.md").read_text()
 
 INSTALL_SECONDS: Final = 240.0
@@ -46,12 +48,25 @@ def tabs() -> dict[str, list[Block]]:
     }
 
 
-def wheel(folder: Path) -> Path:
-    """Build the wheel of poolscope, as it would be published; return its path."""
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", str(folder), str(ROOT)], check=True)
-    (made,) = folder.glob("poolscope-*.whl")
-    return made
+def wheels(folder: Path) -> Path:
+    """
+    Put poolscope, as it would be published, and all that the tabs install, into the folder.
+
+    So an index is asked once, and not for each tab.
+    """
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run([*pip, *build], check=True)
+    installs = [block.text for blocks in tabs().values() for block in blocks]
+    wanted = {
+        word
+        for text in installs
+        if text.startswith("pip install ")
+        for word in shlex.split(text)[2:]
+    }
+    download = ["download", "--find-links", str(folder), "--dest", str(folder), *sorted(wanted)]
+    subprocess.run([*pip, *download, "--constraint", str(CONSTRAINTS)], check=True)
+    return folder
 
 
 class Host:
