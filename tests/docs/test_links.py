@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Final
 
 import pytest
-from scripts.docs.pages import ROOT, links, outside_code, target_of
+from scripts.docs.pages import ROOT, links, outside_code, place_of, target_of
+
+SITE: Final = re.findall(r"^site_url: (\S+)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)[0]
+
+_FOLDERS: Final = (PurePosixPath("examples"),)
 
 PAGES: Final = sorted(
     PurePosixPath(path.relative_to(ROOT))
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("tests/*/*.md")]
 )
+PROJECT_PAGES: Final = [*(page for page in PAGES if len(page.parts) == 1), *_FOLDERS]
 DOCS: Final = {page for page in PAGES if page.parts[0] == "docs"}
 
 
@@ -37,6 +43,35 @@ def anchors(page: PurePosixPath) -> frozenset[str]:
 
 def broken(page: PurePosixPath) -> list[str]:
     return [link for link in links((ROOT / page).read_text()) if not leads_somewhere(link, page)]
+
+
+def page_of_site(link: str) -> PurePosixPath | None:
+    """Return the file that an address of the site shows; None if there is none."""
+    path = link.removeprefix(SITE).partition("#")[0].strip("/")
+    if path.startswith("project/"):
+        places = [place_of(each) for each in PROJECT_PAGES]
+        names = {each.parent if each.stem == "README" else each.with_suffix("") for each in places}
+        return PurePosixPath(path) if PurePosixPath(path) in names else None
+    candidates = (path, f"{path}.md", f"{path}/README.md")
+    files = [PurePosixPath("docs", name) for name in candidates]
+    return next((file for file in files if (ROOT / file).is_file()), None)
+
+
+def test_the_readme_is_read_elsewhere_too_so_its_links_are_addresses_of_the_site() -> None:
+    found = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text())
+    assert 20 < len(found)
+    assert [] == [link for link in found if not link.startswith(SITE) or not page_of_site(link)]
+    assert page_of_site(f"{SITE}demo.svg") == PurePosixPath("docs/demo.svg")
+    assert page_of_site(f"{SITE}findings/") == PurePosixPath("docs/findings/README.md")
+    assert page_of_site(f"{SITE}no-such-page/") is None
+    assert page_of_site(f"{SITE}project/no-such-page/") is None
+
+
+def test_the_addresses_of_the_project_are_those_of_the_site() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [] == [url for url in project["urls"].values() if not url.startswith(SITE)]
+    pages = [url for url in project["urls"].values() if url != SITE]
+    assert [] == [url for url in pages if page_of_site(url) is None]
 
 
 def leads_somewhere(link: str, page: PurePosixPath) -> bool:
