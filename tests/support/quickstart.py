@@ -94,10 +94,10 @@ class Host:
         )  # fmt: skip
 
     def run(self, command: str, *, check: bool = True) -> str:
-        """Run a command to its end, and return what it prints."""
+        """Run a command to its end, and return what it prints, also on standard error."""
         done = subprocess.run(
             [*self._enter, command], cwd=self.folder, env=self._environment, check=check,
-            capture_output=True, text=True, timeout=PATIENCE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE,
         )  # fmt: skip
         return done.stdout
 
