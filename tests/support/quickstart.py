@@ -93,10 +93,10 @@ class Host:
             check=True, timeout=INSTALL_SECONDS,
         )  # fmt: skip
 
-    def run(self, command: str, *, check: bool = True) -> str:
+    def run(self, command: str) -> str:
         """Run a command to its end, and return what it prints, also on standard error."""
         done = subprocess.run(
-            [*self._enter, command], cwd=self.folder, env=self._environment, check=check,
+            [*self._enter, command], cwd=self.folder, env=self._environment, check=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE,
         )  # fmt: skip
         return done.stdout
