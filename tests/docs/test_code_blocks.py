@@ -27,3 +27,12 @@ def blocks(page: Path) -> list[str]:
 def test_the_code_is_python(page: Path) -> None:
     for code in blocks(page):
         compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_the_style_is_shown_by_code_that_exists() -> None:
+    code = [path.read_text() for path in (ROOT / "exporter").rglob("*.py")]
+    code += [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    shown = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert shown
+    assert [] == [block for block in shown if not any(block in each for each in code)]

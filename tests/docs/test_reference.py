@@ -23,7 +23,10 @@ from poolscope.readings.database_servers import (
     ServerConnections,
     ServerReading,
 )
+from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Hold
+from poolscope.readings.reading import EMPTY_READING
+from poolscope.readings.report import Info, Report
 
 REFERENCE: Final = ROOT / "docs" / "reference"
 
@@ -82,11 +85,26 @@ def _imports(module: str) -> bool:
     return True
 
 
+def inside(field: str) -> set[str]:
+    """Return the names that a row says its objects have."""
+    (row,) = re.findall(rf"^\| `{field}` \|.*$", pool_section(), re.MULTILINE)
+    return set(re.findall(r"`(\w+)`", row)) - {field}
+
+
+def pool_section() -> str:
+    text = (REFERENCE / "json.md").read_text()
+    return text[text.index("## A pool") :].split("\n## ")[0]
+
+
 def test_the_json_has_the_fields_of_a_pool() -> None:
-    given = {*api.JSON_GAUGES, *api.JSON_COUNTERS, "pool", "kind", "live", "utilization_max"}
-    parts = {"instances_created", "info", "findings", "holders", "processes", "history", "servers"}
-    # `live` is the field of a pool; those inside of its objects are named in the text.
-    assert given | parts == fields("## A pool")
+    report = Report("orders", "asyncpg", EMPTY_READING, 1, (Info("Pool", "asyncpg", "0.32"),))
+    view = FleetView((report,), (), {}, 0, 0)
+    (pool,) = api.document(Scrape(view, 0.0, "1.2.3"), History())["pools"]
+    assert pool.keys() == fields("## A pool")
+    assert pool["info"][0].keys() == inside("info")
+    assert pool["history"].keys() == inside("history")
+    assert names(Finding) - {"pool", "kind"} == inside("findings")
+    assert {"pid", "in_use", "instances"} == inside("processes")
 
 
 def test_the_json_has_the_fields_of_a_holder() -> None:

@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import html.parser
+import http.server
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from playwright.async_api import expect
 from scripts.docs.hooks import FORWARDED
 from scripts.docs.pages import ROOT
 
+from support.browsers import opened_tab
+
 LOADING: Final = {"script": "src", "img": "src", "iframe": "src", "source": "src"}
+
+
+PAGES: Final = ("", "quickstart/", "runbooks/ConnPoolExhausted/", "reference/api/")
+"""What is looked at in a browser; the pictures are in test-pictures/."""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder; return the URL."""
+    handler = partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +55,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def url(site: Path) -> Iterator[str]:
+    with served(site) as url:
+        yield url
 
 
 class Loads(html.parser.HTMLParser):
@@ -76,3 +113,27 @@ def test_the_quickstart_has_tabs(site: Path) -> None:
     for title in ("FastAPI", "Flask, gunicorn", "Many workers"):
         assert re.search(f"<label for=.*>{title}</label>", page)
     assert "<!-- tabs -->" not in page
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_no_page_is_wider_than_the_screen(url: str, width: int) -> None:
+    async with opened_tab(url, viewport={"width": width, "height": 900}) as tab:
+        for path in PAGES:
+            await tab.page.goto(url + path)
+            await expect(tab.page.locator("h1").first).to_be_visible()
+            too_wide = "document.documentElement.scrollWidth - window.innerWidth"
+            assert 0 == await tab.page.evaluate(too_wide), path
+            await tab.picture(f"docs-{path.replace('/', '-')}{width}")
+        assert ([], {url.split("/")[2]}) == (tab.complaints, tab.hosts)
+
+
+async def test_the_search_and_a_link_of_an_alert(url: str) -> None:
+    async with opened_tab(url) as tab:
+        await tab.page.get_by_placeholder("Search").first.click()
+        await tab.page.keyboard.type("QueuePool limit reached")
+        results = tab.page.locator("a.md-search-result__link")
+        await expect(results.first).to_have_attribute("href", re.compile("errors/queuepool-limit/"))
+        assert {url.split("/")[2]} == tab.hosts
+
+        await tab.page.goto(f"{url}runbooks/ConnPoolExhausted.md")
+        await tab.page.wait_for_url(f"{url}runbooks/ConnPoolExhausted/")

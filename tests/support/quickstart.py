@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import venv
@@ -71,17 +70,19 @@ def wheels(folder: Path) -> Path:
 
 class Host:
     """
-    A host of its own, as far as ports go, with a folder and a fresh venv.
+    A host of its own, as far as ports and processes go, with a folder and a fresh venv.
 
     All ports are free there, so that commands need not be changed. A PostgreSQL server is reached
     by its Unix socket.
     """
 
-    def __init__(self, folder: Path, namespace: int, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, first: int, environment: dict[str, str]) -> None:
+        """`first`: the first process there; all others end with it."""
         self.folder: Final = folder
         self._enter: Final = [
-            required("nsenter", "util-linux"), "--target", str(namespace), "--net",
-            *(() if ROOT_USER else ("--user", "--preserve-credentials")), "bash", "-euc",
+            required("nsenter", "util-linux"), "--target", str(first), "--net", "--pid", "--mount",
+            *(() if ROOT_USER else ("--user", "--preserve-credentials")),
+            "bash", "-euc",
         ]  # fmt: skip
         self._environment: Final = environment
         self._started: Final[list[subprocess.Popen[str]]] = []
@@ -93,11 +94,14 @@ class Host:
             check=True, timeout=INSTALL_SECONDS,
         )  # fmt: skip
 
-    def run(self, command: str, *, check: bool = True) -> str:
-        """Run a command to its end, and return what it prints."""
+    def _inside(self, command: str) -> list[str]:
+        return [*self._enter, f"cd {shlex.quote(str(self.folder))}\n{command}"]
+
+    def run(self, command: str) -> str:
+        """Run a command to its end, and return what it prints, also on standard error."""
         done = subprocess.run(
-            [*self._enter, command], cwd=self.folder, env=self._environment, check=check,
-            capture_output=True, text=True, timeout=PATIENCE,
+            self._inside(command), env=self._environment, check=True, timeout=PATIENCE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         return done.stdout
 
@@ -105,10 +109,9 @@ class Host:
         """Start a program that runs until the host ends."""
         self._started.append(
             subprocess.Popen(
-                [*self._enter, command], cwd=self.folder, env=self._environment, text=True,
-                stdout=subprocess.DEVNULL, start_new_session=True,
+                self._inside(command), env=self._environment, text=True, stdout=subprocess.DEVNULL
             )
-        )  # fmt: skip
+        )
 
     def await_port(self, port: str) -> None:
         def answers() -> bool:
@@ -117,11 +120,10 @@ class Host:
 
         until(answers, f"port {port} answers")
 
-    def end(self) -> None:
-        # At once: how servers end is no matter here, and Celery would wait for its tasks.
+    def join(self) -> None:
+        """Wait until all programs have ended."""
         for process in self._started:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.wait(PATIENCE)
 
 
 @contextmanager
@@ -132,8 +134,9 @@ def host(folder: Path, environment: dict[str, str]) -> Iterator[Host]:
     The test is skipped, or fails in CI, where namespaces are not allowed.
     """
     users = () if ROOT_USER else ("--user", "--map-root-user")
-    enter = [required("unshare", "util-linux"), *users, "--net"]
-    up = f"{required('ip', 'iproute2')} link set lo up && echo up && exec cat"
+    enter = [required("unshare", "util-linux"), *users, "--net", "--pid", "--fork", "--mount-proc"]
+    # The first process ends when its input does, even if that of the tests was killed.
+    first = f"{required('ip', 'iproute2')} link set lo up && echo up && exec cat"
     bin_folder = _make_venv(folder / ".venv")
     inherited = {
         name: value
@@ -142,18 +145,19 @@ def host(folder: Path, environment: dict[str, str]) -> Iterator[Host]:
     }
     path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
     with subprocess.Popen(
-        [*enter, "sh", "-c", up], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as namespace:
-        assert namespace.stdin is not None
-        assert namespace.stdout is not None
-        if namespace.stdout.readline() != "up\n":
+        [*enter, "sh", "-c", first], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as unshare:
+        assert unshare.stdin is not None
+        assert unshare.stdout is not None
+        if unshare.stdout.readline() != "up\n":
             missing("namespaces of users and networks are not allowed here")
-        made = Host(folder, namespace.pid, {**inherited, "PATH": path, **environment})
+        child = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()[0]
+        made = Host(folder, int(child), {**inherited, "PATH": path, **environment})
         try:
             yield made
         finally:
-            made.end()
-            namespace.stdin.close()
+            unshare.stdin.close()
+            made.join()
 
 
 def _make_venv(folder: Path) -> Path:
