@@ -176,6 +176,13 @@ class TestReport:
         assert report.startswith("poolscope: 1 pool in 2 processes\n")
         assert re.search(r"orders\.db +sqlalchemy +1 +1 +2 +0 +0 +0\n", report)
 
+    def test_of_the_example(self) -> None:
+        """It never mentions poolscope."""
+        examples = Path(__file__).parents[2] / "examples"
+        done = run("--report", "python", "plain_script.py", cwd=examples)
+        assert ("200 orders\n", 0) == (done.stdout, done.returncode)
+        assert re.search(r"orders\.db +sqlalchemy +2 +[12] +202 ", report_in(done.stderr))
+
     def test_without_a_pool(self) -> None:
         assert "poolscope: no pool was made\n" == report_in(run("--report", "true").stderr)
 
