@@ -1,4 +1,7 @@
-"""The CPU time of `import poolscope`: that of new processes that import it, and that do not."""
+"""
+The CPU time of `import poolscope`, and of `poolscope run` for a program without pools: that of new
+processes with it, and without.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,13 @@ from typing import Final
 
 from benchmarks.environments import THIS_PYTHON, environment
 from benchmarks.figures import Rounds
+from poolscope.commands.run import SITE
+
+LAUNCHED: Final = "python under poolscope run"
 
 PROGRAMS: Final = {
     "python": "pass",
+    LAUNCHED: "pass",
     "prometheus_client": "import prometheus_client",
     "poolscope": "import prometheus_client, poolscope",
 }
@@ -30,9 +37,13 @@ def measure(number: int) -> Rounds:
 
 def run_program(name: str) -> float:
     """Run a program in a new process; return its CPU time in milliseconds."""
+    paths = {"PYTHONPATH": SITE} if name == LAUNCHED else {}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(  # noqa: S603 - our own
-        [THIS_PYTHON, "-c", PROGRAMS[name]], check=True, cwd=os.path.sep, env=environment()
+        [THIS_PYTHON, "-c", PROGRAMS[name]],
+        check=True,
+        cwd=os.path.sep,
+        env={**environment(), **paths},
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

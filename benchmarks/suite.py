@@ -308,11 +308,15 @@ class Suite:
     def startup(self) -> Iterator[Result]:
         results = blocks(startup.measure(10 if self.quick else 50))
         more = figure(results, lambda part: added(part, "poolscope", "prometheus_client"))
+        launched = figure(results, lambda part: added(part, startup.LAUNCHED, "python"))
         yield Result(
             "startup",
             "A process that imports, ms of CPU",
             rows(results, "ms", "prometheus_client"),
-            [Target("`import poolscope`, added to `import prometheus_client`", more, 25.0, "ms")],
+            [
+                Target("`import poolscope`, added to `import prometheus_client`", more, 25.0, "ms"),
+                Target("`poolscope run`, added to a program without pools", launched, 5.0, "ms"),
+            ],
             [],
         )
 

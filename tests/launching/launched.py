@@ -28,8 +28,10 @@ BIN: Final = Path(sys.executable).parent
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a user who has activated the virtual environment."""
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
-    left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    left_out = ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    if "PYTHONPATH" in kept and "PYTHONPATH" in more:  # as of `scripts/mutate.py`
+        more["PYTHONPATH"] += f"{os.pathsep}{kept['PYTHONPATH']}"
     return {**kept, "PATH": path, **more}
 
 

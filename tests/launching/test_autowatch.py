@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
+import os
 import pickle
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import textwrap
 import threading
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -24,6 +26,7 @@ import sqlalchemy
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from poolscope.adapters.aiohttp import trace_config
 from poolscope.launching.autowatch import Autowatch
 from poolscope.launching.names import names_from
 from poolscope.launching.settings import Settings
@@ -34,17 +37,15 @@ URL = "postgresql+psycopg://user:secret@db:5432/orders"
 
 
 @pytest.fixture
-def told() -> list[Watch]:
-    """The watches that were told of."""
+def told() -> list[str]:
+    """The names of the watches that were told of, at that moment."""
     return []
 
 
 @pytest.fixture
-def auto(
-    watches: Watches, told: list[Watch], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Autowatch]:
+def auto(watches: Watches, told: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Autowatch]:
     monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
-    autowatch = Autowatch(watches, told.append)
+    autowatch = Autowatch(watches, lambda watch: told.append(watch.name))
     autowatch.begin(Settings())
     yield autowatch
     autowatch.end()
@@ -69,11 +70,11 @@ class TestSQLAlchemy:
     @pytest.mark.parametrize(
         "pool_class",
         [
-            sqlalchemy.QueuePool,
-            sqlalchemy.NullPool,
-            sqlalchemy.StaticPool,
-            sqlalchemy.SingletonThreadPool,
-            sqlalchemy.AssertionPool,
+            sqlalchemy.pool.QueuePool,
+            sqlalchemy.pool.NullPool,
+            sqlalchemy.pool.StaticPool,
+            sqlalchemy.pool.SingletonThreadPool,
+            sqlalchemy.pool.AssertionPool,
         ],
     )
     def test_a_pool_of_any_class(self, watches: Watches, pool_class: Any) -> None:
@@ -84,7 +85,7 @@ class TestSQLAlchemy:
         del pool, engine
 
     def test_a_subclass_of_a_pool(self, watches: Watches) -> None:
-        class Own(sqlalchemy.QueuePool):
+        class Own(sqlalchemy.pool.QueuePool):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
                 self.own = True
@@ -97,7 +98,7 @@ class TestSQLAlchemy:
         assert pool.own
 
     def test_what_dispose_makes_is_the_engines(self, watches: Watches) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
         engine.dispose()
         engine.dispose()
         assert ["sqlite"] == names(watches)
@@ -105,20 +106,20 @@ class TestSQLAlchemy:
         assert 1 == watches.snapshots()[0].acquired
 
     def test_an_engine_with_other_options_is_the_same(self, watches: Watches) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
         engine.execution_options(isolation_level="AUTOCOMMIT").connect().close()
         assert [1] == [snapshot.acquired for snapshot in watches.snapshots()]
 
     def test_an_engine_of_mocks_is_left_alone(self, watches: Watches) -> None:
         made = [
-            sqlalchemy.Engine(sqlalchemy.NullPool(Mock()), Mock(), Mock()),
+            sqlalchemy.Engine(sqlalchemy.pool.NullPool(Mock()), Mock(), Mock()),
             sqlalchemy.Engine(Mock(), Mock(), sqlalchemy.make_url("sqlite://")),
         ]
         assert ["NullPool"] == names(watches)
         del made
 
     def test_unwatched_stays_unwatched(self, watches: Watches) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
         watches.watch(engine).unwatch()
         engine.dispose()
         engine.connect().close()
@@ -141,6 +142,17 @@ class TestAiohttp:
             aiohttp.ClientSession(connector=first.connector, connector_owner=False),
         ):
             assert ["aiohttp"] == names(watches)
+
+    async def test_the_name_of_a_trace_config_counts_more(self, watches: Watches) -> None:
+        config = trace_config(lambda session: asked.append(watches.watch(session, "payments")))
+        asked: list[Watch] = []
+        async with aiohttp.ClientSession(trace_configs=[config]) as session:
+            assert ["aiohttp"] == names(watches)
+            for _ in range(2):
+                for signal in config.on_request_start:
+                    await signal(session, SimpleNamespace(), Mock())
+            assert ["payments"] == names(watches)
+            assert 1 == len(asked)
 
     async def test_a_session_with_a_closed_connector(
         self, watches: Watches, caplog: pytest.LogCaptureFixture
@@ -179,7 +191,7 @@ class TestHarmless:
     ) -> None:
         classes = (
             sqlalchemy.Engine,
-            sqlalchemy.QueuePool,
+            sqlalchemy.pool.QueuePool,
             asyncpg.pool.Pool,
             aiohttp.ClientSession,
         )
@@ -209,7 +221,7 @@ class TestHarmless:
     @pytest.mark.usefixtures("auto")
     async def test_errors_are_those_of_the_library(self, watches: Watches) -> None:
         with pytest.raises(TypeError, match=r"__init__\(\) missing 1 required positional"):
-            sqlalchemy.QueuePool()  # type: ignore[call-arg]  # on purpose
+            sqlalchemy.pool.QueuePool()  # type: ignore[call-arg]  # on purpose
         with pytest.raises(TypeError, match="Invalid argument"):
             sqlalchemy.create_engine("sqlite://", wrong=True)
         with pytest.raises(ValueError, match="max_size"):
@@ -220,7 +232,7 @@ class TestHarmless:
     def test_a_pool_is_collected_at_once(self, watches: Watches) -> None:
         gc.disable()
         try:
-            make: Any = sqlalchemy.QueuePool
+            make: Any = sqlalchemy.pool.QueuePool
             pool = make(lambda: None)
             reference = weakref.ref(pool)
             del pool
@@ -231,7 +243,7 @@ class TestHarmless:
 
     @pytest.mark.usefixtures("auto")
     def test_classes_are_pickled_and_copied(self) -> None:
-        for cls in (sqlalchemy.Engine, sqlalchemy.QueuePool, aiohttp.ClientSession):
+        for cls in (sqlalchemy.Engine, sqlalchemy.pool.QueuePool, aiohttp.ClientSession):
             assert cls is pickle.loads(pickle.dumps(cls))  # noqa: S301 - our own
             assert cls is copy.deepcopy(cls)
 
@@ -275,21 +287,23 @@ class TestHarmless:
         assert ["orders@db:5432"] * 8 == names(watches)
 
 
-def test_the_first_pool_is_told(auto: Autowatch, told: list[Watch]) -> None:
+@pytest.mark.usefixtures("auto")
+def test_the_first_pool_is_told(told: list[str]) -> None:
     first = sqlalchemy.create_engine(URL)
     second = sqlalchemy.create_engine("sqlite://")
-    assert ["orders@db:5432"] == [watch.name for watch in told]
+    assert ["orders@db:5432"] == told
     del first, second
 
 
 def run(program: str, *, code: int = 0, **environment: str) -> str:
     """Run a program in a fresh interpreter, and return what it prints."""
+    inherited = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
         check=False,
-        env={**environment},
+        env={**inherited, **environment},
     )
     assert (code, "") == (done.returncode, done.stderr)
     return done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -122,3 +123,20 @@ class TestFollowing:
         with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'result'"):
             example()
         assert [] == seen
+
+    def test_a_patch_that_lies_over_it_stays(self, example: Any, seen: list[Any]) -> None:
+        ours = example.__init__
+
+        @functools.wraps(ours)
+        def patched(*args: Any, **more: Any) -> None:
+            ours(*args, **more)
+
+        example.__init__ = patched
+        made = example(1)
+        unfollow(example, "__init__")
+        assert patched is example.__init__
+        example(1)
+        assert [made] == seen
+        follow(example, "__init__", lambda made, _: seen.append("again"))
+        example(1)
+        assert [made, "again"] == seen

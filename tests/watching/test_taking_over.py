@@ -173,8 +173,8 @@ class TestItsOptions:
 
 class TestPartsOfOnePool:
     def test_an_engine_names_a_pool_that_it_was_made_with(self, watches: Watches) -> None:
-        connect: Any = object
-        pool = sqlalchemy.QueuePool(connect)
+        make: Any = sqlalchemy.pool.QueuePool
+        pool = make(lambda: None)
         automatic = made(watches, pool)
         assert automatic is not None
         assert "QueuePool" == automatic.name

@@ -122,8 +122,10 @@ class Preparation:
             environment[DIR_VARIABLE] = self._shared
         if options.report:
             environment[RUN_VARIABLE] = f"{os.getpid()}:{self._socket}"
-        others = environment.get("PYTHONPATH", "").split(os.pathsep)
-        paths = [SITE, *(path for path in others if path and path != SITE)]
+        before = environment.get("PYTHONPATH")
+        # One that is empty is the working folder.
+        others = before.split(os.pathsep) if before else []
+        paths = [SITE, *(path for path in others if path != SITE)]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         return environment
 
@@ -146,8 +148,6 @@ class Preparation:
         parent = runtime if runtime and os.access(runtime, os.W_OK) else None
         self._private = tempfile.mkdtemp(prefix="poolscope-run-", dir=parent)
         folder = self._options.folder
-        if folder is None:
-            _say(f"the pools are shared in {self._shared}; --dir names another folder")
         task = {
             "pid": os.getpid(),
             "folder": str(Path(folder).absolute()) if folder is not None else self._shared,
@@ -170,6 +170,8 @@ class Preparation:
         self._companion.wait()
         if said != STARTED:
             raise RefusedError(said or "the exporter beside the command could not start", 1)
+        if folder is None:
+            _say(f"the pools are shared in {self._shared}; --dir names another folder")
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from poolscope.errors import harmless
 from poolscope.fleet.fleet import FleetView, Key
 from poolscope.fleet.pool_view import PoolView
 from poolscope.readings.buckets import ACQUIRE_BUCKETS
@@ -40,6 +41,7 @@ class Run:
         self._seen: dict[Key, Seen] = {}
         self._processes: set[int] = set()
 
+    @harmless
     def ended(self, pid: int, pools: Sequence[PoolView]) -> None:
         """A process has ended; these were its pools."""
         self._processes.add(pid)

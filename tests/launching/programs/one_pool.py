@@ -27,7 +27,7 @@ def pool() -> sqlalchemy.Engine:
     global engine  # noqa: PLW0603 - it is made at its first use
     engine = engine or sqlalchemy.create_engine(
         "sqlite:////tmp/orders.db",
-        poolclass=sqlalchemy.QueuePool,
+        poolclass=sqlalchemy.pool.QueuePool,
         pool_size=1,
         max_overflow=0,
         pool_timeout=0.05,

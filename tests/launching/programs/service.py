@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy
 
 engine = sqlalchemy.create_engine(
-    "sqlite://", poolclass=sqlalchemy.QueuePool, connect_args={"check_same_thread": False}
+    "sqlite://", poolclass=sqlalchemy.pool.QueuePool, connect_args={"check_same_thread": False}
 )
 
 

@@ -13,6 +13,7 @@ A connection is identified by its protocol (`ResponseHandler`).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import FrameType, SimpleNamespace
 from typing import Any, Final
@@ -72,10 +73,18 @@ def hook(target: Any, watched: WatchedPool) -> ConnectorHooks:
 def trace_config(watch: Callable[[aiohttp.ClientSession], object]) -> aiohttp.TraceConfig:
     """Return a TraceConfig that calls `watch` at the first request of each of its sessions."""
 
+    seen: weakref.WeakSet[aiohttp.BaseConnector] = weakref.WeakSet()
+
     @harmless
     def watch_once(session: aiohttp.ClientSession) -> None:
         connector = session.connector
-        if connector is not None and connector not in hooks_by_connector:
+        if connector is None or connector in seen:
+            return
+        hooks = hooks_by_connector.get(connector)
+        if hooks is None:
+            watch(session)
+        elif hooks.watched.automatic is not None:  # what is asked for here counts more, once
+            seen.add(connector)
             watch(session)
 
     async def on_request_start(
