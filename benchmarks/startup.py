@@ -1,4 +1,4 @@
-"""The CPU time of `import poolscope`: that of new processes that import it, and that do not."""
+"""The CPU time of new processes: that import poolscope, that do not, and that are its command."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from benchmarks.environments import THIS_PYTHON, environment
 from benchmarks.figures import Rounds
 
 PROGRAMS: Final = {
-    "python": "pass",
-    "prometheus_client": "import prometheus_client",
-    "poolscope": "import prometheus_client, poolscope",
+    "python": ("-c", "pass"),
+    "prometheus_client": ("-c", "import prometheus_client"),
+    "poolscope": ("-c", "import prometheus_client, poolscope"),
+    "poolscope --version": ("-m", "poolscope", "--version"),
 }
 
 
@@ -32,7 +33,11 @@ def run_program(name: str) -> float:
     """Run a program in a new process; return its CPU time in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(  # noqa: S603 - our own
-        [THIS_PYTHON, "-c", PROGRAMS[name]], check=True, cwd=os.path.sep, env=environment()
+        [THIS_PYTHON, *PROGRAMS[name]],
+        check=True,
+        cwd=os.path.sep,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -308,11 +308,17 @@ class Suite:
     def startup(self) -> Iterator[Result]:
         results = blocks(startup.measure(10 if self.quick else 50))
         more = figure(results, lambda part: added(part, "poolscope", "prometheus_client"))
+        command = figure(
+            results, lambda part: best(part["poolscope --version"]) / best(part["python"])
+        )
         yield Result(
             "startup",
             "A process that imports, ms of CPU",
             rows(results, "ms", "prometheus_client"),
-            [Target("`import poolscope`, added to `import prometheus_client`", more, 25.0, "ms")],
+            [
+                Target("`import poolscope`, added to `import prometheus_client`", more, 25.0, "ms"),
+                Target("`poolscope --version`, as a multiple of `python -c pass`", command, 5.0),
+            ],
             [],
         )
 

@@ -121,9 +121,21 @@ async def _serve(
             each.start()
         for url in listener.urls:
             logger.info("serving %s%s%s", url, options.route_prefix, options.metrics_path)
+        logger.info("%s", _what_is_read(options, listener.urls, probes))
         while await hang_ups.wait():
             hang_ups.clear()
             listener.reload_soon()
+
+
+def _what_is_read(options: Options, urls: Sequence[str], probes: Sequence[Probes[Any]]) -> str:
+    """Return what the log says of it at the start, and where people look."""
+    asked = [label for each in probes for label in each.labels]
+    base = options.external_url or f"{urls[0]}{options.route_prefix}"
+    return (
+        f"reading {options.folder}"
+        + (f", and asking {', '.join(asked)}" if asked else "")
+        + (f"; the live page is {base}/pools" if base.startswith("http") else "")
+    )
 
 
 def _listen(options: Options) -> list[Endpoint]:
