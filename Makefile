@@ -157,7 +157,7 @@ peers: $(PEERS_READY)
 generate: $(READY)
 	$(BIN)/python scripts/metrics_reference.py > docs/metrics.md
 	$(BIN)/python scripts/commands_reference.py > docs/reference/commands.md
-	$(BIN)/poolscope dashboards --out dashboards
+	$(BIN)/poolscope dashboards --out dashboards --path /var/lib/grafana/dashboards/poolscope
 	$(BIN)/poolscope alerts --out alerts
 
 docs: $(READY)

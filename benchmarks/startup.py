@@ -1,6 +1,6 @@
 """
-The CPU time of `import poolscope`, and of `poolscope run` for a program without pools: that of new
-processes with it, and without.
+The CPU time of new processes: that import poolscope, that do not, that are its command, and that
+`poolscope run` starts without a pool.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from poolscope.commands.run import SITE
 LAUNCHED: Final = "python under poolscope run"
 
 PROGRAMS: Final = {
-    "python": "pass",
-    LAUNCHED: "pass",
-    "prometheus_client": "import prometheus_client",
-    "poolscope": "import prometheus_client, poolscope",
+    "python": ("-c", "pass"),
+    LAUNCHED: ("-c", "pass"),
+    "prometheus_client": ("-c", "import prometheus_client"),
+    "poolscope": ("-c", "import prometheus_client, poolscope"),
+    "poolscope --version": ("-m", "poolscope", "--version"),
 }
 
 
@@ -40,10 +41,11 @@ def run_program(name: str) -> float:
     paths = {"PYTHONPATH": SITE} if name == LAUNCHED else {}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(  # noqa: S603 - our own
-        [THIS_PYTHON, "-c", PROGRAMS[name]],
+        [THIS_PYTHON, *PROGRAMS[name]],
         check=True,
         cwd=os.path.sep,
         env={**environment(), **paths},
+        stdout=subprocess.DEVNULL,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

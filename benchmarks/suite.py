@@ -309,6 +309,9 @@ class Suite:
         results = blocks(startup.measure(10 if self.quick else 50))
         more = figure(results, lambda part: added(part, "poolscope", "prometheus_client"))
         launched = figure(results, lambda part: added(part, startup.LAUNCHED, "python"))
+        command = figure(
+            results, lambda part: best(part["poolscope --version"]) / best(part["python"])
+        )
         yield Result(
             "startup",
             "A process that imports, ms of CPU",
@@ -316,6 +319,7 @@ class Suite:
             [
                 Target("`import poolscope`, added to `import prometheus_client`", more, 25.0, "ms"),
                 Target("`poolscope run`, added to a program without pools", launched, 5.0, "ms"),
+                Target("`poolscope --version`, as a multiple of `python -c pass`", command, 5.0),
             ],
             [],
         )

@@ -9,29 +9,31 @@ Accurate Prometheus metrics for connection pools of SQLAlchemy, asyncpg and aioh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys as _sys
+from typing import TYPE_CHECKING, Any
 
 from poolscope import signals as _signals
 
 _signals.handle_if_exporter()  # before what takes long to import
 
-from poolscope.applications.instrument import instrument
-from poolscope.callsites.operations import operation
-from poolscope.callsites.purposes import held_on_purpose
-from poolscope.launching.autowatch import autowatch
-from poolscope.metrics.http_server import make_asgi_app, start_http_server
-from poolscope.metrics.registries import DEFAULT, Registry
-from poolscope.metrics.wsgi import make_wsgi_app
-from poolscope.readings.findings import Finding
-from poolscope.readings.holders import Hold
-from poolscope.readings.snapshot import Snapshot
-from poolscope.watching.lifespans import Lifespan as _Lifespan
-from poolscope.watching.watch import Watch
-from poolscope.watching.watchable import Watchable as _Watchable
-from poolscope.watching.watches import default as _default
-
 if TYPE_CHECKING:
-    from aiohttp import TraceConfig
+    from poolscope.api import Finding as Finding
+    from poolscope.api import Hold as Hold
+    from poolscope.api import Snapshot as Snapshot
+    from poolscope.api import Watch as Watch
+    from poolscope.api import autowatch as autowatch
+    from poolscope.api import findings as findings
+    from poolscope.api import held_on_purpose as held_on_purpose
+    from poolscope.api import holders as holders
+    from poolscope.api import instrument as instrument
+    from poolscope.api import lifespan as lifespan
+    from poolscope.api import make_asgi_app as make_asgi_app
+    from poolscope.api import make_wsgi_app as make_wsgi_app
+    from poolscope.api import operation as operation
+    from poolscope.api import snapshots as snapshots
+    from poolscope.api import start_http_server as start_http_server
+    from poolscope.api import trace_config as trace_config
+    from poolscope.api import watch as watch
 
 __all__ = [
     "Finding",
@@ -55,53 +57,28 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-watch = _default.watch
-snapshots = _default.snapshots
-holders = _default.holders
-findings = _default.findings
+
+def _load() -> None:
+    from poolscope import api
+
+    globals().update({name: getattr(api, name) for name in __all__})
 
 
-def lifespan(*pools: _Watchable, timeout: float | None = 10.0, **named: _Watchable) -> _Lifespan:
-    """
-    Watch pools from the start of a block, and close them at its end, the last one first.
+# Not for type checkers, which would take every name for one that is there.
+if not TYPE_CHECKING:
 
-        async with poolscope.lifespan(orders=engine, upstream=session):
-            ...
-
-    A pool that is given by name has that name; the others, and what else `watch` can be told, are
-    as in `poolscope.watch`, which may have been called before. `async with` closes every kind of
-    pool, `with` those of SQLAlchemy without asyncio. The block gets the watches, in this order.
-
-    timeout: how many seconds the connections of an asyncpg pool have to come back, before they are
-        cut off; None: any time.
-
-    At the end each connection that is still out has a line in the log, with its holder. What
-    closing raises is logged; the first such error is raised after all pools were closed, and those
-    of a block that has raised are notes of its exception. A cancellation cuts off what is out.
-
-    Raises TypeError for what is no pool, ValueError as `watch` does; then none is watched.
-    """
-    return _Lifespan(_default, pools, named, timeout)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        _load()
+        return globals()[name]
 
 
-def trace_config(
-    name: str | None = None,
-    *,
-    leak_after: float | None = 60.0,
-    call_sites: bool = True,
-    registry: Registry | None = DEFAULT,
-) -> TraceConfig:
-    """
-    Return an aiohttp TraceConfig that watches its session from the first request on.
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-    Use it for a session that is created where you cannot call `poolscope.watch(session)`:
-    `ClientSession(trace_configs=[poolscope.trace_config("payments")])`. The options are those of
-    `poolscope.watch`. Raises ImportError if aiohttp is not installed.
-    """
-    from poolscope.adapters import aiohttp
 
-    return aiohttp.trace_config(
-        lambda session: watch(
-            session, name, leak_after=leak_after, call_sites=call_sites, registry=registry
-        )
-    )
+# An application has all of it now, as an import later may block its event loop. The command does
+# not need it, and should answer at once.
+if not _signals.is_command(_sys.argv, _sys.orig_argv):
+    _load()

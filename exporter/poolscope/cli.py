@@ -10,15 +10,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import poolscope
-from poolscope.commands import alerts, dashboards, demo, exporter, run, size
-from poolscope.commands.arguments import Parser
+
+if TYPE_CHECKING:
+    from poolscope.commands.arguments import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return the exit code; `arguments` are by default those of the process."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given == ["--version"]:
+        # Without the commands, which take longer to import than anybody wants to wait for this.
+        sys.stdout.write(f"poolscope {poolscope.__version__}\n")
+        sys.exit(0)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(parser)
+    options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
     except BrokenPipeError:
@@ -28,7 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _complete(parser: Parser) -> None:
+    """Answer a shell that completes a command line, and exit: nothing must be run for that."""
+    try:
+        import argcomplete
+    except ImportError:
+        sys.exit(1)
+    argcomplete.autocomplete(parser)
+
+
 def _parser() -> Parser:
+    from poolscope.commands import alerts, dashboards, demo, exporter, run, size
+    from poolscope.commands.arguments import Parser
+
     parser = Parser(
         prog="poolscope",
         description="Prometheus metrics for connection pools of SQLAlchemy, asyncpg and aiohttp.",

@@ -22,19 +22,24 @@ _called: dict[str, Callable[[], object]] = {}
 """What a signal calls, by "stop" and "reload"; without "stop", the process is ended at once."""
 
 
-def is_exporter(arguments: Sequence[str], original: Sequence[str]) -> bool:
+def is_command(arguments: Sequence[str], original: Sequence[str]) -> bool:
     """
-    Return whether this process is the command `poolscope exporter`.
+    Return whether this process is the command `poolscope`.
 
     arguments, original: `sys.argv` and `sys.orig_argv`. While Python imports the package for
     `-m poolscope`, the first of the arguments is "-m".
     """
-    if list(arguments[1:2]) != ["exporter"]:
+    if not arguments:
         return False
     if arguments[0] == "-m":
         return original[len(original) - len(arguments)] in {"poolscope", "-mpoolscope"}
     name = arguments[0].replace("\\", "/").rpartition("/")[2]
     return name in {"poolscope", "poolscope.exe"}
+
+
+def is_exporter(arguments: Sequence[str], original: Sequence[str]) -> bool:
+    """Return whether this process is the command `poolscope exporter`; see `is_command`."""
+    return list(arguments[1:2]) == ["exporter"] and is_command(arguments, original)
 
 
 def handle_if_exporter() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -130,6 +132,84 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--version"])
     assert exited.value.code == 0
     assert capsys.readouterr().out == f"poolscope {poolscope.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "how", [["-m", "poolscope"], [str(Path(sys.executable).with_name("poolscope"))]]
+)
+def test_the_version_is_told_before_anything_is_imported_that_takes_long(how: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", *how, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "poolscope.cli" in imported
+    slow = {"prometheus_client", "asyncio", "argparse", "logging", "inspect"}
+    assert set() == imported & slow
+    assert {"poolscope", "poolscope.cli", "poolscope.signals"} == {
+        name for name in imported if name.startswith("poolscope") and name != "poolscope.__main__"
+    }
+
+
+def completed(line: str, folder: Path) -> tuple[list[str], int]:
+    """Return what a shell offers for this line, and the exit code."""
+    answer = folder / "answer"
+    answer.touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "poolscope"],
+        env={
+            **os.environ,
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+            "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+            "_ARGCOMPLETE_IFS": "\n",
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("", "") == (done.stdout, done.stderr)
+    return answer.read_text().splitlines(), done.returncode
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("poolscope das", ["dashboards"]),
+        ("poolscope alerts --form", ["--format"]),
+        ("poolscope alerts --format o", ["operator"]),
+        ("poolscope exporter --log.lev", ["--log.level"]),
+        ("poolscope demo --sec", ["--seconds"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    line: str, expected: list[str], tmp_path: Path
+) -> None:
+    assert (expected, 0) == completed(line, tmp_path)
+
+
+def test_completion_without_its_library_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "argcomplete.py").write_text("raise ImportError")
+    command = [sys.executable, "-m", "poolscope", "alerts", "--out", str(tmp_path / "alerts")]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "_ARGCOMPLETE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (1, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    assert not (tmp_path / "alerts").exists()
+
+
+def test_the_package_of_the_command_has_all_names_when_they_are_asked_for() -> None:
+    program = (
+        "import sys; sys.argv = ['poolscope', 'top']\n"
+        "import poolscope; before = 'prometheus_client' in sys.modules\n"
+        "print(before, poolscope.watch.__name__, 'watch' in dir(poolscope))\n"
+        "from poolscope import lifespan; import poolscope.api\n"
+        "print(poolscope.lifespan is poolscope.api.lifespan, hasattr(poolscope, 'nothing'))\n"
+        "print(sorted(poolscope.__all__) == sorted(poolscope.api.__all__))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "False watch True\nTrue False\nTrue\n" == done.stdout
 
 
 def test_help_needs_no_library_of_the_extra() -> None:

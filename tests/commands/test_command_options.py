@@ -58,6 +58,7 @@ DASHBOARDS: Final[dict[Words, dict[str, Any]]] = {
     ("--datasource", "Mimir"): {"datasource": "Mimir"},
     ("--tag", "pools", "--tag", "shop"): {"tags": ("pools", "shop")},
     ("--folder", "Shop"): {"folder": "Shop"},
+    ("--path", "/boards"): {"path": "/boards"},
 }
 
 EXPORTER: Final[dict[Words, dict[str, Any]]] = {
@@ -167,8 +168,9 @@ class TestAlerts:
 @pytest.mark.parametrize("words", DASHBOARDS, ids=lambda words: words[0])
 def test_an_option_of_the_dashboards_changes_what_it_is_about(tmp_path: Path, words: Words) -> None:
     assert 0 == main(["dashboards", "--out", str(tmp_path), *words])
-    expected = files(of_dashboards.Options(**DASHBOARDS[words]))
-    assert expected != files(of_dashboards.Options())
+    where: dict[str, Any] = {"path": str(tmp_path.resolve())}
+    expected = files(of_dashboards.Options(**where | DASHBOARDS[words]))
+    assert expected != files(of_dashboards.Options(**where))
     assert expected == {path.name: path.read_text() for path in tmp_path.iterdir()}
 
 

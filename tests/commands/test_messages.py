@@ -69,6 +69,45 @@ class TestAlerts:
         assert ("", f"poolscope alerts: {out}: File exists\n") == capsys.readouterr()
 
 
+class TestWhatWasWritten:
+    """Each file, and what to do next."""
+
+    GRAFANA = (
+        "copy a/provisioning.yml to /etc/grafana/provisioning/dashboards, and restart Grafana, "
+        "which then reads "
+    )
+    RULES = (
+        "promtool test rules a/tests/*.yml; name a/recording.yml and a/rules.yml in `rule_files` "
+        "of prometheus.yml, take the routes of a/alertmanager.yml over into that of Alertmanager, "
+        "and reload both"
+    )
+
+    @pytest.mark.parametrize(
+        ("words", "follows"),
+        [
+            (("alerts", "--out", "a"), RULES),
+            (("alerts", "--out", "a", "--format", "operator"), "kubectl apply -f a"),
+            (("dashboards", "--out", "a"), f"{GRAFANA}{{here}}/a"),
+            (("dashboards", "--out", "a", "--path", "/boards"), f"{GRAFANA}/boards"),
+        ],
+        ids=["alerts", "operator", "dashboards", "path"],
+    )
+    def test_each_file_and_the_next_step(
+        self,
+        words: tuple[str, ...],
+        follows: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert 0 == main(words)
+        *written, last = capsys.readouterr().out.splitlines()
+        files = sorted(str(path) for path in Path("a").rglob("*.*") if path.is_file())
+        assert [f"wrote {file}" for file in files] == sorted(written)
+        assert f"next: {follows.format(here=tmp_path.resolve())}" == last
+
+
 NAMES_NOTHING: Final = {
     ("exporter", "--dir"): "'' does not name a folder",
     ("exporter", "--web.config.file"): "'' does not name a file",

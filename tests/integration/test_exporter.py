@@ -258,7 +258,7 @@ class TestLifecycle:
         self, exporter: Any, folder: Path
     ) -> None:
         assert 0 == exporter.stop()
-        assert ["info", "info"] == [entry["level"] for entry in exporter.log]
+        assert ["info"] * 3 == [entry["level"] for entry in exporter.log]
         assert "stopping" == exporter.log[-1]["message"]
         again = ExporterProcess(folder)
         assert 200 == again.get("/metrics")[0]

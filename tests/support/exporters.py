@@ -26,11 +26,16 @@ class ExporterProcess:
         ]
         started = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
         self.process: Any = started  # Any: its pipe is not None
-        self.log = [self._first_line()]
+        self.log = list(self._first_lines())
         self.url = self.log[0]["message"].removeprefix("serving ").rpartition("/")[0]
 
-    def _first_line(self) -> Any:
-        return json.loads(self.process.stderr.readline())
+    def _first_lines(self) -> Iterator[Any]:
+        """Yield what it logs when it starts: where it serves, and last what it reads."""
+        for line in self.process.stderr:
+            entry = json.loads(line)
+            yield entry
+            if entry["message"].startswith("reading "):
+                return
 
     def wait_for_event(self, event: str) -> Any:
         """Read the log up to the next entry with this event, and return that entry."""

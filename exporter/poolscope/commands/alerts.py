@@ -27,7 +27,16 @@ TEXT_OPTIONS: Final = {
 
 
 def run(namespace: argparse.Namespace) -> int:
-    return generate("alerts", _files, namespace)
+    out = namespace.out
+    if namespace.format == "operator":
+        follows = f"kubectl apply -f {out}"
+    else:
+        follows = (
+            f"promtool test rules {out / 'tests'}/*.yml; name {out / 'recording.yml'} and "
+            f"{out / 'rules.yml'} in `rule_files` of prometheus.yml, take the routes of "
+            f"{out / 'alertmanager.yml'} over into that of Alertmanager, and reload both"
+        )
+    return generate("alerts", _files, namespace, follows)
 
 
 def _files(namespace: argparse.Namespace) -> Mapping[str, str]:

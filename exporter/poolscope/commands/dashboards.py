@@ -11,7 +11,11 @@ from poolscope.mixin.dashboards.options import Options
 
 
 def run(namespace: argparse.Namespace) -> int:
-    return generate("dashboards", _files, namespace)
+    where = namespace.path or namespace.out.resolve()
+    copy = f"copy {namespace.out / 'provisioning.yml'} to /etc/grafana/provisioning/dashboards"
+    return generate(
+        "dashboards", _files, namespace, f"{copy}, and restart Grafana, which then reads {where}"
+    )
 
 
 def _files(namespace: argparse.Namespace) -> Mapping[str, str]:
@@ -23,6 +27,7 @@ def _files(namespace: argparse.Namespace) -> Mapping[str, str]:
         datasource=namespace.datasource,
         tags=tuple(namespace.tag or ("poolscope",)),
         folder=namespace.folder,
+        path=namespace.path or str(namespace.out.resolve()),
         docs=namespace.docs,
         live_page=namespace.live_page,
     )
@@ -56,6 +61,13 @@ def add(commands: Commands) -> None:
         metavar="NAME",
         default="Connection pools",
         help="the folder in Grafana that shows them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--path",
+        metavar="PATH",
+        default="",
+        help="where Grafana finds the files, if it does not see DIR by that name, as in a "
+        "container; it goes into provisioning.yml (default: the whole path of DIR)",
     )
     parser.add_argument(
         "--docs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -18,16 +19,24 @@ Make = Callable[[argparse.Namespace], Mapping[str, str]]
 """Returns the text of each file by its path; raises ImportError if the extra is missing."""
 
 
-def generate(command: str, make: Make, namespace: argparse.Namespace) -> int:
-    """Write the files of a command, all or none, and return its exit code."""
+def generate(command: str, make: Make, namespace: argparse.Namespace, follows: str) -> int:
+    """
+    Write the files of a command, all or none, say so, and return its exit code.
+
+    follows: what to do with the files.
+    """
     try:
-        write(namespace.out, make(namespace))
+        texts = make(namespace)
+        write(namespace.out, texts)
     except ImportError as error:
         complain(command, f"{error.name} is missing; pip install 'poolscope[{command}]'")
         return 1
     except (ValueError, OSError) as error:
         complain(command, error)
         return 2 if isinstance(error, ValueError) else 1
+    for name in texts:
+        sys.stdout.write(f"wrote {namespace.out / name}\n")
+    sys.stdout.write(f"next: {follows}\n")
     return 0
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,7 +84,9 @@ async def _run(options: Options, exporter: Exporter, probes: Sequence[Probes[Any
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(report_loop_error)
     hang_ups = asyncio.Event()
-    serving = asyncio.create_task(serve(options, exporter, probes, hang_ups, _log_urls))
+    serving = asyncio.create_task(
+        serve(options, exporter, probes, hang_ups, partial(_log_start, probes))
+    )
 
     def stop() -> None:
         logger.info("stopping")
@@ -98,9 +101,10 @@ async def _run(options: Options, exporter: Exporter, probes: Sequence[Probes[Any
         serving.result()
 
 
-def _log_urls(options: Options, urls: Sequence[str]) -> None:
+def _log_start(probes: Sequence[Probes[Any]], options: Options, urls: Sequence[str]) -> None:
     for url in urls:
         logger.info("serving %s%s%s", url, options.route_prefix, options.metrics_path)
+    logger.info("%s", _what_is_read(options, urls, probes))
 
 
 async def serve(
@@ -138,6 +142,17 @@ async def serve(
         while await hang_ups.wait():
             hang_ups.clear()
             listener.reload_soon()
+
+
+def _what_is_read(options: Options, urls: Sequence[str], probes: Sequence[Probes[Any]]) -> str:
+    """Return what the log says of it at the start, and where people look."""
+    asked = [label for each in probes for label in each.labels]
+    base = options.external_url or f"{urls[0]}{options.route_prefix}"
+    return (
+        f"reading {options.folder}"
+        + (f", and asking {', '.join(asked)}" if asked else "")
+        + (f"; the live page is {base}/pools" if base.startswith("http") else "")
+    )
 
 
 def _listen(options: Options) -> list[Endpoint]:

@@ -98,6 +98,7 @@ class Probes(Generic[R]):
     """
     Asks each server at intervals, and keeps the last answer of each.
 
+    labels: the servers, without credentials.
     interval: seconds from one question to the next.
     timeout: seconds to wait for an answer, including the time to connect.
     pause: waits for a number of seconds; tests replace it.
@@ -116,6 +117,7 @@ class Probes(Generic[R]):
             labels = [probe.label for probe in probes]
             twice = next(label for label in labels if labels.count(label) > 1)
             raise ValueError(f"{twice} is given twice")
+        self.labels: Final = tuple(self._probes)
         self._interval = interval
         self._timeout = timeout
         self._pause = pause

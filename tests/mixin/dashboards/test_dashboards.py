@@ -15,6 +15,7 @@ import yaml
 
 from mixin.dashboards.gates import expressions, lint, schema
 from mixin.dashboards.gates.walking import panels, with_queries
+from poolscope.cli import main
 from poolscope.mixin.dashboards.grafana_json import text_of
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.write import documents, files
@@ -58,7 +59,8 @@ def test_generating_is_deterministic(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "poolscope", "dashboards", "--out", str(tmp_path)]
     for seed in ("1", "2"):
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
-        assert files(Options()) == {path.name: path.read_text() for path in tmp_path.iterdir()}
+        made = files(Options(path=str(tmp_path)))
+        assert made == {path.name: path.read_text() for path in tmp_path.iterdir()}
 
 
 class TestGates:
@@ -127,6 +129,15 @@ class TestProvisioning:
             provider["folder"],
         )
         assert "/var/lib/grafana/dashboards/poolscope" == provider["options"]["path"]
+
+    @pytest.mark.parametrize("name", ["grafana", "my boards", 'quoted "#" é: x'])
+    def test_the_path_is_the_folder_that_was_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert 0 == main(["dashboards", "--out", name])
+        document = yaml.safe_load((tmp_path / name / "provisioning.yml").read_text())
+        assert str(tmp_path.resolve() / name) == document["providers"][0]["options"]["path"]
 
 
 class TestQueries:

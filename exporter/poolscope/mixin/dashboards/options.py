@@ -22,6 +22,7 @@ class Options(LabelScope):
         any other can be selected on the dashboard.
     tags: the tags of the dashboards; they link to each other by the first one.
     folder: the folder in Grafana that shows them.
+    path: where Grafana finds their files; "" for a usual place.
     docs: the URL of the folder of the documentation, whose `findings` has a page NAME.md for each
         rule; "" for no links.
     live_page: the URL of the exporter's live page; "" for no links.
@@ -33,6 +34,7 @@ class Options(LabelScope):
     datasource: str = ""
     tags: tuple[str, ...] = ("poolscope",)
     folder: str = "Connection pools"
+    path: str = ""
     docs: str = ""
     live_page: str = ""
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -41,6 +43,8 @@ class Options(LabelScope):
         LabelScope.__post_init__(self)
         if not self.folder.strip() or not self.folder.isprintable():
             raise OptionError(f"--folder: {self.folder!r} is not a name")
+        if not self.path.isprintable():
+            raise OptionError(f"--path: {self.path!r} is not a path")
         for option, url in (("docs", self.docs), ("live-page", self.live_page)):
             if url and not WEB_ADDRESS.fullmatch(url):
                 raise OptionError(f"--{option}: {url!r} does not begin with http:// or https://")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Final
 
 from poolscope.mixin.dashboards import databases, http, overview, pool
@@ -11,8 +13,12 @@ from poolscope.mixin.dashboards.options import Options
 
 BOARD_MAKERS: Final = (overview.board, pool.board, http.board, databases.board)
 
+PROVISIONING_FILE: Final = "provisioning.yml"
+
+USUAL_PATH: Final = "/var/lib/grafana/dashboards/{}"
+
 PROVISIONING: Final = """\
-# For /etc/grafana/provisioning/dashboards; put the dashboards into the folder `path`.
+# For /etc/grafana/provisioning/dashboards; Grafana reads the dashboards in the folder `path`.
 apiVersion: 1
 providers:
   - name: {prefix}
@@ -21,7 +27,7 @@ providers:
     allowUiUpdates: false
     updateIntervalSeconds: 30
     options:
-      path: /var/lib/grafana/dashboards/{prefix}
+      path: {path}
 """
 
 
@@ -38,5 +44,13 @@ def files(options: Options) -> dict[str, str]:
     """Return the text of each file by its name."""
     texts = {name: text_of(document) for name, document in documents(options).items()}
     folder = options.folder.replace('"', "'")
-    texts["provisioning.yml"] = PROVISIONING.format(prefix=options.uid_prefix, folder=f'"{folder}"')
+    path = options.path or USUAL_PATH.format(options.uid_prefix)
+    texts[PROVISIONING_FILE] = PROVISIONING.format(
+        prefix=options.uid_prefix, folder=f'"{folder}"', path=_as_yaml(path)
+    )
     return texts
+
+
+def _as_yaml(path: str) -> str:
+    """Return a path as YAML, in quotes only if it needs them."""
+    return path if re.fullmatch(r"/[\w./-]*", path, re.ASCII) else json.dumps(path)
