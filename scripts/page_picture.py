@@ -1,6 +1,6 @@
 """
-Write docs/pools.png and docs/pools-phone.png: the live page at a moment when a pool is full, at the
-width of a desk's screen and of a phone's.
+Write docs/pools.png and docs/pools-phone.png: the live page when a pool is full and a connection
+has leaked, at the width of a desk's screen and of a phone's.
 
     page_picture.py [URL]    default: start a demo, and wait for two minutes
 
@@ -40,7 +40,7 @@ TOO_WIDE: Final = "document.documentElement.scrollWidth > document.documentEleme
 @contextmanager
 def demo() -> Iterator[str]:
     """Run the demo; yield the URL of the live page."""
-    command = [sys.executable, "-m", "poolscope", "demo", "--port", str(PORT)]
+    command = [sys.executable, "-m", "poolscope", "demo", "--port", str(PORT), "--seconds", "900"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - this package
     try:
         time.sleep(WARM_UP_SECONDS)
@@ -65,7 +65,8 @@ def picture(browser: Browser, url: str, name: str) -> None:
 def is_good(page: Page) -> bool:
     # The page's security policy forbids eval, which wait_for_function needs.
     first = page.locator("#pools > .pool").first
-    return first.locator(".numbers .waiting").count() > 0
+    leaked = page.locator("#summary", has_text="abandoned")
+    return first.locator(".numbers .waiting").count() > 0 and leaked.count() > 0
 
 
 def main() -> None:

@@ -70,6 +70,10 @@ def test_the_demo_gets_its_arguments(
         ),
         (["--port", "-1"], "argument --port: '-1' is not a port, a whole number from 0 to 65535"),
         (["--addr", ""], "argument --addr: '' is not an address such as 127.0.0.1 or localhost"),
+        (
+            ["--addr", "not a host"],
+            "argument --addr: 'not a host' is not the name or the address of a host",
+        ),
         (["--addr"], "argument --addr: expected one argument"),
     ],
 )

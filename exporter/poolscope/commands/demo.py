@@ -6,7 +6,15 @@ import argparse
 import os
 
 from poolscope import demo
-from poolscope.commands.arguments import Commands, address, complain, dsn, port, seconds
+from poolscope.commands.arguments import (
+    Commands,
+    address,
+    complain,
+    dsn,
+    listen_address,
+    port,
+    seconds,
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -16,6 +24,13 @@ def run(options: argparse.Namespace) -> int:
     except demo.DemoError as error:
         complain("demo", error)
         return 1
+
+
+def _host(text: str) -> str:
+    """Return an address that the exporter can be told to listen at, with the port."""
+    host = address(text)
+    listen_address(f"[{host}]:0" if ":" in host else f"{host}:0")
+    return host
 
 
 def add(commands: Commands) -> None:
@@ -48,7 +63,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--addr",
-        type=address,
+        type=_host,
         default="127.0.0.1",
         help="the address that the exporter listens on (default: %(default)s)",
     )

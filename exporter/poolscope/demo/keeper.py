@@ -25,9 +25,8 @@ DATA: Final = "postgres"
 # SIGQUIT an immediate one, which writes no checkpoint; SIGKILL is the last resort.
 SHUTDOWN_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 0.0))
 
-TRIES: Final = 10
-TRY_SECONDS: Final = 0.3
-"""A PostgreSQL that was just being started may write its process id, or files, a moment later."""
+LONGEST_SECONDS: Final = 60.0
+"""After which all is killed that is still there."""
 
 
 def stop_postgres(data: Path) -> None:
@@ -65,11 +64,23 @@ def keep(folder: Path) -> None:
     if not folder.exists():
         return  # the demo has cleaned up itself
     os.killpg(os.getpid(), signal.SIGTERM)
-    for _ in range(TRIES):
+    # What initialises or starts PostgreSQL must end by itself, or shared memory is left behind.
+    until = time.monotonic() + LONGEST_SECONDS
+    while _is_used(folder) and time.monotonic() < until:
         stop_postgres(folder / DATA)
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(TRY_SECONDS)
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
     os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def _is_used(folder: Path) -> bool:
+    """Return whether another process has the folder in its command line; Linux says that."""
+    name = os.fsencode(folder)
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if file.parent.name != str(os.getpid()) and name in file.read_bytes():
+                return True
+    return False
 
 
 if __name__ == "__main__":
