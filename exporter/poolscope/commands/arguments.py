@@ -6,7 +6,7 @@ import argparse
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -103,3 +103,27 @@ def complain(command: str, error: Exception | str, as_json: bool = False) -> Non
         _log_as_json(text)
     else:
         print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command
+
+
+def count(least: int) -> Callable[[str], int]:
+    """Return the parser of a whole number that is not below `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return value
+
+    return parse
+
+
+def http_address(text: str) -> str:
+    from poolscope.sizing.http import check
+
+    try:
+        return check(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

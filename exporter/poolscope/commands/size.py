@@ -9,10 +9,10 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from poolscope.commands.arguments import Commands, complain
+from poolscope.commands.arguments import Commands, complain, count, http_address
 
 if TYPE_CHECKING:
     from poolscope.sizing.advice import Server
@@ -181,19 +181,6 @@ def share(text: str) -> float:
     return value
 
 
-def count(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return value
-
-    return parse
-
-
 def positive(text: str) -> float:
     try:
         value = float(text)
@@ -202,15 +189,6 @@ def positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
-
-
-def address(text: str) -> str:
-    from poolscope.sizing.http import check
-
-    try:
-        return check(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add(commands: Commands) -> None:
@@ -228,9 +206,11 @@ def add(commands: Commands) -> None:
     )
     parser.set_defaults(run=run)
     source = parser.add_argument_group("where the numbers come from, one of these")
-    source.add_argument("--prometheus", type=address, metavar="URL", help="a Prometheus server")
     source.add_argument(
-        "--url", type=address, metavar="URL", help="an exporter, or /metrics of a service"
+        "--prometheus", type=http_address, metavar="URL", help="a Prometheus server"
+    )
+    source.add_argument(
+        "--url", type=http_address, metavar="URL", help="an exporter, or /metrics of a service"
     )
     source.add_argument(
         "--rate", type=rate, metavar="RATE", help="callers each second, such as 120/s"

@@ -32,6 +32,9 @@ REPORT_VARIABLE: Final = "POOLSCOPE_REPORT"
 OWN_FILE: Final = "poolscope.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 
+CHECK: Final = "check"
+"""The table of what `poolscope check` is to do."""
+
 
 class RunOptions(NamedTuple):
     """
@@ -161,27 +164,44 @@ def of_folder(folder: Path) -> RunOptions:
 
     Raises ValueError that names the file and the key.
     """
-    file = folder / OWN_FILE
-    table = _read(file)
-    if table is None:
-        file = folder / PROJECT_FILE
-        tool = (_read(file) or {}).get("tool", {})
-        table = tool.get("poolscope", {}) if isinstance(tool, dict) else {}
-        where = f"{file.name}, [tool.poolscope]"
-    else:
-        where = file.name
-    if not isinstance(table, dict):
-        raise ValueError(f"{where}: it must be a table")
+    table, where = _table(folder)
     found: dict[str, Any] = {}
     for key, value in table.items():
+        if key == CHECK:
+            continue
         if key not in _KEYS:
-            raise ValueError(f"{where}: {key!r} is not known; known are {', '.join(_KEYS)}")
+            known = ", ".join((*_KEYS, CHECK))
+            raise ValueError(f"{where}: {key!r} is not known; known are {known}")
         option, parse = _KEYS[key]
         try:
             found[option] = parse(value)
         except ValueError as error:
             raise ValueError(f"{where}: {key}: {error}") from None
     return RunOptions(**found)
+
+
+def check_table(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return what the file of a folder says of `poolscope check`, and where. Raises ValueError."""
+    table, where = _table(folder)
+    check = table.get(CHECK, {})
+    where = where.replace("[tool.poolscope]", f"[tool.poolscope.{CHECK}]")
+    if not isinstance(check, dict):
+        raise ValueError(f"{where}: it must be a table")
+    return check, where
+
+
+def _table(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return the table of all options, and where it stands."""
+    file = folder / OWN_FILE
+    table, where = _read(file), file.name
+    if table is None:
+        file = folder / PROJECT_FILE
+        tool = (_read(file) or {}).get("tool", {})
+        table = tool.get("poolscope", {}) if isinstance(tool, dict) else {}
+        where = f"{file.name}, [tool.poolscope]"
+    if not isinstance(table, dict):
+        raise ValueError(f"{where}: it must be a table")
+    return table, where
 
 
 def _read(file: Path) -> dict[str, Any] | None:

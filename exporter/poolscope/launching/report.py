@@ -50,13 +50,21 @@ class Run:
             if key in self._seen or len(self._seen) < MAX_POOLS:
                 self._seen[key] = _with(self._seen.get(key, Seen()), view)
 
-    def text(self, view: FleetView) -> str:
-        """Return the report of what was seen until now."""
+    def findings(self, view: FleetView) -> list[Finding]:
+        """Return what was found until now, the most severe first."""
+        return _merged(each for pool in self._seen_with(view).values() for each in pool.findings)
+
+    def _seen_with(self, view: FleetView) -> dict[Key, Seen]:
         seen = dict(self._seen)
         for process in view.processes:
             for pool in process.pools:
                 key = pool.pool, pool.kind
                 seen[key] = _with(seen.get(key, Seen()), pool)
+        return seen
+
+    def text(self, view: FleetView) -> str:
+        """Return the report of what was seen until now."""
+        seen = self._seen_with(view)
         if not view.reports:
             return "poolscope: no pool was made\n"
         pids = self._processes | {process.pid for process in view.processes}
@@ -68,7 +76,7 @@ class Run:
         lines = [
             f"poolscope: {count} in {len(pids)} process{'es' * (len(pids) > 1)}",
             *table([HEAD, *rows]),
-            *_found(_merged(each for pool in seen.values() for each in pool.findings)),
+            *_found(self.findings(view)),
         ]
         return "\n".join(lines) + "\n"
 

@@ -1,0 +1,1 @@
+"""Known mistakes in how pools are used, as the result of a check: for builds, and for pytest."""
