@@ -97,16 +97,16 @@ class TestSQLAlchemy:
         assert 3 == engine.pool.size()  # type: ignore[attr-defined]  # of a QueuePool
         assert pool.own
 
-    def test_what_dispose_makes_is_the_engines(self, watches: Watches) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
+    def test_what_dispose_makes_is_the_engines(self, watches: Watches, sqlite: Any) -> None:
+        engine = sqlite()
         engine.dispose()
         engine.dispose()
         assert ["sqlite"] == names(watches)
         engine.connect().close()
         assert 1 == watches.snapshots()[0].acquired
 
-    def test_an_engine_with_other_options_is_the_same(self, watches: Watches) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
+    def test_an_engine_with_other_options_is_the_same(self, watches: Watches, sqlite: Any) -> None:
+        engine = sqlite()
         engine.execution_options(isolation_level="AUTOCOMMIT").connect().close()
         assert [1] == [snapshot.acquired for snapshot in watches.snapshots()]
 
@@ -118,8 +118,8 @@ class TestSQLAlchemy:
         assert ["NullPool"] == names(watches)
         del made
 
-    def test_unwatched_stays_unwatched(self, watches: Watches) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.QueuePool)
+    def test_unwatched_stays_unwatched(self, watches: Watches, sqlite: Any) -> None:
+        engine = sqlite()
         watches.watch(engine).unwatch()
         engine.dispose()
         engine.connect().close()
@@ -250,13 +250,14 @@ class TestHarmless:
     @pytest.mark.usefixtures("auto")
     @pytest.mark.makes_hooks_fail
     def test_an_error_of_ours_is_not_the_applications(
-        self, watches: Watches, monkeypatch: pytest.MonkeyPatch
+        self, watches: Watches, monkeypatch: pytest.MonkeyPatch, sqlite: Any
     ) -> None:
         def fail(*_: object) -> None:
             raise LookupError
 
         monkeypatch.setattr(watches, "watch_made", fail)
-        assert sqlalchemy.create_engine("sqlite://").connect().closed is False
+        with sqlite().connect() as connection:
+            assert connection.closed is False
 
     def test_another_patch_of_the_method_goes_on(
         self, auto: Autowatch, watches: Watches, monkeypatch: pytest.MonkeyPatch
