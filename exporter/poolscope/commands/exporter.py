@@ -18,7 +18,9 @@ PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:10464"
 
-RESERVED_PATHS: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
+RESERVED_PATHS: Final = (
+    "/api/v1/pools", "/api/v1/pools.schema.json", "/pools", "/-/healthy", "/-/ready",
+)  # fmt: skip
 """Paths that the exporter serves besides the metrics."""
 
 
