@@ -43,6 +43,8 @@ class WatchedPool:
     handle: the `Watch` that the user has; watching the pool again returns the same one.
     since: the clock when the watch began.
     closes_in_order: whether `Lifespan` is closing it: each connection that is out has its own line.
+    application_name: the name of the service, for the names of its connections.
+    warned: whether the log has said that it was watched again with other options.
     ledgers: one for each pool object that is alive.
     ended: the sum of the counters of pool objects that have ended.
     """
@@ -53,8 +55,8 @@ class WatchedPool:
         "_hands",
         "_pauses",
         "_segments",
-        "_service",
         "address",
+        "application_name",
         "call_sites",
         "clock",
         "closes_in_order",
@@ -70,6 +72,7 @@ class WatchedPool:
         "pool_log",
         "since",
         "site",
+        "warned",
     )
 
     def __init__(
@@ -96,6 +99,7 @@ class WatchedPool:
         self.site: Final = frames.here() if call_sites else None
         self.handle: Any = None
         self.closes_in_order = False
+        self.warned = False
         self.ledgers: list[Ledger] = []
         self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
@@ -105,7 +109,7 @@ class WatchedPool:
         self._groups = groups
         self._hands: Hands | None = None
         self._folder = folder if folder is not None else Folder(None)
-        self._service = service
+        self.application_name: Final = service
         self._pauses = pauses
         # Those made before the pool was added to its group.
         self._segments: list[FileSegment] | None = []
@@ -260,11 +264,11 @@ class WatchedPool:
     def _not_shared(self) -> None:
         self.evidence.add("not-shared", self.site)
 
-    def application_name(self) -> str | None:
+    def name_of_connections(self) -> str | None:
         """Return the application_name of the pool's connections; None if no service is set."""
-        if not self._service:
+        if not self.application_name:
             return None
-        return application_names.application_name(self._service, self.name)
+        return application_names.application_name(self.application_name, self.name)
 
     def add_pool(self, ledger: Ledger) -> None:
         """Add a pool object, whose events are recorded in `ledger`."""
