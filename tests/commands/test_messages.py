@@ -13,6 +13,7 @@ import pytest
 
 from poolscope.cli import main
 from poolscope.commands import exporter
+from support.ports import ReservedPort
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,60 @@ def test_a_missing_extra_is_named_with_how_to_get_it(command: list[str], missing
         done.returncode,
         done.stdout,
         done.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "missing"),
+    [
+        ("sys.modules['fcntl'] = None", "POSIX record locks"),  # as on Windows
+        ("import os; del os.posix_fallocate", "posix_fallocate"),  # as on macOS
+    ],
+)
+def test_a_system_that_cannot_share_is_named_as_the_cause(
+    before: str, missing: str, tmp_path: Path
+) -> None:
+    program = (
+        f"import sys; {before}\n"
+        "from poolscope.cli import main\n"
+        f"sys.exit(main(['exporter', '--dir', {str(tmp_path / 'pools')!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    expected = (
+        f"poolscope exporter: this system has no {missing}, which sharing the numbers of processes "
+        "needs; serve those of each process instead, by poolscope.instrument or "
+        "start_http_server\n"
+    )
+    assert (1, "", expected) == (done.returncode, done.stdout, done.stderr)
+
+
+SERVED = """
+import os, sys, urllib.request
+{}
+import poolscope
+server, _ = poolscope.start_http_server({})
+url = f"http://127.0.0.1:{{server.server_port}}/metrics"
+print(b"python_info" in urllib.request.urlopen(url).read())
+"""
+
+
+@pytest.mark.parametrize("before", ["sys.modules['fcntl'] = None", "del os.posix_fallocate"])
+def test_such_a_system_serves_each_process_and_says_why(before: str, tmp_path: Path) -> None:
+    port = ReservedPort()
+    done = subprocess.run(
+        [sys.executable, "-c", SERVED.format(before, port.number)],
+        env={**os.environ, "POOLSCOPE_DIR": str(tmp_path / "pools")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    port.give_back()
+    assert "True\n" == done.stdout
+    assert (
+        "POOLSCOPE_DIR cannot be used, so the exporter does not see all pools: this system has "
+        in (done.stderr)
     )
 
 

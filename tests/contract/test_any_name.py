@@ -25,6 +25,7 @@ from poolscope.metrics.exposition import expose
 from poolscope.metrics.rendering import rendered, wanted
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support import pools_schema
 
 TEXT, OPENMETRICS = "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"
 
@@ -88,6 +89,7 @@ async def serve(
     for accept in (TEXT, OPENMETRICS):
         assert {shown} == pools_in(parsed(expose(scrape, accept)[0], accept))
     document: Any = json.loads(json.dumps(api.document(scrape, History())).encode())
+    pools_schema.check(document)
     fleet.close()
     await pool.release(connection)
     assert [shown] == [each["pool"] for each in document["pools"]]

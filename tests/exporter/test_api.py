@@ -24,6 +24,7 @@ from poolscope.readings.holders import Hold
 from poolscope.readings.reading import Reading
 from poolscope.readings.report import Info, Report
 from poolscope.testing import FakeClock
+from support import pools_schema
 
 ORDERS = ("orders", "aiohttp")
 SITE = "shop.py:7 in pay"
@@ -76,7 +77,9 @@ def strictly(document: Any) -> Any:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    return json.loads(json.dumps(document), parse_constant=refuse)
+    read = json.loads(json.dumps(document), parse_constant=refuse)
+    pools_schema.check(read)
+    return read
 
 
 @pytest.fixture
@@ -151,6 +154,16 @@ class TestTheDocument:
                     "holders": [
                         {**holder, "held_seconds": 90.0, "overdue": True},
                         {**holder, "held_seconds": 2.0, "overdue": False},
+                    ],
+                    "holders_by_line": [
+                        {
+                            "site": SITE,
+                            "operation": "GET /orders/{id}",
+                            "count": 2,
+                            "oldest_seconds": 90.0,
+                            "overdue": 1,
+                            "abandoned": 0,
+                        }
                     ],
                     "processes": [{"pid": 7, **dict.fromkeys(api.JSON_GAUGES, 0.0), "in_use": 1.0}],
                     "history": nothing,

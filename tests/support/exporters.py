@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from support import pools_schema
 from support.waiting import PATIENCE
 
 
@@ -50,7 +51,10 @@ class ExporterProcess:
         request = urllib.request.Request(f"{self.url}{path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-                return response.status, dict(response.headers), response.read()
+                body = response.read()
+                if path == "/api/v1/pools" and "Content-Encoding" not in response.headers:
+                    pools_schema.check(json.loads(body))
+                return response.status, dict(response.headers), body
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, dict(error.headers), error.read()

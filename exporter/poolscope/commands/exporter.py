@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from poolscope.commands.arguments import Commands, complain, dsn, folder, listen_address
-from poolscope.fleet.folder import DIR_VARIABLE, FolderError
+from poolscope.fleet.folder import DIR_VARIABLE, MISSING, FolderError
 
 POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
@@ -18,12 +18,20 @@ PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:10464"
 
-RESERVED_PATHS: Final = ("/api/v1/pools", "/pools", "/-/healthy", "/-/ready")
+RESERVED_PATHS: Final = (
+    "/api/v1/pools", "/api/v1/pools.schema.json", "/pools", "/-/healthy", "/-/ready",
+)  # fmt: skip
 """Paths that the exporter serves besides the metrics."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the process is told to end; return the exit code."""
+    if MISSING is not None:
+        what = (
+            f"this system has no {MISSING}, which sharing the numbers of processes needs; serve "
+            "those of each process instead, by poolscope.instrument or start_http_server"
+        )
+        return _fail(options.log_format, what, 1)
     folder = options.dir or _folder_of_environment()
     if folder is None:
         what = (

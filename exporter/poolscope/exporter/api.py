@@ -33,7 +33,11 @@ JSON_COUNTERS: Final = tuple(
 
 
 def document(scrape: Scrape, history: History) -> dict[str, Any]:
-    """Return the fleet as a JSON document; a missing limit is null, as JSON has no infinity."""
+    """
+    Return the fleet as a JSON document, as `pools.schema.json` describes it.
+
+    A missing limit is null, as JSON has no infinity; what is counted is a whole number.
+    """
     view = scrape.view
     holds: defaultdict[Key, list[Hold]] = defaultdict(list)
     for hold in view.holds:
@@ -51,6 +55,7 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
             {
                 **_pool(report, view.fullest),
                 "holders": [_hold(hold) for hold in holds[report.pool, report.kind]],
+                "holders_by_line": _by_line(holds[report.pool, report.kind]),
                 "processes": processes[report.pool, report.kind],
                 "history": history.columns((report.pool, report.kind)),
                 "servers": _seen_by_servers(report.pool, scrape.servers),
@@ -72,7 +77,7 @@ def _server(server: ServerReading, reports: Sequence[Report]) -> dict[str, Any]:
     return {
         "kind": "postgres",
         **dataclasses.asdict(server),
-        "promised": promised if promised != math.inf else None,
+        "promised": _whole_or_none(promised) if promised is not None else None,
     }
 
 
@@ -121,6 +126,34 @@ def _hold(hold: Hold) -> dict[str, Any]:
     }
 
 
+def _by_line(holds: Sequence[Hold]) -> list[dict[str, Any]]:
+    """Return a row for each line and operation that hold connections, most connections first."""
+    rows: dict[tuple[str | None, str | None], dict[str, Any]] = {}
+    for hold in holds:  # the oldest one first
+        row = rows.setdefault(
+            (hold.site, hold.operation),
+            {
+                "site": hold.site,
+                "operation": hold.operation,
+                "count": 0,
+                "oldest_seconds": hold.held_seconds,
+                "overdue": 0,
+                "abandoned": 0,
+            },
+        )
+        row["count"] += 1
+        row["overdue"] += hold.overdue
+        row["abandoned"] += hold.abandoned
+    return sorted(rows.values(), key=lambda row: (-row["count"], -row["oldest_seconds"]))
+
+
 def _numbers(reading: Reading, fields: tuple[str, ...]) -> dict[str, float | None]:
     values = {field: getattr(reading, field) for field in fields}
-    return {field: value if value < math.inf else None for field, value in values.items()}
+    return {
+        field: value if field.endswith("_seconds") else _whole_or_none(value)
+        for field, value in values.items()
+    }
+
+
+def _whole_or_none(number: float) -> int | None:
+    return round(number) if number < math.inf else None

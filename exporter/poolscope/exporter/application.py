@@ -79,6 +79,7 @@ class Exporter:
         for path in both_paths(metrics_path):
             app.router.add_get(f"{prefix}{path}", self.serve_metrics)
         app.router.add_get(f"{prefix}/api/v1/pools", self.serve_pools)
+        pages.add_schema(app, prefix)
         app.router.add_get(f"{prefix}/-/healthy", _serve_healthy)
         app.router.add_get(f"{prefix}/-/ready", self.serve_ready)
         return app

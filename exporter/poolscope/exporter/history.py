@@ -86,7 +86,7 @@ class History:
             "seconds_ago": [round(age, 1) for age in columns[0]],
             "in_use": list(columns[1]),
             "waiting": list(columns[2]),
-            "timed_out": list(columns[3]),
+            "timed_out": [round(count) for count in columns[3]],
         }
 
 

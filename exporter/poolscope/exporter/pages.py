@@ -13,11 +13,13 @@ from aiohttp import web
 import poolscope
 
 PAGE_FOLDER: Final = resources.files("poolscope.exporter") / "page"
+SCHEMA: Final = "pools.schema.json"
 CONTENT_TYPES: Final = {
     "html": "text/html",
     "css": "text/css",
     "js": "text/javascript",
     "svg": "image/svg+xml",
+    "json": "application/schema+json",
 }
 ASSETS: Final = (
     "pools.css", "pools.js", "card.js", "servers.js", "trend.js", "format.js", "icon.svg",
@@ -54,6 +56,12 @@ def add_pages(app: web.Application, metrics_path: str, prefix: str) -> None:
     _add_page(app, f"{prefix}/pools", _read("pools.html"), "html")
     for name in ASSETS:
         _add_page(app, f"{prefix}/assets/{name}", _read(name), name.rpartition(".")[2])
+
+
+def add_schema(app: web.Application, prefix: str) -> None:
+    """Add the JSON Schema of `/api/v1/pools` to an application."""
+    text = (resources.files("poolscope.exporter") / SCHEMA).read_text(encoding="utf-8")
+    _add_page(app, f"{prefix}/api/v1/{SCHEMA}", text, "json")
 
 
 async def _redirect(location: str, request: web.Request) -> web.Response:

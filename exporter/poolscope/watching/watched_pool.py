@@ -45,6 +45,8 @@ class WatchedPool:
     since: the clock when the watch began.
     automatic: the options of `autowatch`, unless the application has named the pool itself.
     closes_in_order: whether `Lifespan` is closing it: each connection that is out has its own line.
+    application_name: the name of the service, for the names of its connections.
+    warned: whether the log has said that it was watched again with other options.
     ledgers: one for each pool object that is alive.
     ended: the sum of the counters of pool objects that have ended.
     """
@@ -55,8 +57,8 @@ class WatchedPool:
         "_hands",
         "_pauses",
         "_segments",
-        "_service",
         "address",
+        "application_name",
         "automatic",
         "call_sites",
         "clock",
@@ -73,6 +75,7 @@ class WatchedPool:
         "pool_log",
         "since",
         "site",
+        "warned",
     )
 
     def __init__(
@@ -100,6 +103,7 @@ class WatchedPool:
         self.handle: Any = None
         self.automatic: WatchOptions | None = None
         self.closes_in_order = False
+        self.warned = False
         self.ledgers: list[Ledger] = []
         self.ended = EMPTY_READING
         self.hooks: Hooks | None = None
@@ -109,7 +113,7 @@ class WatchedPool:
         self._groups = groups
         self._hands: Hands | None = None
         self._folder = folder if folder is not None else Folder(None)
-        self._service = service
+        self.application_name: Final = service
         self._pauses = pauses
         # Those made before the pool was added to its group.
         self._segments: list[FileSegment] | None = []
@@ -271,11 +275,11 @@ class WatchedPool:
     def _not_shared(self) -> None:
         self.evidence.add("not-shared", self.site)
 
-    def application_name(self) -> str | None:
+    def name_of_connections(self) -> str | None:
         """Return the application_name of the pool's connections; None if no service is set."""
-        if not self._service:
+        if not self.application_name:
             return None
-        return application_names.application_name(self._service, self.name)
+        return application_names.application_name(self.application_name, self.name)
 
     def add_pool(self, ledger: Ledger) -> None:
         """Add a pool object, whose events are recorded in `ledger`."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from poolscope import application_names
-from poolscope.errors import count_error, is_of_signal_handler
+from poolscope.errors import count_error, is_of_signal_handler, logger
 from poolscope.fleet.folder import Folder
 from poolscope.label_values import label_value
 from poolscope.metrics.registries import DEFAULT, Default, Registry
@@ -84,10 +84,12 @@ class Watches:
             now on get the application_name `service:pool:pid`, unless they have one. The default
             is POOLSCOPE_APPLICATION_NAME; without either they get none.
 
-        Watching a pool again under the same name returns the same watch. What `autowatch` or
-        `poolscope run` watches gets the name and the options that are given here. If an error of
-        poolscope itself prevents a watch, it is logged and counted, the pool is left as it was, and
-        the watch that is returned shows nothing.
+        Watching a pool again under the same name returns the same watch. It keeps its options; if
+        others are given then, the log says so once. What `autowatch` or `poolscope run` watches gets
+        the name and the options that are given here.
+
+        If an error of poolscope itself prevents a watch, it is logged and counted, the pool is left
+        as it was, and the watch that is returned shows nothing.
 
         Raises TypeError if `target` is not such a pool, `name` is not a string or `leak_after` is
         not a number; ValueError if the pool is closed or watched under another name, `name` is
@@ -100,6 +102,12 @@ class Watches:
         if existing is not None and existing.automatic is not None:
             return self._take_over(adapter, target, existing, name, options, registry)
         if existing is not None:
+            _warn_of_other_options(
+                existing,
+                leak_after=leak_after,
+                call_sites=call_sites,
+                application_name=application_name,
+            )
             watch: Watch = existing.handle
             if registry is not None:
                 self._collectors.keep(existing.groups, registry)
@@ -320,6 +328,28 @@ def _watch_without_pool(name: str, kind: str, clock: Clock) -> Watch:
     watch = Watch(watched)
     groups.add(watched)
     return watch
+
+
+DEFAULTS: Final = {"leak_after": 60.0, "call_sites": True, "application_name": None}
+"""Of the options of `watch` that a pool keeps."""
+
+
+def _warn_of_other_options(existing: WatchedPool, **options: object) -> None:
+    """Log once for a pool that is watched already which of the options have no effect on it."""
+    others = [
+        f"{name}={value!r} (it is {getattr(existing, name)!r})"
+        for name, value in options.items()
+        if value not in (DEFAULTS[name], getattr(existing, name))
+    ]
+    if others and not existing.warned:
+        existing.warned = True
+        logger().warning(
+            "pool %r (%s) is watched already, so %s has no effect; unwatch it first, or give the "
+            "options where it is first watched",
+            existing.name,
+            existing.kind,
+            " and ".join(others),
+        )
 
 
 def _check_same_name(existing: WatchedPool, name: str | None) -> None:

@@ -204,6 +204,7 @@ def test_all_options_are_on_the_command_line(tmp_path: Path) -> None:
         *("--out", str(tmp_path), "--datasource", "Mimir", "--uid-prefix", "shop-pools"),
         *("--matcher", 'env="prod"', "--matcher", 'team=~"a|b"', "--folder", "Shop"),
         *("--tag", "pools", "--tag", "shop", "--docs", DOCS, "--live-page", LIVE_PAGE),
+        *("--path", "/var/lib/grafana/dashboards/shop-pools"),
     )
     assert (0, "") == (code, said)
     assert files(OPTIONS["all options"]) == {p.name: p.read_text() for p in tmp_path.iterdir()}

@@ -249,7 +249,7 @@ class PoolRecording(Looks):
     def connecting(self, holder: Any, attempt: int, now: float) -> None:
         self._forget(holder, now)  # its connection has expired, or was found closed
         self.ledger.opening(attempt, now)
-        name_connections(holder._pool, self.watched.application_name())
+        name_connections(holder._pool, self.watched.name_of_connections())
 
     @harmless
     def connected(self, holder: Any, attempt: int, started: float) -> None:

@@ -35,7 +35,7 @@ class Namer:
     def connecting(self, dialect: Any, _: object, __: object, options: dict[str, Any]) -> None:
         # This must return None: SQLAlchemy then connects with these options.
         self._options = options
-        self._set_name(dialect, options, self._watched.application_name())
+        self._set_name(dialect, options, self._watched.name_of_connections())
 
     def _set_name(self, dialect: Any, options: dict[str, Any], name: str | None) -> None:
         if dialect.driver in AS_ARGUMENT:
@@ -48,7 +48,7 @@ def namer_of(pool: Pool, watched: WatchedPool) -> Namer | None:
     """Return a Namer for the pool; None if no name is wanted or the pool has no dialect."""
     dialect = pool._dialect
     # A bare pool has a stub for a dialect, and connects by a function of the application.
-    if watched.application_name() is None or not isinstance(dialect, Dialect):
+    if watched.name_of_connections() is None or not isinstance(dialect, Dialect):
         return None
     return Namer(dialect, watched)
 
