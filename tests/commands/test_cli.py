@@ -241,6 +241,15 @@ def test_a_missing_extra_is_named_with_how_to_get_it(
     assert ("", expected) == capsys.readouterr()
 
 
+def test_a_system_without_shared_files_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals_restored: None
+) -> None:
+    monkeypatch.setattr(demo, "MISSING", "posix_fallocate")
+    assert main(["demo"]) == 1
+    line = "this system has no posix_fallocate, which the exporter needs; run the demo on Linux"
+    assert ("", f"poolscope demo: {line}\n") == capsys.readouterr()
+
+
 def test_stop_records_the_first_signal_and_ignores_further_ones(
     signals_restored: None,
 ) -> None:

@@ -265,6 +265,15 @@ def test_a_port_in_use_is_one_line_and_postgres_is_not_started(start: Callable[.
     assert f"poolscope demo: cannot listen at 127.0.0.1:{port}: Address already in use\n" == err
 
 
+def test_a_server_that_exists_is_used_instead_of_an_embedded_one(
+    start: Callable[..., Demo], postgres: Any
+) -> None:
+    out = start("--postgres", postgres.dsn, "--seconds", "0.1").rest()
+    assert "Starting 2 workers of the web service ...\nservice" in out
+    assert "embedded" not in out
+    assert "billing" in out.split()
+
+
 def test_a_server_that_cannot_be_reached_is_one_line(
     start: Callable[..., Demo], folder: Path
 ) -> None:

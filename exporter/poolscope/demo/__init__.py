@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from poolscope.demo.signals import Stop
+from poolscope.fleet.folder import MISSING
 
 POSTGRES_VARIABLE: Final = "POOLSCOPE_DEMO_POSTGRES"
 """The environment variable with the DSN of a PostgreSQL server to use."""
@@ -42,12 +43,22 @@ def run(seconds: float | None, port: int, addr: str, postgres: str | None = None
     Raises DemoError. The signal handlers are not restored: the process is expected to end.
     """
     with Stop() as stop:
+        _check_system()
         _check_required_modules()
+        # The first sign of life, before what takes long to import.
+        print("Starting the exporter ...", flush=True)  # noqa: T201 - it is a command
         try:
             from poolscope.demo import main
         except ImportError as error:
             raise DemoError(_missing_message(str(error))) from error
         return main.run(stop, seconds, port, addr, postgres)
+
+
+def _check_system() -> None:
+    if MISSING is not None:
+        raise DemoError(
+            f"this system has no {MISSING}, which the exporter needs; run the demo on Linux"
+        )
 
 
 def _check_required_modules() -> None:

@@ -53,7 +53,6 @@ async def _run(
         postgres: Postgres = (
             EmbeddedPostgres(folder / DATA) if given is None else ExternalPostgres(given)
         )
-        screen.print_step("Starting the exporter")
         exporter = await stack.enter_async_context(
             running_exporter(pools, group, *address, postgres.dsn)
         )
