@@ -23,6 +23,7 @@ MORE = {
     "exporter": "See [Many processes, one exporter](../exporter.md).",
     "dashboards": "See [Dashboards](../dashboards/README.md).",
     "alerts": "See [Alerts](../alerts.md).",
+    "top": "See [The pools in a terminal](../top.md).",
     "check": "See [In a build](../check.md).",
     "size": "See [How large should the pool be?](../sizing.md).",
 }

@@ -2,7 +2,8 @@
 # Install the programs that the tests need, from Debian, if they are missing and this user is root:
 # prometheus with promtool, Alertmanager with amtool, chromium for the live page and the dashboards,
 # node with npm for the dashboards, pgbouncer, docker-compose to check its file, jq for the commands
-# of runbooks, openssl for certificates, unshare for processes in other namespaces, and nginx.
+# of runbooks, openssl for certificates, unshare for processes in other namespaces, nginx, and tmux
+# for what is drawn in terminals.
 set -eu
 
 missing=
@@ -16,6 +17,7 @@ command -v openssl >/dev/null || missing="$missing openssl"
 command -v unshare >/dev/null || missing="$missing util-linux"
 [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
 [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing="$missing nginx-light"
+command -v tmux >/dev/null || missing="$missing tmux"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

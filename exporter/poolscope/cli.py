@@ -48,7 +48,7 @@ def _complete(parser: Parser) -> None:
 
 
 def _parser() -> Parser:
-    from poolscope.commands import alerts, check, dashboards, demo, exporter, run, size
+    from poolscope.commands import alerts, check, dashboards, demo, exporter, run, size, top
     from poolscope.commands.arguments import Parser
 
     parser = Parser(
@@ -60,6 +60,6 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for command in (demo, run, exporter, check, size, dashboards, alerts):
+    for command in (demo, run, exporter, top, check, size, dashboards, alerts):
         command.add(commands)
     return parser

@@ -123,7 +123,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
     assert exited.value.code == 0
     _, _, commands = capsys.readouterr().out.partition("commands:\n  COMMAND\n")
     names = [line.split()[0] for line in commands.splitlines() if line[4:5].strip()]
-    assert names == ["demo", "run", "exporter", "check", "size", "dashboards", "alerts"]
+    assert names == ["demo", "run", "exporter", "top", "check", "size", "dashboards", "alerts"]
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""The pools in a terminal: `poolscope top`."""
