@@ -85,8 +85,8 @@ class Watches:
             is POOLSCOPE_APPLICATION_NAME; without either they get none.
 
         Watching a pool again under the same name returns the same watch. It keeps its options; if
-        others are given then, the log says so once. What `autowatch` or `poolscope run` watches gets
-        the name and the options that are given here.
+        others are given then, the log says so once. What `autowatch` or `poolscope run` watches
+        gets the name and the options that are given here.
 
         If an error of poolscope itself prevents a watch, it is logged and counted, the pool is left
         as it was, and the watch that is returned shows nothing.
