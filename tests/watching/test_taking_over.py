@@ -158,7 +158,7 @@ class TestItsOptions:
         assert (5.0, False, "shop") == (
             existing.leak_after,
             existing.call_sites,
-            existing._service,
+            existing.application_name,
         )
         assert "orders" == watches.watch(engine, "orders").name
 
