@@ -3,7 +3,7 @@
 FAULTS = (
     (
         "the counters of a name that is given up are dropped",
-        "watching/groups.py",
+        "watching/pool_group.py",
         "        self.ended = sum_readings([self.ended, group.total(())])\n",
         "",
         ("tests/watching/test_many_names.py",),
@@ -111,7 +111,7 @@ FAULTS = (
     ),
     (
         "a closed pool that something keeps has not gone",
-        "watching/groups.py",
+        "watching/pool_group.py",
         "closed = [member for member in self.members if member.closed]",
         "closed: list[M] = []",
         ("tests/watching/test_turnover.py",),
