@@ -97,10 +97,11 @@ class Fleet:
     Raises FolderError if the folder cannot be used, or if another exporter uses it.
     """
 
-    def __init__(self, folder: Path, clock: Clock = time.monotonic) -> None:
+    def __init__(self, folder: Path, clock: Clock = time.monotonic, patience: float = 0.0) -> None:
+        """`patience`: for how many seconds to try to lock the folder."""
         self._folder = folder
         self._clock = clock
-        self._lock = FolderLock(folder)
+        self._lock = FolderLock(folder, patience)
         try:
             self._totals = load_totals(folder / TOTALS)
         except BaseException:
@@ -112,7 +113,7 @@ class Fleet:
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
 
     def close(self) -> None:
-        """Release the folder, so that another exporter can use it."""
+        """Release the folder, so that another exporter can use it; the next scan locks it again."""
         self._lock.close()
 
     def scan(self, servers: Sequence[ServerReading] = ()) -> FleetView:
