@@ -13,7 +13,7 @@ FAULTS = (
         "watching/lifespans.py",
         "                    timeout = CANCELLED\n                    await _close_the_rest",
         "                    await _close_the_rest",
-        ("tests/contract/test_lifespan.py", "-k", "cancellation", "--timeout", "20"),
+        ("tests/contract/test_lifespan.py",),
     ),
     (
         "an option that has no effect is not logged",
