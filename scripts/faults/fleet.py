@@ -2,6 +2,16 @@
 
 FAULTS = (
     (
+        "a process that reads the folder takes itself for one that has ended",
+        "fleet/processes.py",
+        (
+            "            if is_of_this_process(name):\n"
+            "                seen[name] = None  # it lives\n                continue\n"
+        ),
+        "",
+        ("tests/fleet/test_fleet_within.py",),
+    ),
+    (
         "operations that have no row are not among the others",
         "fleet/pool_view.py",
         "by_label.get(slot[which], others)",

@@ -2,6 +2,27 @@
 
 FAULTS = (
     (
+        "a lifespan closes its pools in the order in which they were given",
+        "watching/lifespans.py",
+        "return pools[::-1]",
+        "return pools",
+        ("tests/watching/test_lifespan_order.py",),
+    ),
+    (
+        "a cancellation of a lifespan waits for connections that are out",
+        "watching/lifespans.py",
+        "                    timeout = CANCELLED\n                    await _close_the_rest",
+        "                    await _close_the_rest",
+        ("tests/contract/test_lifespan.py",),
+    ),
+    (
+        "an option that has no effect is not logged",
+        "watching/watches.py",
+        "if others and not existing.warned:",
+        "if others and existing.warned:",
+        ("tests/watching/test_watched_again.py",),
+    ),
+    (
         "the counters of a name that is given up are dropped",
         "watching/pool_group.py",
         "        self.ended = sum_readings([self.ended, group.total(())])\n",

@@ -181,6 +181,22 @@ async def test_a_cancellation_closes_all_of_it_at_once(
     await eventually(0, pool.seen_by_server)
 
 
+async def test_a_cancellation_waits_for_no_further_pool(pools: Any, watches: Watches) -> None:
+    both = [await pools(), await pools()]
+    held: list[Any] = []
+
+    async def service() -> None:
+        async with lifespan(watches, None, first=both[0], last=both[1]):
+            held.extend([(await pool.acquire())._con for pool in both])
+
+    task = asyncio.create_task(service())
+    await eventually(True, both[1].is_closing)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [True, True] == [connection.is_closed() for connection in held]
+
+
 async def test_an_engine_whose_closing_was_cancelled_is_closed_all_the_same(
     postgres: Any, watches: Watches
 ) -> None:

@@ -331,7 +331,7 @@ def test_a_second_exporter_is_refused(fleet: Fleet, folder: Path) -> None:
     program = "import sys; from poolscope.fleet.fleet import *; Fleet(Path(sys.argv[1]))"
     command = [sys.executable, "-c", program, str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert f"FolderError: another exporter reads {folder}; one is enough" in result.stderr
+    assert f"InUseError: another exporter reads {folder}; one is enough" in result.stderr
 
 
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import poolscope
 from poolscope.fleet.stops import owner_of
+from poolscope.metrics import turns
 from support.application_servers import GUNICORN, ApplicationServer, serve
+from support.exporters import ExporterProcess
 from support.ports import ReservedPort
 from support.waiting import PATIENCE, eventually
 
@@ -51,9 +53,9 @@ def acquired(port: int) -> float:
     return scrape(port)["connpool_acquires_total", OK]
 
 
-def server_of(folder: Path, port: int) -> int:
-    """Return the id of the process that serves, by its lock."""
-    with (folder / f"server-{port}.lock").open("r+") as file:
+def server_of(folder: Path) -> int:
+    """Return the id of the process that serves the pools, by its lock."""
+    with (folder / turns.FILE).open("r+") as file:
         return owner_of(file.fileno())
 
 
@@ -69,13 +71,13 @@ async def test_one_worker_serves_for_all_and_another_one_when_it_is_killed(
     assert samples["process_start_time_seconds", frozenset()] > 0  # what else the registry has
     assert 1 == sum(name == "connpool_internal_errors_total" for name, _ in samples)
 
-    serving = server_of(folder, port)
+    serving = server_of(folder)
     assert serving in ({server.process.pid} if options else workers)
     victim = serving if not options else min(workers)
     os.kill(victim, signal.SIGKILL)
 
     def again() -> bool:
-        return server_of(folder, port) not in (0, victim)
+        return server_of(folder) not in (0, victim)
 
     await eventually(True, again)
     server.use_all()
@@ -88,6 +90,55 @@ async def test_one_worker_serves_for_all_and_another_one_when_it_is_killed(
 
     await eventually(float(server.taken), answers)
     server.end()
+
+
+def test_the_exporter_takes_the_pools_over_and_gives_them_back(
+    serve: Any, folder: Path, port: int
+) -> None:
+    server: ApplicationServer = serve(*GUNICORN, "support.served_shop:app")
+    server.use_all()
+    assert server.taken == acquired(port)
+    exporter = ExporterProcess(folder)
+    assert server.taken == exporter.scrape()["connpool_acquires_total", OK]
+    samples = scrape(port)
+    assert ["connpool_internal_errors_total"] == [
+        name for name, _ in samples if name.startswith("connpool_")
+    ]
+    assert samples["process_start_time_seconds", frozenset()] > 0
+    exporter.stop()
+    server.use_all()
+    assert server.taken == acquired(port)
+    exporter.kill()
+
+
+OTHER = """
+import sys, urllib.request
+import poolscope, sqlalchemy
+engine = sqlalchemy.create_engine("sqlite://")
+poolscope.watch(engine, "other")
+engine.connect().close()
+server, _ = poolscope.start_http_server(int(sys.argv[1]))
+own, shared = (
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    for port in sys.argv[1:]
+)
+print("connpool_acquires_total" in own, 'outcome="ok",pool="other"} 1.0' in shared)
+"""
+
+
+def test_at_another_port_there_are_no_pools_a_second_time(
+    serve: Any, folder: Path, port: int
+) -> None:
+    """As in containers that share the folder."""
+    serve(*GUNICORN, "support.served_shop:app").use_all()
+    other = ReservedPort()
+    result = subprocess.run(
+        [sys.executable, "-c", OTHER, str(other.number), str(port)],
+        env={**os.environ, "POOLSCOPE_DIR": str(folder)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    other.give_back()
+    assert ("False True\n", "") == (result.stdout, result.stderr)
 
 
 TWICE = """
@@ -112,8 +163,7 @@ def test_a_process_serves_once_and_again_after_a_shutdown(folder: Path, port: in
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     first, second = result.stdout.splitlines()
-    what = "this process serves metrics there already"
-    assert first.endswith(f"] cannot serve metrics at 127.0.0.1:{port}: {what}")
+    assert f"cannot serve metrics at 127.0.0.1:{port}: Address already in use" in first
     assert "True" == second
 
 

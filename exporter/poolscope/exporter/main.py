@@ -37,6 +37,10 @@ SHUTDOWN_SECONDS: Final = 0.4
 """How long requests that are being answered may take when the exporter is told to end."""
 
 
+LOCK_SECONDS: Final = 2.0
+"""For how long to try to lock the folder, which a service may read for a moment."""
+
+
 class ServerError(Exception):
     """The exporter cannot start. The message is one line that says why."""
 
@@ -72,7 +76,7 @@ def run(options: Options) -> None:
     """
     servers = Probes([PostgresProbe(dsn) for dsn in options.postgres])
     bouncers = Probes([PgBouncerProbe(dsn) for dsn in options.pgbouncer])
-    fleet = Fleet(options.folder)
+    fleet = Fleet(options.folder, patience=LOCK_SECONDS)
     try:
         exporter = Exporter(fleet, servers, bouncers, options.per_process)
         asyncio.run(_run(options, exporter, (servers, bouncers)))

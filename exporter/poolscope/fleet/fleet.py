@@ -102,15 +102,17 @@ class Fleet:
         folder: Path,
         clock: Clock = time.monotonic,
         ended: Callable[[int, Sequence[PoolView]], object] | None = None,
+        patience: float = 0.0,
     ) -> None:
         """
         ended: is called with the process id and the pools of each process that has ended, before
             only their counters are kept.
+        patience: for how many seconds to try to lock the folder.
         """
         self._folder = folder
         self._ended = ended
         self._clock = clock
-        self._lock = FolderLock(folder)
+        self._lock = FolderLock(folder, patience)
         try:
             self._totals = load_totals(folder / TOTALS)
         except BaseException:
@@ -122,7 +124,7 @@ class Fleet:
         self._monotonic: defaultdict[Key, Monotonic] = defaultdict(Monotonic)
 
     def close(self) -> None:
-        """Release the folder, so that another exporter can use it."""
+        """Release the folder, so that another exporter can use it; the next scan locks it again."""
         self._lock.close()
 
     def scan(self, servers: Sequence[ServerReading] = ()) -> FleetView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,13 @@ from poolscope.fleet.whole_files import put_aside
 LOCK: Final = "exporter.lock"
 
 
+TRY_AGAIN_SECONDS: Final = 0.02
+
+
+class InUseError(FolderError):
+    """Another process reads the folder."""
+
+
 class FolderLock:
     """
     Locks the folder, which is created if it is missing.
@@ -23,10 +31,20 @@ class FolderLock:
     Raises FolderError if the folder cannot be used, or if another exporter uses it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: float = 0.0) -> None:
+        """`patience`: for how many seconds it is tried, as a service reads it for a moment."""
         self._path: Final = folder / LOCK
         self._file: int | None = None
-        self.renew()
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                self.renew()
+            except InUseError:
+                if time.monotonic() >= give_up:
+                    raise
+                time.sleep(TRY_AGAIN_SECONDS)
+            else:
+                return
 
     def renew(self) -> bool:
         """
@@ -76,5 +94,5 @@ def _locked(path: Path) -> int:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(file)
-        raise FolderError(f"another exporter reads {path.parent}; one is enough") from error
+        raise InUseError(f"another exporter reads {path.parent}; one is enough") from error
     return file

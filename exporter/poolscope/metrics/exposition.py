@@ -24,7 +24,7 @@ class _ScrapeRegistry:
     """
 
     def __init__(
-        self, scrape: Scrape, asked: Collection[str] | None, others: Sequence[Metric] = ()
+        self, scrape: Scrape | None, asked: Collection[str] | None, others: Sequence[Metric] = ()
     ) -> None:
         self._scrape = scrape
         self._asked = asked
@@ -46,21 +46,27 @@ class _ScrapeRegistry:
         return self._asked is None or any(name.startswith(stem) for name in self._asked)
 
     def _all(self) -> Iterator[Metric]:
+        if self._scrape is not None:
+            yield from self._of_scrape(self._scrape)
+        yield from self._others
+
+    def _of_scrape(self, scrape: Scrape) -> Iterator[Metric]:
         for family in filter(self._is_asked, FAMILIES):
             # Internal errors are counted in the memory of each process, which serves them itself.
             if family is not INTERNAL_ERRORS:
-                yield collected(family, self._scrape.view.reports)
+                yield collected(family, scrape.view.reports)
         for own in filter(self._is_asked, EXPORTER_FAMILIES):
             metric = metric_of(own)
-            for values, value in own.samples(self._scrape):
+            for values, value in own.samples(scrape):
                 metric.samples += samples_of(own, values, value)
             # A family without samples is left out, with its description.
             if metric.samples:
                 yield metric
-        yield from self._others
 
 
-def rendered_scrape(scrape: Scrape, asked: Wanted, others: Sequence[Metric] = ()) -> Rendered:
+def rendered_scrape(
+    scrape: Scrape | None, asked: Wanted, others: Sequence[Metric] = ()
+) -> Rendered:
     """
     Return the metrics in the format and compression that a client asks for.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from poolscope.fleet.fleet import Fleet
+from poolscope.fleet.fleet import Fleet, FleetView
+from poolscope.fleet.folder_lock import InUseError
 from poolscope.metrics.exporter_families import Scrape
 from poolscope.metrics.exposition import rendered_scrape
 from poolscope.metrics.pool_families import FAMILIES, INTERNAL_ERRORS
@@ -31,13 +33,16 @@ class FleetMetrics(Metrics):
     """
     The pools of all processes of the folder, and what else the registry of this process has.
 
-    Raises FolderError if the folder cannot be used, or if another process reads it.
+    Without the pools where somebody else serves them: the exporter, or another process like this.
     """
 
-    def __init__(self, folder: Path, registry: Registry) -> None:
+    def __init__(self, folder: Path, registry: Registry, is_turn: Callable[[], bool]) -> None:
+        """`is_turn` tells whether this process serves the pools, of all that could."""
         super().__init__(registry)
         self._registry = registry
-        self._fleet = Fleet(folder)
+        self._folder = folder
+        self._is_turn = is_turn
+        self._fleet: Fleet | None = None
         self._renderings: Shared[Rendered] = Shared()
 
     def work_for(self, request: Request) -> Work:
@@ -48,11 +53,24 @@ class FleetMetrics(Metrics):
 
     def _rendered(self, asked: Wanted) -> Rendered:
         began = time.monotonic()
-        view = self._fleet.scan()
-        scrape = Scrape(view, time.monotonic() - began, VERSION)
+        view = self._scan() if self._is_turn() else None
+        seconds = time.monotonic() - began
+        scrape = Scrape(view, seconds, VERSION) if view is not None else None
         own = [each for each in current(self._registry).collect() if each.name not in OF_FOLDER]
         return rendered_scrape(scrape, asked, own)
 
-    def close(self) -> None:
-        """Leave the folder to another process."""
-        self._fleet.close()
+    def _scan(self) -> FleetView | None:
+        """
+        Read the folder; return None if an exporter reads it.
+
+        The folder is locked for this moment only, so that the exporter can begin at any time.
+        """
+        try:
+            if self._fleet is None:
+                self._fleet = Fleet(self._folder)
+            return self._fleet.scan()
+        except InUseError:
+            return None
+        finally:
+            if self._fleet is not None:
+                self._fleet.close()

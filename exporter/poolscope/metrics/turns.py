@@ -1,9 +1,10 @@
 """
-A server of metrics that the processes of one folder share.
+Servers of metrics of the processes of one folder.
 
-One of them serves the pools of all. When it has ended, another one takes its turn: whoever gets the
-lock of the port in the folder. This is a POSIX record lock, which ends with its process, and which
-a forked child does not inherit.
+One process serves the pools of all: the one that has the lock of the turn, which is a POSIX record
+lock. It ends with its process, and a forked child does not inherit it. A process that finds its
+port taken while another one has the turn waits until it can serve. Containers may share the folder,
+and still have a port each: then one of them serves the pools.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ import fcntl
 import os
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from poolscope.errors import internal_errors, logger
-from poolscope.fleet.folder import FolderError
 from poolscope.metrics.fleet_metrics import FleetMetrics
 from poolscope.metrics.registries import Registry
-from poolscope.metrics.responses import Metrics
 from poolscope.metrics.server import MetricsServer
 from poolscope.process.forks import forks
 from poolscope.process.pauses import pauses
@@ -30,12 +29,20 @@ from poolscope.process.pauses import pauses
 LOOK_SECONDS: Final = 1.0
 """How often a process that waits for its turn looks whether it has come."""
 
-_turns: Final[dict[tuple[int, Path], int]] = {}
-"""
-The descriptors of the locks of this process, by its id and the file.
+FILE: Final = "servers.lock"
 
-To open such a file again, and close it, would release the lock.
+START: Final = 0
+TURN: Final = 1
+"""The bytes of the file that are locked: while a server is started, and by who serves the pools."""
+
+_files: Final[dict[tuple[int, Path], int]] = {}
 """
+The descriptors of such files, by the id of the process. They are never closed: to close any of them
+would release all locks of the process on that file.
+"""
+
+_held: Final[set[tuple[int, Path, int]]] = set()
+"""The bytes that processes have locked, with their ids: a lock excludes other processes only."""
 
 
 class SharedServer:
@@ -55,26 +62,24 @@ class SharedServer:
         self.server_address: Final[Any] = address
         self.server_port: Final = address[1]
         self._folder = folder
-        self._file: Final = folder / f"server-{address[1]}.lock"
-        self._registry = registry
+        self._file: Final = folder / FILE
+        self._metrics: Final = FleetMetrics(folder, registry, lambda: _take(self._file, TURN))
         self._listen = listen
-        self._process = os.getpid()
         self._server: MetricsServer | None = None
-        self._metrics: FleetMetrics | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         forks().add(self)
 
     def start(self) -> threading.Thread:
         """
-        Serve, or wait for the turn, on a daemon thread; return it.
+        Serve, or wait until that is possible, on a daemon thread; return it.
 
-        Raises OSError if nobody of the folder serves there, and yet it cannot be served there.
+        Raises OSError if the port is taken, and no other process of the folder serves.
         """
-        thread = self._take_turn()
+        thread = self._begin()
         if thread is None:
             logger().info(
-                "metrics at %s:%d: another process of %s serves them, for all; this one does when "
+                "metrics at %s:%d: another process of %s serves those of all; this one does when "
                 "that one has ended",
                 *self.server_address,
                 self._folder,
@@ -84,17 +89,13 @@ class SharedServer:
         return thread
 
     def shutdown(self) -> None:
-        """Stop serving, or waiting, and leave the turn to another process."""
+        """Stop serving, or waiting."""
         self._stopping.set()
         with self._lock:
-            server, metrics = self._server, self._metrics
-            self._server = self._metrics = None
-            if server is not None:
-                server.shutdown()
-            if metrics is not None:
-                metrics.close()
-            if self._process == os.getpid():
-                _leave(self._file)
+            server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            _leave(self._file, TURN)
 
     def server_close(self) -> None:
         """Do the same as `shutdown`, which nothing need follow."""
@@ -104,7 +105,7 @@ class SharedServer:
         """This process is a child: no thread serves or waits here, and it has no lock."""
         self._lock = threading.Lock()  # the inherited one may be locked
         self._stopping.set()
-        self._server = self._metrics = None
+        self._server = None
 
     def has_forked(self) -> None:
         """Nothing changes in the parent of a fork."""
@@ -114,56 +115,73 @@ class SharedServer:
             while not self._stopping.wait(LOOK_SECONDS):
                 # Another program has the port, for example: perhaps not the next time.
                 with suppress(OSError):
-                    if self._take_turn() is not None:
+                    if self._begin() is not None:
                         return
         except Exception:
             internal_errors.report("SharedServer")
 
-    def _take_turn(self) -> threading.Thread | None:
-        """Serve if it is this process's turn; return the thread. Raises OSError as `start`."""
-        with self._lock:
-            if self._stopping.is_set() or not _take(self._file):
+    def _begin(self) -> threading.Thread | None:
+        """Serve, and return the thread; return None if another process does. Raises OSError."""
+        with self._lock, _one_at_a_time(self._file):
+            if self._stopping.is_set():
                 return None
             try:
-                self._server = MetricsServer(self._listen(*self.server_address), self._served())
-                thread = self._server.start()
-            except BaseException:
-                if self._metrics is not None:
-                    self._metrics.close()
-                self._server = self._metrics = None
-                _leave(self._file)
+                listening = self._listen(*self.server_address)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and _is_taken(self._file, TURN):
+                    return None
                 raise
+            try:
+                _take(self._file, TURN)  # or another process has it, at another port
+                server = MetricsServer(listening, self._metrics)
+            except BaseException:
+                listening.close()
+                raise
+            self._server, thread = server, server.start()
         pauses().tick_on(thread)
         return thread
 
-    def _served(self) -> Metrics:
-        try:
-            self._metrics = FleetMetrics(self._folder, self._registry)
-        except FolderError as error:
-            logger().warning("the metrics are those of this process alone: %s", error)
-            return Metrics(self._registry)
-        return self._metrics
 
-
-def _take(path: Path) -> bool:
-    """Lock the file for this process; return False if another process has locked it."""
-    key = os.getpid(), path
-    if key in _turns:
-        raise OSError(errno.EALREADY, "this process serves metrics there already")
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Let no other process of the folder begin to serve meanwhile: who has the turn has a port."""
+    fcntl.lockf(_opened(path), fcntl.LOCK_EX, 1, START)
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        _leave(path, START)
+
+
+def _take(path: Path, place: int) -> bool:
+    """Lock a byte of the file for this process; return False if another process has locked it."""
+    try:
+        fcntl.lockf(_opened(path), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
     except (BlockingIOError, PermissionError):
-        os.close(file)
         return False
-    except BaseException:
-        os.close(file)
-        raise
-    _turns[key] = file
+    _held.add((os.getpid(), path, place))
     return True
 
 
-def _leave(path: Path) -> None:
-    file = _turns.pop((os.getpid(), path), None)
-    if file is not None:
-        os.close(file)
+def _is_taken(path: Path, place: int) -> bool:
+    """Whether another process has locked a byte of the file."""
+    if (os.getpid(), path, place) in _held:
+        return False
+    if not _take(path, place):
+        return True
+    _leave(path, place)
+    return False
+
+
+def _leave(path: Path, place: int) -> None:
+    _held.discard((os.getpid(), path, place))
+    with suppress(OSError):
+        fcntl.lockf(_opened(path), fcntl.LOCK_UN, 1, place)
+
+
+def _opened(path: Path) -> int:
+    """Return the descriptor of the file, which this process opens once. Raises OSError."""
+    key = os.getpid(), path
+    if key not in _files:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        _files[key] = os.open(path, flags, 0o600)
+    return _files[key]
