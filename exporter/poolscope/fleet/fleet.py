@@ -28,7 +28,7 @@ from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
-from poolscope.fleet.whole_files import is_gone, put_aside, reserve
+from poolscope.fleet.whole_files import is_gone, put_aside, reserve_next
 from poolscope.readings.by_label import HOLDS, HOSTS, LabelReading, SharedLabels
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.exemplars import slowest
@@ -200,7 +200,7 @@ class Fleet:
             remove(self._folder, process)
         if new:
             # The room that this has made is there for the next time.
-            reserve_totals(self._folder / TOTALS)
+            reserve_next(self._folder / TOTALS)
         return True
 
     def _write(self, totals: Totals) -> bool:
@@ -360,7 +360,7 @@ def load_totals(path: Path) -> Totals:
         totals = Totals()
     except UNREADABLE as error:
         raise FolderError(f"cannot read {path}: {error}; repair it, or move it away") from error
-    reserve_totals(path)
+    reserve_next(path)
     return totals
 
 
@@ -370,14 +370,6 @@ def _aside(path: Path, error: BadFileError) -> str:
         return f"{error}; it is now {put_aside(path)}"
     except OSError as second:
         return f"{error}; it stays, because it cannot be renamed: {second}"
-
-
-def reserve_totals(path: Path) -> None:
-    """Reserve room for totals that are somewhat longer than the present ones."""
-    size = 0
-    with suppress(*UNREADABLE):
-        size = path.lstat().st_size
-    reserve(path, size)
 
 
 def remove(folder: Path, process: ProcessFiles) -> None:

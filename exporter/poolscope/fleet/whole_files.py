@@ -100,6 +100,14 @@ def replace_whole(path: Path, data: bytes, sync: bool = True) -> None:
         hidden.replace(path)
 
 
+def reserve_next(path: Path) -> None:
+    """Reserve room for a next content that is somewhat longer than the present one."""
+    size = 0
+    with suppress(*UNREADABLE):
+        size = path.lstat().st_size
+    reserve(path, size)
+
+
 def reserve(path: Path, size: int = 0) -> None:
     """
     Reserve room for the next content of a file, if the disk has any.
