@@ -40,17 +40,27 @@ TOUCHED_EVERY: Final = 3600.0
 """Seconds after which the files get the time of now: a clean-up by age takes what looks old."""
 
 
-_names: Final[set[tuple[int, str]]] = set()
-"""The names of the files that processes have locked, with their ids; a child knows its parent's."""
+_own: Final[dict[tuple[int, str], tuple[int, int]]] = {}
+"""
+The device and inode of the files that processes have locked, by their ids and the files' names. A
+child knows its parent's. They stay open, so no other file gets their inode.
+"""
 
 
-def is_of_this_process(name: str) -> bool:
+def is_of_this_process(path: Path) -> bool:
     """
-    Whether a file in the folder is the locked one of this process.
+    Whether a file is the locked one of this process; one that cannot be told from it is.
 
     It must not be opened to read it: closing it would release the lock.
     """
-    return (os.getpid(), name) in _names
+    own = _own.get((os.getpid(), path.name))
+    if own is None:
+        return False
+    try:
+        found = path.lstat()
+    except (OSError, MemoryError):
+        return True
+    return own == (found.st_dev, found.st_ino)
 
 
 class TooManyPoolsError(Exception):
@@ -156,7 +166,9 @@ class OwnFiles:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(file, bytes(8), 0)  # room for when the exporter has last seen it alive
-            _names.add((self.pid, self._process_path.name))  # before another thread can read it
+            made = os.fstat(file)
+            # Before another thread can read it.
+            _own[self.pid, self._process_path.name] = made.st_dev, made.st_ino
             hidden.rename(self._process_path)
         except BaseException:
             hidden.unlink(missing_ok=True)

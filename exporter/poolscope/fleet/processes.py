@@ -131,7 +131,7 @@ class Processes:
         """Return what `last_seen_of` says of each process for which that can be told."""
         seen: dict[str, float | None] = {}
         for name in listing.processes:
-            if is_of_this_process(name):
+            if is_of_this_process(self._folder / name):
                 seen[name] = None  # it lives
                 continue
             try:
@@ -250,7 +250,7 @@ class Processes:
 
     def _stops_of(self, name: str, now: float) -> tuple[Pause, ...]:
         """Return the stops of a live process."""
-        if is_of_this_process(name):
+        if is_of_this_process(self._folder / name):
             return ()
         pid = 0
         with (
