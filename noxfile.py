@@ -33,6 +33,8 @@ NEWEST_ONLY = (
     "tests/behaviour/test_what_people_ask.py",
     "tests/docs",
     "tests/mixin",
+    "tests/sizing",
+    "tests/terminal",
     "tests/test_benchmarks.py",
     "tests/test_compose_servers.py",
     "tests/test_compose_services.py",

@@ -64,7 +64,9 @@ def suite(tmp_path: Path) -> Path:
 
 
 def run(suite: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    # Not among the folders of these tests, which a new run tidies up.
+    own = ("-p", "no:cacheprovider", "--basetemp", str(suite / "tmp"))
+    command = [sys.executable, "-m", "pytest", *own, *options]
     ended = subprocess.run(
         command, cwd=suite, env=environment(), capture_output=True, text=True, check=False
     )

@@ -63,6 +63,10 @@ def url(site: Path) -> Iterator[str]:
         yield url
 
 
+NAMING: Final = ("canonical", "next", "prev")
+"""Links that say where pages are. Browsers load nothing for them."""
+
+
 class Loads(html.parser.HTMLParser):
     """What a page loads from other hosts."""
 
@@ -73,6 +77,8 @@ class Loads(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
+        if given.get("rel") in NAMING:
+            return
         address = given.get("href" if tag == "link" else LOADING.get(tag, ""))
         if address is not None and address.startswith(("http:", "https:", "//")):
             self.foreign.append(address)

@@ -100,7 +100,7 @@ async def test_the_page_shows_the_pool_and_both_servers(
         assert [] == tab.complaints
 
 
-def test_no_secret_is_in_the_log(exporter: Any) -> None:
+def test_no_password_is_in_the_log(exporter: Any) -> None:
     assert NOWHERE == exporter.wait_for_event("server-down")["server"]
     exporter.stop()
     assert "secret" not in json.dumps(exporter.log)
