@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys as _sys
 from typing import TYPE_CHECKING, Any
 
-from poolscope import signals as _signals
+from poolscope.process import signals as _signals
 
 _signals.handle_if_exporter()  # before what takes long to import
 

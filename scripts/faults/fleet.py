@@ -5,7 +5,7 @@ FAULTS = (
         "a process that reads the folder takes itself for one that has ended",
         "fleet/processes.py",
         (
-            "            if is_of_this_process(name):\n"
+            "            if is_of_this_process(self._folder / name):\n"
             "                seen[name] = None  # it lives\n                continue\n"
         ),
         "",

@@ -143,7 +143,8 @@ def test_the_version_is_told_before_anything_is_imported_that_takes_long(how: li
     assert "poolscope.cli" in imported
     slow = {"prometheus_client", "asyncio", "argparse", "logging", "inspect"}
     assert set() == imported & slow
-    assert {"poolscope", "poolscope.cli", "poolscope.signals"} == {
+    signals = {"poolscope.process", "poolscope.process.signals"}
+    assert {"poolscope", "poolscope.cli", *signals} == {
         name for name in imported if name.startswith("poolscope") and name != "poolscope.__main__"
     }
 

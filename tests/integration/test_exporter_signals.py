@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from poolscope.signals import is_exporter
+from poolscope.process.signals import is_exporter
 from support.exporters import ExporterProcess, exporter
 from support.tools import required
 from support.waiting import PATIENCE, eventually

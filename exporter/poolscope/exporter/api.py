@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from poolscope.application_names import shown
 from poolscope.exporter.history import History
 from poolscope.fleet.commitments import pools_of
 from poolscope.fleet.fleet import Key
 from poolscope.metrics.exporter_families import Scrape
+from poolscope.readings.application_names import shown
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.holders import Hold
 from poolscope.readings.reading import GAUGES, SCALARS, Reading

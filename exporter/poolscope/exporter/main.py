@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from poolscope import signals
 from poolscope.exporter.addresses import (
     Address,
     AddressError,
@@ -30,6 +29,7 @@ from poolscope.exporter.postgres import PostgresProbe
 from poolscope.exporter.probes import Probes
 from poolscope.exporter.web_config import WebConfigError
 from poolscope.fleet.fleet import Fleet
+from poolscope.process import signals
 
 logger = logging.getLogger("poolscope.exporter")
 

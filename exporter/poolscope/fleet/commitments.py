@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from poolscope import application_names
+from poolscope.readings import application_names
 from poolscope.readings.database_servers import ServerReading
 from poolscope.readings.findings import Commitment
 

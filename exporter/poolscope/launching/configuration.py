@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from poolscope.application_names import APPLICATION_NAME_VARIABLE
 from poolscope.fleet.folder import DIR_VARIABLE
 from poolscope.launching.names import Names, named
 from poolscope.launching.settings import (
@@ -25,6 +24,7 @@ from poolscope.launching.settings import (
     leak_after_of,
     names_of,
 )
+from poolscope.readings.application_names import APPLICATION_NAME_VARIABLE
 
 SERVE_VARIABLE: Final = "POOLSCOPE_SERVE"
 REPORT_VARIABLE: Final = "POOLSCOPE_REPORT"

@@ -12,9 +12,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from poolscope.application_names import APPLICATION_NAME_VARIABLE
 from poolscope.errors import logger
 from poolscope.launching.names import Names, named
+from poolscope.readings.application_names import APPLICATION_NAME_VARIABLE
 from poolscope.watching.options import USUAL, WatchOptions
 
 NAMES_VARIABLE: Final = "POOLSCOPE_NAMES"

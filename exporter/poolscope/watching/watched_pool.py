@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Hashable
 from sys import is_finalizing
 from typing import TYPE_CHECKING, Any, Final
 
-from poolscope import application_names
 from poolscope.callsites import frames
 from poolscope.callsites.traces import add_event
 from poolscope.errors import harmless, harmless_once
@@ -17,6 +16,7 @@ from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.segment import Segment
 from poolscope.process.forks import forks
 from poolscope.process.pauses import Pauses
+from poolscope.readings import application_names
 from poolscope.readings.evidence import Evidence
 from poolscope.readings.findings import Finding
 from poolscope.readings.holders import Holder

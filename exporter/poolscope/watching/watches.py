@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from poolscope import application_names
 from poolscope.errors import count_error, is_of_signal_handler, logger
 from poolscope.fleet.folder import Folder
 from poolscope.label_values import label_value
@@ -17,6 +16,7 @@ from poolscope.metrics.registries import DEFAULT, Default, Registry
 from poolscope.process.forks import forks
 from poolscope.process.pauses import Pauses
 from poolscope.process.pauses import pauses as pauses_of_process
+from poolscope.readings import application_names
 from poolscope.readings.findings import SEVERITIES, Finding
 from poolscope.readings.holders import Hold, longest_first
 from poolscope.readings.limits import Clock

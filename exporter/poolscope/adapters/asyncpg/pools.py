@@ -6,7 +6,7 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
-from poolscope import application_names as applications
+from poolscope.readings import application_names as applications
 from poolscope.readings.limits import Limits
 from poolscope.readings.pool_config import PoolConfig
 

@@ -8,8 +8,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import Pool
 
-from poolscope import application_names as applications
 from poolscope.errors import harmless
+from poolscope.readings import application_names as applications
 from poolscope.watching.watched_pool import WatchedPool
 
 # The drivers whose `connect` takes the name, as an argument or in `server_settings`.

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from poolscope import application_names
-from poolscope.application_names import Application, application_name, parse, shown
+from poolscope.readings import application_names
+from poolscope.readings.application_names import Application, application_name, parse, shown
 from poolscope.watching.watches import Watches
 
 OWN = f"shop:orders:{os.getpid()}"
