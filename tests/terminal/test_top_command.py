@@ -99,6 +99,19 @@ def test_who_could_not_ask_says_so(
     assert ("", 1) == (said.out, said.err.count("\n"))
 
 
+def test_the_address_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POOLSCOPE_URL", f"http://me:secret@127.0.0.1:{closed_port()}")
+    assert 3 == top("--once")
+    said = capsys.readouterr().err
+    assert f"cannot reach http://127.0.0.1:{closed_port()}/api/v1/pools" in said
+    assert "secret" not in said
+    monkeypatch.setenv("POOLSCOPE_URL", "localhost")
+    assert 2 == top("--once")
+    assert "poolscope top: POOLSCOPE_URL: 'localhost' is not an address" in capsys.readouterr().err
+
+
 @pytest.fixture
 def worker(folder: Path) -> Iterator[Worker]:
     there = Worker(folder, "orders")

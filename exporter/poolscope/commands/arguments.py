@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from poolscope.exporter.addresses import Address, parse_address
 
@@ -127,3 +128,32 @@ def http_address(text: str) -> str:
         return check(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+DEFAULT_URL: Final = "http://127.0.0.1:10464"
+
+URL_VARIABLE: Final = "POOLSCOPE_URL"
+"""Has the address of the exporter, so that no password need stand in a list of processes."""
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say whom to ask: an exporter, or a folder."""
+    parser.add_argument(
+        "--url",
+        type=http_address,
+        help=f"the exporter to ask (default: that of {URL_VARIABLE}, or {DEFAULT_URL})",
+    )
+    parser.add_argument(
+        "--dir", type=folder, metavar="DIR", help="the folder to read, if no exporter reads it"
+    )
+
+
+def url_of(given: str | None) -> str:
+    """Return the address of the exporter. Raises ValueError if the variable has none."""
+    of_environment = os.environ.get(URL_VARIABLE)
+    if given is not None or not of_environment:
+        return given or DEFAULT_URL
+    try:
+        return http_address(of_environment)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{URL_VARIABLE}: {error}") from None

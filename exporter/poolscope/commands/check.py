@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from poolscope.commands.arguments import Commands, complain, count, folder, http_address
+from poolscope.commands.arguments import Commands, add_source, complain, count, url_of
 
 if TYPE_CHECKING:
     from poolscope.checking.accepted import Ignored
     from poolscope.checking.found import Checked
-
-DEFAULT_URL: Final = "http://127.0.0.1:10464"
 
 FOUND, COULD_NOT_ASK = 1, 3
 """Exit codes."""
@@ -49,10 +47,11 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError("name the command to run, such as: poolscope check --run pytest")
         if sum(each is not None for each in (options.url, options.dir, command)) > 1:
             raise ValueError("give only one of --url, --dir and --run")
+        url = url_of(options.url)
     except (ValueError, OSError) as error:
         return _complained(error, 2)
     try:
-        checked, code = _ask(options, command)
+        checked, code = _ask(options, command, url)
     except (SourceError, OSError) as error:
         return _complained(error, COULD_NOT_ASK)
     return _report(options, settings, baseline, checked) or code
@@ -72,14 +71,16 @@ def _complained(error: Exception, code: int) -> int:
     return code
 
 
-def _ask(options: argparse.Namespace, command: Sequence[str] | None) -> tuple[Checked, int]:
+def _ask(
+    options: argparse.Namespace, command: Sequence[str] | None, url: str
+) -> tuple[Checked, int]:
     from poolscope.checking import sources
 
     if command is not None:
         return _run(command, options.processes)
     if options.dir is not None:
         return sources.of_folder(options.dir), 0
-    return sources.of_exporter(options.url or DEFAULT_URL), 0
+    return sources.of_exporter(url), 0
 
 
 def _run(command: Sequence[str], processes: int) -> tuple[Checked, int]:
@@ -223,12 +224,7 @@ def add(commands: Commands) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--url", type=http_address, help=f"the exporter to ask (default: {DEFAULT_URL})"
-    )
-    parser.add_argument(
-        "--dir", type=folder, metavar="DIR", help="the folder to read, if no exporter reads it"
-    )
+    add_source(parser)
     parser.add_argument(
         "--run",
         dest="runs",

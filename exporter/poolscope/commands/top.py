@@ -8,12 +8,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from poolscope.commands.arguments import Commands, complain, folder, http_address, seconds
+from poolscope.commands.arguments import Commands, add_source, complain, seconds, url_of
 
 if TYPE_CHECKING:
     from poolscope.terminal.sources import Source
-
-DEFAULT_URL: Final = "http://127.0.0.1:10464"
 
 NEVER, COULD_NOT_ASK = 1, 3
 """Exit codes."""
@@ -31,15 +29,14 @@ def run(options: argparse.Namespace) -> int:
         wanted = conditions.condition(options.watch_for) if options.watch_for else None
         if options.url is not None and options.dir is not None:
             raise ValueError("give only one of --url and --dir")
+        url = url_of(options.url)
     except ImportError as error:
         return _complain(f"{error.name} is missing; pip install 'poolscope[top]'", 1)
     except ValueError as error:
         return _complain(error, 2)
     try:
         source: Source = (
-            sources.Folder(options.dir)
-            if options.dir is not None
-            else sources.Exporter(options.url or DEFAULT_URL)
+            sources.Folder(options.dir) if options.dir is not None else sources.Exporter(url)
         )
     except SourceError as error:
         return _complain(error, COULD_NOT_ASK)
@@ -125,12 +122,7 @@ def add(commands: Commands) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--url", type=http_address, help=f"the exporter to ask (default: {DEFAULT_URL})"
-    )
-    parser.add_argument(
-        "--dir", type=folder, metavar="DIR", help="the folder to read, if no exporter reads it"
-    )
+    add_source(parser)
     parser.add_argument(
         "--pool", metavar="WORDS", help="only pools whose name or holders have them"
     )
