@@ -198,7 +198,7 @@ class Answers:
             "--prometheus",
             '{"data": {"result": []}}',
             (
-                "Prometheus has no use of a pool in the last 604800 s: is its job scraped, and is "
+                "Prometheus has no pool in the last 604800 s: is its job scraped, and is "
                 "its family connpool_in_use_seconds_total there?"
             ),
         ),

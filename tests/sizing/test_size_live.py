@@ -59,9 +59,11 @@ async def test_the_advice_meets_the_goal(
     prometheus: Callable[..., PrometheusServer],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    registry = CollectorRegistry()
-    server, thread = poolscope.start_http_server(0, registry=registry)
-    scraped = prometheus(job("shop", f"127.0.0.1:{server.server_port}", labels={"service": "s"}))
+    registry, other_registry = CollectorRegistry(), CollectorRegistry()
+    servers = [poolscope.start_http_server(0, registry=each) for each in (registry, other_registry)]
+    ports = [server.server_port for server, _ in servers]
+    jobs = zip(("shop", "stock"), ports, strict=True)
+    scraped = prometheus(*(job(name, f"127.0.0.1:{port}") for name, port in jobs))
 
     async def advice(name: str, size: int) -> Any:
         async with watched(postgres.dsn, name, size, registry) as pool:
@@ -71,19 +73,23 @@ async def test_the_advice_meets_the_goal(
             await asyncio.to_thread(scraped.wait_for, ok)
             size_of = ["size", "--prometheus", scraped.url, "--pool", name, *GOAL]
             assert 0 == await asyncio.to_thread(main, [*size_of, "--format", "json"])
-            (found,) = json.loads(capsys.readouterr().out)
-        return found
+            found = json.loads(capsys.readouterr().out)
+        return {each["labels"]["job"]: each for each in found}
 
     try:
-        before = await advice("narrow", 4)
+        async with watched(postgres.dsn, "narrow", 1, other_registry):
+            both = await advice("narrow", 4)
+        assert "none" == both["stock"]["verdict"]
+        assert ["Nobody asked for a connection in this time."] == both["stock"]["reasons"]
+        before = both["shop"]
         assert "grow" == before["verdict"]
-        assert {"job": "shop", "service": "s"} == before["labels"]
         assert before["measured"]["load"] == pytest.approx(RATE * HOLD, rel=0.25)
-        after = await advice("wide", before["recommended"])
+        after = (await advice("wide", before["recommended"]))["shop"]
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        for server, thread in servers:
+            server.shutdown()
+            server.server_close()
+            thread.join()
     assert "keep" == after["verdict"]
     lowest, highest = after["wait_p99"]["measured"]
     assert lowest < 0.1

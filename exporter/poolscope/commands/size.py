@@ -76,7 +76,7 @@ def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
         source = Prometheus(options.prometheus)
         pools = source.busiest(options.window)
         asked = source.server()
-        where = f"Prometheus has no use of a pool{{}} in the last {options.window:g} s: is its job "
+        where = f"Prometheus has no pool{{}} in the last {options.window:g} s: is its job "
         where += "scraped, and is its family connpool_in_use_seconds_total there?"
     elif options.url:
         readings = exposition.read(options.url, options.seconds)

@@ -32,7 +32,7 @@ class Prometheus:
 
     def busiest(self, window: float, pool: str | None = None) -> list[Measured]:
         """
-        Return the busiest five minutes of each pool.
+        Return the busiest five minutes of each pool, also of those that nobody has used.
 
         window: how many seconds to look back.
         pool: the name of the pool; None for all.
@@ -42,15 +42,14 @@ class Prometheus:
         acquired = self._range(_increase("acquires_total", pool, outcome="ok"), now, window)
         found = []
         for labels, points in in_use.items():
-            at, seconds = max(points, key=lambda point: point[1])
-            if seconds > 0:
-                holds = dict(acquired.get(labels, ()))
-                loads = [
-                    (value / BUSY_SECONDS, value / holds[moment])
-                    for moment, value in points
-                    if holds.get(moment)
-                ]
-                found.append(self._measured(dict(labels), at, loads))
+            at, _ = max(points, key=lambda point: point[1])
+            holds = dict(acquired.get(labels, ()))
+            loads = [
+                (value / BUSY_SECONDS, value / holds[moment])
+                for moment, value in points
+                if holds.get(moment)
+            ]
+            found.append(self._measured(dict(labels), at, loads))
         return found
 
     def server(self) -> tuple[int, int] | None:
