@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -12,8 +13,14 @@ ROOT = Path(__file__).parents[2]
 
 def steps(*options: str) -> str:
     """Return the commands of `make demo`, with nothing installed, without running them."""
-    command = ["make", "--dry-run", "--always-make", *options, "demo"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--dry-run", "--always-make", "--no-print-directory", *options, "demo"]
+    # Not what the make that runs these tests tells those that it runs.
+    environment = {name: each for name, each in os.environ.items() if not name.startswith("MAKE")}
+    environment.pop("MFLAGS", None)
+    made = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return made.stdout
 
 
 def names(extra: str) -> set[str]:

@@ -93,8 +93,9 @@ async def _run(options: Options, exporter: Exporter, probes: Sequence[Probes[Any
     )
 
     def stop() -> None:
-        logger.info("stopping")
-        serving.cancel()
+        if not serving.cancelling():  # else this is one more signal to stop
+            logger.info("stopping")
+            serving.cancel()
 
     with signals.calling(
         stop=lambda: loop.call_soon_threadsafe(stop),
