@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +24,23 @@ Make = Callable[[str], sqlalchemy.Engine]
 
 
 @pytest.fixture
-def tenant(tmp_path: Path) -> Make:
+def tenant(tmp_path: Path) -> Iterator[Make]:
+    made: list[sqlalchemy.Engine] = []
+
     def make(name: str) -> sqlalchemy.Engine:
-        return sqlalchemy.create_engine(
+        engine = sqlalchemy.create_engine(
             f"sqlite:///{tmp_path}/{name}.db",
             poolclass=sqlalchemy.QueuePool,
             pool_size=1,
             max_overflow=0,
             pool_timeout=0.001,
         )
+        made.append(engine)
+        return engine
 
-    return make
+    yield make
+    for engine in made:
+        engine.dispose()
 
 
 def exhaust(engine: sqlalchemy.Engine, clock: FakeClock, seconds: float) -> None:
