@@ -249,7 +249,7 @@ async def storefront(request: web.Request) -> web.Response:
 
 def _upstream(request: web.Request, shelf: str) -> str:
     # A name, not an address, so that it is resolved like the name of another service.
-    return f"http://localhost:{request.url.port}/prices/{shelf}"
+    return f"http://localhost:{request.host.rpartition(':')[2]}/prices/{shelf}"
 
 
 async def prices(request: web.Request) -> web.Response:
