@@ -124,12 +124,13 @@ def test_a_connection_that_is_being_closed_has_its_slot(
     engine = sqlite(pool_size=1, max_overflow=1)
     watch = watches.watch(engine, "orders", registry=None)
     held = [engine.connect() for _ in range(2)]
-    seen = []
+    seen, close = [], engine.dialect.do_close
 
-    def look(*args: object) -> None:
+    def look(connection: Any) -> None:
         for _ in range(3):
             seen.append(watch.snapshot().in_use)
             clock.advance(LOST_AFTER)
+        close(connection)
 
     with monkeypatch.context() as patched:
         patched.setattr(engine.dialect, "do_close", look)  # takes its time
