@@ -137,3 +137,16 @@ def test_a_folder_and_its_exporter_show_the_same(
     shown = capsys.readouterr().out.splitlines()[:3]
     without_age = [line.split("0ms")[0][:40] for line in table]
     assert without_age == [line.split("0ms")[0][:40] for line in shown]
+
+
+def test_an_exporter_whose_metrics_are_elsewhere_has_no_durations(
+    worker: Worker, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exporter = ExporterProcess(folder, "--web.telemetry-path", "/elsewhere")
+    try:
+        assert 0 == top("--json", "--url", exporter.url)
+    finally:
+        exporter.process.kill()
+        exporter.process.communicate()
+    (pool,) = json.loads(capsys.readouterr().out)["pools"]
+    assert ("orders", 1, None) == (pool["pool"], pool["in_use"], pool["hold_p50_p99"])

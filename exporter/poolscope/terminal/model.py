@@ -101,9 +101,6 @@ class Model:
         rows = [row for row in self.rows if all(word in _text(row) for word in wanted)]
         return sorted(rows, key=lambda row: (_rank(row, order), row.pool, row.kind))
 
-    def holders(self) -> int:
-        return sum(row.in_use for row in self.rows)
-
 
 def _rank(row: PoolRow, order: Order) -> tuple[float, ...]:
     if order == "name":

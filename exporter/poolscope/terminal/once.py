@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.text import Text
 from poolscope.terminal.model import Model, Order, PoolRow
 from poolscope.terminal.table import SEVERITY_STYLES, Glyphs, columns_for
 
-WIDTH_OF_FILES = 120
+WIDTH_OF_FILES: Final = 120
 """Columns where the output is no terminal."""
 
 

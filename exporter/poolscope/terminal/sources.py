@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -75,18 +76,23 @@ class Exporter:
                 each["pool"], each["kind"], each["in_use"]
         except (ValueError, KeyError, TypeError):
             raise SourceError(f"{self.name} is no exporter of poolscope") from None
-        names = ("acquire", "hold")
-        asked = [("name[]", f"connpool_{name}_seconds_bucket") for name in names]
-        text = get(f"{self._base}/metrics?{urlencode(asked)}", "text/plain", TIMEOUT).decode()
+        return Numbers(pools, *self._durations())
+
+    def _durations(self) -> Iterable[Mapping[Key, Counts]]:
+        """Return those of acquires and of holds; none where the metrics are at another path."""
+        names = [f"connpool_{name}_seconds_bucket" for name in ("acquire", "hold")]
         found: dict[str, defaultdict[Key, dict[float, float]]] = {
-            f"connpool_{name}_seconds_bucket": defaultdict(dict) for name in names
+            name: defaultdict(dict) for name in names
         }
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name in found:
-                    key = sample.labels["pool"], sample.labels["kind"]
-                    found[sample.name][key][float(sample.labels["le"])] = sample.value
-        return Numbers(pools, *found.values())
+        query = urlencode([("name[]", name) for name in names])
+        with suppress(SourceError, ValueError, KeyError):
+            text = get(f"{self._base}/metrics?{query}", "text/plain", TIMEOUT).decode()
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    if sample.name in found:
+                        key = sample.labels["pool"], sample.labels["kind"]
+                        found[sample.name][key][float(sample.labels["le"])] = sample.value
+        return found.values()
 
     def close(self) -> None:
         """There is nothing to close."""
