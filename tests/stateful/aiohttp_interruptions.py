@@ -114,7 +114,7 @@ class InterruptedConnector(AiohttpMachine):
         """Whether aiohttp itself has lost a connection, or has released one twice."""
         idle = [id(protocol) for kept in self.connector._conns.values() for protocol, *_ in kept]
         return (
-            self.has_leaked()
+            self.leaked() > 0
             or tracer.begins("send_connection_reuseconn")
             or len(set(idle)) < len(idle)
         )
