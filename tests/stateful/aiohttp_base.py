@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 
 from poolscope.readings.reading import Reading
+from stateful.aiohttp_expected import end_of, is_expected, looks_up
 from stateful.aiohttp_server import (
     QUICK,
     SLOW,
@@ -148,7 +149,7 @@ class AiohttpMachine(PoolMachine):
             self.loop.close()
         if passed:
             assert set() == left
-            assert [] == [message for message in self.problems if not _is_expected(message)]
+            assert [] == [message for message in self.problems if not is_expected(message)]
             for watch, reading in self.past:
                 assert reading == watch._pool._groups.read(watch._pool)
 
@@ -254,7 +255,11 @@ class AiohttpMachine(PoolMachine):
     def _at_rest(self) -> bool:
         """Whether each request waits for something that only the machine can do."""
         connector = self.connector
-        undone = [request for request in self.requests if not request.task.done()]
+        undone = [
+            request
+            for request in self.requests
+            if not request.task.done() and not self.has_heard_nothing(request)
+        ]
         if undone:
             waiting = Counter(host for host, _ in connector.waiters())
             hung = connector.connecting[STUCK] - waiting[STUCK]
@@ -267,16 +272,15 @@ class AiohttpMachine(PoolMachine):
         known = connector.out() + connector.idle().total() + self.leaked()
         return self.server.connections() == known
 
+    # What only exceptions in the hooks can do
+
     def leaked(self) -> int:
-        """Return how many connections are open that aiohttp does not know of, by an exception."""
-        stack = self.tracer.stack if self.tracer is not None else []
-        if "send_connection_create_end" in stack:
-            return 1
-        if "lose" in stack and "_get" in stack:
-            # aiohttp has let go of it, and the exception may have come before it was closed.
-            known = self.connector.out() + self.connector.idle().total()
-            return min(1, max(0, self.server.connections() - known))
+        """Return how many connections are open that aiohttp does not know of."""
         return 0
+
+    def has_heard_nothing(self, request: Request) -> bool:
+        """Whether aiohttp does not know that the connection of the request was lost."""
+        return False
 
     def _unrest(self) -> str:
         connector = getattr(self, "connector", None)
@@ -331,7 +335,7 @@ class AiohttpMachine(PoolMachine):
         except BaseException as error:
             if asyncio.current_task() in connector.given_up:
                 connector.given_up.discard(asyncio.current_task())
-                self.ends[_end(error)] += 1
+                self.ends[end_of(error)] += 1
             raise
 
     def unanswered(self) -> list[Request]:
@@ -367,7 +371,7 @@ class AiohttpMachine(PoolMachine):
         # Look-ups run in tasks of their own, which refer to the connector.
         self._do(
             lambda: self.names.end(well=False),
-            lambda: not any(map(_looks_up, asyncio.all_tasks())),
+            lambda: not any(map(looks_up, asyncio.all_tasks())),
         )
 
     def close(self) -> None:
@@ -383,27 +387,3 @@ class AiohttpMachine(PoolMachine):
         for request in self.held + self.ended + self.upgraded:
             self.server.answer(request.number)
             self._do(request.answer.close)
-
-
-def _end(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed_out"
-    return "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
-
-
-def _is_expected(problem: str) -> bool:
-    """
-    Whether the machine expects this error of the event loop.
-
-    Connections are left unclosed on purpose. Since Python 3.14 the loop also reports a look-up
-    that fails after its caller was cancelled, because aiohttp shields the look-up. An exception
-    that lands in a finalizer may come out where the server begins to read, in the same thread.
-    """
-    unasked = "exception in shielded future" in problem and "_resolve_host" in problem
-    deaf = problem.startswith("Exception in callback _SelectorTransport._add_reader")
-    return unasked or deaf or "Unclosed" in problem
-
-
-def _looks_up(task: asyncio.Task[Any]) -> bool:
-    coroutine: Any = task.get_coro()
-    return "_resolve_host" in coroutine.__qualname__

@@ -41,7 +41,10 @@ class InterruptedConnector(AiohttpMachine):
         which=st.integers(0, 11),
     )
     def an_exception_lands_in_a_use(self, step: int, what: str, host: str, which: int) -> None:
+        self.dropping: int | None = None
         tracer = self._interrupt(step, what, host, which)
+        if unheard := list(filter(self.has_heard_nothing, self.requests)):
+            self._cancel(*unheard)
         self._know_again(tracer)
         self._close_what_has_lost_its_connection()
         broken = self._is_broken(tracer)
@@ -80,7 +83,8 @@ class InterruptedConnector(AiohttpMachine):
             (request.answer.close if which % 2 else request.answer.release)()
         elif what == "drop" and self.server.serving():
             numbers = sorted(self.server.serving())
-            self.server.drop(numbers[which % len(numbers)], reset=which % 2 == 0)
+            self.dropping = numbers[which % len(numbers)]
+            self.server.drop(self.dropping, reset=which % 2 == 0)
         elif what == "cancel":
             asking = self._ask("now", host).task
             for _ in range(which):
@@ -109,6 +113,23 @@ class InterruptedConnector(AiohttpMachine):
             gc.collect()
             self._do(lambda: None)
         return tracer
+
+    def leaked(self) -> int:
+        stack = self.tracer.stack if self.tracer is not None else []
+        if "send_connection_create_end" in stack:
+            # The exception came before aiohttp knew the connection.
+            return 1
+        if "lose" in stack and "_get" in stack:
+            # aiohttp has let go of it, and the exception may have come before it was closed.
+            known = self.connector.out() + self.connector.idle().total()
+            return min(1, max(0, self.server.connections() - known))
+        return 0
+
+    def has_heard_nothing(self, request: Request) -> bool:
+        # The exception came instead of aiohttp's own `connection_lost`: the request waits for ever.
+        stack = self.tracer.stack if self.tracer is not None else []
+        is_lost = "lose" in stack and "_call_connection_lost" in stack
+        return is_lost and request.number == self.dropping
 
     def _is_broken(self, tracer: AtBytecode) -> bool:
         """Whether aiohttp itself has lost a connection, or has released one twice."""
