@@ -32,7 +32,7 @@ from poolscope.callsites.owners import (
 from poolscope.callsites.reach import Search
 from poolscope.callsites.runners import identify
 from poolscope.callsites.variables import pending_variable, variables_of
-from poolscope.callsites.whereabouts import awaited_frames
+from poolscope.callsites.waiters import awaited_frames
 
 MAX_OTHERS: Final = 1000
 """Other tasks, or threads, that are searched; where there are more, one of them may have it."""
