@@ -19,6 +19,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from starlette.concurrency import run_in_threadpool
 
+from poolscope.callsites.frames import NOWHERE
+from poolscope.callsites.waiters import place_that_waits
 from poolscope.watching.watches import Watches
 from support.waiting import PATIENCE, eventually
 from support.web import Server
@@ -107,6 +109,21 @@ async def test_a_group_that_does_something_else(
         (hold,) = watch.holders()
         server.tell("orders")
     assert hold.site is None
+
+
+class OtherFuture:
+    """As other libraries may have it: awaited as a future of asyncio, with callbacks of its own."""
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, callbacks: object) -> None:
+        self._callbacks = callbacks
+
+
+@pytest.mark.parametrize("callbacks", [None, [print], [(print,)], {}])
+def test_futures_of_another_kind_are_looked_at_carefully(callbacks: object) -> None:
+    future: Any = OtherFuture(callbacks)
+    assert NOWHERE == place_that_waits(future)
 
 
 async def to_a_thread(connect: Callable[[], Any]) -> Any:

@@ -38,8 +38,9 @@ def waiting_for(task: asyncio.Future[Any]) -> dict[int, Any]:
     waiting: dict[int, Any] = {id(task): task}
     unseen: deque[Any] = deque([task])
     while unseen and len(waiting) < MAX_WAITERS:
-        for callback, _ in unseen.popleft()._callbacks or ():
-            for waiter in _waiters_of(callback):
+        # Futures of other libraries may have none, or others.
+        for pair in attribute(unseen.popleft(), "_callbacks") or ():
+            for waiter in _waiters_of(pair[0]) if type(pair) is tuple else ():
                 if id(waiter) not in waiting:
                     waiting[id(waiter)] = waiter
                     unseen.append(waiter)
