@@ -24,6 +24,7 @@ from behaviour.programs import (
     aiohttp_session,
     async_sqlalchemy,
     asyncpg_pool,
+    further_uses,
     jobs,
     pools_of_sqlalchemy,
     services,
@@ -165,6 +166,16 @@ PROGRAMS = (
     ),
     Row(jobs.coroutines_of_each_run, acquired=5),
     Row(jobs.one_engine_for_several_loops, acquired=5, hints=("null-pool",)),
+    Row(further_uses.schema_of_each_tenant),
+    Row(further_uses.reads_from_a_replica, acquired=120),
+    Row(further_uses.fixture_with_savepoints),
+    Row(further_uses.advisory_lock, acquired=66),
+    Row(further_uses.rows_copied, acquired=1),
+    Row(further_uses.stream_after_the_reads),
+    Row(further_uses.event_loop_of_each_test),
+    Row(further_uses.threads_that_ask_the_loop),
+    Row(further_uses.workers_of_a_stream),
+    Row(further_uses.outbox, acquired=180),
 )
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -256,7 +267,7 @@ HELPERS = {services.engine_of}
 def test_each_program_is_in_the_table() -> None:
     modules = (
         *(sync_sqlalchemy, pools_of_sqlalchemy, async_sqlalchemy),
-        *(asyncpg_pool, aiohttp_session, services, jobs),
+        *(asyncpg_pool, aiohttp_session, services, jobs, further_uses),
     )
     programs = {
         function

@@ -60,6 +60,22 @@ def test_the_egg_info_of_a_checkout_is_no_installation(pack: Pack) -> None:
     assert APPLICATION == rank_of("shop.cart", f"{folder}/shop/cart.py")
 
 
+def test_the_egg_info_of_an_older_pip_will_do(pack: Pack) -> None:
+    """It lists its files relative to itself."""
+    listed = "../shoplib/__init__.py\n../shoplib/pools.py\nPKG-INFO\ntop_level.txt\n"
+    files = {"shoplib/pools.py": "", "shop_lib-1.0-py3.11.egg-info/installed-files.txt": listed}
+    folder = pack({**files, "shop/cart.py": ""})
+    assert INSTALLED == rank_of("shoplib.pools", f"{folder}/shoplib/pools.py")
+    assert APPLICATION == rank_of("shop.cart", f"{folder}/shop/cart.py")
+
+
+@pytest.mark.parametrize("folder", ["/srv/eggs/Shop_Lib-1.0-py3.11.egg", "C:\\eggs\\Shop.egg"])
+def test_an_egg_holds_nothing_else(folder: str) -> None:
+    """As buildout has it, each distribution in a folder or an archive of its own."""
+    separator = "\\" if ":" in folder else "/"
+    assert INSTALLED == rank_of("shoplib.pools", separator.join([folder, "shoplib", "pools.py"]))
+
+
 @pytest.mark.parametrize("damage", ["no archive", "cut", "changed", "not there", "a name"])
 def test_what_cannot_be_read_has_nothing_installed(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "app.pyz"

@@ -18,30 +18,23 @@ import math
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any, Final
 
 from poolscope.callsites.owners import outermost_frame
+from poolscope.callsites.waiters import given, waiting_for
 from poolscope.errors import harmless_once
 
 MAX_TIMERS: Final = 500
 """Timers that are searched; a loop with more of them may have any deadline."""
 
-MAX_WAITERS: Final = 100
-"""Tasks and futures that are searched for who waits for them."""
-
 # Checked with CPython 3.11 to 3.14:
 #   BaseEventLoop._scheduled, ._ready; Handle._cancelled, whose attributes are in slots
-#   Future._callbacks, pairs of a callback and its context; a task that awaits a future adds its own
-#     method; `TaskGroup._on_task_done`, whose group has _parent_task
-#   `gather`, `shield` and `wait` add closures that refer to the future which is awaited, and
-#     `wait_for` of 3.11 a `partial` with it; the timer that ends its wait has it, too
+#   `wait_for` of 3.11: the timer that ends its wait has the future that is awaited
 # With uvloop 0.17 to 0.23: its Loop refers to a set of TimerHandle and to a deque of Handle, and
 #   these to their callback and its arguments
 # With async_timeout 3.0 to 5.0, which gives its callback the task, or has it in an attribute
-# With anyio 4.0 to 4.16: the callback of a group's tasks is a closure that refers to the group;
-#   TaskGroup.cancel_scope, CancelScope._host_task
 
 
 _COROUTINE: Final = 0x80
@@ -89,7 +82,7 @@ def _waits_for_ever(loop: Any, task: asyncio.Task[Any]) -> bool:
     handles = _handles(loop)
     if handles is None or len(handles) > MAX_TIMERS:
         return False
-    return not _is_ended(_waiting_for(task), handles)
+    return not _is_ended(waiting_for(task), handles)
 
 
 def _is_in_scope() -> bool:
@@ -109,46 +102,6 @@ def _handles(loop: Any) -> list[Any] | None:
     # Its other sets have handles of the transports.
     found = [one for one in gc.get_referents(loop) if isinstance(one, (set, deque))]
     return [one for each in found for one in each if type(one).__name__ in _HANDLES]
-
-
-# Who waits
-
-
-def _waiting_for(task: asyncio.Task[Any]) -> dict[int, Any]:
-    """Return the task and what waits for it, directly or not: tasks and futures, by their id."""
-    waiting: dict[int, Any] = {id(task): task}
-    unseen: deque[Any] = deque([task])
-    while unseen and len(waiting) < MAX_WAITERS:
-        for callback, _ in unseen.popleft()._callbacks or ():
-            for waiter in _waiters_of(callback):
-                if id(waiter) not in waiting:
-                    waiting[id(waiter)] = waiter
-                    unseen.append(waiter)
-    return waiting
-
-
-def _waiters_of(callback: Any) -> Iterator[Any]:
-    """Yield the tasks and futures that go on when a future calls this."""
-    for referent in (_attribute(callback, "__self__"), *_given(callback)):
-        if _is_future(referent):
-            yield referent
-            continue
-        for group in (referent, _attribute(referent, "cancel_scope")):
-            for name in ("_parent_task", "_host_task"):
-                if _is_future(task := _attribute(group, name)):
-                    yield task
-
-
-def _given(callback: Any) -> Iterator[Any]:
-    """Yield what a callback was given when it was made: its arguments or its variables."""
-    if type(callback) is functools.partial:
-        yield from callback.args
-    elif type(callback) is FunctionType:
-        for cell in callback.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # it has not been set
-                continue
 
 
 # What ends
@@ -197,8 +150,8 @@ def _arguments(referents: list[Any]) -> list[Any]:
 
 def _is_given_one(callback: Any, referents: list[Any], waiting: dict[int, Any]) -> bool:
     """Whether a function is given a future that it ends, or a task that it cancels."""
-    given = [*_given(callback), *itertools.chain(*_arguments(referents))]
-    found = [value for value in given if id(value) in waiting]
+    values = [*given(callback), *itertools.chain(*_arguments(referents))]
+    found = [value for value in values if id(value) in waiting]
     if not found:
         return False
     function = callback.func if type(callback) is functools.partial else callback
@@ -214,14 +167,3 @@ def _is_given_one(callback: Any, referents: list[Any], waiting: dict[int, Any]) 
 
 def _is_context_manager(kind: type) -> bool:
     return hasattr(kind, "__aexit__") or hasattr(kind, "__exit__")
-
-
-def _is_future(value: object) -> bool:
-    return hasattr(type(value), "_asyncio_future_blocking")
-
-
-def _attribute(value: object, name: str) -> Any:
-    try:
-        return object.__getattribute__(value, name)
-    except AttributeError:
-        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import itertools
 import sys
 import threading
@@ -31,7 +32,7 @@ from poolscope.callsites.owners import (
 from poolscope.callsites.reach import Search
 from poolscope.callsites.runners import identify
 from poolscope.callsites.variables import pending_variable, variables_of
-from poolscope.callsites.whereabouts import awaited_frames
+from poolscope.callsites.waiters import awaited_frames
 
 MAX_OTHERS: Final = 1000
 """Other tasks, or threads, that are searched; where there are more, one of them may have it."""
@@ -56,6 +57,9 @@ MAX_PLACES: Final = 1000
 
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Without it, the variables of a thread that runs cannot be looked at."""
+
+_YOUNG: Final = 1
+"""The generation of the garbage collector up to which it takes less than about a millisecond."""
 
 _PUTS_UNSEEN: Final = sys.version_info >= (3, 13)
 """
@@ -149,7 +153,20 @@ class Hands:
         # A task may give it to a thread, too; but to look there has kept a pool alive.
         if not others.is_done and asyncio._get_running_loop() is None:
             _search_threads(others)
+        if len(others.found) < len(others.wanted) and not others.is_cut_short:
+            _collect_young()
         return others.wanted if others.is_cut_short else others.found
+
+
+def _collect_young() -> None:
+    """
+    Collect what was dropped lately: nobody has the connection, so it may be part of a cycle.
+
+    Python does the same after each few thousand new objects; here it comes sooner. Not where the
+    application has disabled the collector, and not without the GIL, where all would be collected.
+    """
+    if _HAS_GIL and gc.isenabled():
+        gc.collect(_YOUNG)
 
 
 def _own_frames() -> Iterator[FrameType]:

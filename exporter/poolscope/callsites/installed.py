@@ -1,6 +1,7 @@
 """
-What is installed in a folder, as the `*.dist-info` in it say: in `site-packages`, in a folder that
-`pip install --target` has filled (as for AWS Lambda), or in a zip file.
+What is installed in a folder, as the `*.dist-info` in it say, or the `*.egg-info` of an older pip:
+in `site-packages`, in a folder that `pip install --target` has filled (as for AWS Lambda), or in a
+zip file.
 
 What the application has put beside these packages is not installed.
 """
@@ -21,7 +22,12 @@ MAX_FOLDERS: Final = 1000
 """Size of a cache, which is cleared when full."""
 
 _DIST_INFO: Final = ".dist-info"
-_PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:site|dist)-packages[\\/]")
+_EGG_INFO: Final = ".egg-info"
+_INFOS: Final = (_DIST_INFO, _EGG_INFO)
+_PACKAGES: Final = re.compile(r"(?:^|[\\/])(?:(?:site|dist)-packages|[^\\/]+\.egg)[\\/]")
+
+_SUFFIXES: Final = ("py", "pyc", "so", "pyd")
+"""Those of modules."""
 
 _UNREADABLE: Final = (OSError, ValueError, LookupError, EOFError, NotImplementedError, zlib.error)
 """What reading a folder or an archive raises; a damaged one also `zipfile.BadZipFile`."""
@@ -73,7 +79,7 @@ def _look_into(folder: str) -> Installed:
     path = Path(folder)
     with suppress(*_UNREADABLE):
         if path.is_dir():
-            names = [file.name for file in path.iterdir() if file.name.endswith(_DIST_INFO)]
+            names = [file.name for file in path.iterdir() if file.name.endswith(_INFOS)]
             return _read(folder, names, lambda name: _text(path / name))
         return _look_into_archive(path)
     return NOTHING
@@ -95,8 +101,7 @@ def _look_into_archive(folder: Path) -> Installed:
             found = prefix + name
             return opened.read(found).decode(errors="replace") if found in files else ""
 
-        dist_infos = [name for name in names if name.endswith(_DIST_INFO)]
-        return _read(str(folder), dist_infos, text)
+        return _read(str(folder), [name for name in names if name.endswith(_INFOS)], text)
     return NOTHING
 
 
@@ -108,12 +113,19 @@ def _text(path: Path) -> str:
 
 
 def _read(folder: str, names: list[str], text: Read) -> Installed:
-    """Read the `*.dist-info` of these names. In `site-packages`, only who is local is asked for."""
+    """
+    Read the `*.dist-info` and `*.egg-info` of these names. In `site-packages`, only who is local is
+    asked for.
+    """
     modules: set[str] = set()
     packages: set[str] = set()
     local: set[str] = set()
     only_local = is_folder_of_packages(f"{folder}{os.sep}")
     for name in names:
+        if name.endswith(_EGG_INFO):
+            # That of a checkout, beside the sources of the application, has no such list.
+            modules |= set(_modules_of_egg(text(f"{name}/installed-files.txt")))
+            continue
         is_local = '"dir_info"' in text(f"{name}/direct_url.json")
         if only_local and not is_local:
             continue
@@ -132,7 +144,15 @@ def _modules(record: str) -> Iterator[str]:
     """Yield the modules that a RECORD lists: each of its lines is `path,hash,size`."""
     for line in record.splitlines():
         path, _, suffix = line.rsplit(",", 2)[0].strip('"').rpartition(".")
-        if suffix in ("py", "pyc", "so", "pyd") and not path.startswith(("..", "/")):
+        if suffix in _SUFFIXES and not path.startswith(("..", "/")):
+            yield path
+
+
+def _modules_of_egg(installed_files: str) -> Iterator[str]:
+    """Yield the modules that a list of files, relative to the `*.egg-info`, has."""
+    for line in installed_files.splitlines():
+        path, _, suffix = line.strip().removeprefix("../").rpartition(".")
+        if suffix in _SUFFIXES and not path.startswith(("..", "/")):
             yield path
 
 

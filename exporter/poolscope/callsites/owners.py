@@ -17,6 +17,7 @@ from poolscope.callsites.borrower import Borrower
 from poolscope.callsites.frames import NOWHERE, Place, find_place
 from poolscope.callsites.operations import Operation, current_operation
 from poolscope.callsites.runners import (
+    future_for,
     has_ended,
     identify,
     job_of_executor,
@@ -26,6 +27,7 @@ from poolscope.callsites.runners import (
 )
 from poolscope.callsites.traces import trace_of_caller
 from poolscope.callsites.variables import variables_of
+from poolscope.callsites.waiters import is_applications, place_in, place_that_waits
 
 # Checked with CPython 3.11 to 3.14: threading._active, which nobody replaces by another dictionary.
 known_threads: Final[dict[int, threading.Thread]] = vars(threading)["_active"]
@@ -191,7 +193,7 @@ def find_borrower(frame: FrameType | None, call_sites: bool) -> Borrower:
     else:
         job = job_of_caller()
         borrower_key, owner = job, job.name
-    function, at = find_place(frame, outermost_frame(task)) if call_sites else NOWHERE
+    function, at = place_of(task, frame) if call_sites else NOWHERE
     operation, trace = current_operation(), trace_of_caller()
     return Borrower(function, at, borrower_key, owner, operation, trace)
 
@@ -218,7 +220,26 @@ def job_of_caller() -> ThreadJob:
 
 def place_of_caller(frame: FrameType | None) -> Place:
     """Return the place of the application that is running, from the frame outwards."""
-    return find_place(frame, outermost_frame(_running_task()))
+    return place_of(_running_task(), frame)
+
+
+def place_of(task: asyncio.Task[Any] | None, frame: FrameType | None) -> Place:
+    """
+    Return the place of the application that is running in the task, if there is one, from the frame
+    outwards. Where only libraries run there, it is the place that waits for the task, or for the
+    job of this thread.
+    """
+    place = find_place(frame, outermost_frame(task))
+    if is_applications(place):
+        return place
+    waited_for: asyncio.Future[Any] | None = task
+    if task is None and asyncio._get_running_loop() is None:
+        waits = waiting_task()
+        if waits is not None and is_applications(found := place_in(waits)):
+            return found
+        waited_for = waits or future_for(job_of_executor())
+    found = place_that_waits(waited_for) if waited_for is not None else NOWHERE
+    return found if is_applications(found) else place
 
 
 def _running_task() -> asyncio.Task[Any] | None:

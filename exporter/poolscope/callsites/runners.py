@@ -90,15 +90,22 @@ def task_that_awaits(job: Any) -> asyncio.Task[Any] | None:
     None if several jobs are awaited together, and if the task has not come to that yet.
     """
     try:
+        for wakes, _ in list(future_for(job)._callbacks or ()):
+            task = getattr(wakes, "__self__", None)
+            if isinstance(task, asyncio.Task):
+                return task
+    except (AttributeError, TypeError, ValueError):  # it is of another kind
+        pass
+    return None
+
+
+def future_for(job: Any) -> Any:
+    """Return the future with which asyncio waits for a job of an executor, or None."""
+    try:
         for callback in list(job._done_callbacks):
             names = callback.__code__.co_freevars
-            if "destination" not in names:
-                continue
-            awaited = callback.__closure__[names.index("destination")].cell_contents
-            for wakes, _ in list(awaited._callbacks or ()):
-                task = getattr(wakes, "__self__", None)
-                if isinstance(task, asyncio.Task):
-                    return task
+            if "destination" in names:
+                return callback.__closure__[names.index("destination")].cell_contents
     except (AttributeError, TypeError, ValueError):  # it is of another kind
         pass
     return None

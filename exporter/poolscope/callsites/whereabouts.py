@@ -25,9 +25,7 @@ from poolscope.callsites.frames import (
     site_of,
 )
 from poolscope.callsites.owners import ThreadJob, task_of_job
-
-MAX_AWAITS: Final = 200
-"""Coroutines of a task that are looked at, the outermost ones."""
+from poolscope.callsites.waiters import awaited_frames, place_that_waits
 
 MAX_FRAMES: Final = 1000
 """Frames of a thread that are looked at, the innermost ones."""
@@ -51,7 +49,8 @@ class Whereabouts:
         key: Any = who.borrower_key
         task = key() if isinstance(key, weakref.ref) else None
         if isinstance(task, asyncio.Task):
-            return site_of(self._of_coroutine(task.get_coro()))
+            place = self._of_coroutine(task.get_coro())
+            return site_of(place if place[0] is not None else place_that_waits(task))
         if not isinstance(key, ThreadJob):
             return None
         runner: Any = key.runner
@@ -121,18 +120,3 @@ def _is_suspended(coroutine: Any) -> bool:
         if hasattr(coroutine, name):
             return bool(getattr(coroutine, name))
     return True
-
-
-def awaited_frames(coroutine: Any) -> Iterator[FrameType]:
-    """Yield the frames of a coroutine and of what it awaits, the outermost first."""
-    for _ in range(MAX_AWAITS):
-        coroutine = getattr(coroutine, "_coro", coroutine)  # aiohttp's `session.get()`
-        for prefix in ("cr", "gi", "ag"):
-            frame = getattr(coroutine, f"{prefix}_frame", None)
-            if frame is not None:
-                yield frame
-                awaited = "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await"
-                coroutine = getattr(coroutine, awaited, None)
-                break
-        else:
-            return

@@ -24,12 +24,11 @@ from weakref import ref
 
 from poolscope.callsites.frames import (
     find_awaiting_function,
-    find_place,
     known_function,
     remember_function,
 )
 from poolscope.callsites.operations import current_box
-from poolscope.callsites.owners import current_job, job_of_caller, outermost_frame
+from poolscope.callsites.owners import current_job, job_of_caller, place_of
 from poolscope.callsites.purposes import is_on_purpose, used
 from poolscope.callsites.runners import trio_was_seen
 from poolscope.callsites.traces import tracers
@@ -97,7 +96,7 @@ def make_begin(ledger: Events, after_begin: AtLimit) -> Begin:
                 if function.is_site if task is None else function.is_task_site:
                     caller = function, frame.f_lasti, borrower_key, owner, _current_box()[0]
                 else:
-                    place = find_place(_getframe(depth), outermost_frame(task))
+                    place = place_of(task, _getframe(depth))
                     caller = *place, borrower_key, owner, _current_box()[0]
             else:
                 caller = None, 0, borrower_key, owner, _current_box()[0]

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from poolscope.errors import logger
 from poolscope.watching.adapter import Adapter, adapter_for
+from poolscope.watching.proxies import behind_proxies
 from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watches import Watches
@@ -81,7 +82,8 @@ class Lifespan:
         _check_timeout(timeout)
         self._watches = watches
         self._timeout = timeout
-        self._targets = [*((None, target) for target in pools), *named.items()]
+        targets = [*((None, target) for target in pools), *named.items()]
+        self._targets = [(name, behind_proxies(target)) for name, target in targets]
         self._adapters = [adapter_for(target) for _, target in self._targets]
         self._open: list[OpenPool] = []
         self._in_block = False

@@ -26,6 +26,7 @@ from poolscope.watching.collectors import Collectors
 from poolscope.watching.groups import Groups
 from poolscope.watching.multiprocess_mode import MultiprocessMode
 from poolscope.watching.options import WatchOptions
+from poolscope.watching.proxies import behind_proxies
 from poolscope.watching.watch import Watch
 from poolscope.watching.watchable import Watchable
 from poolscope.watching.watched_pool import WatchedPool
@@ -97,6 +98,7 @@ class Watches:
         library is not supported.
         """
         _check_leak_after(leak_after)
+        target = behind_proxies(target)
         adapter, name, existing = self.check(target, name)
         options = WatchOptions(leak_after, call_sites, application_name)
         if existing is not None and existing.automatic is not None:

@@ -77,7 +77,7 @@ def trace_config(watch: Callable[[aiohttp.ClientSession], object]) -> aiohttp.Tr
 
     @harmless
     def watch_once(session: aiohttp.ClientSession) -> None:
-        connector = session.connector
+        connector = connector_of(session)
         if connector is None or connector in seen:
             return
         hooks = hooks_by_connector.get(connector)

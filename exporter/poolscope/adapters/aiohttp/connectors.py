@@ -10,10 +10,12 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from poolscope.readings.pool_config import PoolConfig
+from poolscope.watching.proxies import behind_proxies
 
 
 def connector_of(target: Any) -> Any:
-    return target.connector if isinstance(target, aiohttp.ClientSession) else target
+    """Return the connector of a session, where a tracer may have put a proxy, or the target."""
+    return behind_proxies(target.connector) if isinstance(target, aiohttp.ClientSession) else target
 
 
 def config_of(target: Any) -> PoolConfig:
