@@ -45,6 +45,9 @@ def _log_as_json(text: str) -> None:
     logging.getLogger("poolscope.exporter").error("%s", text)
 
 
+POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
+"""The environment variable with the DSNs of PostgreSQL servers."""
+
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -69,6 +72,23 @@ def dsn(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def dsns_of_environment(variable: str) -> list[str]:
+    """
+    Return the DSNs in an environment variable, which are separated by spaces.
+
+    Raises ValueError if one is malformed; the message does not repeat it, as it may be a secret.
+    """
+    from poolscope.exporter.dsn import check
+
+    dsns = os.environ.get(variable, "").split()
+    for given in dsns:
+        try:
+            check(given)
+        except ValueError as error:
+            raise ValueError(f"{variable}: {error}") from None
+    return dsns
 
 
 def seconds(text: str) -> float:

@@ -12,7 +12,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from poolscope.commands.arguments import Commands, complain, count, http_address
+from poolscope.commands.arguments import (
+    POSTGRES_VARIABLE,
+    Commands,
+    complain,
+    count,
+    dsn,
+    dsns_of_environment,
+    http_address,
+)
 
 if TYPE_CHECKING:
     from poolscope.sizing.advice import Server
@@ -34,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         _check(options)
+        options.postgres = options.postgres or _postgres_of_environment(options)
     except ValueError as error:
         complain("size", f"{error} (see poolscope size --help)")
         return 2
@@ -67,20 +76,22 @@ def _print(options: argparse.Namespace, pools: Sequence[Measured], server: Serve
 
 
 def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
+    from poolscope.commands.database_server import connections_of
     from poolscope.sizing import exposition
     from poolscope.sizing.advice import Server
     from poolscope.sizing.prometheus import Prometheus
 
-    asked = None
+    asked, own = None, 0.0
     if options.prometheus:
         source = Prometheus(options.prometheus)
         pools = source.busiest(options.window)
-        asked = source.server()
+        asked, own = source.server(), source.own_connections()
         where = f"Prometheus has no pool{{}} in the last {options.window:g} s: is its job "
         where += "scraped, and is its family connpool_in_use_seconds_total there?"
     elif options.url:
         readings = exposition.read(options.url, options.seconds)
-        pools, asked = exposition.measured(readings), exposition.server(readings[-1][1])
+        pools, last = exposition.measured(readings), readings[-1][1]
+        asked, own = exposition.server(last), exposition.own_connections(last)
         where = f"no pool{{}} has been watched for the whole {options.seconds:g} s"
     else:
         pools, where = [_given(options)], ""
@@ -91,6 +102,9 @@ def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
             where.format(f" {options.pool!r}" if options.pool else "")
             + (f"; there are {names}" if names else "")
         )
+    if options.postgres:
+        accepts, used = connections_of(options.postgres)
+        asked = accepts, max(0, int(used - own))
     return found, _server(options, asked, Server)
 
 
@@ -141,11 +155,25 @@ def _check(options: argparse.Namespace) -> None:
     if (options.rate is None) != (options.hold is None):
         missing = "--hold" if options.hold is None else "--rate"
         raise ValueError(f"{missing} is missing: --rate and --hold go together")
+    if options.postgres and options.max_connections is not None:
+        raise ValueError("give only one of --postgres and --max-connections")
     if options.max_connections is not None and options.max_connections <= options.reserved:
         raise ValueError(
             f"--max-connections {options.max_connections} leaves nothing beside --reserved "
             f"{options.reserved}"
         )
+
+
+def _postgres_of_environment(options: argparse.Namespace) -> str | None:
+    """Return the DSN of the server to ask. Raises ValueError if there are several, or a bad one."""
+    if options.max_connections is not None:
+        return None
+    dsns = dsns_of_environment(POSTGRES_VARIABLE)
+    if len(dsns) > 1:
+        raise ValueError(
+            f"{POSTGRES_VARIABLE} names {len(dsns)} servers: give that of the pools as --postgres"
+        )
+    return dsns[0] if dsns else None
 
 
 def duration(text: str) -> float:
@@ -244,6 +272,13 @@ def _add_details(parser: argparse.ArgumentParser) -> None:
     )
     goal.add_argument(
         "--wait-probability", type=share, metavar="SHARE", help="no more callers wait, as 1%%"
+    )
+    parser.add_argument(
+        "--postgres",
+        type=dsn,
+        metavar="DSN",
+        help="the PostgreSQL server, which is asked how many connections it accepts and has; where "
+        f"no pool was measured, all of them are those of others (default: {POSTGRES_VARIABLE})",
     )
     parser.add_argument(
         "--max-connections", type=count(1), metavar="N", help="that the server is set to"

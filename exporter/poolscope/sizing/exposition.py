@@ -59,9 +59,14 @@ def server(samples: Samples) -> tuple[int, int] | None:
     if len(limits) != 1:
         return None
     used = sum(value for _, value in samples.get("server_connections", ()))
-    ours = sum(v for labels, v in samples.get("connections", ()) if labels["kind"] != "aiohttp")
     accepts = limits[0][1] - sum(value for _, value in reserved)
-    return int(accepts), max(0, int(used - ours))
+    return int(accepts), max(0, int(used - own_connections(samples)))
+
+
+def own_connections(samples: Samples) -> float:
+    """Return how many connections the pools for databases have."""
+    found = samples.get("connections", ())
+    return sum(value for labels, value in found if labels["kind"] != "aiohttp")
 
 
 def measured(readings: Sequence[Reading]) -> list[Measured]:

@@ -63,9 +63,12 @@ class Prometheus:
         if len(accepts) != 1:
             return None
         used = self._now("sum(max without (instance) (connpool_server_connections))")
-        ours = self._now('sum(connpool_connections{kind!="aiohttp"})')
-        others = sum(used.values()) - sum(ours.values())
+        others = sum(used.values()) - self.own_connections()
         return int(next(iter(accepts.values()))), max(0, int(others))
+
+    def own_connections(self) -> float:
+        """Return how many connections the pools for databases have."""
+        return sum(self._now('sum(connpool_connections{kind!="aiohttp"})').values())
 
     def _measured(
         self, labels: dict[str, str], at: float, loads: list[tuple[float, float]]
