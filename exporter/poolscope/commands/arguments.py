@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -91,11 +92,16 @@ def dsns_of_environment(variable: str) -> list[str]:
     return dsns
 
 
+_NUMBER: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def number(text: str) -> float:
+    """Return what plain digits say, perhaps infinity; NaN for all else, which `float` accepts."""
+    return float(text) if _NUMBER.fullmatch(text) else math.nan
+
+
 def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
@@ -126,17 +132,19 @@ def complain(command: str, error: Exception | str, as_json: bool = False) -> Non
         print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command
 
 
+MAX_DIGITS: Final = 9
+"""Of a whole number."""
+
+
 def count(least: int) -> Callable[[str], int]:
     """Return the parser of a whole number that is not below `least`."""
 
     def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
+        if re.fullmatch("[0-9]+", text) is None or int(text[:MAX_DIGITS]) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return value
+        if len(text) > MAX_DIGITS:
+            raise argparse.ArgumentTypeError(f"{text[:MAX_DIGITS]}... is too large a number")
+        return int(text)
 
     return parse
 

@@ -20,6 +20,7 @@ from poolscope.commands.arguments import (
     dsn,
     dsns_of_environment,
     http_address,
+    number,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
     from poolscope.commands.database_server import connections_of
     from poolscope.sizing import exposition
     from poolscope.sizing.advice import Server
-    from poolscope.sizing.prometheus import Prometheus
+    from poolscope.sizing.prometheus import Prometheus, server_of
 
     asked, own = None, 0.0
     if options.prometheus:
@@ -104,7 +105,7 @@ def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
         )
     if options.postgres:
         accepts, used = connections_of(options.postgres)
-        asked = accepts, max(0, int(used - own))
+        asked = server_of(accepts, used - own)
     return found, _server(options, asked, Server)
 
 
@@ -145,6 +146,8 @@ def _given(options: argparse.Namespace) -> Measured:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError if the options do not say where the numbers come from."""
+    from poolscope.sizing.advice import MAX_LOAD
+
     sources = [
         options.prometheus,
         options.url,
@@ -157,6 +160,11 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"{missing} is missing: --rate and --hold go together")
     if options.postgres and options.max_connections is not None:
         raise ValueError("give only one of --postgres and --max-connections")
+    if options.rate is not None and not options.rate * options.hold <= MAX_LOAD:
+        raise ValueError(
+            f"--rate times --hold is {options.rate * options.hold:.6g}: more connections than "
+            f"{MAX_LOAD:g} are not computed"
+        )
     if options.max_connections is not None and options.max_connections <= options.reserved:
         raise ValueError(
             f"--max-connections {options.max_connections} leaves nothing beside --reserved "
@@ -178,8 +186,8 @@ def _postgres_of_environment(options: argparse.Namespace) -> str | None:
 
 def duration(text: str) -> float:
     """Return the seconds of `50ms`, `1.5s`, `5m`, `7d` or a plain number."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(us|ms|s|m|h|d)?", text.strip())
-    value = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    found = re.fullmatch(r"(.*?)\s*(us|ms|s|m|h|d)?", text.strip())
+    value = number(found[1]) * UNITS[found[2] or "s"] if found else math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 50ms, 1.5s, 5m or 7d")
     return value
@@ -187,11 +195,8 @@ def duration(text: str) -> float:
 
 def rate(text: str) -> float:
     """Return the callers each second of `120/s`, `7200/min` or a plain number."""
-    number, _, unit = text.strip().partition("/")
-    try:
-        value = float(number) / PER[unit.strip() or "s"]
-    except (ValueError, KeyError):
-        value = 0.0
+    digits, slash, unit = text.strip().partition("/")
+    value = number(digits.strip()) / PER.get(unit.strip() if slash else "s", math.nan)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 120/s or 7200/min")
     return value
@@ -200,20 +205,14 @@ def rate(text: str) -> float:
 def share(text: str) -> float:
     """Return the share of `1%` or `0.01`."""
     stripped = text.strip()
-    try:
-        value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
+    value = number(stripped.removesuffix("%").strip()) / (100 if stripped.endswith("%") else 1)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 1% or 0.01")
     return value
 
 
 def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value

@@ -74,7 +74,7 @@ class Exporter:
             pools = json.loads(get(f"{self._base}/api/v1/pools", "application/json", TIMEOUT))
             for each in pools["pools"]:
                 each["pool"], each["kind"], each["in_use"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise SourceError(f"{self.name} is no exporter of poolscope") from None
         return Numbers(pools, *self._durations())
 
