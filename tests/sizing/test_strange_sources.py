@@ -20,13 +20,20 @@ SECRET: Final = "open-sesame"  # noqa: S105 - of no server
 Answer = Callable[[BaseHTTPRequestHandler], object]
 
 
-def answer(text: str | bytes, code: int = 200, reason: str | None = None, **headers: str) -> Answer:
+def answer(
+    text: str | bytes,
+    code: int = 200,
+    reason: str | None = None,
+    length: int | None = None,
+    location: str | None = None,
+) -> Answer:
     body = text.encode() if isinstance(text, str) else text
 
     def send(request: BaseHTTPRequestHandler) -> None:
         request.send_response(code, reason)
-        for name, value in headers.items():
-            request.send_header(name, value)
+        for name, value in (("Content-Length", length), ("Location", location)):
+            if value is not None:
+                request.send_header(name, str(value))
         request.end_headers()
         request.wfile.write(body)
 
@@ -38,7 +45,7 @@ def result(*series: Any) -> Answer:
 
 
 def redirect(to: str) -> Answer:
-    return answer("", 302, Location=to)
+    return answer("", 302, location=to)
 
 
 @pytest.fixture
@@ -75,12 +82,12 @@ KEY: Final = {"pool": "orders", "kind": "asyncpg"}
 
 ODD: Final = {
     "not found": answer("", 404),
-    "no such user": answer("", 401, **{"WWW-Authenticate": "Basic"}),
+    "no such user": answer("", 401),
     "a reason of two lines": answer("", 500, "two\x1b lines"),
     "HTML": answer("<html>"),
     "nothing": answer(""),
     "bytes": answer(b"\xff\xfe\x00"),
-    "only a part": answer('{"data":', **{"Content-Length": "10000"}),
+    "only a part": answer('{"data":', length=10_000),
     "no HTTP": lambda request: request.wfile.write(b"\x00\x01 garbage\r\n\r\n"),
     "a null": answer("null"),
     "a number": answer("5"),

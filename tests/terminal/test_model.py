@@ -173,6 +173,9 @@ def test_what_a_script_waits_for(source: StandIn) -> None:
     [
         ("orders", "'orders' is not a condition such as 'orders.waiting>0'"),
         ("orders.waiting>x", "is not a condition"),
+        ("", "'' is not a condition"),
+        ("orders.waiting>\u0661", "is not a condition"),
+        ("orders.waiting>nan", "is not a condition"),
         ("orders.size>1", "'size' is not known of a pool; known are in_use, idle"),
         ("orders.waiting>1.2.3", "'1.2.3' in 'orders.waiting>1.2.3' is not a number"),
     ],

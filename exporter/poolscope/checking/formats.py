@@ -11,12 +11,13 @@ from xml.etree import ElementTree
 
 from poolscope.checking.accepted import identity
 from poolscope.checking.found import DOCS, Checked, Place, page_of, place_of
+from poolscope.label_values import printable
 from poolscope.readings.findings import RULES, Finding
 
 Findings = Sequence[Finding]
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-"""Stands for each character that a format does not allow."""
+"""Stands for each character that XML does not allow."""
 
 
 def text(checked: Checked, findings: Findings) -> str:
@@ -38,13 +39,7 @@ def text(checked: Checked, findings: Findings) -> str:
 
 def _joined(lines: Iterable[str]) -> str:
     """Return the lines, which no name can break, nor make a terminal do something."""
-    return "".join(f"{_printable(line)}\n" for line in lines)
-
-
-def _printable(line: str) -> str:
-    if line.isprintable():
-        return line
-    return "".join(each if each.isprintable() else REPLACEMENT for each in line)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _summary(checked: Checked, findings: Findings) -> str:

@@ -100,9 +100,13 @@ def number(text: str) -> float:
     return float(text) if _NUMBER.fullmatch(text) else math.nan
 
 
+MAX_SECONDS: Final = 1e9
+"""Some 30 years: more than the system can wait for at once."""
+
+
 def seconds(text: str) -> float:
     value = number(text)
-    if not 0 < value < math.inf:
+    if not 0 < value <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from poolscope.commands.arguments import (
+    MAX_SECONDS,
     POSTGRES_VARIABLE,
     Commands,
     complain,
@@ -188,7 +189,7 @@ def duration(text: str) -> float:
     """Return the seconds of `50ms`, `1.5s`, `5m`, `7d` or a plain number."""
     found = re.fullmatch(r"(.*?)\s*(us|ms|s|m|h|d)?", text.strip())
     value = number(found[1]) * UNITS[found[2] or "s"] if found else math.nan
-    if not 0 < value < math.inf:
+    if not 0 < value <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 50ms, 1.5s, 5m or 7d")
     return value
 
