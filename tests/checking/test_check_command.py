@@ -136,6 +136,25 @@ def test_a_baseline_leaves_out_what_was_found_before(
     assert 1 == check("--baseline", "known.json")
 
 
+def test_a_baseline_is_never_half_written(
+    exporter: list[Finding], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "known.json").symlink_to("folder/known.json")
+    assert 0 == check("--write-baseline", "known.json")
+    assert (tmp_path / "known.json").is_symlink()
+    with (tmp_path / "known.json").open() as reading:
+        assert 0 == check("--write-baseline", "known.json")
+        # It is another file: this one stays as it was.
+        assert 2 == len(json.load(reading)["findings"])
+    assert ["known.json"] == [each.name for each in (tmp_path / "folder").iterdir()]
+    capsys.readouterr()
+    assert 1 == check("--write-baseline", "missing/known.json")
+    assert "poolscope check: missing/known.json: No such file" in capsys.readouterr().err
+    assert 1 == check("--write-baseline", "folder")
+    assert "poolscope check: folder: Is a directory\n" == capsys.readouterr().err
+
+
 def test_the_settings_of_a_project(
     exporter: list[Finding], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -199,7 +218,18 @@ def test_bad_input_gets_one_line(
 
 
 def test_a_file_that_is_no_baseline(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for text in ("", "[]", '{"version": 2}', '{"version": 1, "findings": [{}]}'):
+    entry = '{"rule": "a", "pool": "b", "kind": "c", "places": %s}'
+    for text in (
+        "",
+        "[]",
+        "5",
+        "[" * 100_000,
+        '{"version": 2}',
+        '{"version": 1}',
+        '{"version": 1, "findings": [{}]}',
+        '{"version": 1, "findings": [5]}',
+        *(f'{{"version": 1, "findings": [{entry % places}]}}' for places in ("5", "[5]", "[[1]]")),
+    ):
         (tmp_path / "known.json").write_text(text)
         assert 2 == check("--baseline", "known.json")
         assert "known.json is no baseline; --write-baseline" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 
 from poolscope.cli import main
 from poolscope.commands import alerts, dashboards, exporter, generate
-from poolscope.commands.arguments import Commands, Parser
+from poolscope.commands.arguments import POSTGRES_VARIABLE, Commands, Parser
 from poolscope.commands.generate import THRESHOLD
 from poolscope.exporter import logs
 from poolscope.exporter import main as of_exporter
@@ -198,7 +198,7 @@ class TestTheExporter:
 
         monkeypatch.setattr(of_exporter, "run", run)
         monkeypatch.setattr(logs, "configure_logging", configure)
-        for variable in (DIR_VARIABLE, exporter.POSTGRES_VARIABLE, exporter.PGBOUNCER_VARIABLE):
+        for variable in (DIR_VARIABLE, POSTGRES_VARIABLE, exporter.PGBOUNCER_VARIABLE):
             monkeypatch.delenv(variable, raising=False)
         return asked
 
@@ -218,7 +218,7 @@ class TestTheExporter:
         self, started: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(DIR_VARIABLE, "elsewhere")
-        monkeypatch.setenv(exporter.POSTGRES_VARIABLE, "postgres://a  postgres://b")
+        monkeypatch.setenv(POSTGRES_VARIABLE, "postgres://a  postgres://b")
         monkeypatch.setenv(exporter.PGBOUNCER_VARIABLE, "postgres://c")
         assert 0 == main(["exporter"])
         of_variables = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from poolscope.demo.load import BURST_SECONDS, STREAMS, SWING_SECONDS, Load, Stream
+from poolscope.demo.load import BURST_SECONDS, STREAMS, SWING_SECONDS, Load, Stream, steady
 
 STREAM = Stream("orders", "POST", "orders", low=10, high=40, burst=100, burst_at=1.0)
 
@@ -47,3 +49,18 @@ def test_each_pool_has_a_burst_and_no_two_at_a_time() -> None:
     assert {"orders", "billing", "reports", "upstream"} == {name for at in bursts for name in at}
     assert 1 == max(map(len, bursts))
     assert [] == Load("http://127.0.0.1:1/").bursts()
+
+
+def test_requests_that_come_at_random_come_at_their_rate() -> None:
+    (stream,) = steady({"orders": 20.0})
+    assert ("orders", "POST", "orders", {20.0}) == (
+        stream.pool,
+        stream.method,
+        stream.path,
+        {stream.rate(second) for second in range(int(SWING_SECONDS))},
+    )
+    gaps = [stream.gap() for _ in range(20_000)]
+    assert sum(gaps) / len(gaps) == pytest.approx(1.0, rel=0.1)
+    shorter = sum(gap < 1.0 for gap in gaps) / len(gaps)
+    assert shorter == pytest.approx(1 - math.exp(-1), rel=0.1)
+    assert {1.0} == {STREAM.gap() for _ in range(100)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from poolscope.sizing.advice import Server, advise, is_trusted
 from poolscope.sizing.in_words import as_json, recommended, text
@@ -133,3 +135,21 @@ def test_the_text() -> None:
 def test_what_qualifies_the_advice(found: Measured, sentence: str) -> None:
     assert sentence in text(advise(found, GOAL), 1000)
     assert any(sentence in reason for reason in as_json(advise(found, GOAL))["reasons"])
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0.0, 60.0),
+    st.floats(0.001, 10.0),
+    st.floats(0.0, 5.0),
+    st.one_of(
+        st.floats(0.0001, 10.0).map(Goal), st.floats(1e-6, 0.5).map(lambda share: Goal(None, share))
+    ),
+)
+def test_no_smaller_size_meets_the_goal(
+    load: float, hold: float, variation: float, goal: Goal
+) -> None:
+    size = smallest_size(goal, load, hold, variation)
+    assert goal.is_met(size, load, hold, variation)
+    smaller = range(1, size)
+    assert [] == [each for each in smaller if goal.is_met(each, load, hold, variation)]

@@ -65,6 +65,25 @@ def test_a_goal_out_of_reach(capsys: pytest.CaptureFixture[str]) -> None:
     assert "more than the server has" in capsys.readouterr().out
 
 
+def test_a_load_that_is_large_is_computed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == size("--rate", "40000/s", "--hold", "1s", "--kind", "aiohttp", "--format", "json")
+    (advice,) = json.loads(capsys.readouterr().out)
+    assert 40_000 < advice["candidates"][0]["size"] < 41_000 < advice["recommended"] < 60_000
+
+
+def test_a_server_that_nobody_has_named_is_not_blamed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 == size("--rate", "1000/s", "--hold", "100ms", "--kind", "asyncpg")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "connections, more than one pool should have" in printed
+    assert "Unless you give --max-connections or --postgres, a pool gets 50" in printed
+    assert "the server has" not in printed.lower()
+
+
+def test_one_connection_is_no_plural(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == size("--rate", "1/s", "--hold", "1ms", "--queries", "1e-320")
+    assert capsys.readouterr().out.startswith("the pool: 1 connection\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -78,6 +97,20 @@ def test_a_goal_out_of_reach(capsys: pytest.CaptureFixture[str]) -> None:
         (("--rate", "1", "--hold", "-1s"), "expected one argument"),
         (("--rate", "1", "--hold", "0"), "'0' is not a time such as 50ms, 1.5s, 5m or 7d"),
         (("--rate", "1", "--hold", "5 weeks"), "'5 weeks' is not a time"),
+        (("--rate", "1/", "--hold", "1s"), "'1/' is not a rate"),
+        (("--rate", "1_0", "--hold", "1s"), "'1_0' is not a rate"),
+        (("--rate", "\u0661", "--hold", "1s"), "is not a rate"),
+        (("--rate", "1e9", "--hold", "1e9"), "--rate times --hold is 1e+18: more connections than"),
+        (("--rate", "1e308", "--hold", "99d"), "--rate times --hold is inf"),
+        (("--rate", "1", "--hold", "1e99d"), "'1e99d' is not a time"),
+        ((*GIVEN, "--limit", "1_0"), "'1_0' is not a whole number from 1 on"),
+        ((*GIVEN, "--limit", "9" * 5000), "999999999... is too large a number"),
+        (("--url", "http://a b/"), "'http://a b/' is not an address"),
+        (("--url", "http://a..b/"), "'http://a..b/' is not an address"),
+        (("--url", f"http://{'a' * 64}/"), "is not an address"),
+        (("--url", "http://\u20ac.invalid/"), "is not an address"),
+        (("--url", "http://127.0.0.1/\u20ac"), "is not an address"),
+        (("--url", "http://127.0.0.1/\n"), "is not an address"),
         ((*GIVEN, "--wait-probability", "120%"), "'120%' is not a share such as 1% or 0.01"),
         ((*GIVEN, "--processes", "0"), "'0' is not a whole number from 1 on"),
         ((*GIVEN, "--queries", "0"), "'0' is not a number above 0"),

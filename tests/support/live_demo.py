@@ -19,6 +19,8 @@ from support.prometheus import Job, PrometheusServer, job
 
 WORKERS = 2
 
+COMMAND = (sys.executable, "-m", "poolscope.demo.worker", "--listen", "127.0.0.1:0")
+
 # Only workers serve their internal errors; the exporter serves the sums of all others.
 ONLY_ERRORS = [
     {"source_labels": ["__name__"], "regex": "connpool_internal_errors_total", "action": "keep"},
@@ -30,7 +32,7 @@ MakePrometheus = Callable[[Sequence[Job]], PrometheusServer]
 class DemoWorker:
     """A worker of the demo that sends the load itself, and uses an existing PostgreSQL server."""
 
-    def __init__(self, folder: Path, postgres: EmbeddedPostgres) -> None:
+    def __init__(self, folder: Path, postgres: EmbeddedPostgres, *options: str) -> None:
         environment = {
             **os.environ,
             "POOLSCOPE_DIR": str(folder),
@@ -38,7 +40,7 @@ class DemoWorker:
             "POOLSCOPE_DEMO_POSTGRES": postgres.dsn,
         }
         started = subprocess.Popen(
-            [sys.executable, "-m", "poolscope.demo.worker", "--listen", "127.0.0.1:0"],
+            [*COMMAND, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,

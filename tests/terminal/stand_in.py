@@ -46,7 +46,14 @@ def pool(name: str, kind: str, in_use: int, limit: int | None, **more: Any) -> d
         "timed_out": 0,
         "holders": [],
         "processes": [
-            {"pid": 41, "in_use": in_use, "limit": limit, "waiting": 0, "oldest_hold_seconds": 0.0}
+            {
+                "pid": 41,
+                "in_use": in_use,
+                "limit": limit,
+                "waiting": 0,
+                "oldest_hold_seconds": 0.0,
+                "oldest_wait_seconds": 0.0,
+            }
         ],
         "findings": [],
         "servers": [],

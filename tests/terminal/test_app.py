@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 from textual.pilot import Pilot
 
-from poolscope.terminal.app import Top
+from poolscope.terminal.app import KEYS, Top
 from poolscope.terminal.table import Glyphs
-from terminal.stand_in import StandIn
+from terminal.stand_in import StandIn, hold
 
 EXPECTED: Final = Path(__file__).parent / "expected"
 
@@ -80,11 +80,15 @@ async def test_the_screen(width: int, height: int) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
-async def test_without_unicode() -> None:
-    async with running(glyphs=Glyphs.for_encoding("ascii")) as there:
-        row = next(line for line in there.text.splitlines() if "orders" in line)
-    assert row.isascii()
-    assert "##########" in row
+@pytest.mark.parametrize(("width", "height"), [(120, 24), (60, 15), (40, 10)])
+async def test_without_unicode(width: int, height: int) -> None:
+    async with running(width, height, Glyphs.for_encoding("ascii")) as there:
+        there.source.pools[1]["holders"] *= 20
+        await there.look()
+        assert ("##########" in there.text) == (width > 80)
+        for key in ("h", "p", "f", "question_mark", "slash"):
+            await there.press(key)
+            assert [] == [each for each in there.text if not each.isascii()]
 
 
 async def test_enter_shows_and_hides_what_is_known_of_a_pool() -> None:
@@ -111,6 +115,31 @@ async def test_panes() -> None:
         assert "1 x no operation" in there.text
         await there.press("down", "h")
         assert "nobody holds a connection" in there.text
+
+
+async def test_waiting_callers_by_process() -> None:
+    async with running() as there:
+        (process,) = there.source.pools[1]["processes"]
+        there.source.pools[1]["processes"] = [
+            process,
+            {**process, "pid": 43, "waiting": 9, "oldest_wait_seconds": 0.2},
+            {**process, "pid": 45, "waiting": 3, "oldest_wait_seconds": 0.42},
+        ]
+        await there.look()
+        await there.press("p")
+        assert "43  6 of 6, 9 waiting, the longest for 200ms, oldest hold 0s" in there.text
+        assert "45  6 of 6, 3 waiting, the longest for 420ms, oldest hold 0s" in there.text
+        assert "41  6 of 6, 0 waiting, oldest hold 0s" in there.text
+        pids = [int(line.split()[0]) for line in there.text.splitlines() if " of 6, " in line]
+        assert [43, 45, 41] == pids
+
+
+async def test_who_waits_is_said_before_who_holds_however_many_they_are() -> None:
+    async with running(60, 15) as there:
+        there.source.pools[1]["holders"] = [hold(f"shop/{n}.py:1 in f", 1.0) for n in range(50)]
+        await there.look()
+        await there.press("h")
+        assert "12 waiting, the longest for 420ms" in there.text
 
 
 async def test_the_cursor_stays_on_its_pool_when_the_order_changes() -> None:
@@ -154,10 +183,22 @@ async def test_pause_and_interval() -> None:
         assert "every 30 s" in there.text
 
 
-async def test_help_and_quit() -> None:
-    async with running() as there:
+@pytest.mark.parametrize(("width", "height"), [(60, 30), (120, 24), (60, 15)])
+async def test_help_and_quit(width: int, height: int) -> None:
+    async with running(width, height) as there:
+        before = there.text
         await there.press("question_mark")
         assert "choose a pool" in there.text
+        assert "orders" in there.text
+        if height > 15:
+            assert [] == [text for _, text in KEYS if text not in there.text]
+        await there.press("question_mark")
+        assert before == there.text
+        await there.press("question_mark", "escape")
+        assert before == there.text
+        await there.press("question_mark", "h")
+        assert "pay.py:7" in there.text
+        await there.press("question_mark")
         await there.press("question_mark")
         assert "choose a pool" not in there.text
         await there.press("q")

@@ -11,7 +11,7 @@ from poolscope.terminal.conditions import condition
 from poolscope.terminal.model import Model
 from poolscope.terminal.sources import Numbers
 from poolscope.terminal.table import COLUMNS, Glyphs, columns_for, duration, needed, shortened
-from terminal.stand_in import StandIn, pool
+from terminal.stand_in import StandIn, hold, pool
 
 
 @pytest.fixture
@@ -64,6 +64,13 @@ def test_counters_that_fell_say_nothing(source: StandIn) -> None:
     model.update(source.read(), 102.0)
     (row,) = [row for row in model.rows if row.pool == "prices"]
     assert (None, None) == (row.rate, row.acquire)
+
+
+def test_what_is_overdue_and_abandoned_is_one_connection(source: StandIn) -> None:
+    lost = hold("a.py:1 in f", 75.0, overdue=True, abandoned=True)
+    late = hold("a.py:2 in g", 70.0, overdue=True)
+    source.pools[1].update(overdue=2, abandoned=1, holders=[lost, late])
+    assert 2 == looked(source, 100.0).sorted_rows()[0].leaked
 
 
 def test_the_trend_is_of_the_last_minute(source: StandIn) -> None:
@@ -166,6 +173,9 @@ def test_what_a_script_waits_for(source: StandIn) -> None:
     [
         ("orders", "'orders' is not a condition such as 'orders.waiting>0'"),
         ("orders.waiting>x", "is not a condition"),
+        ("", "'' is not a condition"),
+        ("orders.waiting>\u0661", "is not a condition"),
+        ("orders.waiting>nan", "is not a condition"),
         ("orders.size>1", "'size' is not known of a pool; known are in_use, idle"),
         ("orders.waiting>1.2.3", "'1.2.3' in 'orders.waiting>1.2.3' is not a number"),
     ],

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -16,58 +13,12 @@ import pytest
 
 from support.exporters import ExporterProcess
 from support.ports import ReservedPort
-from support.tools import required
-from support.waiting import PATIENCE
+from support.terminals import Terminal, terminal
 from support.workers import Worker
 
+__all__ = ["terminal"]
+
 TOP: Final = (sys.executable, "-m", "poolscope", "top", "--interval", "0.5")
-
-
-class Terminal:
-    """A terminal of tmux, with a server of its own, in which a command runs."""
-
-    def __init__(self, tmux: str, socket: Path, width: int, height: int, *command: str) -> None:
-        self._tmux = [tmux, "-S", str(socket), "-f", "/dev/null"]
-        size = ("-x", str(width), "-y", str(height))
-        line = f"{shlex.join(command)}; echo ended with $?; exec cat"
-        variables = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
-        subprocess.run(
-            [*self._tmux, "-u", "new-session", "-d", *size, line], env=variables, check=True
-        )
-
-    def screen(self) -> str:
-        shown = subprocess.run(
-            [*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True
-        )
-        return shown.stdout
-
-    def press(self, *keys: str) -> None:
-        subprocess.run([*self._tmux, "send-keys", *keys], check=True)
-
-    def wait_for(self, *texts: str) -> str:
-        """Wait until the screen has all of the texts; return it."""
-        deadline = time.monotonic() + PATIENCE
-        while not all(text in (screen := self.screen()) for text in texts):
-            assert time.monotonic() < deadline, f"{texts} never on this screen:\n{screen}"
-        return screen
-
-    def kill(self) -> None:
-        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True)
-
-
-@pytest.fixture
-def terminal(short_path: Path) -> Iterator[Callable[..., Terminal]]:
-    tmux = required("tmux", "tmux")
-    started: list[Terminal] = []
-
-    def start(width: int, height: int, *command: str) -> Terminal:
-        socket = short_path / f"tmux{len(started)}"
-        started.append(Terminal(tmux, socket, width, height, *command))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.kill()
 
 
 @pytest.fixture

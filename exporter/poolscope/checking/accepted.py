@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -97,17 +98,31 @@ def read_baseline(path: Path) -> list[Identity]:
             )
             for entry in content["findings"]
         ]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(
             f"{path} is no baseline; --write-baseline {path} makes one of what is found now"
         ) from None
 
 
 def write_baseline(path: Path, findings: Iterable[Finding]) -> None:
-    """Write a baseline that accepts the findings. Raises OSError."""
+    """
+    Write a baseline that accepts the findings. Raises OSError.
+
+    Whoever reads it meanwhile sees all of the old one or of the new one.
+    """
     entries = [
         {"rule": rule, "pool": pool, "kind": kind, "places": [list(place) for place in places]}
         for rule, pool, kind, places in sorted(set(map(identity, findings)))
     ]
     text = json.dumps({"version": VERSION, "findings": entries}, indent=2)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    if path.exists() and not path.is_file():  # such as /dev/stdout
+        path.write_text(f"{text}\n", encoding="utf-8")
+        return
+    target = path.resolve()
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        new.write_text(f"{text}\n", encoding="utf-8")
+        new.replace(target)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None

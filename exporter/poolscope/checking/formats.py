@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,9 +11,13 @@ from xml.etree import ElementTree
 
 from poolscope.checking.accepted import identity
 from poolscope.checking.found import DOCS, Checked, Place, page_of, place_of
+from poolscope.label_values import printable
 from poolscope.readings.findings import RULES, Finding
 
 Findings = Sequence[Finding]
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+"""Stands for each character that XML does not allow."""
 
 
 def text(checked: Checked, findings: Findings) -> str:
@@ -30,7 +34,12 @@ def text(checked: Checked, findings: Findings) -> str:
         if page is not None:
             lines.append(f"    see {page}")
     lines.append(_summary(checked, findings))
-    return "\n".join(lines) + "\n"
+    return _joined(lines)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """Return the lines, which no name can break, nor make a terminal do something."""
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _summary(checked: Checked, findings: Findings) -> str:
@@ -93,7 +102,7 @@ _GITHUB: Final = {"critical": "error", "warning": "warning", "info": "notice"}
 def github(checked: Checked, findings: Findings) -> str:
     """Return commands that GitHub Actions shows as annotations, and the summary."""
     lines = [_annotation(finding) for finding in findings]
-    return "\n".join([*lines, _summary(checked, findings)]) + "\n"
+    return _joined([*lines, _summary(checked, findings)])
 
 
 def _annotation(finding: Finding) -> str:
@@ -161,7 +170,11 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
         "message": {"text": _message(finding)},
         "partialFingerprints": {"poolscope/v1": json.dumps(identity(finding))},
     }
-    locations = [_sarif_location(place) for place in _places(finding)]
+    locations: list[dict[str, Any]] = []
+    for place in _places(finding):
+        location = _sarif_location(place)
+        if location not in locations:  # two spellings of a path may be one address
+            locations.append(location)
     if locations:
         # More than the first is about the same mistake.
         result["locations"] = locations[:1]
@@ -172,7 +185,9 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
 
 def _sarif_location(place: Place) -> dict[str, Any]:
     path = PurePath(place.file)
-    uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    uri = quote(path.as_posix(), errors="replace")
+    if path.is_absolute():
+        uri = f"file://{uri}"
     physical: dict[str, Any] = {"artifactLocation": {"uri": uri}}
     if place.line:
         physical["region"] = {"startLine": place.line}
@@ -187,15 +202,9 @@ def junit(checked: Checked, findings: Findings) -> str:
     suite = ElementTree.Element("testsuite", name="poolscope")
     for pool in checked.pools:
         if all((each.pool, each.kind) != (pool.pool, pool.kind) for each in findings):
-            name = _clean(pool.pool)
-            ElementTree.SubElement(suite, "testcase", classname=f"pool.{pool.kind}", name=name)
+            _case(suite, pool.kind, pool.pool)
     for finding in findings:
-        case = ElementTree.SubElement(
-            suite,
-            "testcase",
-            classname=f"pool.{finding.kind}",
-            name=_clean(f"{finding.pool}: {finding.rule}"),
-        )
+        case = _case(suite, finding.kind, f"{finding.pool}: {finding.rule}")
         failure = ElementTree.SubElement(
             case, "failure", type=finding.severity, message=_clean(finding.message)
         )
@@ -207,6 +216,11 @@ def junit(checked: Checked, findings: Findings) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{root}\n'
 
 
+def _case(suite: ElementTree.Element, kind: str, name: str) -> ElementTree.Element:
+    attributes = {"classname": f"pool.{_clean(kind)}", "name": _clean(name)}
+    return ElementTree.SubElement(suite, "testcase", attributes)
+
+
 def _clean(value: str) -> str:
     """Replace the characters that XML cannot have."""
     return "".join(_valid(value))
@@ -216,7 +230,7 @@ def _valid(value: str) -> Iterator[str]:
     for character in value:
         code = ord(character)
         valid = code in (9, 10, 13) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD
-        yield character if valid or code >= 0x10000 else "\N{REPLACEMENT CHARACTER}"
+        yield character if valid or code >= 0x10000 else REPLACEMENT
 
 
 FORMATS: Final[dict[str, Callable[[Checked, Findings], str]]] = {

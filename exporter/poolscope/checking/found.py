@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from poolscope.readings.findings import SEVERITIES, Finding, Severity
 
 DOCS: Final = "https://poolscope.readthedocs.io/en/latest/"
 """Where the documentation is."""
 
-_SITE: Final = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?: in (?P<function>.*))?")
+_SITE: Final = re.compile(r"(?P<file>.+?):(?P<line>[0-9]{1,9})(?: in (?P<function>.*))?")
 
 MAX_OUT: Final = "max-out"
 MAX_CONNECTIONS: Final = "max-connections"
@@ -68,7 +69,10 @@ class Checked:
 
 def page_of(rule: str) -> str | None:
     """Return the address of the page on a rule; None if it has none."""
-    return None if rule in _WITHOUT_A_PAGE else f"{DOCS}findings/{rule}/"
+    if rule in _WITHOUT_A_PAGE:
+        return None
+    # An exporter of another version may have other rules.
+    return f"{DOCS}findings/{quote(rule, safe='', errors='replace')}/"
 
 
 def is_at_least(severity: Severity, least: Severity) -> bool:

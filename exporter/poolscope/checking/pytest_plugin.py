@@ -2,13 +2,15 @@
 The pytest plugin: `pytest --poolscope` watches every pool that tests make.
 
 A test fails that leaves a connection out which it has acquired, with the line. What was found is
-printed at the end. Without the option, the plugin does nothing.
+printed at the end, and what is still out then, by fixtures too. Without the option, the plugin does
+nothing.
 """
 
 from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from poolscope.readings.holders import Hold
 
 OPTION: Final = "--poolscope"
+
+READINGS: Final = 20
+"""How often the holders are read at most, if it takes too long to tell when a hold began."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +52,7 @@ class Checker:
         self._config = config
         self._calls: dict[str, tuple[float, float]] = {}
         self._of_workers: list[Finding] = []
+        self._out = Counter[str]()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
@@ -70,15 +76,21 @@ class Checker:
         return result
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        gc.collect()
+        # All fixtures have ended.
+        self._out.update(_still_out())
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if output is not None:  # of pytest-xdist
             output["poolscope"] = [_packed(finding) for finding in _findings()]
+            output["poolscope_out"] = dict(self._out)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         from poolscope.readings.findings import Finding
 
-        packed = getattr(node, "workeroutput", {}).get("poolscope", ())
+        output = getattr(node, "workeroutput", {})
+        self._out.update(output.get("poolscope_out", {}))
+        packed = output.get("poolscope", ())
         self._of_workers += [
             Finding(pool, kind, rule, severity, message, tuple(sites))
             for pool, kind, rule, severity, message, sites in packed
@@ -89,33 +101,50 @@ class Checker:
         from poolscope.checking.found import Checked, sorted_findings
 
         findings = sorted_findings([*self._of_workers, *_findings()])
-        if findings:
+        lines = text(Checked("this run", tuple(findings), ()), findings).splitlines()[:-1]
+        lines += [f"still out at the end: {count} x {what}" for what, count in self._out.items()]
+        if lines:
             terminalreporter.section("poolscope")
-            lines = text(Checked("this run", tuple(findings), ()), findings).splitlines()
-            for line in lines[:-1]:
-                terminalreporter.write_line(line)
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def _left(began: float, ended: float) -> list[Hold]:
-    """Return the connections that are out and were acquired in that time."""
+    """Return the connections that are out and were certainly acquired in that time."""
     import poolscope
 
-    before, holds, after = time.monotonic(), poolscope.holders(), time.monotonic()
-    return [
-        hold
-        for hold in holds
-        # Each began between these two moments.
-        if before - hold.held_seconds <= ended
-        and after - hold.held_seconds >= began
-        and not hold.on_purpose
-    ]
+    for _ in range(READINGS):
+        before, holds, after = time.monotonic(), poolscope.holders(), time.monotonic()
+        meant = [hold for hold in holds if not hold.on_purpose]
+        # Each began between `before` and `after`, less the time that it has been held.
+        possible = [
+            hold
+            for hold in meant
+            if before - hold.held_seconds <= ended and after - hold.held_seconds >= began
+        ]
+        certain = [hold for hold in possible if before - hold.held_seconds >= began]
+        if certain == possible:
+            break
+    return certain
+
+
+def _still_out() -> Iterator[str]:
+    import poolscope
+
+    for hold in poolscope.holders():
+        if not hold.on_purpose:
+            yield f"a connection of pool {hold.pool!r} ({hold.kind}), acquired at {_site(hold)}"
 
 
 def _described(hold: Hold) -> str:
     return (
         f"the test has left a connection of pool {hold.pool!r} ({hold.kind}) out, acquired at "
-        f"{hold.site or 'an unknown line'}"
+        f"{_site(hold)}"
     )
+
+
+def _site(hold: Hold) -> str:
+    return hold.site or "an unknown line"
 
 
 def _findings() -> list[Finding]:

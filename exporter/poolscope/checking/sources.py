@@ -32,7 +32,7 @@ def of_exporter(url: str) -> Checked:
         pools = json.loads(get(address, "application/json"))["pools"]
         findings = [finding for pool in pools for finding in _findings(pool)]
         states = tuple(_state(pool) for pool in pools)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SourceError(f"{shown} is no answer of an exporter") from None
     return Checked(without_credentials(url)[0], tuple(findings), states)
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -45,6 +46,9 @@ def _log_as_json(text: str) -> None:
     logging.getLogger("poolscope.exporter").error("%s", text)
 
 
+POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
+"""The environment variable with the DSNs of PostgreSQL servers."""
+
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -71,12 +75,38 @@ def dsn(text: str) -> str:
     return text
 
 
+def dsns_of_environment(variable: str) -> list[str]:
+    """
+    Return the DSNs in an environment variable, which are separated by spaces.
+
+    Raises ValueError if one is malformed; the message does not repeat it, as it may be a secret.
+    """
+    from poolscope.exporter.dsn import check
+
+    dsns = os.environ.get(variable, "").split()
+    for given in dsns:
+        try:
+            check(given)
+        except ValueError as error:
+            raise ValueError(f"{variable}: {error}") from None
+    return dsns
+
+
+_NUMBER: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def number(text: str) -> float:
+    """Return what plain digits say, perhaps infinity; NaN for all else, which `float` accepts."""
+    return float(text) if _NUMBER.fullmatch(text) else math.nan
+
+
+MAX_SECONDS: Final = 1e9
+"""Some 30 years: more than the system can wait for at once."""
+
+
 def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
+    value = number(text)
+    if not 0 < value <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
 
@@ -106,17 +136,19 @@ def complain(command: str, error: Exception | str, as_json: bool = False) -> Non
         print(f"poolscope {command}: {text}", file=sys.stderr)  # noqa: T201 - it is a command
 
 
+MAX_DIGITS: Final = 9
+"""Of a whole number."""
+
+
 def count(least: int) -> Callable[[str], int]:
     """Return the parser of a whole number that is not below `least`."""
 
     def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
+        if re.fullmatch("[0-9]+", text) is None or int(text[:MAX_DIGITS]) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return value
+        if len(text) > MAX_DIGITS:
+            raise argparse.ArgumentTypeError(f"{text[:MAX_DIGITS]}... is too large a number")
+        return int(text)
 
     return parse
 

@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from poolscope.commands.arguments import Commands, complain, dsn, folder, listen_address
+from poolscope.commands.arguments import (
+    POSTGRES_VARIABLE,
+    Commands,
+    complain,
+    dsn,
+    dsns_of_environment,
+    folder,
+    listen_address,
+)
 from poolscope.fleet.folder import DIR_VARIABLE, MISSING, FolderError
 
-POSTGRES_VARIABLE: Final = "POOLSCOPE_POSTGRES"
 PGBOUNCER_VARIABLE: Final = "POOLSCOPE_PGBOUNCER"
-"""Environment variables with the DSNs of the servers that the exporter asks."""
+"""The environment variable with the DSNs of PgBouncers."""
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:10464"
 
@@ -58,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
                 route_prefix=urlsplit(url or "").path if prefix is None else prefix,
                 metrics_path=options.telemetry_path,
                 web_config=options.web_config,
-                postgres=tuple(options.postgres or _dsns_of_environment(POSTGRES_VARIABLE)),
-                pgbouncer=tuple(options.pgbouncer or _dsns_of_environment(PGBOUNCER_VARIABLE)),
+                postgres=tuple(options.postgres or dsns_of_environment(POSTGRES_VARIABLE)),
+                pgbouncer=tuple(options.pgbouncer or dsns_of_environment(PGBOUNCER_VARIABLE)),
                 per_process=options.per_process,
             )
         )
@@ -77,23 +84,6 @@ def _fail(log_format: str, error: Exception | str, code: int) -> int:
 def _folder_of_environment() -> Path | None:
     given = os.environ.get(DIR_VARIABLE)
     return Path(given) if given else None
-
-
-def _dsns_of_environment(variable: str) -> list[str]:
-    """
-    Return the DSNs in an environment variable, which are separated by spaces.
-
-    Raises ValueError if one is malformed; the message does not repeat it, as it may be a secret.
-    """
-    from poolscope.exporter.dsn import check
-
-    dsns = os.environ.get(variable, "").split()
-    for given in dsns:
-        try:
-            check(given)
-        except ValueError as error:
-            raise ValueError(f"{variable}: {error}") from None
-    return dsns
 
 
 def add(commands: Commands) -> None:

@@ -12,7 +12,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from poolscope.commands.arguments import Commands, complain, count, http_address
+from poolscope.commands.arguments import (
+    MAX_SECONDS,
+    POSTGRES_VARIABLE,
+    Commands,
+    complain,
+    count,
+    dsn,
+    dsns_of_environment,
+    http_address,
+    number,
+)
 
 if TYPE_CHECKING:
     from poolscope.sizing.advice import Server
@@ -34,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         _check(options)
+        options.postgres = options.postgres or _postgres_of_environment(options)
     except ValueError as error:
         complain("size", f"{error} (see poolscope size --help)")
         return 2
@@ -67,20 +78,22 @@ def _print(options: argparse.Namespace, pools: Sequence[Measured], server: Serve
 
 
 def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
+    from poolscope.commands.database_server import connections_of
     from poolscope.sizing import exposition
     from poolscope.sizing.advice import Server
-    from poolscope.sizing.prometheus import Prometheus
+    from poolscope.sizing.prometheus import Prometheus, server_of
 
-    asked = None
+    asked, own = None, 0.0
     if options.prometheus:
         source = Prometheus(options.prometheus)
         pools = source.busiest(options.window)
-        asked = source.server()
+        asked, own = source.server(), source.own_connections()
         where = f"Prometheus has no pool{{}} in the last {options.window:g} s: is its job "
         where += "scraped, and is its family connpool_in_use_seconds_total there?"
     elif options.url:
         readings = exposition.read(options.url, options.seconds)
-        pools, asked = exposition.measured(readings), exposition.server(readings[-1][1])
+        pools, last = exposition.measured(readings), readings[-1][1]
+        asked, own = exposition.server(last), exposition.own_connections(last)
         where = f"no pool{{}} has been watched for the whole {options.seconds:g} s"
     else:
         pools, where = [_given(options)], ""
@@ -91,6 +104,9 @@ def _measure(options: argparse.Namespace) -> tuple[Sequence[Measured], Server]:
             where.format(f" {options.pool!r}" if options.pool else "")
             + (f"; there are {names}" if names else "")
         )
+    if options.postgres:
+        accepts, used = connections_of(options.postgres)
+        asked = server_of(accepts, used - own)
     return found, _server(options, asked, Server)
 
 
@@ -131,6 +147,8 @@ def _given(options: argparse.Namespace) -> Measured:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError if the options do not say where the numbers come from."""
+    from poolscope.sizing.advice import MAX_LOAD
+
     sources = [
         options.prometheus,
         options.url,
@@ -141,6 +159,13 @@ def _check(options: argparse.Namespace) -> None:
     if (options.rate is None) != (options.hold is None):
         missing = "--hold" if options.hold is None else "--rate"
         raise ValueError(f"{missing} is missing: --rate and --hold go together")
+    if options.postgres and options.max_connections is not None:
+        raise ValueError("give only one of --postgres and --max-connections")
+    if options.rate is not None and not options.rate * options.hold <= MAX_LOAD:
+        raise ValueError(
+            f"--rate times --hold is {options.rate * options.hold:.6g}: more connections than "
+            f"{MAX_LOAD:g} are not computed"
+        )
     if options.max_connections is not None and options.max_connections <= options.reserved:
         raise ValueError(
             f"--max-connections {options.max_connections} leaves nothing beside --reserved "
@@ -148,22 +173,31 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
+def _postgres_of_environment(options: argparse.Namespace) -> str | None:
+    """Return the DSN of the server to ask. Raises ValueError if there are several, or a bad one."""
+    if options.max_connections is not None:
+        return None
+    dsns = dsns_of_environment(POSTGRES_VARIABLE)
+    if len(dsns) > 1:
+        raise ValueError(
+            f"{POSTGRES_VARIABLE} names {len(dsns)} servers: give that of the pools as --postgres"
+        )
+    return dsns[0] if dsns else None
+
+
 def duration(text: str) -> float:
     """Return the seconds of `50ms`, `1.5s`, `5m`, `7d` or a plain number."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(us|ms|s|m|h|d)?", text.strip())
-    value = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
-    if not 0 < value < math.inf:
+    found = re.fullmatch(r"(.*?)\s*(us|ms|s|m|h|d)?", text.strip())
+    value = number(found[1]) * UNITS[found[2] or "s"] if found else math.nan
+    if not 0 < value <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 50ms, 1.5s, 5m or 7d")
     return value
 
 
 def rate(text: str) -> float:
     """Return the callers each second of `120/s`, `7200/min` or a plain number."""
-    number, _, unit = text.strip().partition("/")
-    try:
-        value = float(number) / PER[unit.strip() or "s"]
-    except (ValueError, KeyError):
-        value = 0.0
+    digits, slash, unit = text.strip().partition("/")
+    value = number(digits.strip()) / PER.get(unit.strip() if slash else "s", math.nan)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 120/s or 7200/min")
     return value
@@ -172,20 +206,14 @@ def rate(text: str) -> float:
 def share(text: str) -> float:
     """Return the share of `1%` or `0.01`."""
     stripped = text.strip()
-    try:
-        value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
+    value = number(stripped.removesuffix("%").strip()) / (100 if stripped.endswith("%") else 1)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 1% or 0.01")
     return value
 
 
 def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
@@ -244,6 +272,13 @@ def _add_details(parser: argparse.ArgumentParser) -> None:
     )
     goal.add_argument(
         "--wait-probability", type=share, metavar="SHARE", help="no more callers wait, as 1%%"
+    )
+    parser.add_argument(
+        "--postgres",
+        type=dsn,
+        metavar="DSN",
+        help="the PostgreSQL server, which is asked how many connections it accepts and has; where "
+        f"no pool was measured, all of them are those of others (default: {POSTGRES_VARIABLE})",
     )
     parser.add_argument(
         "--max-connections", type=count(1), metavar="N", help="that the server is set to"

@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
         from poolscope.sizing.http import SourceError
         from poolscope.terminal import conditions, sources
 
-        wanted = conditions.condition(options.watch_for) if options.watch_for else None
+        asked: str | None = options.watch_for
+        wanted = conditions.condition(asked) if asked is not None else None
         if options.url is not None and options.dir is not None:
             raise ValueError("give only one of --url and --dir")
         url = url_of(options.url)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,8 @@ class Stream:
         there is none.
     burst_at: seconds from the start of each swing to its burst.
     max_in_flight: requests that may be unanswered at once; further ones are not sent.
+    at_random: whether they come independently of each other, at that rate on average, as those of
+        many users do; else the time between two is always the same.
     """
 
     pool: str
@@ -45,6 +48,7 @@ class Stream:
     burst: float = 0.0
     burst_at: float = 0.0
     max_in_flight: int = MAX_IN_FLIGHT
+    at_random: bool = False
 
     def in_burst(self, seconds: float) -> bool:
         """Return whether there is a burst, `seconds` after the load began."""
@@ -61,6 +65,10 @@ class Stream:
         level = math.sin((seconds - self.burst_at) * math.tau / SWING_SECONDS - math.tau / 4)
         return self.low + (self.high - self.low) * (1 + level) / 2
 
+    def gap(self) -> float:
+        """Return the time from one request to the next, as a multiple of the mean."""
+        return random.expovariate(1.0) if self.at_random else 1.0
+
 
 # Each burst asks for about twice as much as the pools of both workers can serve.
 STREAMS: Final = (
@@ -73,6 +81,17 @@ STREAMS: Final = (
     Stream("reports", "GET", "reports/export/1999", low=0.025, high=0.025),
 )
 
+CORRECT: Final = {stream.pool: stream for stream in STREAMS if stream.burst}
+"""The stream of each pool whose handler makes no mistake."""
+
+
+def steady(rates: Mapping[str, float]) -> tuple[Stream, ...]:
+    """Return streams of so many requests a second for each of the pools, which come at random."""
+    return tuple(
+        Stream(pool, CORRECT[pool].method, CORRECT[pool].path, rate, rate, at_random=True)
+        for pool, rate in rates.items()
+    )
+
 
 class Load:
     """Sends the streams to the service until it is told to stop."""
@@ -83,6 +102,8 @@ class Load:
         self._stopped = False
         self._seconds = 0.0
         self._in_flight = dict.fromkeys(streams, 0)
+        # Each stream begins with a request, however seldom it has one.
+        self._until_next = dict.fromkeys(streams, 0.0)
 
     def bursts(self) -> list[str]:
         """Return the names of the pools that have a burst now."""
@@ -101,19 +122,25 @@ class Load:
             asyncio.TaskGroup() as requests,
         ):
             clock = asyncio.get_running_loop().time
-            # Each stream begins with a request, however seldom it has one.
-            began, owed = clock(), dict.fromkeys(self._streams, 1.0)
+            began = clock()
             while not self._stopped:
                 now = clock() - began
                 passed, self._seconds = now - self._seconds, now
                 for stream in self._streams:
-                    owed[stream] += stream.rate(now) * passed
-                    due = int(owed[stream])
-                    owed[stream] -= due
+                    due = self._due(stream, stream.rate(now) * passed)
                     for _ in range(min(due, stream.max_in_flight - self._in_flight[stream])):
                         self._in_flight[stream] += 1
                         requests.create_task(self._send(session, stream))
                 await asyncio.sleep(TICK_SECONDS)
+
+    def _due(self, stream: Stream, expected: float) -> int:
+        """Return how many requests to send after a time in which so many come on average."""
+        until_next, due = self._until_next[stream] - expected, 0
+        while until_next <= 0:
+            until_next += stream.gap()
+            due += 1
+        self._until_next[stream] = until_next
+        return due
 
     async def _send(self, session: aiohttp.ClientSession, stream: Stream) -> None:
         try:
@@ -127,9 +154,9 @@ class Load:
 
 
 @asynccontextmanager
-async def running_load(service: str) -> AsyncIterator[Load]:
+async def running_load(service: str, streams: Sequence[Stream] = STREAMS) -> AsyncIterator[Load]:
     """Send the load; at the end, wait until all requests are answered, unless something failed."""
-    load = Load(service)
+    load = Load(service, streams)
     task = asyncio.create_task(load.run())
     try:
         yield load

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +27,9 @@ from poolscope.demo.external_postgres import Postgres
 
 POOL_TIMEOUT: Final = 0.5
 """Seconds that a caller waits for a connection of any pool."""
+
+SIZES: Final = {"orders": 3, "billing": 3, "reports": 4, "upstream": 4}
+"""How many connections each pool may have; in both workers, too few for the bursts."""
 
 BACKLOG: Final = 256
 
@@ -97,31 +100,40 @@ async def create_tables(postgres: Postgres) -> None:
 
 
 @asynccontextmanager
-async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
-    """Open and watch the pools; unwatch and close them at the end."""
+async def open_pools(
+    postgres: Postgres, sizes: Mapping[str, int] | None = None
+) -> AsyncIterator[Pools]:
+    """
+    Open and watch the pools; unwatch and close them at the end.
+
+    sizes: how many connections a pool may have, by its name, where it is not to be as in `SIZES`.
+    """
+    size = {**SIZES, **(sizes or {})}
     async with AsyncExitStack() as stack:
         orders = create_engine(
             postgres.sqlalchemy_url("psycopg"),
-            pool_size=2,
-            max_overflow=1,
+            **_queue(size["orders"]),
             pool_timeout=POOL_TIMEOUT,
             pool_recycle=RECYCLE_SECONDS,
         )
         stack.callback(orders.dispose)
         billing = create_async_engine(
             postgres.sqlalchemy_url("asyncpg"),
-            pool_size=2,
-            max_overflow=1,
+            **_queue(size["billing"]),
             pool_timeout=POOL_TIMEOUT,
             pool_recycle=RECYCLE_SECONDS,
         )
         stack.push_async_callback(billing.dispose)
-        reports = await asyncpg.create_pool(postgres.dsn, min_size=2, max_size=4)
+        reports = await asyncpg.create_pool(
+            postgres.dsn, min_size=min(2, size["reports"]), max_size=size["reports"]
+        )
         # Its close() would wait for connections that were forgotten.
         stack.callback(reports.terminate)
         upstream = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=4, limit_per_host=4),
+                connector=aiohttp.TCPConnector(
+                    limit=size["upstream"], limit_per_host=size["upstream"]
+                ),
                 timeout=aiohttp.ClientTimeout(total=5, connect=POOL_TIMEOUT),
             )
         )
@@ -130,6 +142,12 @@ async def open_pools(postgres: Postgres) -> AsyncIterator[Pools]:
             pool = getattr(pools, name)
             stack.enter_context(poolscope.watch(pool, name=name, leak_after=LEAK_AFTER))
         yield pools
+
+
+def _queue(size: int) -> dict[str, int]:
+    """Return the arguments of an engine that may have so many connections, and keeps most open."""
+    overflow = min(1, size - 1)
+    return {"pool_size": size - overflow, "max_overflow": overflow}
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from poolscope.sizing.measured import Knee, Measured, knee
-from poolscope.sizing.queueing import mean_wait, probability_of_waiting, wait_quantile
+from poolscope.sizing.queueing import MAX_SIZE, mean_wait, probability_of_waiting, wait_quantile
 from poolscope.sizing.sizes import (
     MOST_DATABASE_CONNECTIONS,
     Goal,
@@ -27,6 +27,9 @@ MANY: Final = (1, 2, 4, 8, 16, 32)
 
 FEW_ATTEMPTS: Final = 100
 """Fewer callers say nothing about a pool."""
+
+MAX_LOAD: Final = 50_000.0
+"""Connections in use on average. For more there is no advice: it would take long to compute."""
 
 FACTOR_OF_SEED: Final = 1.5
 """The factor of the formula (concurrent requests / queries per request) * 1.5."""
@@ -92,6 +95,8 @@ class Advice:
     size: the present limit of one pool object; infinity without one, NaN if it is not known.
     predicted: the seconds that 99 of 100 callers wait at most at the present size, by the model.
     measured_wait: bounds of the same as it was measured.
+    is_assumed: whether nobody has said what the server accepts, so that `ceiling` is what it should
+        bear for one pool.
     floor: the size below which nested acquires may deadlock; 0 if there were none.
     split: sizes in each process if so many processes share the load.
     seed: what (concurrent requests / queries per request) * 1.5 would say, for one process.
@@ -107,6 +112,7 @@ class Advice:
     measured_wait: tuple[float, float] = (0.0, 0.0)
     candidates: tuple[Candidate, ...] = ()
     ceiling: int | None = None
+    is_assumed: bool = False
     floor: int = 0
     split: tuple[tuple[int, int], ...] = ()
     seed: int = 0
@@ -139,7 +145,7 @@ def deadlock_floor(measured: Measured) -> int:
     if not measured.nested:
         return 0
     at_once = (measured.peak + measured.waiting_peak) / max(1.0, measured.instances)
-    return math.ceil(at_once) + 1
+    return math.ceil(min(at_once, MAX_LOAD)) + 1
 
 
 def advise(
@@ -155,8 +161,11 @@ def advise(
     load, hold, size = measured.load / processes, measured.hold, measured.size
     variation = max(1.0, measured.holds.variation())
     ceiling = server.ceiling(processes) if server is not None else None
-    advice = Advice(measured, goal, "none", size, load, variation, ceiling=ceiling)
-    if measured.acquired < FEW_ATTEMPTS or not measured.in_use_seconds:
+    is_assumed = server is not None and server.accepts is None
+    advice = Advice(
+        measured, goal, "none", size, load, variation, ceiling=ceiling, is_assumed=is_assumed
+    )
+    if measured.acquired < FEW_ATTEMPTS or not 0 < measured.load <= MAX_LOAD:
         return advice
     is_limited = 1 <= size < math.inf
     predicted = wait_quantile(int(size), load, hold, variation=variation) if is_limited else 0.0
@@ -166,7 +175,7 @@ def advise(
         predicted=predicted,
         measured_wait=waits,
         floor=deadlock_floor(measured),
-        seed=math.ceil(load / queries * FACTOR_OF_SEED),
+        seed=math.ceil(min(MAX_SIZE, load / queries * FACTOR_OF_SEED)),
         knee=knee(measured.loads),
     )
     if is_limited and not measured.is_given and not is_trusted(predicted, waits):

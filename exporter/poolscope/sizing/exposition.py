@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from poolscope.sizing.http import SourceError, get, without_credentials
 from poolscope.sizing.measured import Durations, Measured
-from poolscope.sizing.prometheus import BUSY_SECONDS, durations
+from poolscope.sizing.prometheus import BUSY_SECONDS, bound_of, durations, server_of
 
 READINGS: Final = 12
 """How many times are compared with each other, in which the numbers are read."""
@@ -59,15 +59,21 @@ def server(samples: Samples) -> tuple[int, int] | None:
     if len(limits) != 1:
         return None
     used = sum(value for _, value in samples.get("server_connections", ()))
-    ours = sum(v for labels, v in samples.get("connections", ()) if labels["kind"] != "aiohttp")
     accepts = limits[0][1] - sum(value for _, value in reserved)
-    return int(accepts), max(0, int(used - ours))
+    return server_of(accepts, used - own_connections(samples))
+
+
+def own_connections(samples: Samples) -> float:
+    """Return how many connections the pools for databases have."""
+    found = samples.get("connections", ())
+    return sum(value for labels, value in found if _key(labels)[1] != "aiohttp")
 
 
 def measured(readings: Sequence[Reading]) -> list[Measured]:
     """Return what happened between the readings, of each pool that has a limit or was used."""
     last = readings[-1][1]
     keys = sorted({_key(labels) for labels, _ in last.get("instances", ())})
+    keys = [key for key in keys if all(key)]
     return [found for key in keys if (found := _busiest(readings, key)) is not None]
 
 
@@ -149,8 +155,8 @@ def _value(samples: Samples, name: str, key: Key, labels: Mapping[str, str]) -> 
 
 def _by_bound(samples: Samples, name: str, key: Key) -> Iterator[tuple[float, float]]:
     for labels, value in samples.get(f"{name}_bucket", ()):
-        if _key(labels) == key:
-            yield float(labels["le"]), value
+        if _key(labels) == key and (bound := bound_of(labels.get("le", ""))) is not None:
+            yield bound, value
 
 
 def _key(labels: Mapping[str, str]) -> Key:
@@ -166,7 +172,8 @@ def _read(address: str) -> Reading:
             for sample in family.samples:
                 if sample.name.startswith(PREFIX):
                     name = sample.name.removeprefix(PREFIX)
-                    found.setdefault(name, []).append((sample.labels, sample.value))
+                    value = 0.0 if math.isnan(sample.value) else sample.value
+                    found.setdefault(name, []).append((sample.labels, value))
     except ValueError:
         found = {}
     if not found:

@@ -7,51 +7,122 @@ import http.client
 import netrc
 import os
 import ssl
+import time
 import urllib.error
 import urllib.request
-from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 TIMEOUT: Final = 30.0
 """Seconds for each request."""
 
 
+MAX_BYTES: Final = 1 << 28
+"""Of an answer."""
+
+CHUNK: Final = 1 << 16
+"""Bytes that are read at a time."""
+
+
 class SourceError(Exception):
     """The numbers could not be had. The message is one line that names the address and why."""
 
+    def __init__(self, message: str, body: bytes = b"") -> None:
+        """`body` is that of an answer which says that something is wrong."""
+        super().__init__("".join(each if each.isprintable() else " " for each in message))
+        self.body = body
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to web servers; only the server that was named gets the password."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        try:
+            check(newurl)
+        except ValueError as error:
+            raise SourceError(f"{_named(req.full_url)} redirects: {error}") from None
+        return super().redirect_request(req, fp, code, "a redirect", headers, newurl)
+
 
 def get(url: str, accept: str = "*/*", timeout: float = TIMEOUT) -> bytes:
-    """Return the body of the answer. Raises SourceError."""
+    """
+    Return the body of the answer. Raises SourceError.
+
+    timeout: seconds until the server must have sent something, and all of it.
+    """
     address, credentials = without_credentials(url)
-    headers = {"Accept": accept}
+    request = urllib.request.Request(address, headers={"Accept": accept})  # noqa: S310 - checked by `check`
     credentials = credentials or _of_netrc(urlsplit(address).hostname)
     if credentials is not None:
         encoded = base64.b64encode(":".join(credentials).encode()).decode()
-        headers["Authorization"] = f"Basic {encoded}"
-    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - checked by `check`
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
+    shown = _named(address)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - as above
-            body: bytes = answer.read()
+        with urllib.request.build_opener(_Redirects).open(request, timeout=timeout) as answer:
+            return _body(answer, time.monotonic() + timeout)
     except urllib.error.HTTPError as error:
-        raise SourceError(f"{address} answered {error.code} {error.reason}") from None
+        with error:
+            said, body = f"{shown} answered {error.code} {error.reason}", _error_body(error)
+        raise SourceError(said, body) from None
     except urllib.error.URLError as error:
         reason = getattr(error.reason, "strerror", None) or error.reason
-        raise SourceError(f"cannot reach {address}: {reason}") from None
-    except (OSError, http.client.HTTPException, ssl.SSLError) as error:
-        raise SourceError(f"cannot reach {address}: {error or type(error).__name__}") from None
-    return body
+        raise SourceError(f"cannot reach {shown}: {reason}") from None
+    except http.client.IncompleteRead:
+        raise SourceError(f"{shown} sent only a part of its answer") from None
+    except (OSError, ValueError, http.client.HTTPException, ssl.SSLError) as error:
+        raise SourceError(f"cannot reach {shown}: {error or type(error).__name__}") from None
+
+
+def _body(answer: Any, deadline: float) -> bytes:
+    """Return the body; raise OSError if it does not end in time, or is too long."""
+    parts, length = [], 0
+    while part := answer.read1(CHUNK):
+        parts.append(part)
+        length += len(part)
+        if length > MAX_BYTES:
+            raise OSError(f"its answer is longer than {MAX_BYTES >> 20} MiB")
+        if time.monotonic() > deadline:
+            raise OSError("its answer does not end")
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
+    return b"".join(parts)
+
+
+def _error_body(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read(CHUNK)
+    except (OSError, http.client.HTTPException):
+        return b""
+
+
+def _named(address: str) -> str:
+    """Return an address without what is asked."""
+    return without_credentials(address)[0].partition("?")[0]
 
 
 def check(url: str) -> str:
     """Return the address; raise ValueError, whose message says what is wrong with it."""
     try:
         parts = urlsplit(url)
-        port_is_valid = parts.port != 0
+        port_is_valid = parts.port != 0 and url.isprintable()
     except ValueError:
         port_is_valid = False
-    if not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname:
+    if not port_is_valid or not _is_plain(parts) or parts.scheme not in ("http", "https"):
         raise ValueError(f"{_shown(url)!r} is not an address such as http://127.0.0.1:9090")
     return url
+
+
+def _is_plain(parts: SplitResult) -> bool:
+    """Whether an address has a host, and only characters that may be sent; see RFC 3986."""
+    sent = f"{parts.netloc.rpartition('@')[2]}{parts.path}{parts.query}{parts.fragment}"
+    labels = (parts.hostname or "").removesuffix(".").split(".")
+    return (
+        sent.isascii()
+        and not any(each.isspace() or not each.isprintable() for each in sent)
+        and all(0 < len(label) < 64 for label in labels)
+    )
 
 
 def without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:

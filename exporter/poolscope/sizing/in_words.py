@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
 
-from poolscope.sizing.advice import Advice, Candidate
+from poolscope.sizing.advice import FEW_ATTEMPTS, Advice, Candidate
 from poolscope.sizing.measured import Measured
 
 ARGUMENTS: Final = {
@@ -90,8 +90,10 @@ def reasons(advice: Advice) -> Iterator[str]:
             yield "Nobody asked for a connection in this time."
         elif not measured.acquired:
             yield "Nobody got a connection in this time: first find out why."
+        elif measured.acquired >= FEW_ATTEMPTS:
+            yield f"A load of {measured.load:.6g} connections is none that a pool could have."
         else:
-            yield f"{measured.acquired:.0f} callers say too little; it takes 100."
+            yield f"{measured.acquired:.0f} callers say too little; it takes {FEW_ATTEMPTS}."
         return
     if advice.verdict == "untrusted":
         yield (
@@ -117,10 +119,13 @@ def reasons(advice: Advice) -> Iterator[str]:
             "moves the queue into it. Do not grow."
         )
     if advice.verdict == "unreachable":
-        yield (
-            f"The server has {advice.ceiling} connections for each process. Fewer processes, or "
-            "PgBouncer, share better; see the line on processes."
-        )
+        has = f"The server has {advice.ceiling} connections for each process."
+        if advice.is_assumed:
+            has = (
+                f"Unless you give --max-connections or --postgres, a pool gets {advice.ceiling}: "
+                "half of what PostgreSQL accepts by default."
+            )
+        yield f"{has} Fewer processes, or PgBouncer, share better; see the line on processes."
     if advice.size == math.inf:
         yield "The pool has no limit now, so nothing keeps a slow server from being flooded."
 
@@ -134,13 +139,18 @@ def _verdict(advice: Advice) -> str:
     each = f" in each of {measured.instances:.0f} processes" if measured.instances > 1 else ""
     if advice.verdict == "unreachable":
         smallest = advice.candidates[0].size
-        return f"the goal needs {smallest} connections{each}, more than the server has"
+        than = "one pool should have" if advice.is_assumed else "the server has"
+        return f"the goal needs {_connections(smallest)}{each}, more than {than}"
     now = "" if math.isnan(advice.size) else f"; now {_limit(advice.size)}"
     if advice.verdict == "keep":
-        return f"keep {_limit(advice.size)} connections{each}"
+        return f"keep {_connections(advice.size)}{each}"
     if advice.verdict == "shrink" and advice.size < math.inf:
         now += f", {advice.size - best:.0f} more than it needs"
-    return f"{best} connections{each}{now}"
+    return f"{_connections(best)}{each}{now}"
+
+
+def _connections(number: float) -> str:
+    return f"{_limit(number)} connection{'s' * (number != 1)}"
 
 
 def _basis(advice: Advice) -> Iterator[str]:

@@ -23,6 +23,9 @@ MAX_POINTS: Final = 10_000
 
 Labels = tuple[tuple[str, str], ...]
 
+Points = list[tuple[float, float]]
+"""When, and how much."""
+
 
 class Prometheus:
     """A server of Prometheus, or what answers as one does. Its methods raise SourceError."""
@@ -63,9 +66,12 @@ class Prometheus:
         if len(accepts) != 1:
             return None
         used = self._now("sum(max without (instance) (connpool_server_connections))")
-        ours = self._now('sum(connpool_connections{kind!="aiohttp"})')
-        others = sum(used.values()) - sum(ours.values())
-        return int(next(iter(accepts.values()))), max(0, int(others))
+        others = sum(used.values()) - self.own_connections()
+        return server_of(next(iter(accepts.values())), others)
+
+    def own_connections(self) -> float:
+        """Return how many connections the pools for databases have."""
+        return sum(self._now('sum(connpool_connections{kind!="aiohttp"})').values())
 
     def _measured(
         self, labels: dict[str, str], at: float, loads: list[tuple[float, float]]
@@ -108,7 +114,7 @@ class Prometheus:
         """
         query = f"connpool_in_use_seconds_total{_select(labels)}[{BUSY_SECONDS}s]"
         series = self._ask("query", query=query, time=f"{at:.3f}")
-        times = [[float(moment) for moment, _ in each["values"]] for each in series]
+        times = [[moment for moment, _ in points] for _, points in series]
         begins = [
             each[0] - (each[-1] - each[0]) / (len(each) - 1) / 2 for each in times if len(each) > 1
         ]
@@ -123,18 +129,19 @@ class Prometheus:
     def _durations(self, family: str, labels: Mapping[str, str], at: float) -> Durations:
         by_bound = self._by("le", f"{family}_bucket", labels, at)
         total = sum(self._at(_increase(f"{family}_sum", **labels), at).values())
-        return durations(((float(bound), count) for bound, count in by_bound.items()), total)
+        return durations(
+            ((bound, by_bound[text]) for text in by_bound if (bound := bound_of(text)) is not None),
+            total,
+        )
 
     def _now(self, query: str) -> dict[Labels, float]:
         return self._at(query, time.time())
 
     def _at(self, query: str, at: float) -> dict[Labels, float]:
         result = self._ask("query", query=query, time=f"{at:.3f}")
-        return {_labels(each): float(each["value"][1]) for each in result}
+        return {labels: value for labels, ((_, value), *_) in result}
 
-    def _range(
-        self, query: str, now: float, window: float
-    ) -> dict[Labels, list[tuple[float, float]]]:
+    def _range(self, query: str, now: float, window: float) -> dict[Labels, Points]:
         step = max(BUSY_SECONDS / 2, math.ceil(window / MAX_POINTS))
         result = self._ask(
             "query_range",
@@ -143,21 +150,53 @@ class Prometheus:
             end=f"{now:.3f}",
             step=f"{step:g}",
         )
-        return {
-            _labels(each): [(float(at), float(value)) for at, value in each["values"]]
-            for each in result
-        }
+        return dict(result)
 
-    def _ask(self, what: str, **arguments: str) -> list[Any]:
-        url = f"{self._url}/api/v1/{what}?{urlencode(arguments)}"
-        body = get(url, "application/json")
+    def _ask(self, what: str, **arguments: str) -> list[tuple[Labels, Points]]:
+        """Return the labels of each series that there is, with its points."""
         shown = without_credentials(self._url)[0]
         try:
-            answer = json.loads(body)
-            result: list[Any] = answer["data"]["result"]
-        except (ValueError, KeyError, TypeError):
-            raise SourceError(f"{shown} is no Prometheus: {what} answered no result") from None
-        return result
+            body = get(f"{self._url}/api/v1/{what}?{urlencode(arguments)}", "application/json")
+            return [_series(each) for each in json.loads(body)["data"]["result"] if _points(each)]
+        except SourceError as error:
+            raise SourceError(f"{error}{_said(error.body)}") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise SourceError(
+                f"{shown} is no Prometheus: {what} answered no result{_said(body)}"
+            ) from None
+
+
+def _said(body: bytes) -> str:
+    """Return what Prometheus says of an error, if it does."""
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f": {said}"
+
+
+def _points(series: Any) -> list[Any]:
+    points: list[Any] = series["values"] if "values" in series else [series["value"]]
+    return points
+
+
+def _series(series: Any) -> tuple[Labels, Points]:
+    """Return one series of an answer. Raises ValueError, KeyError or TypeError if it is none."""
+    points = [(float(at), _number(value)) for at, value in _points(series)]
+    return _labels(series), points
+
+
+def _number(text: str) -> float:
+    """Return a number; 0 for what is none, as where 0 was divided by 0."""
+    value = float(text)
+    return 0.0 if math.isnan(value) else value
+
+
+def server_of(accepts: float, others: float) -> tuple[int, int] | None:
+    """Return whole numbers from 0 on; None if these are no numbers of connections."""
+    if not (math.isfinite(accepts) and math.isfinite(others)):
+        return None
+    return max(0, int(accepts)), max(0, int(others))
 
 
 def durations(by_bound: Iterable[tuple[float, float]], total: float) -> Durations:
@@ -170,7 +209,15 @@ def durations(by_bound: Iterable[tuple[float, float]], total: float) -> Duration
     return Durations(tuple(bound for bound, _ in ordered), tuple(counts), total)
 
 
-def _labels(result: Mapping[str, Any]) -> Labels:
+def bound_of(text: str) -> float | None:
+    """Return the bound of a bucket; None if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _labels(result: Any) -> Labels:
     return tuple(sorted((k, v) for k, v in result["metric"].items() if k != "__name__"))
 
 

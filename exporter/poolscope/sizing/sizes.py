@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,11 +47,23 @@ class Goal:
 
 
 def smallest_size(goal: Goal, load: float, hold: float, variation: float) -> int:
-    """Return the smallest size that meets the goal for this load of one process."""
-    size = max(1, math.floor(load))
-    while size < MAX_SIZE and not goal.is_met(size, load, hold, variation):
-        size += 1
-    return size
+    """
+    Return the smallest size that meets the goal for this load of one process.
+
+    It is `MAX_SIZE` if no smaller one does.
+    """
+    if not load < MAX_SIZE:
+        return MAX_SIZE
+
+    def is_met(size: int) -> bool:
+        return goal.is_met(size, load, hold, variation)
+
+    # Most answers are near the load. From there on, larger pools never wait longer.
+    low = high = max(1, math.floor(load))
+    step = 1
+    while high < MAX_SIZE and not is_met(high):
+        low, high, step = high + 1, min(MAX_SIZE, high + step), 2 * step
+    return low + bisect_left(range(low, high), True, key=is_met)
 
 
 def comfortable_size(goal: Goal, load: float, hold: float, variation: float) -> int:

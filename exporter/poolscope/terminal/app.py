@@ -27,12 +27,22 @@ INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 TALL: Final = 20
 """Rows of a terminal that has room for what is known of a pool without being asked."""
 
-HELP: Final = """\
-up, down   choose a pool                Enter   show or hide what is known of it
-h p f Tab  its holders, processes, findings          o   its holders by line or operation
-s  sort by fullest, waiting, rate, name              /   filter pools, lines, owners, rules
-space  pause         + -  refresh more or less often         d   write what is shown to a file
-?  this help         q    quit"""
+KEYS: Final = (
+    ("up, down", "choose a pool"),
+    ("Enter", "show or hide what is known of it"),
+    ("h p f Tab", "its holders, processes, findings"),
+    ("o", "its holders by line or operation"),
+    ("s F6", "sort by fullest, waiting, rate, name"),
+    ("/", "filter pools, lines, owners, rules"),
+    ("space", "pause"),
+    ("+ -", "refresh more or less often"),
+    ("r", "refresh now"),
+    ("d", "write what is shown to a file"),
+    ("?", "show or hide this"),
+    ("q", "quit"),
+)
+
+HELP: Final = "\n".join(f"{keys:11}{text}" for keys, text in KEYS)
 
 
 class Top(App[None]):
@@ -50,6 +60,9 @@ class Top(App[None]):
     #filter { display: none; height: 3; }
     #filter.shown { display: block; }
     .old { opacity: 50%; }
+    .ascii #details { border-top: ascii $accent; }
+    .ascii #filter { border: ascii $accent; }
+    .ascii #pools, .ascii #details, Screen.ascii { scrollbar-size: 0 0; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -93,6 +106,7 @@ class Top(App[None]):
         self._paused = False
         self._error = ""
         self._said = ""
+        self._details_shown = self._helps = False
         self._rows: list[PoolRow] = []
         self._drawn: tuple[str, ...] = ()
 
@@ -107,7 +121,9 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         self.query_one("#pools").focus()
-        self.query_one("#details").set_class(self.size.height >= TALL, "shown")
+        self.screen.set_class(self._glyphs.full.isascii(), "ascii")
+        self._details_shown = self.size.height >= TALL
+        self._draw_details()
         self._timer = self.set_interval(self._interval, self._look_unless_paused)
         self.set_interval(1.0, self._draw_head)
         self.action_look()
@@ -209,7 +225,10 @@ class Top(App[None]):
     def _draw_details(self) -> None:
         row = self.chosen()
         lines = self.query_one("#lines", Static)
-        if row is None:
+        self.query_one("#details").set_class(self._details_shown or self._helps, "shown")
+        if self._helps:
+            lines.update(Text(HELP))
+        elif row is None:
             lines.update("")
         else:
             lines.update(Text("\n").join(details(row, self._pane, self._by_operation)))
@@ -220,15 +239,18 @@ class Top(App[None]):
         self._draw_details()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        self.query_one("#details").toggle_class("shown")
+        self._show_details(self._helps or not self._details_shown)
+
+    def _show_details(self, shown: bool) -> None:
+        self._details_shown, self._helps = shown, False
+        self._draw_details()
 
     def action_pane(self, pane: Pane) -> None:
         self._pane = pane
-        self.query_one("#details").add_class("shown")
-        self._draw_details()
+        self._show_details(True)
 
     def action_next_pane(self) -> None:
-        shown = self.query_one("#details").has_class("shown")
+        shown = self._details_shown and not self._helps
         following = PANES[(PANES.index(self._pane) + 1) % len(PANES)]
         self.action_pane(following if shown else self._pane)
 
@@ -253,8 +275,8 @@ class Top(App[None]):
         self._draw_head()
 
     def action_help(self) -> None:
-        self._said = "" if self._said == HELP_SHOWN else HELP_SHOWN
-        self._draw_head()
+        self._helps = not self._helps
+        self._draw_details()
 
     def action_dump(self) -> None:
         """Write what is shown as JSON to a new file in the working folder."""
@@ -285,20 +307,17 @@ class Top(App[None]):
         self.query_one("#pools").focus()
 
     def action_leave(self) -> None:
-        """Leave the filter, then the details."""
+        """Leave the filter, then the help, then the details."""
         words = self.query_one("#filter", Input)
         if words.has_class("shown"):
             words.value = ""
             self._hide_filter()
             return
         self._said = ""
-        self.query_one("#details").remove_class("shown")
+        self._show_details(self._helps and self._details_shown)
         self._draw_head()
 
 
 def _aligned(text: Text, column: Column) -> Text:
     text.justify = "right" if column.is_number else "left"
     return text
-
-
-HELP_SHOWN: Final = f"\n{HELP}"

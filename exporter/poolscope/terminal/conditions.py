@@ -36,7 +36,7 @@ VALUES: Final[dict[str, Callable[[PoolRow], float | None]]] = {
 """What a condition may be about; `acquires` and `timeouts` are those of a second."""
 
 _CONDITION: Final = re.compile(
-    r"\s*(?P<pool>.+?)\.(?P<value>\w+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<number>-?[\d.]+)\s*"
+    r"\s*(?P<pool>.+?)\.(?P<value>\w+)\s*(?P<operator>>=|<=|==|!=|>|<|=)\s*(?P<number>-?[0-9.]+)\s*"
 )
 
 

@@ -38,6 +38,8 @@ def _head(row: PoolRow, pane: Pane) -> Text:
 
 def _holders(row: PoolRow, by_operation: bool) -> Iterator[Text]:
     holders = row.raw["holders"]
+    if row.waiting:
+        yield Text.assemble("  ", _waiting(row.waiting, row.oldest_wait))
     if not holders:
         yield Text("nobody holds a connection", "dim")
     groups: dict[str, list[Mapping[str, Any]]] = {}
@@ -57,9 +59,13 @@ def _holders(row: PoolRow, by_operation: bool) -> Iterator[Text]:
         owner = oldest["owner"] or "an unknown caller"
         now_at = f", last seen at {oldest['now_at']}" if oldest["now_at"] else ""
         yield Text(f"       {owner} of process {oldest['pid']}{now_at}", "dim")
-    if row.waiting:
-        wait = duration(row.oldest_wait) or "0s"
-        yield Text(f"{row.waiting:>4} waiting, the longest for {wait}", "bold red")
+
+
+def _waiting(callers: float, oldest: float) -> Text:
+    if not callers:
+        return Text("0 waiting")
+    longest = duration(oldest) or "0s"
+    return Text(f"{callers:.0f} waiting, the longest for {longest}", "bold red")
 
 
 def _group(hold: Mapping[str, Any], by_operation: bool) -> str:
@@ -72,13 +78,14 @@ def _group(hold: Mapping[str, Any], by_operation: bool) -> str:
 def _processes(row: PoolRow) -> Iterator[Text]:
     if not row.raw["processes"]:
         yield Text("no process has it any more", "dim")
-    for each in sorted(row.raw["processes"], key=lambda each: -each["in_use"]):
+    for each in sorted(row.raw["processes"], key=lambda each: (-each["waiting"], -each["in_use"])):
         limit = each["limit"] if each["limit"] is not None else "no limit"
         full = each["limit"] is not None and each["in_use"] >= each["limit"]
         yield Text.assemble(
             f"{each['pid']:>8}  ",
             (f"{each['in_use']:.0f} of {limit}", "bold red" if full else ""),
-            f", {each['waiting']:.0f} waiting",
+            ", ",
+            _waiting(each["waiting"], each["oldest_wait_seconds"]),
             (f", oldest hold {duration(each['oldest_hold_seconds']) or '0s'}", "dim"),
         )
 

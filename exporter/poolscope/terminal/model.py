@@ -24,6 +24,7 @@ class PoolRow:
     One pool, of all processes.
 
     limit: None if there is none. utilization: of the fullest process, 0 to 1.
+    leaked: connections that are overdue, abandoned or both.
     rate, timeouts: acquires and time-outs each second since the last look; None at the first one.
     acquire, hold: the durations in seconds that half and 99 % of those since the last look were
         within; None without any.
@@ -131,11 +132,16 @@ def _row(raw: Mapping[str, Any], trend: tuple[float, ...], **changed: Any) -> Po
         utilization=max(float(raw["utilization_max"]), _share(raw)),
         oldest_wait=float(raw["oldest_wait_seconds"]),
         oldest_hold=float(raw["oldest_hold_seconds"]),
-        leaked=int(raw["overdue"] + raw["abandoned"]),
+        leaked=_leaked(raw),
         trend=trend,
         raw=raw,
         **changed,
     )
+
+
+def _leaked(raw: Mapping[str, Any]) -> int:
+    both = sum(hold["overdue"] and hold["abandoned"] for hold in raw["holders"])
+    return int(raw["overdue"] + raw["abandoned"] - both)
 
 
 def _share(raw: Mapping[str, Any]) -> float:

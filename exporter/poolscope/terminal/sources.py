@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from poolscope.metrics.exporter_families import Scrape
 from poolscope.readings.buckets import ACQUIRE_BUCKETS, HOLD_BUCKETS
 from poolscope.readings.reading import Histogram
 from poolscope.sizing.http import SourceError, get, without_credentials
+from poolscope.terminal.answers import parsed
 
 Key = tuple[str, str]
 
@@ -71,10 +71,8 @@ class Exporter:
 
     def read(self) -> Numbers:
         try:
-            pools = json.loads(get(f"{self._base}/api/v1/pools", "application/json", TIMEOUT))
-            for each in pools["pools"]:
-                each["pool"], each["kind"], each["in_use"]
-        except (ValueError, KeyError, TypeError):
+            pools = parsed(get(f"{self._base}/api/v1/pools", "application/json", TIMEOUT))
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise SourceError(f"{self.name} is no exporter of poolscope") from None
         return Numbers(pools, *self._durations())
 
