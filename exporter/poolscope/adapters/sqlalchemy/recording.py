@@ -251,10 +251,13 @@ class PoolRecording:
     @harmless
     def opened(self, attempt: int, record: Any, started: float) -> None:
         now = self.clock()
-        records.track(record, self)
-        in_flight.note(self._opened, current_caller(), id(record), now)
-        self.unusual.setdefault(current_caller(), NOT_WAITED)
-        self.ledger.opened(attempt, id(record), now, now - started, True)
+        try:
+            records.track(record, self)
+            in_flight.note(self._opened, current_caller(), id(record), now)
+            self.unusual.setdefault(current_caller(), NOT_WAITED)
+        finally:
+            # The stack has room for this, as for `opening`; else that would never end.
+            self.ledger.opened(attempt, id(record), now, now - started, True)
 
     def learn_loop(self, record: Any) -> None:
         """Learn from a connection whether those of the pool belong to an event loop."""
