@@ -16,6 +16,7 @@ from poolscope.adapters.loops import used_in_other_loop
 from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
 from poolscope.adapters.sqlalchemy import in_flight, records
+from poolscope.adapters.sqlalchemy.on_stacks import under_way
 from poolscope.adapters.sqlalchemy.pools import (
     checked_out,
     counts_slots,
@@ -223,7 +224,9 @@ class PoolRecording:
         # Others may have taken or returned one meanwhile.
         later, still_opening = self.ledger.slots()
         opening, closing = max(opening, still_opening), max(closing, len(self.closes))
-        return max(0, out - len(in_use | later) - opening - closing)
+        missing = out - len(in_use | later) - opening - closing
+        # A thread that has not run since it got its slot has not lost it.
+        return max(0, missing - under_way(pool)) if missing > 0 else 0
 
     def open(self, create: Callable[[Any], Any], record: Any) -> Any:
         """Return what `create(record)` returns: the connection that it opens."""
