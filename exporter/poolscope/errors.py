@@ -47,14 +47,18 @@ class ErrorLog:
         if place in self._places:
             return
         self._places.add(place)
-        # Logging may fail, too, for example when the stack is exhausted.
-        with suppress(Exception):
+        # Logging may fail, too. `suppress` would need a frame when the stack is exhausted.
+        try:
             logger().error(
                 "error inside poolscope, in %s; the application is not affected, but metrics may "
                 "be incomplete (logged once per place; counted in connpool_internal_errors_total)",
                 place,
                 exc_info=True,
             )
+        except RecursionError:
+            self._places.discard(place)  # the next one may have more room
+        except Exception:
+            return
 
 
 internal_errors = ErrorLog()
@@ -76,8 +80,21 @@ def is_ours(error: BaseException) -> bool:
     """
     Return whether poolscope has caused the exception that one of its hooks has raised.
 
-    An exception from outside is told by its type, or by the signal handler that has raised it.
+    An exception from outside is told by its type, or by the signal handler that has raised it. At
+    the end of the stack nothing can be found out, and a RecursionError is ours.
     """
+    try:
+        return _is_ours(error)
+    except RecursionError:
+        try:
+            raise error
+        except RecursionError:
+            return True
+        except BaseException:
+            return False
+
+
+def _is_ours(error: BaseException) -> bool:
     kind = type(error)
     if not isinstance(error, Exception) or kind in NEVER_OURS:
         return False
@@ -144,9 +161,15 @@ def _guarded(hook: Callable[P, R], again: bool) -> Callable[P, R | None]:
         try:
             return hook(*args, **kwargs)
         except BaseException as error:
-            if is_ours(error):
-                internal_errors.report(hook.__qualname__)
-                return None
+            try:
+                if is_ours(error):
+                    internal_errors.report(hook.__qualname__)
+                    return None
+            except RecursionError:  # not even `is_ours` can be called
+                try:
+                    raise error
+                except RecursionError:
+                    return None
             if again:
                 with suppress(Exception):
                     hook(*args, **kwargs)

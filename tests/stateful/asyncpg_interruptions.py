@@ -71,7 +71,8 @@ class InterruptedPool(PoolOfAsyncpg):
         held = len(self.proxies)
         await self._acquire()
         if len(self.proxies) > held:
-            await self._release(self.proxies[-1])
+            # The attempt has ended, though the release may hang in a callback.
+            await self._start(self.others, self._release(self.proxies[-1]))
 
     def _interrupt(self, step: int, use: Coroutine[Any, Any, None]) -> AtBytecode:
         """Raise an exception at that bytecode of the hooks, and let the event loop settle."""

@@ -5,6 +5,9 @@ An adapter compares what the pool counts with what the ledger knows. While anoth
 returns a connection the two differ for a moment, so a slot counts as lost only if it was missing at
 two looks that are `LOST_AFTER` seconds apart, and at several tries of the second one. From then on
 it is in use and abandoned, until the pool has it back.
+
+An adapter leaves out what an attempt or a return has that is under way, however long its thread
+does not run.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 An exception from outside may come at any bytecode of the hooks of a SQLAlchemy pool. Then it
 reaches the application, the pool loses no connection, and the numbers are those of the pool.
 
-So they are when another thread uses the pool and reads while this one does not run.
+So they are when another thread uses the pool and reads while this one does not run, and when a
+signal handler does so in the middle of an attempt of its own thread.
 """
 
 from __future__ import annotations
@@ -175,6 +176,18 @@ class Application:
             self.give_back(connection)
         return [*seen, *(look() for look in looks)]
 
+    def use_and_open(self) -> list[Reading]:
+        """Take what the pool has, open one and wait in vain; return what was read in between."""
+        seen = [self.look()]
+        held = [self.hold(), self.hold()]
+        seen.append(self.look())
+        for connection in held:
+            if connection is not None:
+                self.do(connection.invalidate)
+            self.give_back(connection)
+        self.give_back(self.hold())
+        return [*seen, self.look()]
+
     def look(self) -> Reading:
         self.watch.holders()
         self.watch.snapshot()
@@ -184,12 +197,15 @@ class Application:
         """Return what does not agree with the pool and with what those who asked have got."""
         reading = self.look()
         got = {name: self.outcomes[name] for name in ("acquired", "timed_out", "failed")}
+        opened = len(self.connections) - 2
         laws = {
             **laws_of_counters(self.watch, self.adopted),
             **self.laws_of_gauges(),
             "attempts have ended as they did": got
             == {name: getattr(reading, name) for name in got},
             "each use has a duration": reading.acquired == count_of(reading.hold_seconds),
+            "each connection is counted once": reading.opened == self.adopted + opened,
+            "all other attempts reused one": reading.reused == reading.acquired - opened,
             "no error is ours": self.errors == internal_errors.count,
         }
         return [law for law, holds in laws.items() if not holds] + falls([*seen, reading])
@@ -301,10 +317,11 @@ def test_an_exception_at_any_bytecode_of_a_hook(
     assert number > 100
 
 
+@pytest.mark.parametrize("by", ["another thread", "a signal handler"])
 @pytest.mark.parametrize("case", ["queue", "pre-ping or listener", "null"])
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
-def test_another_thread_uses_the_pool_at_any_bytecode_of_a_hook(
-    use: Callable[[Application], None], case: str, monkeypatch: pytest.MonkeyPatch
+def test_the_pool_is_used_at_any_bytecode_of_a_hook(
+    use: Callable[[Application], None], case: str, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if case == "null" and use is time_out:
         pytest.skip("a NullPool has no limit")
@@ -319,8 +336,11 @@ def test_another_thread_uses_the_pool_at_any_bytecode_of_a_hook(
 
         def others(application: Application = application, seen: list[Reading] = seen) -> None:
             seen += application.use_and_look()
+            if by == "a signal handler":
+                seen += application.use_and_open()
 
-        with at_bytecode(number, in_a_thread(others), let_in=True) as tracer:
+        action = others if by == "a signal handler" else in_a_thread(others)
+        with at_bytecode(number, action, let_in=True) as tracer:
             use(application)
         if not tracer.where:
             break

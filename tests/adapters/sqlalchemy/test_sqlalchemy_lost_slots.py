@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from poolscope.adapters.missing_slots import LOST_AFTER
 from poolscope.testing import FakeClock
 from poolscope.watching.watches import Watches
+from support.bytecodes import STEP, at_bytecode, in_a_thread
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -138,3 +140,27 @@ def test_a_connection_that_is_being_closed_has_its_slot(
             connection.close()
     assert [0, 0, 0] == seen
     assert 0 == watch.snapshot().in_use
+
+
+@pytest.mark.parametrize("by", ["another thread", "a signal handler"])
+def test_a_thread_that_does_not_run_for_long_has_lost_nothing(
+    by: str, sqlite: Callable[..., sqlalchemy.Engine], watches: Watches, clock: FakeClock
+) -> None:
+    """It has stopped after the pool has counted its slot as out, or before it does not any more."""
+    pool = sqlite(pool_size=1, max_overflow=0).pool
+    pool.connect().close()
+    watch = watches.watch(pool, registry=None)
+
+    def look_for_long() -> None:
+        for _ in range(3):
+            watch.snapshot()
+            clock.advance(2 * LOST_AFTER)
+
+    action = look_for_long if by == "a signal handler" else in_a_thread(look_for_long)
+    for number in itertools.count(1, STEP):
+        with at_bytecode(number, action, let_in=True) as tracer:
+            pool.connect().close()
+        if not tracer.where:
+            break
+        assert (0, 0) == (watch.snapshot().leaks_abandoned, watch.snapshot().in_use), tracer.where
+    assert number > 10

@@ -36,14 +36,21 @@ def _losing(name: str) -> Factory:
     """
     Return the factory of a method of a protocol, after which its connection is lost.
 
-    It is not if an exception has come before the method of aiohttp: then that is called again.
+    The method of aiohttp is called even if an exception from outside comes before that: the
+    connection would stay open, and nobody would close it any more.
     """
 
     def factory(base: Any) -> Any:
         def lose(self: Any, *args: Any, **kwargs: Any) -> Any:
-            hooks = vars(self).get(HOOKS)
             try:
-                return bound(base, name, self)(*args, **kwargs)
+                hooks = vars(self).get(HOOKS)
+                method = bound(base, name, self)
+            except BaseException:
+                lose(self, *args, **kwargs)
+                raise
+            try:
+                result = method(*args, **kwargs)
+                return result  # noqa: RET504  # an exception may come after the call
             finally:
                 if hooks is not None:
                     try:

@@ -8,6 +8,7 @@ is empty; callers of an async engine wait in the queue's `get`.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 from collections.abc import Callable
@@ -52,15 +53,20 @@ class Waited(NamedTuple):
 
     seconds: how long.
     who: who asks, if that is known.
+    since: the clock when it began to wait.
     got_none: whether it has got no slot since, as far as is known.
+    outer: how the caller has waited before; if that was before an attempt began, it belongs to an
+        outer attempt of the same caller, as in `in_flight`.
     """
 
     seconds: float
     who: Borrower | None
+    since: float
     got_none: bool = True
+    outer: Waited | None = None
 
 
-NOT_WAITED: Final = Waited(0.0, None)
+NOT_WAITED: Final = Waited(0.0, None, -math.inf)
 
 
 class WaitTracker:
@@ -90,10 +96,23 @@ class WaitTracker:
         if target is not None:
             unwatch_object(target)
 
-    def take(self) -> Waited | None:
-        """Remove and return how the attempt of this caller has waited; None if it has not."""
-        waited = self.ended.pop(current_caller(), NOT_WAITED)
-        return None if waited is NOT_WAITED else waited
+    def take(self, started: float) -> Waited | None:
+        """
+        Remove and return how the caller's attempt that began at `started` has waited; None if it
+        has not.
+        """
+        caller = current_caller()
+        latest = first = self.ended.get(caller)
+        seconds = 0.0
+        while first is not None and first.since >= started:
+            seconds, first = seconds + first.seconds, first.outer
+        if first is None or latest is NOT_WAITED:
+            self.ended.pop(caller, None)
+        elif first is not latest:
+            self.ended[caller] = first
+        if latest is None or latest is first:
+            return None
+        return latest._replace(seconds=seconds)
 
     def got_slot(self) -> None:
         """The attempt of this caller has a slot: if it fails now, it has not given up waiting."""
@@ -142,8 +161,9 @@ class WaitTracker:
         now, key = self._watched.clock(), current_caller()
         self._ledger.stopped_waiting(key, now)
         if key in self._asked:
-            before = self.ended.get(key, NOT_WAITED).seconds
-            self.ended[key] = Waited(before + now - started, self._asked[key])
+            outer = self.ended.get(key)
+            if outer is None or outer.since != started:  # or it has been noted already
+                self.ended[key] = Waited(now - started, self._asked[key], started, outer=outer)
             del self._asked[key]
 
 

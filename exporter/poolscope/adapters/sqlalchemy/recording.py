@@ -15,7 +15,8 @@ from poolscope.adapters.channels import listens, watch_channels
 from poolscope.adapters.loops import used_in_other_loop
 from poolscope.adapters.missing_slots import MissingSlots
 from poolscope.adapters.outcomes import outcome_of
-from poolscope.adapters.sqlalchemy import records
+from poolscope.adapters.sqlalchemy import in_flight, records
+from poolscope.adapters.sqlalchemy.on_stacks import under_way
 from poolscope.adapters.sqlalchemy.pools import (
     checked_out,
     counts_slots,
@@ -71,12 +72,11 @@ class PoolRecording:
         self._wait_tracker: Final = WaitTracker(watched, self.ledger)
         # By caller: an attempt in flight that has waited, or opened a connection.
         self.unusual: Final = self._wait_tracker.ended
-        # By caller: the id of the record that its attempt in flight has opened; and the record
-        # whose connection it is about to close.
-        self._opened: dict[int, int] = {}
+        # The records that attempts in flight have opened, and those that they have got.
+        self._opened: in_flight.Notes = {}
+        self._got: in_flight.Notes = {}
+        # By their ids: the records whose connections are about to be closed.
         self._closing: dict[int, weakref.ref[Any]] = {}
-        # By caller: the id of the record that its attempt in flight has got from the pool.
-        self._got: dict[int, int] = {}
         # The ids of the connections that are being closed: their slots may be out meanwhile.
         self.closes: Final[dict[int, None]] = {}
         self._missing_slots: Final = MissingSlots(self.ledger)
@@ -94,11 +94,11 @@ class PoolRecording:
 
     def served_unusually(self, proxied: Any, started: float) -> None:
         """An attempt has succeeded. Its caller, or another, has waited or opened a connection."""
-        waited, who, record = self._wait_tracker.take(), None, None
+        waited, who, record = self._wait_tracker.take(started), None, None
         if waited is not None:
             self.ledger.waited(waited.seconds)
             who = waited.who
-        if current_caller() not in self._opened:
+        if in_flight.record_of(self._opened, current_caller(), started) is None:
             record = proxied._connection_record
         if record is None:
             who = who or self.ledger.ask()
@@ -115,7 +115,7 @@ class PoolRecording:
         exception from outside has come.
         """
         if not is_ours(error):
-            self.interrupted(proxied)
+            self.interrupted(proxied, started)
             raise error
         if proxied._connection_record is None:
             self.served_unusually(proxied, started)
@@ -123,10 +123,10 @@ class PoolRecording:
             report("PoolHooks.begin", error)
             self.served(proxied, started, anonymous_borrower())
 
-    def interrupted(self, proxied: Any) -> None:
+    def interrupted(self, proxied: Any, started: float) -> None:
         """An exception from outside has come: the caller does not get its connection."""
         record = proxied._connection_record
-        self._end_attempt()
+        self._end_attempt(started)
         if record is not None:
             # By nobody's fault, so it is not abandoned.
             self.returned(record)
@@ -134,16 +134,17 @@ class PoolRecording:
             proxied.close()
 
     @harmless
-    def _end_attempt(self) -> None:
-        """Forget the attempt of this caller."""
-        self.unusual.pop(current_caller(), None)
-        self._opened.pop(current_caller(), None)
-        self._got.pop(current_caller(), None)
+    def _end_attempt(self, started: float) -> None:
+        """Forget the attempt of this caller that began at `started`."""
+        self._wait_tracker.take(started)
+        for notes in (self._opened, self._got):
+            in_flight.end_attempt(notes, current_caller(), started)
 
     @harmless
     def served(self, proxied: Any, started: float, who: Borrower) -> None:
-        now, opened = self.clock(), self._opened.pop(current_caller(), None)
-        self._got.pop(current_caller(), None)
+        now, caller = self.clock(), current_caller()
+        opened = in_flight.end_attempt(self._opened, caller, started)
+        in_flight.end_attempt(self._got, caller, started)
         record = proxied._connection_record
         if record is None:  # a listener has already detached the connection
             self.ledger.finished(cells.OK, now - started, None)
@@ -157,13 +158,13 @@ class PoolRecording:
         try:
             self._failed(error, started)
         finally:
-            self._end_attempt()
+            self._end_attempt(started)
 
     @harmless_once
     def _failed(self, error: BaseException, started: float) -> None:
-        now = self.clock()
-        waited = self._wait_tracker.take()
-        opened = self._opened.get(current_caller())
+        now, caller = self.clock(), current_caller()
+        waited = self._wait_tracker.take(started)
+        opened = in_flight.record_of(self._opened, caller, started)
         who = waited.who if waited is not None else None
         if who is None:
             who = self.ledger.ask()
@@ -174,14 +175,15 @@ class PoolRecording:
         queued = waited.seconds if waited is not None else None
         gave_up = waited is not None and waited.got_none
         self.ledger.finished(outcome, now - started, queued, gave_up)
-        self.find_lost_slots(who if current_caller() in self._got else None)
+        has_got = in_flight.record_of(self._got, caller, started) is not None
+        self.find_lost_slots(who if has_got else None)
         if gave_up or outcome == cells.TIMEOUT:
             self.watched.log_timeout(now, outcome == cells.TIMEOUT, error)
 
     @harmless
     def taken(self, record: Any) -> None:
         self._wait_tracker.got_slot()
-        self._got[current_caller()] = id(record)
+        in_flight.note(self._got, current_caller(), id(record), self.clock())
         if record.dbapi_connection is not None:
             records.track(record, self)
             self.ledger.taken(id(record), self.clock())
@@ -192,10 +194,9 @@ class PoolRecording:
     def returned(self, record: Any) -> None:
         # An attempt gives up the connection that it has opened: others may get it before the
         # attempt has ended.
-        if self._opened and self._opened.get(current_caller()) == id(record):
-            del self._opened[current_caller()]
-        if self._got and self._got.get(current_caller()) == id(record):
-            del self._got[current_caller()]
+        for notes in (self._opened, self._got):
+            if notes:
+                in_flight.give_up(notes, current_caller(), id(record))
         if record.dbapi_connection is None:  # detached, invalidated, or never opened
             self.ledger.closed(id(record), self.clock())
         else:
@@ -223,7 +224,9 @@ class PoolRecording:
         # Others may have taken or returned one meanwhile.
         later, still_opening = self.ledger.slots()
         opening, closing = max(opening, still_opening), max(closing, len(self.closes))
-        return max(0, out - len(in_use | later) - opening - closing)
+        missing = out - len(in_use | later) - opening - closing
+        # A thread that has not run since it got its slot has not lost it.
+        return max(0, missing - under_way(pool)) if missing > 0 else 0
 
     def open(self, create: Callable[[Any], Any], record: Any) -> Any:
         """Return what `create(record)` returns: the connection that it opens."""
@@ -251,10 +254,13 @@ class PoolRecording:
     @harmless
     def opened(self, attempt: int, record: Any, started: float) -> None:
         now = self.clock()
-        records.track(record, self)
-        self._opened[current_caller()] = id(record)
-        self.unusual.setdefault(current_caller(), NOT_WAITED)
-        self.ledger.opened(attempt, id(record), now, now - started, True)
+        try:
+            records.track(record, self)
+            in_flight.note(self._opened, current_caller(), id(record), now)
+            self.unusual.setdefault(current_caller(), NOT_WAITED)
+        finally:
+            # The stack has room for this, as for `opening`; else that would never end.
+            self.ledger.opened(attempt, id(record), now, now - started, True)
 
     def learn_loop(self, record: Any) -> None:
         """Learn from a connection whether those of the pool belong to an event loop."""
@@ -290,13 +296,16 @@ class PoolRecording:
     @harmless
     def closing(self, record: weakref.ref[Any]) -> None:
         """The record's connection is closed next, unless a listener of the application raises."""
-        self._closing[current_caller()] = record
+        self._closing[id(record())] = record
 
     @harmless
     def closed(self, connection: object) -> None:
-        record = self._closing.pop(current_caller(), lambda: None)()
-        if record is not None and record.dbapi_connection is connection:
-            self.ledger.closed(id(record), self.clock())
+        for key, reference in list(self._closing.items()):
+            record = reference()
+            if record is None or record.dbapi_connection is connection:
+                if record is not None:
+                    self.ledger.closed(key, self.clock())
+                self._closing.pop(key, None)
 
     def disposing(self, pool: Any) -> None:
         # Without a pool, callers need not mind: each closes its own connection.
