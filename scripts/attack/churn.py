@@ -36,8 +36,9 @@ def tally_of(path: Path) -> memoryview[float]:
         return memoryview(mmap.mmap(file.fileno(), 16)).cast("d")
 
 
-def churn(engine: sqlalchemy.Engine, watch: Any, path: Path, forks: bool) -> None:
-    parent, tally = os.getppid(), tally_of(path)
+def churn(engine: sqlalchemy.Engine, watch: Any, path: Path, parent: int, forks: bool) -> None:
+    """Use the pool for as long as the parent lives, which may have ended before this begins."""
+    tally, own = tally_of(path), os.getpid()
     uses = 0
     while os.getppid() == parent:
         # A forked child gets its file with its first use. On a full disk there is none.
@@ -53,7 +54,7 @@ def churn(engine: sqlalchemy.Engine, watch: Any, path: Path, forks: bool) -> Non
             engine.dispose()
         if forks and uses == FORK_AFTER and not os.fork():
             engine.dispose(close=False)
-            churn(engine, watch, Path(f"{path}.child"), forks=False)
+            churn(engine, watch, Path(f"{path}.child"), own, forks=False)
             os._exit(0)
 
 
@@ -63,7 +64,7 @@ def main() -> None:
         "sqlite://", creator=connect, poolclass=QueuePool, pool_size=2, max_overflow=0
     )
     watch = poolscope.watch(engine, "orders", registry=None)
-    churn(engine, watch, path, forks=random.random() < 0.5)
+    churn(engine, watch, path, os.getppid(), forks=random.random() < 0.5)
 
 
 if __name__ == "__main__":

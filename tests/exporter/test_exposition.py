@@ -20,7 +20,6 @@ from poolscope.label_values import label_value
 from poolscope.metrics.exporter_families import (
     EXPORTER_FAMILIES,
     OTHER_APPLICATIONS,
-    SHOWN_APPLICATIONS,
     Scrape,
 )
 from poolscope.metrics.exposition import _ScrapeRegistry, expose
@@ -110,15 +109,14 @@ def test_processes_of_one_service_are_one_application() -> None:
     assert ages == samples("server_oldest_idle_in_transaction_seconds", server)
 
 
-def test_of_many_applications_the_busiest_have_names() -> None:
-    many = range(SHOWN_APPLICATIONS + 3)
-    connections = tuple(connected(f"app-{number}", number + 1, number) for number in many)
-    server = ServerReading("db", True, 9, 0, connections)
+def test_applications_without_a_label_share_one() -> None:
+    connections = tuple(connected(f"app-{number}", number + 1, number) for number in range(5))
+    own = frozenset(("app-3", "app-4"))
+    server = ServerReading("db", True, 9, 0, connections, own)
     counts = {key[0]: count for key, count in samples("server_connections", server).items()}
-    busiest = {f"app-{number}": number + 1.0 for number in many[3:]}
-    assert {**busiest, OTHER_APPLICATIONS: 1.0 + 2.0 + 3.0} == counts
+    assert {"app-3": 4.0, "app-4": 5.0, OTHER_APPLICATIONS: 1.0 + 2.0 + 3.0} == counts
     ages = samples("server_oldest_idle_in_transaction_seconds", server)
-    assert (SHOWN_APPLICATIONS + 1, 2.0) == (len(ages), ages[OTHER_APPLICATIONS, "db"])
+    assert (3, 2.0) == (len(ages), ages[OTHER_APPLICATIONS, "db"])
 
 
 FULL = Scrape(

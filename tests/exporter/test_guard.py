@@ -268,6 +268,26 @@ class TestSilentClients:
         assert 10.0 <= clock.now <= 60.0
         client.close()
 
+    async def test_that_read_nothing_cost_the_system_little(self, serve: Serve) -> None:
+        served = await serve()
+        client = never_reading(served.port)
+        client.sendall(b"GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        kept = served.listener._guard
+
+        async def taken() -> int:
+            """Wait until the system takes no more of the answer; return how much it took."""
+            (place,) = kept
+            assert place.transport is not None
+            before, now = -1, 0
+            while now == 0 or before < now:
+                await asyncio.sleep(0)
+                before, now = now, place.written() - place.transport.get_write_buffer_size()
+            return now
+
+        await eventually([Stage.SENDING], lambda: [place.stage for place in kept])
+        assert await taken() <= 2**19
+        client.close()
+
     async def test_in_any_number_leave_room_for_others(
         self, serve: Serve, raw: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -52,9 +52,9 @@ WHERE pid = $1
 """
 
 SETTINGS = """
-SELECT 0 AS limit, 0 AS reserved, current_setting('statement_timeout') AS database,
-    current_setting('transaction_read_only') AS user,
-    current_setting('application_name') AS application,
+SELECT 0 AS limit, 0 AS reserved, current_setting('statement_timeout')::bytea AS database,
+    current_setting('transaction_read_only')::bytea AS user,
+    current_setting('application_name')::bytea AS application,
     'idle' AS state, 1 AS count, 0.0::float8 AS oldest_seconds
 """
 """A query for the settings of the probe's connection, with the columns of the probe's query."""
@@ -121,7 +121,7 @@ class TestPostgres:
                 "reserved_connections",
             )
         ]
-        reading = replace(await probe.ask(), connections=())
+        reading = replace(await probe.ask(), connections=(), applications=None)
         name = f"{postgres.socket_dir}:5432"
         assert ServerReading(name, True, limit, superusers + others) == reading
 

@@ -158,6 +158,21 @@ def test_a_client_that_does_not_take_its_answer_is_closed_in_time(
     assert 0 < len(read(slow)) < 20_000_000
 
 
+def test_a_client_that_does_not_take_its_answer_costs_the_system_little(
+    start: Any, connect: Connect, registry: CollectorRegistry
+) -> None:
+    registry.register(Large())
+    started = start()
+    slow = connect(started, ASK)
+    assert slow.recv(1)
+    (client,) = started._clients.values()
+    before, left = -1, 0
+    while before != left:  # until the system takes no more
+        before, left = left, sum(map(len, client._unsent))
+        time.sleep(0)
+    assert left >= 20_000_000 - 2**20
+
+
 def connections(started: MetricsServer) -> list[Any]:
     """Return the connections of the server that are established."""
     return [

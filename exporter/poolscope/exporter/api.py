@@ -72,11 +72,13 @@ def document(scrape: Scrape, history: History) -> dict[str, Any]:
 def _server(server: ServerReading, reports: Sequence[Report]) -> dict[str, Any]:
     """Return a PostgreSQL server, with the sum of the limits of all pools that connect to it."""
     seen = pools_of(server)
+    known = dataclasses.asdict(server)
+    del known["applications"]  # it is about labels
     limits = [report.reading.limit for report in reports if seen[shown(report.pool)]]
     promised = sum(limits) if limits else None
     return {
         "kind": "postgres",
-        **dataclasses.asdict(server),
+        **known,
         "promised": _whole_or_none(promised) if promised is not None else None,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any, Final
 
 import asyncpg
@@ -9,13 +11,19 @@ import asyncpg
 from poolscope.exporter.dsn import label
 from poolscope.exporter.probes import ProbeError
 from poolscope.readings.database_servers import ServerConnections, ServerReading
+from poolscope.readings.labels import SteadyLabels
 
 APPLICATION_NAME: Final = "poolscope exporter"
+
+SHOWN_APPLICATIONS: Final = 100
+"""How many applications of a server have a label of their own at the same time."""
 
 # A transaction: outside of one, a PgBouncer may send each statement to another server connection,
 # and it refuses statement_timeout as a startup parameter.
 BEGIN_READ_ONLY: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '2500ms'"
 
+# Names are asked for as bytes: those of databases and users in an encoding other than that of the
+# probe's database are no text there, and one of them would make the whole query fail.
 # A role without pg_monitor sees neither the state nor the backend_type of other users' sessions.
 # Client sessions have a database and a user; most of the server's own processes have not.
 QUERY: Final = """
@@ -26,9 +34,12 @@ SELECT
     client.*
 FROM (VALUES (1)) AS always LEFT JOIN (
     SELECT
-        coalesce(datname::text, '') AS database,
-        coalesce(usename::text, '') AS user,
-        coalesce(application_name, '') AS application,
+        decode(replace(coalesce(datname::text, ''), chr(92), repeat(chr(92), 2)), 'escape')
+            AS database,
+        decode(replace(coalesce(usename::text, ''), chr(92), repeat(chr(92), 2)), 'escape')
+            AS user,
+        decode(replace(coalesce(application_name, ''), chr(92), repeat(chr(92), 2)), 'escape')
+            AS application,
         coalesce(translate(state, ' ()', '_'), 'unknown') AS state,
         count(*)::int AS count,
         coalesce(greatest(extract(epoch FROM clock_timestamp() - min(state_change)), 0), 0)::float8
@@ -56,6 +67,7 @@ class PostgresProbe:
         self.label = label(dsn)
         self._dsn = dsn
         self._connection: Any = None
+        self._labels = SteadyLabels(SHOWN_APPLICATIONS)
 
     def down_reading(self) -> ServerReading:
         return ServerReading(self.label)
@@ -75,7 +87,8 @@ class PostgresProbe:
             # which a server that hangs never accepts.
             self.terminate()
             raise
-        return _parse_rows(self.label, rows)
+        reading = _parse_rows(self.label, rows)
+        return replace(reading, applications=self._labels.look(_busiest_first(reading)))
 
     async def _open_connection(self) -> Any:
         if self._connection is None or self._connection.is_closed():
@@ -93,15 +106,34 @@ class PostgresProbe:
 
 
 def _parse_rows(server: str, rows: list[Any]) -> ServerReading:
-    fields = "database", "user", "application", "state", "count", "oldest_seconds"
     return ServerReading(
         server,
         up=True,
         limit=rows[0]["limit"],
         reserved=rows[0]["reserved"],
         connections=tuple(
-            ServerConnections(**{field: row[field] for field in fields})
+            ServerConnections(
+                database=_decoded(row["database"]),
+                user=_decoded(row["user"]),
+                application=_decoded(row["application"]),
+                state=row["state"],
+                count=row["count"],
+                oldest_seconds=row["oldest_seconds"],
+            )
             for row in rows
             if row["count"]
         ),
     )
+
+
+def _decoded(name: bytes) -> str:
+    """Return the text of a name; bytes that are no UTF-8 are shown as escapes."""
+    return name.decode(errors="backslashreplace")
+
+
+def _busiest_first(reading: ServerReading) -> list[str]:
+    """Return the applications, those with most connections first."""
+    counts = Counter[str]()
+    for group in reading.connections:
+        counts[group.service] += group.count
+    return [name for name, _ in counts.most_common()]

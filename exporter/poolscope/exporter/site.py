@@ -16,6 +16,7 @@ from poolscope.exporter.connection import Connection, Headers
 from poolscope.exporter.guard import REQUEST_SECONDS, Guard, Place
 from poolscope.exporter.logs import Brief
 from poolscope.exporter.networks import network_of
+from poolscope.metrics.unsent import limit_unsent
 
 ACCEPTED_AT_ONCE: Final = 128
 """Connections that are accepted before others are served."""
@@ -63,6 +64,7 @@ class Site:
     async def start(self) -> None:
         """Begin to accept connections."""
         self._socket.setblocking(False)
+        limit_unsent(self._socket)
         self._resume()
 
     async def stop(self) -> None:

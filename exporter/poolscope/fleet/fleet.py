@@ -9,11 +9,9 @@ between, the name in the totals tells that the process was counted.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,6 +24,7 @@ from poolscope.fleet.folder import FolderError
 from poolscope.fleet.folder_lock import LOCK, FolderLock
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.processes import Processes, ProcessFiles
+from poolscope.fleet.removal import remove
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.fleet.whole_files import is_gone, put_aside, reserve_next
@@ -196,8 +195,7 @@ class Fleet:
                 for process in ended:
                     if process.name in new:
                         self._ended(process.pid, process.pools)
-        for process in ended:
-            remove(self._folder, process)
+        remove(self._folder, ended)
         if new:
             # The room that this has made is there for the next time.
             reserve_next(self._folder / TOTALS)
@@ -370,24 +368,3 @@ def _aside(path: Path, error: BadFileError) -> str:
         return f"{error}; it is now {put_aside(path)}"
     except OSError as second:
         return f"{error}; it stays, because it cannot be renamed: {second}"
-
-
-def remove(folder: Path, process: ProcessFiles) -> None:
-    """Remove the files of a process that has been counted; those that are damaged are put aside."""
-    removed = True
-    for name in process.files:
-        path = folder / name
-        try:
-            if name in process.damaged and os.path.lexists(path):
-                target = put_aside(path)
-                logger.warning(
-                    "%s is damaged, and its process has ended; it is now %s", path, target
-                )
-            else:
-                path.unlink(missing_ok=True)
-        except UNREADABLE:
-            # It is counted already, and must not stop the scan.
-            removed = False
-    if removed:
-        with suppress(*UNREADABLE):
-            (folder / process.name).unlink()

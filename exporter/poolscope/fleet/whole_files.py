@@ -7,7 +7,9 @@ A file that is damaged is renamed, so that it can be looked at, and is never rea
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -40,25 +42,41 @@ def put_aside(path: Path) -> Path:
 
     Raises OSError.
     """
+    target = set_aside(path)
+    keep_latest([path])
+    return target
+
+
+def set_aside(path: Path) -> Path:
+    """Do as `put_aside`, but leave it to the caller to keep the latest only."""
     number, target = 1, path.with_name(path.name + DAMAGED)
     while os.path.lexists(target):
         number += 1
         target = path.with_name(f"{path.name}.{number}{DAMAGED}")
     path.rename(target)
-    _remove_oldest(path)
     return target
 
 
-def _remove_oldest(path: Path) -> None:
-    """Remove the files beyond `MAX_ASIDE` that have the ending of `path`, the oldest first."""
-    aside = []
-    for other in path.parent.iterdir():
-        if other.name.endswith(DAMAGED) and path.suffix in other.suffixes:
-            with suppress(FileNotFoundError):
-                aside.append((other.lstat().st_ctime_ns, other))
-    for _, other in sorted(aside)[:-MAX_ASIDE]:
-        with suppress(*UNREADABLE):  # such as a directory that is not empty
-            other.rmdir() if other.is_dir() and not other.is_symlink() else other.unlink()
+def keep_latest(paths: Collection[Path]) -> None:
+    """Remove the files beyond `MAX_ASIDE` of each ending of these paths, of one folder."""
+    found: dict[str, list[tuple[int, Path]]] = {path.suffix: [] for path in paths}
+    for other in chain.from_iterable(map(_damaged_files, {path.parent for path in paths})):
+        with suppress(*UNREADABLE):
+            changed = other.lstat().st_ctime_ns
+            for suffix in found.keys() & set(other.suffixes):
+                found[suffix].append((changed, other))
+    for aside in found.values():
+        for _, other in sorted(aside)[:-MAX_ASIDE]:
+            with suppress(*UNREADABLE):  # such as a directory that is not empty
+                other.rmdir() if other.is_dir() and not other.is_symlink() else other.unlink()
+
+
+def _damaged_files(folder: Path) -> list[Path]:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - thousands of paths would be slow
+    except UNREADABLE:
+        return []
+    return [folder / name for name in names if name.endswith(DAMAGED)]
 
 
 def read_whole(path: Path, largest: int) -> bytes:

@@ -10,16 +10,16 @@ from typing import Any, Final
 from poolscope.fleet.fleet import FleetView
 from poolscope.metrics.family import POOL_LABELS, Family, Values, gauge
 from poolscope.metrics.pool_families import FAMILIES
-from poolscope.readings.database_servers import BouncerReading, ServerReading
-from poolscope.readings.labels import FirstLabels
+from poolscope.readings.database_servers import (
+    BouncerReading,
+    ServerConnections,
+    ServerReading,
+)
 from poolscope.readings.reading import Reading, sum_readings
 
 IDLE_IN_TRANSACTION: Final = ("idle_in_transaction", "idle_in_transaction_aborted")
 
-SHOWN_APPLICATIONS: Final = 100
-"""How many applications of a server get a label of their own: those with most connections."""
 OTHER_APPLICATIONS: Final = "other"
-NAMELESS: Final = "(no name)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +56,26 @@ def _bouncer(field: str) -> Callable[[Scrape], Values]:
     )
 
 
-def _service(application: str) -> str:
-    """Return `service:pool` for `service:pool:pid`, so that a restart adds no new series."""
-    name, _, pid = application.rpartition(":")
-    if name and pid.isascii() and pid.isdigit():
-        return name
-    return application or NAMELESS
-
-
-def _application_labels(server: ServerReading) -> Callable[[str], str]:
-    """Return a function from an application of the server to its label."""
-    counts = Counter[str]()
-    for group in server.connections:
-        counts[_service(group.application)] += group.count
-    labels = FirstLabels(SHOWN_APPLICATIONS, OTHER_APPLICATIONS)
-    for application, _ in counts.most_common():
-        labels.label(application)
-    return labels.label
+def _application(server: ServerReading, group: ServerConnections) -> str:
+    """Return the label of the application of a group of connections."""
+    own = server.applications
+    return group.service if own is None or group.service in own else OTHER_APPLICATIONS
 
 
 def _connections(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
     for server in scrape.servers:
-        label_of, sums = _application_labels(server), Counter[tuple[str, ...]]()
+        sums = Counter[tuple[str, ...]]()
         for group in server.connections:
-            application = label_of(_service(group.application))
+            application = _application(server, group)
             sums[server.server, group.database, group.user, application, group.state] += group.count
         yield from sorted(sums.items())
 
 
 def _oldest_transactions(scrape: Scrape) -> Iterator[tuple[tuple[str, ...], float]]:
     for server in scrape.servers:
-        label_of, oldest = _application_labels(server), dict[tuple[str, ...], float]()
+        oldest = dict[tuple[str, ...], float]()
         for group in server.connections:
-            key = server.server, label_of(_service(group.application))
+            key = server.server, _application(server, group)
             age = group.oldest_seconds if group.state in IDLE_IN_TRANSACTION else 0.0
             oldest[key] = max(age, oldest.get(key, 0.0))
         yield from sorted(oldest.items())
@@ -213,9 +200,9 @@ EXPORTER_FAMILIES: Final[tuple[Family[Scrape], ...]] = (
     ),
     gauge(
         "connpool_server_connections",
-        "Client connections that the PostgreSQL server reports. The 100 busiest applications have "
-        "their own label, without the process id at the end of their name; the rest share the "
-        "label other.",
+        "Client connections that the PostgreSQL server reports. At most 100 applications have a "
+        "label of their own, without the process id at the end of their name, until they are not "
+        "seen for an hour; the rest share the label other.",
         _connections,
         *("server", "database", "user", "application", "state"),
     ),

@@ -35,6 +35,7 @@ from poolscope.metrics.responses import (
     text_response,
 )
 from poolscope.metrics.sharing import BusyError, Outcome
+from poolscope.metrics.unsent import limit_unsent
 from poolscope.process.forks import forks
 from poolscope.process.pauses import pauses
 
@@ -102,6 +103,7 @@ class MetricsServer:
 
     def __init__(self, listening: socket.socket, metrics: Metrics) -> None:
         listening.setblocking(False)
+        limit_unsent(listening)
         self.socket: Final = listening
         self.server_address: Final[Any] = listening.getsockname()
         self.server_port: Final[int] = self.server_address[1]

@@ -35,6 +35,12 @@ def application_name(service: str, pool: str) -> str:
     return _plain(service).replace(":", "_")[: MAX_NAME_BYTES - len(suffix)] + suffix
 
 
+def without_pid(name: str) -> str:
+    """Return `service:pool` for `service:pool:pid`, so that a restart adds no new name."""
+    rest, _, pid = name.rpartition(":")
+    return rest if rest and pid.isascii() and pid.isdigit() else name
+
+
 def parse(name: str) -> Application | None:
     """Return the parts of a name; None if `application_name` did not make it."""
     head, _, pid = name.rpartition(":")

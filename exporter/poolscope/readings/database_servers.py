@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from poolscope.label_values import label_value
+from poolscope.readings.application_names import without_pid
+
+NAMELESS: Final = "(no name)"
 
 
 class _Named:
@@ -39,6 +43,11 @@ class ServerConnections(_Named):
     count: int
     oldest_seconds: float
 
+    @property
+    def service(self) -> str:
+        """Its application without the process id, or words for one without a name."""
+        return without_pid(self.application) or NAMELESS
+
 
 @dataclass(frozen=True, slots=True)
 class ServerReading(_Named):
@@ -48,6 +57,7 @@ class ServerReading(_Named):
     server: `host:port`, without the rest of the DSN.
     limit: the maximum number of connections that it accepts, `max_connections`.
     reserved: how many of those are for superusers and members of `pg_use_reserved_connections`.
+    applications: those that have a label of their own, others share one; None if all have.
     """
 
     server: str
@@ -55,6 +65,7 @@ class ServerReading(_Named):
     limit: int = 0
     reserved: int = 0
     connections: tuple[ServerConnections, ...] = ()
+    applications: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

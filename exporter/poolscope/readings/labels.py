@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Final
 
 from poolscope.label_values import label_value
+from poolscope.readings.limits import Clock
 
 MAX_ENDED_NAMES: Final = 1000
 """
@@ -14,6 +16,9 @@ exporter. If there are more, the counters of the name whose last pool ended firs
 of `OTHER_POOLS`. Names with a live pool are not limited.
 """
 OTHER_POOLS: Final = "other"
+
+KEPT_SECONDS: Final = 3600.0
+"""How long a name that strangers have chosen keeps its label after it was seen last."""
 
 
 class FirstLabels:
@@ -46,3 +51,28 @@ class FirstLabels:
     def in_order(self, labels: Iterable[str]) -> list[str]:
         """Return the labels in alphabetical order, with `other` as the last one."""
         return sorted(labels, key=lambda label: (label == self._other, label))
+
+
+class SteadyLabels:
+    """
+    Labels for names that strangers choose anew at any time: at most `count` new ones in an hour.
+
+    A name has a label for as long as it is seen, and `KEPT_SECONDS` more. Others that come get one
+    if there is room.
+    """
+
+    def __init__(self, count: int, clock: Clock = time.monotonic) -> None:
+        self._count = count
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+
+    def look(self, names: Iterable[str]) -> frozenset[str]:
+        """Return those of the names that have labels; the first ones get one first."""
+        now = self._clock()
+        self._seen = {name: seen for name, seen in self._seen.items() if now - seen < KEPT_SECONDS}
+        have = []
+        for name in names:
+            if name in self._seen or len(self._seen) < self._count:
+                self._seen[name] = now
+                have.append(name)
+        return frozenset(have)
