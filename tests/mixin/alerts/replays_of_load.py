@@ -45,7 +45,7 @@ def night(minute: int) -> bool:
 
 def leak(step: int) -> float:
     """Return the connections in use of a pool of 20 that loses one every four hours."""
-    return min(20.0, 4.0 + step // (2 * HOUR))
+    return min(20.0, 4.0 + step / (2 * HOUR))
 
 
 def leaking(*, overdue: bool) -> Estate:
@@ -78,6 +78,13 @@ def many_hosts(dead: str) -> Estate:
     estate.pool(labels, limit=1000.0, in_use=200.0, ok=6000.0, error=3.0)
     return estate
 
+
+LEAKED = {
+    ("ConnPoolNearExhaustion", "warning"): 1,
+    ("ConnPoolExhaustionPredicted", "warning"): 1,
+    (EXHAUSTED, "critical"): 1,
+    (EXHAUSTED, "warning"): 1,
+}
 
 REPLAYS = [
     Replay(
@@ -137,19 +144,13 @@ REPLAYS = [
         leaking(overdue=True),
         {
             ("ConnPoolConnectionsOverdue", "warning"): 1,
-            ("ConnPoolNearExhaustion", "warning"): 1,
-            (EXHAUSTED, "critical"): 1,
-            (EXHAUSTED, "warning"): 1,
+            **LEAKED,
         },
     ),
     Replay(
         "a leak that grows over three days, of which nothing is said to be overdue",
         leaking(overdue=False),
-        {
-            ("ConnPoolNearExhaustion", "warning"): 1,
-            (EXHAUSTED, "critical"): 1,
-            (EXHAUSTED, "warning"): 1,
-        },
+        LEAKED,
     ),
     Replay(
         "one dead host of 500 that has a name of its own",
