@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -41,6 +42,8 @@ DRAW = (
 FIRST_SCREEN = 980
 """Pixels."""
 COLOURS = 256
+EXACT_COLOURS = 160
+"""Of these, how many are those that most pixels have: the others are mixed."""
 
 # The names that servers have in production, instead of folders and ports of this run.
 SERVERS = [
@@ -101,8 +104,18 @@ def in_few_bytes(picture: Path, out: Path, height: int | None = None) -> None:
     with Image.open(picture) as image:
         box = (0, 0, image.width, height or image.height)
         whole = image.convert("RGB").crop(box)
-    few = whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(out, optimize=True)
+    whole.quantize(palette=palette(whole), dither=Image.Dither.NONE).save(out, optimize=True)
+
+
+def palette(image: Image.Image) -> Image.Image:
+    """Return the colours of a picture, those of its backgrounds and letters unchanged."""
+    mixed = image.quantize(COLOURS - EXACT_COLOURS, Image.Quantize.MAXCOVERAGE)
+    found: Any = image.getcolors(image.width * image.height)
+    frequent = [colour for _, colour in sorted(found, reverse=True)[:EXACT_COLOURS]]
+    chosen = Image.new("P", (1, 1))
+    few = (mixed.getpalette() or [])[: 3 * (COLOURS - EXACT_COLOURS)]
+    chosen.putpalette([value for colour in frequent for value in colour] + few)
+    return chosen
 
 
 def main() -> None:

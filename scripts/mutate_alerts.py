@@ -4,6 +4,8 @@ and run the promtool tests of the changed alert or of the recording rules.
 
     mutate_alerts.py [WORD ...]    change only rules whose name contains one of the words
 
+PROMTOOL is the path of another promtool than the one that is installed.
+
 The changes are of numbers, comparisons, `for`, labels, label matchers, and grouping labels. Exits
 with 1 if a change survives that `EXPLAINED` does not explain.
 """
@@ -238,7 +240,7 @@ def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) ->
         for path, document in changed.items():
             (root / path).write_text(yaml.safe_dump(document))
         result = subprocess.run(  # noqa: S603 - files of our own
-            ["promtool", "test", "rules", *tests],  # noqa: S607 - whichever is installed
+            [os.environ.get("PROMTOOL", "promtool"), "test", "rules", *tests],
             cwd=root,
             env={**os.environ, "TMPDIR": folder},
             capture_output=True,

@@ -1,114 +1,66 @@
-"""Threads that Python did not start: they get a name, and `threading` does not get to know them."""
+"""Reading the stacks of all threads stops no thread, whatever the garbage collector does."""
 
 from __future__ import annotations
 
-import _thread
-import ctypes
-import threading
-from collections.abc import Callable
-from typing import Any
+import gc
+import subprocess
+import sys
 
 import pytest
 
-from poolscope.callsites.owners import new_job
-from poolscope.watching.watches import Watches
+from poolscope.callsites.threads import frames_of_threads
+from support.waiting import PATIENCE
 
-Start = Callable[[Callable[[], None]], None]
+# Each collection lets another thread run: in a callback of a weak reference, as the standard
+# library has many.
+PROGRAM = """
+import gc, sys, threading, weakref
+from poolscope.callsites.whereabouts import Whereabouts
 
+class Cycle:
+    def __init__(self):
+        self.self = self
 
-def in_a_low_level_thread(work: Callable[[], None]) -> None:
-    ended = threading.Event()
+def yield_to_others(reference):
+    for number in range(200):
+        str(number)
 
-    def run() -> None:
-        work()
-        ended.set()
+def work():
+    for _ in range(300):
+        references = [weakref.ref(Cycle(), yield_to_others) for _ in range(10)]
+        Whereabouts()
+        started = threading.Thread(target=int)
+        started.start()
+        started.join()
 
-    _thread.start_new_thread(run, ())
-    ended.wait()
-
-
-def in_a_thread_of_c(work: Callable[[], None]) -> None:
-    """As the threads of Qt, of a C library with callbacks, or of a server that embeds Python."""
-    libc = ctypes.CDLL(None)
-
-    run = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: work())
-    thread = ctypes.c_ulong()
-    assert 0 == libc.pthread_create(ctypes.byref(thread), None, run, None)
-    assert 0 == libc.pthread_join(thread, None)
-
-
-def in_a_thread_of_python(work: Callable[[], None]) -> None:
-    thread = threading.Thread(target=work)
+sys.setswitchinterval(1e-6)
+gc.set_threshold(1, 1, 1)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
     thread.start()
+for thread in threads:
     thread.join()
+print("done")
+"""
 
 
-WAYS = [in_a_low_level_thread, in_a_thread_of_c, in_a_thread_of_python]
+def test_many_threads_look_for_each_other_while_garbage_is_collected() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert ("done\n", "") == (done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("call_sites", [True, False])
-@pytest.mark.parametrize("start", WAYS)
-def test_no_dead_thread_stays(
-    sqlite: Any, watches: Watches, start: Start, call_sites: bool
-) -> None:
-    engine = sqlite()
-    watch = watches.watch(engine, registry=None, call_sites=call_sites)
-    held: list[Any] = []
-    seen: list[int] = []
-
-    def use() -> None:
-        engine.connect().close()
-        held.append(engine.connect())
-        seen.append(len(watch.holders()))
-
-    before = threading.enumerate()
-    for _ in range(3):
-        start(use)
-        held.pop().close()
-    assert before == threading.enumerate()
-    assert [1, 1, 1] == seen
-    assert 6 == watch.snapshot().acquired
-
-
-@pytest.mark.parametrize("start", WAYS[:2])
-def test_an_unknown_thread_has_the_number_that_the_system_gives_it(start: Start) -> None:
-    seen: list[Any] = []
-    start(lambda: seen.extend([new_job().name, threading.get_native_id()]))
-    name, number = seen
-    assert f"thread {number}" == name
-
-
-def test_a_thread_of_python_has_its_own_name() -> None:
-    seen: list[str] = []
-    thread = threading.Thread(target=lambda: seen.append(new_job().name), name="nightly")
-    thread.start()
-    thread.join()
-    assert ["nightly"] == seen
-
-
-def test_an_owner_has_the_name_that_its_thread_has_now_or_had(
-    sqlite: Any, watches: Watches
-) -> None:
-    engine = sqlite()
-    watch = watches.watch(engine, registry=None)
-    held: list[Any] = []
-    steps = [threading.Event(), threading.Event()]
-
-    def use() -> None:
-        held.append(engine.connect())
-        steps[0].set()
-        steps[1].wait()
-
-    def owners() -> list[str | None]:
-        return [hold.owner for hold in watch.holders()]
-
-    thread = threading.Thread(target=use, name="worker")
-    thread.start()
-    steps[0].wait()
-    thread.name = "nightly report"
-    assert ["nightly report"] == owners()
-    steps[1].set()
-    thread.join()
-    del thread
-    assert ["worker"] == owners()
-    held.pop().close()
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_as_it_was(enabled: bool) -> None:
+    if not enabled:
+        gc.disable()
+    try:
+        assert frames_of_threads()
+        assert enabled == gc.isenabled()
+    finally:
+        gc.enable()

@@ -69,22 +69,18 @@ def control(dsn: str) -> psycopg.Connection[Any]:
 
 def innermost(task: asyncio.Task[Any]) -> str:
     """Return the name of the innermost coroutine that a task awaits."""
-    coroutine = coroutine_of(task)
+    coroutine: Any = task.get_coro()
     while isinstance(inner := getattr(coroutine, "cr_await", None), Coroutine):
         coroutine = inner
     return str(coroutine.__qualname__)
-
-
-def coroutine_of(task: asyncio.Task[Any]) -> Any:
-    """Return the coroutine that the task runs."""
-    return task.get_coro()
 
 
 def _is_asyncpgs(task: object) -> bool:
     """Whether the task runs a coroutine of asyncpg itself, not one of a watched pool."""
     if not isinstance(task, asyncio.Task):
         return False
-    return Path(coroutine_of(task).cr_code.co_filename).parent == Path(asyncpg.__file__).parent
+    coroutine: Any = task.get_coro()
+    return Path(coroutine.cr_code.co_filename).parent == Path(asyncpg.__file__).parent
 
 
 def outcome(error: BaseException) -> str:
@@ -319,16 +315,12 @@ class PoolOfAsyncpg(PoolMachine):
     def opening(self) -> int:
         return len(self.callbacks["connect"].inside) + len(self.callbacks["init"].inside)
 
-    def _releasing(self) -> list[asyncio.Task[None]]:
-        """Return the attempts that have acquired their connection, and not yet released it."""
-        return [task for task in self.attempts if innermost(task) == "Pool.release"]
-
     def _used(self) -> int:
-        """Return how many of them asyncpg itself releases: what it acquired is not yet counted."""
-        return sum(coroutine_of(task).__name__ == "_fetch" for task in self._releasing())
+        """Return how many attempts have acquired their connection, and not yet released it."""
+        return sum(innermost(task) == "Pool.release" for task in self.attempts)
 
     def in_flight(self) -> int:
-        return len(self.attempts) - len(self._releasing())
+        return len(self.attempts) - self._used()
 
     def gauges(self) -> Gauges:
         connected, idle = len(self.connected), len(self.idle)

@@ -31,6 +31,7 @@ from poolscope.callsites.owners import (
 )
 from poolscope.callsites.reach import Search
 from poolscope.callsites.runners import identify
+from poolscope.callsites.threads import frames_of_threads
 from poolscope.callsites.variables import pending_variable, variables_of
 from poolscope.callsites.waiters import awaited_frames
 
@@ -231,7 +232,7 @@ def _search_tasks(search: Search) -> None:
 
 def _search_threads(search: Search) -> None:
     """Search the other threads: what they have, and what they are about to do."""
-    frames, own = sys._current_frames(), threading.get_ident()
+    frames, own = frames_of_threads(), threading.get_ident()
     if not _HAS_GIL or len(frames) > MAX_OTHERS:
         search.is_cut_short = True
         return

@@ -25,6 +25,7 @@ from poolscope.callsites.frames import (
     site_of,
 )
 from poolscope.callsites.owners import ThreadJob, task_of_job
+from poolscope.callsites.threads import frames_of_threads
 from poolscope.callsites.waiters import awaited_frames, place_that_waits
 
 MAX_FRAMES: Final = 1000
@@ -35,7 +36,7 @@ class Whereabouts:
     """The stacks of all threads at one moment."""
 
     def __init__(self) -> None:
-        self._others: Final = sys._current_frames()
+        self._others: Final = frames_of_threads()
         # A frame with a variable that leads to itself would keep what all of them refer to alive.
         self._others.pop(get_ident(), None)
 

@@ -22,12 +22,14 @@ Each = float | Callable[[int], float | None]
 @dataclass
 class Estate:
     """
-    minutes: how long the replay is.
+    minutes: how long the replay is: the number of its samples, if they are not a minute apart.
     failed: the minutes in which no scrape succeeds.
+    step: the seconds between two scrapes. If they are not 60, read "minute" below as "step".
     """
 
     minutes: int
     failed: frozenset[int] = frozenset()
+    step: int = 60
     series: Series = field(default_factory=dict)
 
     def add(self, name: str, each: Each, labels: Mapping[str, str]) -> None:
@@ -69,11 +71,11 @@ class Estate:
             return lambda minute: value(name, minute)
 
         def seconds(name: str) -> Callable[[int], float | None]:
-            return lambda minute: scaled(value(name, minute), 60.0)
+            return lambda minute: scaled(value(name, minute), self.step)
 
         def saturated(minute: int) -> float | None:
             waits = value("waiting", minute)
-            return scaled(value("saturated", minute, float(bool(waits))), 60.0)
+            return scaled(value("saturated", minute, float(bool(waits))), self.step)
 
         def attempts(minute: int) -> float | None:
             found = [value(name, minute) for name in OUTCOMES]

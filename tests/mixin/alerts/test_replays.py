@@ -12,7 +12,10 @@ from mixin.alerts import (
     replays_of_full_pools,
     replays_of_given_up_waits,
     replays_of_hosts,
+    replays_of_load,
     replays_of_processes,
+    replays_of_releases,
+    replays_of_scraping,
     replays_of_slow_attempts,
 )
 from mixin.alerts.estate import Replay
@@ -27,6 +30,9 @@ REPLAYS = [
     *replays_of_given_up_waits.REPLAYS,
     *replays_of_hosts.REPLAYS,
     *replays_of_an_estate.REPLAYS,
+    *replays_of_releases.REPLAYS,
+    *replays_of_scraping.REPLAYS,
+    *replays_of_load.REPLAYS,
 ]
 
 
@@ -34,7 +40,10 @@ REPLAYS = [
 def test_a_replay_fires_its_alerts_and_no_others(
     promtool: str, tmp_path: Path, defaults: Path, replay: Replay
 ) -> None:
-    assert "" == fires(promtool, tmp_path, defaults, replay.estate.series, replay.expected)
+    estate = replay.estate
+    assert "" == fires(
+        promtool, tmp_path, defaults, estate.series, replay.expected, step=estate.step
+    )
 
 
 def test_the_rise_of_a_monday_after_an_idle_weekend_is_as_usual(

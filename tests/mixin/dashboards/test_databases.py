@@ -13,7 +13,7 @@ from mixin.dashboards import estate
 from mixin.dashboards.estate import Pool
 from mixin.dashboards.estate_servers import SERVERS, Bouncer, Server
 from mixin.dashboards.gates.fixtures import prometheus_program
-from mixin.dashboards.shown import Reader, Seen
+from mixin.dashboards.shown import Reader, Seen, panel_of
 from poolscope.mixin.dashboards.options import Options
 from poolscope.mixin.dashboards.panels import GREY
 from poolscope.mixin.dashboards.write import documents
@@ -98,6 +98,18 @@ class TestTwoExporters:
         assert [("pg-2:5432", "no answer", "red"), ("pg-1:5432", 0.629, "green")] == [
             (row["Server"].shown, row["Used"].shown, row["Used"].colour) for row in rows
         ]
+        first, *_ = reader.table(BOARD, "Pools of the PgBouncer, now")
+        assert ("bouncer-1:6432", "no answer", "red", "–") == (  # noqa: RUF001 - a dash
+            *(first["PgBouncer"].shown, first["Oldest wait"].shown, first["Oldest wait"].colour),
+            first["Clients"].shown,
+        )
+
+    @pytest.mark.parametrize("title", ["Servers, now", "Pools of the PgBouncer, now"])
+    def test_the_columns_have_names_where_none_answers(self, estate_of: Estate, title: str) -> None:
+        reader = estate_of([replace(server, up=False) for server in SERVERS])
+        answers = reader.ask(BOARD, panel_of(BOARD, title), {})
+        # Grafana calls a column "Value" if no other query has an answer.
+        assert 2 == sum(bool(answer) for answer in answers)
 
 
 class TestCommitment:

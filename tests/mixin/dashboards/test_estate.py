@@ -325,6 +325,27 @@ class TestAxes:
                     assert full > 4 * open_
                     assert "dash" == option(panel, "idle", "lineStyle")["fill"]  # type: ignore[index]
 
+    def test_whole_numbers_are_written_out(self) -> None:
+        for board in BOARDS.values():
+            for panel in with_queries(board):
+                config = panel["fieldConfig"]
+                columns = [
+                    {each["id"]: each["value"] for each in o["properties"]}
+                    for o in config["overrides"]
+                ]
+                for each in (
+                    (config["defaults"], *columns) if panel["type"] in ("stat", "table") else ()
+                ):
+                    assert ("short", 0) != (each.get("unit"), each.get("decimals"))
+
+    def test_connections_that_could_not_be_opened_are_red(self) -> None:
+        panel = panel_of(HTTP, "Opened, by host and outcome")
+        found = {
+            each["matcher"]["options"]: each["properties"][0]["value"]["fixedColor"]
+            for each in panel["fieldConfig"]["overrides"]
+        }
+        assert {"/ ok$/": "green", "/ error$/": "red"} == found
+
     @pytest.mark.parametrize(
         ("name", "title"),
         [

@@ -96,6 +96,12 @@ class TestGraphs:
             assert ["lastNotNull", "mean", "max"] == legend["calcs"]
 
 
+def test_a_finding_of_ten_processes_counts_once(reader: Reader) -> None:
+    assert 1 == reader.stat(OVERVIEW, "Serious findings").shown
+    first, *_ = reader.table(OVERVIEW, "Pools, those in trouble first")
+    assert ("payments", 1.0) == (first["Service"].shown, first["Findings"].shown)
+
+
 class TestFullest:
     def test_it_is_named(self, reader: Reader) -> None:
         assert "payments main" == reader.named(OVERVIEW, "Fullest pool")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from types import FrameType
 from typing import Final
 
 from sqlalchemy.pool import Pool
+
+from poolscope.callsites.threads import frames_of_threads
 
 _METHODS: Final = frozenset(
     {(f"{__package__}.classes", "connect"), (f"{__package__}.classes", "_do_return_conn")}
@@ -21,7 +22,7 @@ _WITHOUT_SLOT: Final = frozenset(
 
 def under_way(pool: Pool) -> int:
     """Return how many attempts and returns of the pool are on the stacks of all threads."""
-    return sum(_is_under_way(frame, pool) for frame in sys._current_frames().values())
+    return sum(_is_under_way(frame, pool) for frame in frames_of_threads().values())
 
 
 def _is_under_way(innermost: FrameType, pool: Pool) -> bool:

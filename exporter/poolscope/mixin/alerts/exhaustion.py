@@ -18,8 +18,16 @@ from poolscope.mixin.alerts.expressions import (
 )
 from poolscope.mixin.alerts.model import POOL, Alert, Severity
 from poolscope.mixin.alerts.texts import waiting_now
+from poolscope.mixin.thresholds import Thresholds, seconds
 
 OK: Final = 'outcome="ok"'
+TREND_TIMES: Final = 2
+"""How many times the time of a trend ago the week of a comparison ended: half a day ago."""
+
+
+def growth_after(thresholds: Thresholds) -> float:
+    """Return how many seconds ago the week ended with which utilization is compared."""
+    return TREND_TIMES * seconds(thresholds.predict_from)
 
 
 def alerts(promql: Expressions) -> tuple[Alert, ...]:
@@ -134,6 +142,7 @@ def _predicted(promql: Expressions) -> Alert:
     """
     thresholds = promql.thresholds
     back, horizon = thresholds.predict_from, thresholds.predict_for
+    ended = f"{growth_after(thresholds) / 3600:.2g}"
     predicted = f"predict_linear({promql.utilization}[{back}], {seconds_of(horizon)})"
     return Alert(
         name="ConnPoolExhaustionPredicted",
@@ -148,17 +157,22 @@ def _predicted(promql: Expressions) -> Alert:
         summary=f"Pool {POOL} will be exhausted within {horizon}",
         description=f"If the trend of the last {back} continues, pool {POOL} will need "
         f"{{{{ $value | humanizePercentage }}}} of its limit in {horizon}. It uses more "
-        "connections now than at any time of the week before.",
+        f"connections now than at any time in the week that ended {ended} hours ago.",
         dashboard="pool",
         dashboard_variables=promql.pool_labels,
     )
 
 
 def _grown(promql: Expressions) -> str:
-    """Return that the mean utilization of an hour exceeds the maximum of the week before."""
+    """
+    Return that the mean utilization of an hour exceeds the maximum of the week before.
+
+    The week ended half a day ago, so that a leak that takes days to fill the pool is growth, too.
+    """
     thresholds = promql.thresholds
+    ended = growth_after(thresholds)
     recent = f"avg_over_time({promql.utilization}[{thresholds.rare_event_window}])"
-    before = f"max_over_time({promql.utilization}[1w] offset {thresholds.predict_from})"
+    before = f"max_over_time({promql.utilization}[1w] offset {ended:.0f}s)"
     return f"{recent} > {number(thresholds.predict_growth)} * {before}"
 
 

@@ -70,6 +70,11 @@ def _down(promql: Expressions, left: str) -> Alert:
 
 
 def _absent(promql: Expressions) -> Alert:
+    """
+    Return the alert that a service has no metrics any more.
+
+    A service that comes and goes, such as a nightly job, has none for most of the day.
+    """
     scope = ", ".join(promql.scope)
     window = promql.thresholds.absence_window
     family = promql.select("instances_created_total")
@@ -77,7 +82,9 @@ def _absent(promql: Expressions) -> Alert:
     return Alert(
         name="ConnPoolMetricsAbsent",
         severity="warning",
-        expr=f"{before}\nunless on ({scope})\ncount by ({scope}) ({family})",
+        expr=f"{before}\nunless on ({scope})\ncount by ({scope}) ({family})\n"
+        f"and on ({scope})\n"
+        + above(f"avg_over_time({promql.present}[1d])", promql.thresholds.alive),
         for_duration=promql.thresholds.absent_after,
         summary=f"The metrics of all pools{whose(promql.options)} are absent",
         description=f"{counted('pool')}{whose(promql.options)} had metrics within "

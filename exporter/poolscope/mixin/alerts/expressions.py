@@ -175,6 +175,11 @@ class Expressions:
         """Whether the exporters of a service see a live process: 1 or 0."""
         return self._recorded("exporter_processes", "alive", level="service")
 
+    @property
+    def present(self) -> str:
+        """Whether a service has metrics: 1, or 0 for a while after it had some."""
+        return self._recorded("instances_created_total", "present", level="service")
+
     def _counter(self, family: str, *matchers: str, part: str = "") -> str:
         kind = FAMILY_TYPES[name_of(family)]
         if kind != ("histogram" if part else "counter"):

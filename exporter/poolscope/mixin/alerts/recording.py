@@ -12,7 +12,9 @@ RECORDING_GROUP: Final = "poolscope-recording"
 
 
 def group(promql: Expressions) -> Group:
-    return Group(RECORDING_GROUP, (*_pools(promql), *_slow(promql), *_lost(promql), _alive(promql)))
+    return Group(
+        RECORDING_GROUP, (*_pools(promql), *_slow(promql), *_lost(promql), *_services(promql))
+    )
 
 
 def burn_rates(thresholds: Thresholds) -> tuple[BurnRate, ...]:
@@ -98,8 +100,18 @@ def _lost(promql: Expressions) -> tuple[Record, ...]:
     )
 
 
-def _alive(promql: Expressions) -> Record:
-    """Return whether a service has a live process; a scrape that fails does not end it."""
+def _services(promql: Expressions) -> tuple[Record, Record]:
+    """
+    Return whether a service has a live process, and whether it has metrics.
+
+    A scrape that fails ends neither: the first looks back, and the alert of the second waits.
+    """
+    made, scope = promql.select("instances_created_total"), ", ".join(promql.scope)
+    before = f"last_over_time({made}[{promql.thresholds.absence_window}])"
+    present = f"clamp_max(count by ({scope}) ({made}), 1)"
     live = promql.select("exporter_processes", 'state="live"')
     live = promql.sum(f"max_over_time({live}[{promql.window}])", promql.scope)
-    return Record(promql.alive, f"clamp_max({live}, 1)")
+    return (
+        Record(promql.alive, f"clamp_max({live}, 1)"),
+        Record(promql.present, f"{present}\n  or 0 * count by ({scope}) ({before})"),
+    )

@@ -25,7 +25,7 @@ from poolscope.mixin.dashboards.panels import (
     timeseries,
 )
 from poolscope.mixin.dashboards.pgbouncers import pgbouncers
-from poolscope.mixin.dashboards.servers import Servers
+from poolscope.mixin.dashboards.servers import NO_ANSWER, Servers
 from poolscope.mixin.dashboards.tables import Column, table
 from poolscope.mixin.queries import Queries, top
 
@@ -37,7 +37,6 @@ together allow. The numbers of servers come from an exporter with --postgres or 
 
 DATABASE_KINDS: Final = 'kind=~"sqlalchemy|asyncpg"'
 IDLE_IN_TRANSACTION: Final = "server_oldest_idle_in_transaction_seconds"
-NO_ANSWER: Final = "no answer"
 TOP_APPLICATIONS: Final = 10
 
 
@@ -137,9 +136,7 @@ def _pool_numbers(pools: Queries, options: Options) -> tuple[PlacedPanel, ...]:
 
 def _servers(servers: Servers) -> PlacedPanel:
     thresholds, by = servers.options.thresholds, servers.labels
-    # One that does not answer comes first.
-    used = f"{servers.used()} or ({servers.maximum('server_up', by=by)} == 0) + Inf"
-    no_answer = {"text": NO_ANSWER, "color": RED, "index": 0}
+    connections = servers.sum("server_connections", by=by)
     return table(
         "Servers, now",
         "One row for each PostgreSQL server: first those that do not answer, then the fullest. "
@@ -148,13 +145,14 @@ def _servers(servers: Servers) -> PlacedPanel:
         (
             Column(
                 "Used",
-                used,
+                # One that does not answer comes first.
+                servers.or_no_answer(servers.used(), "server_up"),
                 "percentunit",
                 ascending_thresholds(thresholds.server_used),
                 0,
-                mappings=[{"type": "value", "options": {"Infinity": no_answer}}],
+                mappings=[NO_ANSWER],
             ),
-            Column("Connections", servers.sum("server_connections", by=by), decimals=0),
+            Column("Connections", servers.or_empty(connections, "server_up"), decimals=0),
             Column("Accepted", servers.accepted(by), decimals=0),
             Column(
                 "Idle in trans.",

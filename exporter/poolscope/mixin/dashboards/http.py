@@ -33,6 +33,7 @@ from poolscope.mixin.dashboards.panels import (
     descending_thresholds,
     heatmap,
     query,
+    shades,
     stat,
     threshold_steps,
     timeseries,
@@ -190,6 +191,7 @@ def _hosts(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             size=(24, 9),
             many=True,
             axis_soft_max=1,
+            overrides=(shades("/ ok$/", GREEN), shades("/ error$/", RED)),
         ),
     )
 

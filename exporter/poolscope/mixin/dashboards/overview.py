@@ -108,6 +108,8 @@ def _fullest(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
 
 def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
     some = f"count({live(queries, options.by_pool)})"
+    # Of each pool once, however many processes report it.
+    serious = queries.once("finding", SERIOUS_FINDINGS, more=options.owners)
     return (
         waiting_stat(
             queries,
@@ -135,7 +137,7 @@ def _numbers(queries: Queries, options: Options) -> tuple[PlacedPanel, ...]:
             "Known mistakes, of severity critical or warning, in how pools are set up or used. "
             "The details of a pool lead to the page of each, which says what to write instead.",
             "short",
-            query(f"{queries.gauge('finding', SERIOUS_FINDINGS)} or 0 * {some}", "findings"),
+            query(f"{serious} or 0 * {some}", "findings"),
             thresholds=threshold_steps("green", (1, "orange")),
             decimals=0,
             size=SIZE,

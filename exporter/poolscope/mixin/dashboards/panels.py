@@ -71,11 +71,22 @@ def descending_thresholds(pair: tuple[float, float]) -> list[Json]:
     return threshold_steps(RED, (pair[1], ORANGE), (pair[0], GREEN))
 
 
+def whole_or(unit: str, decimals: int | None) -> str:
+    """Return the unit: of whole numbers, none, which would be 1 K instead of 1040."""
+    return "none" if (unit, decimals) == ("short", 0) else unit
+
+
 def colour(name: str, fixed: str, **custom: Any) -> Json:
     """Return an override: a fixed colour, and drawing options, for the series of a name."""
     properties = [{"id": "color", "value": {"mode": "fixed", "fixedColor": fixed}}]
     properties += [{"id": f"custom.{key}", "value": value} for key, value in custom.items()]
     return {"matcher": {"id": "byName", "options": name}, "properties": properties}
+
+
+def shades(pattern: str, base: str) -> Json:
+    """Return an override: the series whose names match a pattern have shades of a colour."""
+    properties = [{"id": "color", "value": {"mode": "shades", "fixedColor": base}}]
+    return {"matcher": {"id": "byRegexp", "options": pattern}, "properties": properties}
 
 
 def unstacked_line(name: str, fixed: str) -> Json:
@@ -195,7 +206,7 @@ def stat(
         each.instant = True
     panel = g.Stat(
         **common(title, description, queries),
-        format=unit,
+        format=whole_or(unit, decimals),
         thresholds=list(thresholds),
         color={"mode": "thresholds"},
         colorMode="background",

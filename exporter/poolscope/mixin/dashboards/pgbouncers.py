@@ -21,7 +21,7 @@ from poolscope.mixin.dashboards.panels import (
     threshold_steps,
     timeseries,
 )
-from poolscope.mixin.dashboards.servers import Servers
+from poolscope.mixin.dashboards.servers import NO_ANSWER, Servers
 from poolscope.mixin.dashboards.tables import Column, table
 
 CLIENT_STATES: Final = 'state=~"active|waiting"'
@@ -103,19 +103,22 @@ def _graphs(bouncers: Servers) -> tuple[PlacedPanel, ...]:
 
 def _pools(bouncers: Servers) -> PlacedPanel:
     by = bouncers.by("server", "database", "user")
+    longest = bouncers.maximum(OLDEST_WAIT, by=by)
+    clients = bouncers.sum("pgbouncer_clients", by=by)
     return table(
         "Pools of the PgBouncer, now",
         "For each database and user: how long the oldest waiting client has waited, and the "
-        "number of clients and of server connections.",
+        "number of clients and of server connections. First come PgBouncers that do not answer.",
         bouncers.keys(server="PgBouncer", database="Database", user="User"),
         (
             Column(
                 "Oldest wait",
-                bouncers.maximum(OLDEST_WAIT, by=by),
+                bouncers.or_no_answer(longest, "pgbouncer_up"),
                 "s",
                 ascending_thresholds(bouncers.options.thresholds.acquire_seconds),
+                mappings=[NO_ANSWER],
             ),
-            Column("Clients", bouncers.sum("pgbouncer_clients", by=by), decimals=0),
+            Column("Clients", bouncers.or_empty(clients, "pgbouncer_up"), decimals=0),
             Column("Servers", bouncers.sum("pgbouncer_servers", by=by), decimals=0),
         ),
         size=(24, 7),

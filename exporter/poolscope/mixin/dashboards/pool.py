@@ -253,6 +253,7 @@ def _outcomes(queries: Queries, thresholds: Thresholds) -> tuple[PlacedPanel, ..
             query(queries.rate("opened_total", 'outcome="error"'), "failed to open"),
             query(queries.rate("closed_total"), "closed"),
             size=(8, 8),
+            axis_soft_max=1,
             overrides=(
                 colour("opened", BLUE),
                 colour("failed to open", RED),

@@ -101,7 +101,7 @@ def _columns(queries: Queries, options: Options) -> tuple[Column, ...]:
             thresholds=ascending_thresholds(thresholds.leaked),
             decimals=0,
         ),
-        Column("Findings", queries.gauge("finding", by=by), decimals=0),
+        Column("Findings", queries.once("finding", by=by, more=options.owners), decimals=0),
     )
 
 

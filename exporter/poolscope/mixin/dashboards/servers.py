@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from poolscope.mixin.dashboards.options import Options
+from poolscope.mixin.dashboards.panels import RED, Json
 from poolscope.mixin.queries import Queries, share
+
+NO_ANSWER: Final[Json] = {
+    "type": "value",
+    "options": {"Infinity": {"text": "no answer", "color": RED, "index": 0}},
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,18 @@ class Servers:
     def answering(self, family: str) -> str:
         """Return the share of the servers that have answered some exporter."""
         return f"avg({self.maximum(family, by=self.labels)})"
+
+    def or_no_answer(self, measure: str, family: str) -> str:
+        """Return a measure that is infinite for servers that answer no exporter: `NO_ANSWER`."""
+        return f"{measure} or ({self.maximum(family, by=self.labels)} == 0) + Inf"
+
+    def or_empty(self, measure: str, family: str) -> str:
+        """
+        Return a measure that is empty for servers that answer no exporter.
+
+        Grafana names the columns of a table only if more than one query has an answer.
+        """
+        return f"{measure} or ({self.maximum(family, by=self.labels)} == 0) * NaN"
 
     def accepted(self, by: str = "") -> str:
         """Return how many connections PostgreSQL servers accept from ordinary users."""

@@ -15,6 +15,7 @@ from poolscope.mixin.dashboards.panels import (
     query,
     special,
     threshold_steps,
+    whole_or,
 )
 
 LABEL_WIDTHS: Final = {"Kind": 96}
@@ -131,7 +132,7 @@ def _column(column: Column) -> Json:
         cell = {"type": "color-background", "mode": "basic"}
     mappings = [*column.mappings, *special(EMPTY_CELL, EMPTY_CELL, "transparent")]
     properties: list[Json] = [
-        {"id": "unit", "value": column.unit},
+        {"id": "unit", "value": whole_or(column.unit, column.decimals)},
         {"id": "custom.cellOptions", "value": cell},
         {"id": "custom.width", "value": column.width},
         {"id": "mappings", "value": mappings},

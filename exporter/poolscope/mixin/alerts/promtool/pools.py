@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from poolscope.mixin.alerts.exhaustion import growth_after
 from poolscope.mixin.alerts.promtool.scenario import (
     MARGIN,
     SILENT_STEPS,
@@ -142,7 +143,8 @@ def _near(world: ScenarioFactory) -> Scenario:
 def _near_and_growing(world: ScenarioFactory) -> Scenario:
     """Nobody waits yet, but the pool is fuller than it was."""
     full = beyond(world.thresholds.utilization[0], 1)
-    growth, before = world.thresholds.predict_growth, world.steps(world.thresholds.predict_from)
+    growth = world.thresholds.predict_growth
+    before = world.steps(f"{growth_after(world.thresholds):.0f}s")
     # Without samples of the last hour, its mean is that of the first new sample.
     hour = world.steps(world.thresholds.rare_event_window)
     lasts = world.steps(world.thresholds.ticket_after) + 1

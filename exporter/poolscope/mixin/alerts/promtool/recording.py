@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from poolscope.metrics.family import POOL_LABELS
@@ -60,6 +61,7 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
                 *_of_attempts(world, processes),
                 *_of_connections(world, processes),
                 *_of_processes(world, pool, live=_live(title)),
+                *_made(world, processes, ended=title != "two processes"),
             )
         ],
         "promql_expr_test": [
@@ -71,7 +73,10 @@ def _of(world: ScenarioFactory, title: str, pool: dict[str, str]) -> Json:
             }
             for name, samples in {
                 **_expected(world, pool, processes),
-                world.promql.alive: {_named(_scope(world, pool)): float(_live(title) > 0)},
+                **{
+                    name: {_named(_scope(world, pool)): float(_live(title) > 0)}
+                    for name in (world.promql.alive, world.promql.present)
+                },
             }.items()
         ],
     }
@@ -129,6 +134,17 @@ def _of_processes(world: ScenarioFactory, pool: dict[str, str], live: float) -> 
         _is(world, "exporter_processes", value, {**_service(_with(world, pool, name)), **state})
         for name, alive in (("one", 0.0), ("two", live))
         for state, value in (({"state": "live"}, alive), ({"state": "gone"}, 3.0))
+    ]
+
+
+def _made(world: ScenarioFactory, processes: _Processes, *, ended: bool) -> list[Series]:
+    """Return how many pools two processes have made, which have no metrics any more if ended."""
+    return [
+        replace(
+            _is(world, "instances_created_total", 2.0, labels),
+            text=f"2+0x{STEPS_PER_WINDOW} stale _x{LAST_STEP}" if ended else "",
+        )
+        for labels in (processes.busy, processes.idle)
     ]
 
 

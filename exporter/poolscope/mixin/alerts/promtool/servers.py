@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -270,35 +271,43 @@ def _absent(world: ScenarioFactory) -> Scenario:
         " ".join(labels.values()): world.series(made, 1.0, 1.0, **labels)
         for labels in _elsewhere(world)
     }
+    there_for, usual = _usual(world, "5", "stale", "_")
+    pools = world.series(made, None, 5.0)
     return Scenario(
         alert="ConnPoolMetricsAbsent",
         severity=WARNING,
-        series={"pools": world.series(made, None, 5.0), **distant},
+        series={"pools": pools, **distant},
         value=1.0,
         labels=world.scope,
         silent={
             "one pool is left": {
                 "other": world.series(made, 1.0, 1.0, of={"pool": "a", "kind": "b"})
-            }
+            },
+            "it has metrics for the usual share of a day": {"pools": replace(pools, text=usual)},
         },
-        steps_before=10,
+        steps_before=there_for,
         optional=tuple(distant),
     )
 
 
-def _no_processes(world: ScenarioFactory) -> Scenario:
-    """The service had processes for a little more than the usual share of its time."""
+def _usual(world: ScenarioFactory, there: str, ends: str, gone: str) -> tuple[int, str]:
+    """
+    Return for how many steps a service must have been there, so that it is missed afterwards, and
+    the values of one that was there for exactly the usual share of its time.
+    """
     share, lasts = world.thresholds.alive, world.steps(world.thresholds.absent_after)
     alive_for = math.floor(share / (1 - share) * (lasts + 1)) + 1
     usual = Fraction(share).limit_denominator(100)
     times = math.ceil((lasts + 1) / (usual.denominator - usual.numerator))
     missing = alive_for + lasts + 1 - times * usual.denominator
-    exactly_usual = Series(
-        world.promql.alive,
-        world.scope,
-        0.0,
-        text=f"{f'_x{missing} ' if missing else ''}1+0x{times * usual.numerator - 1} 0+0x1000",
-    )
+    before = f"_x{missing} " if missing else ""
+    return alive_for, f"{before}{there}+0x{times * usual.numerator - 1} {ends} {gone}x1000"
+
+
+def _no_processes(world: ScenarioFactory) -> Scenario:
+    """The service had processes for a little more than the usual share of its time."""
+    alive_for, usual = _usual(world, "1", "0", "0+0")
+    exactly_usual = Series(world.promql.alive, world.scope, 0.0, text=usual)
     return Scenario(
         alert="ConnPoolNoProcesses",
         severity=WARNING,
