@@ -240,7 +240,7 @@ def test_nobody_is_blamed_where_not_all_was_searched(
 
     def search() -> tuple[bool, bool]:
         held = mine  # noqa: F841  # it is what is found
-        others = [[] for _ in range(30)]  # noqa: F841  # more than are searched
+        others = [Thing() for _ in range(30)]  # noqa: F841  # more than are searched
         ids = frozenset({id(mine)})
         return bool(Hands(LIBRARY).handed_on(ids, lambda: ids)), bool(
             Hands(LIBRARY).handed_on(ONE, lambda: ONE)
