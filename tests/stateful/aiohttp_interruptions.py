@@ -119,17 +119,16 @@ class InterruptedConnector(AiohttpMachine):
         if "send_connection_create_end" in stack:
             # The exception came before aiohttp knew the connection.
             return 1
-        if "lose" in stack and "_get" in stack:
-            # aiohttp has let go of it, and the exception may have come before it was closed.
+        if self.tracer is not None and self.tracer.begins("lose") and "_get" in stack:
+            # aiohttp has let go of it, and the exception came before it was closed.
             known = self.connector.out() + self.connector.idle().total()
             return min(1, max(0, self.server.connections() - known))
         return 0
 
     def has_heard_nothing(self, request: Request) -> bool:
         # The exception came instead of aiohttp's own `connection_lost`: the request waits for ever.
-        stack = self.tracer.stack if self.tracer is not None else []
-        is_lost = "lose" in stack and "_call_connection_lost" in stack
-        return is_lost and request.number == self.dropping
+        tracer, lost = self.tracer, request.number == self.dropping
+        return lost and tracer is not None and tracer.begins("lose")
 
     def _is_broken(self, tracer: AtBytecode) -> bool:
         """Whether aiohttp itself has lost a connection, or has released one twice."""
