@@ -13,11 +13,15 @@ from typing import Any
 import psycopg
 
 from poolscope.demo.postgres import EmbeddedPostgres
+from poolscope.demo.service import SIZES
 from support.bouncers import Bouncer
 from support.exporters import ExporterProcess
 from support.prometheus import Job, PrometheusServer, job
 
 WORKERS = 2
+
+# Each worker sends the load that the demo sends to both of its workers.
+SIZE = tuple(f"--size={pool}={WORKERS * size}" for pool, size in SIZES.items())
 
 COMMAND = (sys.executable, "-m", "poolscope.demo.worker", "--listen", "127.0.0.1:0")
 
@@ -80,7 +84,7 @@ def live_demo(
         stack.callback(client.close)
         client.execute("SELECT 1")
         pools = folder / "pools"
-        workers = [DemoWorker(pools, postgres) for _ in range(WORKERS)]
+        workers = [DemoWorker(pools, postgres, *SIZE) for _ in range(WORKERS)]
         for worker in workers:
             stack.callback(worker.stop)
         exporter = ExporterProcess(
