@@ -187,26 +187,33 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_totals_are_written_on_a_full_disk_and_make_room(tmp_path: Path, ended: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = [required("mount", "mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
-    try:
-        folder = shutil.copytree(ended, disk / "pools")
-        fleet = Fleet(folder)
-        with pytest.raises(OSError, match="No space left"):
-            fill(disk / "rubbish")
-        assert USES == acquired(fleet.scan())
-        assert [] == list(folder.glob("*.pool"))
-        fleet.close()
-        again = Fleet(folder)
-        assert USES == acquired(again.scan())
-        again.close()
-    finally:
-        subprocess.run([required("umount", "mount"), str(disk)], check=True)
+    yield disk
+    subprocess.run([required("umount", "mount"), "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("full", ["while the exporter runs", "before it starts"])
+def test_totals_are_written_on_a_full_disk_and_make_room(
+    small_disk: Path, ended: Path, full: str
+) -> None:
+    folder = shutil.copytree(ended, small_disk / "pools")
+    fleet = Fleet(folder) if full == "while the exporter runs" else None
+    with pytest.raises(OSError, match="No space left"):
+        fill(small_disk / "rubbish")
+    fleet = fleet or Fleet(folder)
+    assert USES == acquired(fleet.scan())
+    assert [] == list(folder.glob("*.pool"))
+    fleet.close()
+    again = Fleet(folder)
+    assert USES == acquired(again.scan())
+    again.close()
 
 
 def test_what_a_killed_process_had_open_counts_as_closed(folder: Path, workers: Any) -> None:

@@ -25,6 +25,7 @@ from poolscope.fleet.folder_lock import LOCK, FolderLock
 from poolscope.fleet.pool_view import BadFileError, PoolView
 from poolscope.fleet.processes import Processes, ProcessFiles
 from poolscope.fleet.removal import remove
+from poolscope.fleet.room import DISK_FULL, make_room
 from poolscope.fleet.segment_reader import UNREADABLE
 from poolscope.fleet.totals import TOTALS, Total, Totals
 from poolscope.fleet.whole_files import is_gone, put_aside, reserve_next
@@ -188,7 +189,7 @@ class Fleet:
         if new:
             remaining = self._totals.folded.intersection(self._processes.names)
             totals = self._totals.with_processes(new, remaining, live)
-            if not self._write(totals):
+            if not self._write(totals, ended):
                 return False
             self._totals = totals
             if self._ended is not None:
@@ -201,11 +202,21 @@ class Fleet:
             reserve_next(self._folder / TOTALS)
         return True
 
-    def _write(self, totals: Totals) -> bool:
-        """Write the totals; log once when that begins to fail, and when it is over."""
+    def _write(self, totals: Totals, ended: Sequence[ProcessFiles] = ()) -> bool:
+        """
+        Write the totals; log once when that begins to fail, and when it is over.
+
+        ended: the processes whose files may make room on a full disk.
+        """
         path = self._folder / TOTALS
         try:
-            totals.save(path)
+            try:
+                totals.save(path)
+            except OSError as error:
+                if error.errno not in DISK_FULL or not ended:
+                    raise
+                make_room(self._folder / name for process in ended for name in process.files)
+                totals.save(path)
         except UNREADABLE as error:
             if self._can_write:
                 logger.warning(
