@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy.pool import Pool
 
 from poolscope.callsites.threads import frames_of_threads
+from poolscope.callsites.variables import variables_of
 
 _METHODS: Final = frozenset(
     {(f"{__package__}.classes", "connect"), (f"{__package__}.classes", "_do_return_conn")}
@@ -31,7 +32,13 @@ def _is_under_way(innermost: FrameType, pool: Pool) -> bool:
         function = frame.f_globals.get("__name__"), frame.f_code.co_name
         if function in _WITHOUT_SLOT:
             return False
-        if function in _METHODS and frame.f_locals.get("self") is pool:
+        if function in _METHODS and _is_of(frame, pool):
             return True
         frame = frame.f_back
     return False
+
+
+def _is_of(frame: FrameType, pool: Pool) -> bool:
+    variables = variables_of(frame)
+    # Where they cannot be known, it may be this pool.
+    return variables is None or variables.get("self") is pool
