@@ -31,7 +31,11 @@ class InterruptedConnector(AiohttpMachine):
     A connector whose uses may be interrupted.
 
     Each use takes the way through the hooks that is possible at that moment.
+
+    dropping: the number of the request whose connection the server drops in the use.
     """
+
+    dropping: int | None = None
 
     @precondition(lambda self: CLEANS_UP)
     @operation(
@@ -41,7 +45,7 @@ class InterruptedConnector(AiohttpMachine):
         which=st.integers(0, 11),
     )
     def an_exception_lands_in_a_use(self, step: int, what: str, host: str, which: int) -> None:
-        self.dropping: int | None = None
+        self.dropping = None
         tracer = self._interrupt(step, what, host, which)
         if unheard := list(filter(self.has_heard_nothing, self.requests)):
             self._cancel(*unheard)
@@ -127,8 +131,8 @@ class InterruptedConnector(AiohttpMachine):
 
     def has_heard_nothing(self, request: Request) -> bool:
         # The exception came instead of aiohttp's own `connection_lost`: the request waits for ever.
-        tracer, lost = self.tracer, request.number == self.dropping
-        return lost and tracer is not None and tracer.begins("lose")
+        tracer = self.tracer
+        return tracer is not None and tracer.begins("lose") and request.number == self.dropping
 
     def _is_broken(self, tracer: AtBytecode) -> bool:
         """Whether aiohttp itself has lost a connection, or has released one twice."""
