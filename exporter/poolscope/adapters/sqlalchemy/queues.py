@@ -160,11 +160,13 @@ class WaitTracker:
     def _end_wait(self, started: float) -> None:
         now, key = self._watched.clock(), current_caller()
         self._ledger.stopped_waiting(key, now)
-        if key in self._asked:
+        # Read once: a signal handler may wait here, too, as the same caller.
+        who = self._asked.get(key)
+        if who is not None:
             outer = self.ended.get(key)
             if outer is None or outer.since != started:  # or it has been noted already
-                self.ended[key] = Waited(now - started, self._asked[key], started, outer=outer)
-            del self._asked[key]
+                self.ended[key] = Waited(now - started, who, started, outer=outer)
+            self._asked.pop(key, None)
 
 
 def _wait(base: Any) -> Any:
