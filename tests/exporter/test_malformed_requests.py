@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from poolscope.exporter import logs
 from poolscope.exporter.hosts import Hosts
@@ -119,29 +118,6 @@ async def test_who_sends_headers_without_an_end_is_cut_off(
         await asyncio.sleep(0)
     assert await is_closed(reader)
     assert (200, "here") == await get(served)
-
-
-@pytest.mark.parametrize("before", BEFORE_LONG_HEADERS.values(), ids=BEFORE_LONG_HEADERS)
-async def test_who_sends_too_many_headers_at_once_is_cut_off(
-    serve: Serve, raw: Any, before: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parsed: list[int] = []
-    parse = web.RequestHandler.data_received
-
-    def count(handler: Any, data: bytes) -> None:
-        parsed.append(len(data))
-        parse(handler, data)
-
-    monkeypatch.setattr(web.RequestHandler, "data_received", count)
-    served = await serve()
-    reader, writer = await raw(served.port).connect(before)
-    if before:
-        await reader.readuntil(b"\r\n\r\n")
-    headers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(20))
-    writer.write(b"GET / HTTP/1.1\r\n" + HOST + headers + b"\r\n")
-    assert await is_closed(reader)
-    # What is too long is not even parsed.
-    assert sum(parsed) <= len(before) + 65536
 
 
 async def test_many_headers_and_a_large_body_are_no_long_headers(

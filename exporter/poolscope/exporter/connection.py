@@ -72,24 +72,16 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self.place.received()
-        if self._is_too_long(data):
+        if self.place.stage is Stage.REQUESTING and self._head_bytes > MAX_HEAD_BYTES:
             self._brief.info("headers of %s are too long", self.place.network)
             self.place.close()
             return
-        super().data_received(data)
-
-    def _is_too_long(self, data: bytes) -> bool:
-        """Return whether the headers of a request are too long with these bytes, all told."""
         seen = self._last_bytes + data
-        # The end of what was there before is no end of this.
-        start = max(0, len(self._last_bytes) - len(END_OF_HEADERS) + 1)
+        is_of_body = self._body is not None and not self._body.is_eof()
+        is_of_head = not is_of_body and END_OF_HEADERS not in seen
+        self._head_bytes = self._head_bytes + len(data) if is_of_head else 0
         self._last_bytes = seen[-len(END_OF_HEADERS) :]
-        if self._body is not None and not self._body.is_eof():
-            return False
-        end = seen.find(END_OF_HEADERS, start)
-        length = self._head_bytes + (len(data) if end < 0 else end)
-        self._head_bytes = length if end < 0 else 0
-        return self.place.stage is Stage.REQUESTING and length > MAX_HEAD_BYTES
+        super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.place.leave()
