@@ -204,7 +204,7 @@ class TestTheCaller:
             await server.start()
             async with aiohttp.ClientSession() as session:
                 watch = watches.watch(session, registry=None)
-                # No frame of this task belongs to the application.
+                # No frame of this task belongs to the application; one of what waits for it does.
                 asking: Any = session.get(f"{server.url}/stream/x")
                 response = await asyncio.get_running_loop().create_task(asking, name="alone")
                 holds = [(hold.site, hold.owner) for hold in watch.holders()]
@@ -213,7 +213,9 @@ class TestTheCaller:
             return holds
 
         loop = new_loop()
-        assert [(None, "alone")] == loop.run_until_complete(ask())
+        ((site, owner),) = loop.run_until_complete(ask())
+        assert "alone" == owner
+        assert str(site).endswith("<locals>.ask")
         loop.close()
 
 
