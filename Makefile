@@ -122,7 +122,7 @@ test-alerts-mutants: $(READY)
 	$(BIN)/python scripts/mutate_alerts.py
 
 oldest: $(READY)
-	$(BIN)/nox --session 'tests(oldest)' -- $(TESTS)
+	BYTECODE_STEP=$${BYTECODE_STEP:-29} $(BIN)/nox --session 'tests(oldest)' -- $(TESTS)
 
 matrix: $(READY)
 	$(BIN)/nox --session tests -- $(TESTS)
