@@ -25,13 +25,11 @@ MANY_WAITING = 15
 
 async def picture(url: str) -> str:
     """Return the screen as SVG, at the first look at which many callers wait for the first pool."""
-    app = Top(Exporter(url))
+    app = Top(Exporter(url), interval=1.0)
     async with app.run_test(size=SIZE) as pilot:
         looks = 0
-        while looks < LOOKS or app._rows[0].waiting < MANY_WAITING:
+        while looks < LOOKS or not app._rows or app._rows[0].waiting < MANY_WAITING:
             await asyncio.sleep(1.0)
-            app.action_look()
-            await app.workers.wait_for_complete()
             await pilot.pause()
             looks += 1
         svg = app.export_screenshot(title="poolscope top")
