@@ -16,7 +16,8 @@ from poolscope.errors import harmless
 from poolscope.watching.watched_pool import WatchedPool
 
 # Checked with asyncpg 0.29.0 to 0.32.0: PoolAcquireContext.connection; PoolConnectionProxy,
-#   PoolConnectionHolder._con; Transaction, PreparedStatement, Cursor._connection
+#   PoolConnectionHolder._con; Transaction, PreparedStatement, Cursor._connection;
+#   PoolConnectionHolder._pool
 LIBRARY: Final = Library("asyncpg", ("connection", "_con", "_connection"))
 
 
@@ -45,11 +46,17 @@ class PoolHooks(PoolRecording):
 
     def unhook(self) -> None:
         hooks_by_pool_id.pop(self._pool_id, None)
-        # A pool takes no weak reference, so it is searched for by its id.
-        for pool in gc.get_objects():
-            if id(pool) == self._pool_id:
-                self._unhook(pool)
-                break
+        pool = self._find_pool()
+        if pool is not None:
+            self._unhook(pool)
+
+    def _find_pool(self) -> Any:
+        """Return the pool, which takes no weak reference; None if it is gone."""
+        for holder in self.holders() or ():
+            if id(holder._pool) == self._pool_id:
+                return holder._pool
+        # It has not been opened: it is searched for by its id.
+        return next((each for each in gc.get_objects() if id(each) == self._pool_id), None)
 
     def _unhook(self, pool: Any) -> None:
         hooks_by_pool_id.pop(self._pool_id, None)
