@@ -59,8 +59,11 @@ MAX_PLACES: Final = 1000
 _HAS_GIL: Final[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Without it, the variables of a thread that runs cannot be looked at."""
 
-_YOUNG: Final = 1
-"""The generation of the garbage collector up to which it takes less than about a millisecond."""
+_YOUNG: Final = 0 if sys.version_info >= (3, 14) else 1
+"""
+The generation of the garbage collector up to which it takes less than about a millisecond. In 3.14
+another one is a part of what is old.
+"""
 
 _PUTS_UNSEEN: Final = sys.version_info >= (3, 13)
 """

