@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,21 @@ def test_the_garbage_collector_is_as_it_was(enabled: bool) -> None:
         assert enabled == gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("look", "times"),
+    [("look_for_slots", 1500), ("look_for_lines", 1500), ("look_at_variables", 300)],
+)
+def test_threads_that_call_and_return_while_others_look_at_them_are_unharmed(
+    look: str, times: int
+) -> None:
+    """In CPython 3.11, a collection within a look could crash the process."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("looking_at_threads.py")), look, str(times)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert ("done\n", "") == (done.stdout, done.stderr)

@@ -31,7 +31,7 @@ from poolscope.callsites.owners import (
 )
 from poolscope.callsites.reach import Search
 from poolscope.callsites.runners import identify
-from poolscope.callsites.threads import frames_of_threads
+from poolscope.callsites.threads import frames_of_threads, outer_frame
 from poolscope.callsites.variables import pending_variable, variables_of
 from poolscope.callsites.waiters import awaited_frames
 
@@ -267,4 +267,4 @@ def _variables_of_thread(innermost: FrameType) -> Iterator[Collection[Any]]:
             for name in _RETURNED.get(str(module), ()) if variables.keys() & _BEGUN else ():
                 variables.pop(name, None)
             yield list(variables.values())
-        frame = frame.f_back
+        frame = outer_frame(frame)

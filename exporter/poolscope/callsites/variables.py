@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections import deque
+from functools import partial
 from opcode import opmap
 from types import CodeType, FrameType
 from typing import Any, Final
+
+from poolscope.callsites.threads import undisturbed
 
 _FUNCTION: Final = 0x1
 """`inspect.CO_OPTIMIZED`: the frame has its variables for itself; those of a module are global."""
@@ -15,8 +20,8 @@ _KEEPS_VARIABLES: Final = sys.version_info < (3, 13)
 Whether `f_locals` makes a dictionary that stays with the frame, and keeps what its variables had.
 """
 
-_REFERENCES: Final = 3
-"""To such a dictionary, if nobody else has it: of its frame, of a variable, and of a call."""
+_REFERENCES: Final = 4
+"""To such a dictionary if nobody else has it: of its frame, a list, `compress`, and a call."""
 
 
 def variables_of(frame: FrameType) -> dict[str, Any] | None:
@@ -28,12 +33,16 @@ def variables_of(frame: FrameType) -> dict[str, Any] | None:
         return dict(frame.f_locals)
     if frame.f_trace is not None or sys.gettrace() is not None:
         return None
-    kept: Any = frame.f_locals
-    variables = dict(kept)
-    # The application has it if it has called `locals()`.
-    if sys.getrefcount(kept) <= _REFERENCES:
-        kept.clear()
-    return variables
+    kept: list[Any] = []
+    variables: list[dict[str, Any]] = []
+    # The application has the dictionary, too, if it has called `locals()`.
+    is_ours = map(_REFERENCES.__ge__, map(sys.getrefcount, kept))
+    undisturbed(
+        partial(kept.extend, map(getattr, (frame,), ("f_locals",))),
+        partial(variables.extend, map(dict, kept)),
+        partial(deque, map(dict.clear, itertools.compress(kept, is_ours)), 0),
+    )
+    return variables[0]
 
 
 # Checked with CPython 3.11 to 3.14: what follows a call, or an `await`, whose result is stored.

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from poolscope.callsites.frames import NOWHERE, Place, innermost_place
 from poolscope.callsites.origins import WRAPPER
+from poolscope.callsites.threads import frame_of
 
 MAX_WAITERS: Final = 100
 """Tasks and futures that are searched for who waits for them."""
@@ -74,7 +75,7 @@ def awaited_frames(coroutine: Any) -> Iterator[FrameType]:
     for _ in range(MAX_AWAITS):
         coroutine = getattr(coroutine, "_coro", coroutine)  # aiohttp's `session.get()`
         for prefix in ("cr", "gi", "ag"):
-            frame = getattr(coroutine, f"{prefix}_frame", None)
+            frame = frame_of(coroutine, f"{prefix}_frame")
             if frame is not None:
                 yield frame
                 awaited = "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await"

@@ -25,7 +25,7 @@ from poolscope.callsites.frames import (
     site_of,
 )
 from poolscope.callsites.owners import ThreadJob, task_of_job
-from poolscope.callsites.threads import frames_of_threads
+from poolscope.callsites.threads import frames_of_threads, outer_frame
 from poolscope.callsites.waiters import awaited_frames, place_that_waits
 
 MAX_FRAMES: Final = 1000
@@ -75,7 +75,8 @@ class Whereabouts:
         if any(frame is outermost for frame in _stack(own, is_own=True)):
             return find_place(own, outermost)
         for innermost in self._others.values():
-            if any(frame is outermost for frame in _stack(innermost)):
+            frames = list(_stack(innermost))
+            if any(frame is outermost for frame in frames):
                 return find_place(innermost, outermost)
         return NOWHERE
 
@@ -85,13 +86,18 @@ class Whereabouts:
             return NOWHERE
         # A thread with a target of its own does one job; others are given one after the other.
         code = who.function.code if who.function is not None else None
-        if ident == get_ident() or _runs_one_job(innermost) or _is_on(innermost, code):
+        frames = list(_stack(innermost))
+        if ident == get_ident() or _runs_one_job(frames) or _is_on(frames, code):
             return find_place(innermost)
         return NOWHERE
 
 
 def _stack(innermost: FrameType, is_own: bool = False) -> Iterator[FrameType]:
-    """Yield the frames of a thread, the innermost first; if it is our `own`, beyond greenlets."""
+    """
+    Yield the frames of a thread, the innermost first; if it is our `own`, beyond greenlets.
+
+    To go through another thread's with `f_back` is safe while all of these are held.
+    """
     frame: FrameType | None = innermost
     hops = 0
     for _ in range(MAX_FRAMES):
@@ -101,19 +107,19 @@ def _stack(innermost: FrameType, is_own: bool = False) -> Iterator[FrameType]:
         if frame is None:
             return
         yield frame
-        frame = frame.f_back
+        frame = outer_frame(frame)
 
 
 _RUNS_JOBS: Final = frozenset({"concurrent.futures.thread", "anyio._backends._asyncio"})
 """Modules of Python and anyio whose threads are given one job after the other."""
 
 
-def _is_on(innermost: FrameType, code: CodeType | None) -> bool:
-    return any(frame.f_code is code for frame in _stack(innermost))
+def _is_on(frames: list[FrameType], code: CodeType | None) -> bool:
+    return any(frame.f_code is code for frame in frames)
 
 
-def _runs_one_job(innermost: FrameType) -> bool:
-    return all(frame.f_globals.get("__name__") not in _RUNS_JOBS for frame in _stack(innermost))
+def _runs_one_job(frames: list[FrameType]) -> bool:
+    return all(frame.f_globals.get("__name__") not in _RUNS_JOBS for frame in frames)
 
 
 def _is_suspended(coroutine: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy.pool import Pool
 
-from poolscope.callsites.threads import frames_of_threads
+from poolscope.callsites.threads import frames_of_threads, outer_frame
 from poolscope.callsites.variables import variables_of
 
 _METHODS: Final = frozenset(
@@ -34,7 +34,7 @@ def _is_under_way(innermost: FrameType, pool: Pool) -> bool:
             return False
         if function in _METHODS and _is_of(frame, pool):
             return True
-        frame = frame.f_back
+        frame = outer_frame(frame)
     return False
 
 
