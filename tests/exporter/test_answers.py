@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from poolscope.exporter import application
+from poolscope.exporter import application, kept_texts
 from poolscope.exporter.addresses import TcpAddress, listen
 from poolscope.exporter.answers import PIECE_BYTES, answer
 from poolscope.exporter.application import Exporter
@@ -24,6 +24,9 @@ from support.raw_clients import never_reading
 from support.waiting import eventually
 
 PARTS = [bytes([number]) * 2**20 for number in range(16)]
+
+
+SIZE = sum(map(len, PARTS))
 
 
 class Running:
@@ -83,6 +86,49 @@ class TestLargeAnswers:
                 assert str(16 * 2**20) == response.headers["Content-Length"]
                 assert body == (b"" if method == "HEAD" else b"".join(PARTS))
         await eventually(0, lambda: len(running.unread()))
+
+
+async def test_clients_that_do_not_read_keep_no_more_texts_than_there_is_room_for(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text is new, as where many ask one after the other. The oldest ones have to go."""
+
+    copies: list[Rendered] = []
+
+    def copy(*_: object) -> Rendered:
+        copies.append(Rendered([], [bytes(bytearray(part)) for part in PARTS]))
+        return copies[-1]
+
+    monkeypatch.setattr(kept_texts, "MOST_BYTES", 3 * SIZE)
+    monkeypatch.setattr(application, "rendered_scrape", copy)
+    clients = []
+    for number in range(1, 9):
+        clients.append(never_reading(running.port))
+        clients[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await eventually(number, lambda: len(copies))
+        await eventually(min(number, 4), lambda: len(running.unread()))
+    assert 4 * SIZE == running.guard.texts.bytes
+    assert 4 == len(running.unread())
+    url = f"http://127.0.0.1:{running.port}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert SIZE == len(await response.read())
+    assert 3 * SIZE == running.guard.texts.bytes
+    for client in clients:
+        client.close()
+    await eventually(0, lambda: running.guard.texts.bytes)
+
+
+async def test_clients_that_share_a_text_may_be_many(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_texts, "MOST_BYTES", SIZE - 1)
+    clients = [never_reading(running.port) for _ in range(20)]
+    for client in clients:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await eventually(20, lambda: len(running.unread()))
+    assert SIZE == running.guard.texts.bytes
+    for client in clients:
+        client.close()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-PIECE_BYTES: Final = 65536
+PIECE_BYTES: Final = 32768
 """
 The most that is given to a connection at once; more follows when the client has read.
 
@@ -22,7 +22,25 @@ def answer(
     size = sum(map(len, parts))
     if size <= PIECE_BYTES:
         return web.Response(body=b"".join(parts), headers=dict(headers))
-    return web.Response(body=_sent(parts), headers={**dict(headers), "Content-Length": f"{size}"})
+    return LargeAnswer(parts, size, headers)
+
+
+class LargeAnswer(web.Response):
+    """
+    An answer that is sent in pieces.
+
+    text_number: those who share its text have the same one, and no others. text_bytes: its size.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[bytes],
+        size: int,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    ) -> None:
+        super().__init__(body=_sent(parts), headers={**dict(headers), "Content-Length": f"{size}"})
+        self.text_number: Final = id(next(filter(None, parts)))
+        self.text_bytes: Final = size
 
 
 async def _sent(parts: Iterable[bytes]) -> AsyncIterator[bytes]:

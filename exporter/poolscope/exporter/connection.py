@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 
+from poolscope.exporter.answers import LargeAnswer
 from poolscope.exporter.guard import IDLE_SECONDS, REQUEST_SECONDS, Place, Stage
 from poolscope.exporter.logs import Brief
 
@@ -98,6 +99,8 @@ class Connection(web.RequestHandler):
         self.place.idle_seconds = IDLE_SECONDS if resp.status < 400 else REQUEST_SECONDS
         self.place.written = lambda: request.writer.output_size
         self.place.enter(Stage.SENDING)
+        if isinstance(resp, LargeAnswer):
+            self.place.begin_text(resp.text_number, resp.text_bytes)
         try:
             return await super().finish_response(request, resp, start_time)
         finally:

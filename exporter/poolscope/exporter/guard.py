@@ -10,6 +10,7 @@ been reading its answer, or has waited for its answer the longest.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import resource
 import time
@@ -17,6 +18,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final
+
+from poolscope.exporter.kept_texts import KeptTexts
 
 MAX_CONNECTIONS: Final = 2500
 """Open connections, those in a TLS handshake too; at most half of the process's descriptors."""
@@ -94,6 +97,11 @@ class Place:
         """Note that a stage begins."""
         self._guard.move(self, stage)
         self._read_at, self._read = self.since, math.inf
+        self._guard.texts.end(self)
+
+    def begin_text(self, text: int, size: int) -> None:
+        """Note that a large answer is sent; clients that read others slowly may have to go."""
+        self._guard.texts.begin(self, text, size, functools.partial(_close, self))
 
     def received(self) -> None:
         """Note that bytes have come: after an answer, they begin a request."""
@@ -126,6 +134,7 @@ class Guard:
 
     limit: the most connections.
     clock: seconds that only increase.
+    texts: the large answers that are being sent.
     """
 
     def __init__(
@@ -135,6 +144,7 @@ class Guard:
         self._clock = clock
         self._networks: dict[str, _Network] = {}
         self._count = 0
+        self.texts: Final = KeptTexts()
 
     def __len__(self) -> int:
         return self._count
@@ -189,6 +199,7 @@ class Guard:
 
     def remove(self, place: Place) -> None:
         """Give up a place; a second time does nothing."""
+        self.texts.end(place)
         network = self._networks.get(place.network)
         if network is None or place not in network.stages[place.stage]:
             return
