@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import poolscope
@@ -36,6 +36,12 @@ class HardInterruption(BaseException):
     """An exception that `except Exception` does not catch, of `PyThreadState_SetAsyncExc`."""
 
 
+COUNTS_LATER: Final = sys.version_info >= (3, 12)
+"""Whether the bytecodes of a function are traced only when it is called again."""
+
+_TRACED: Final[set[CodeType]] = set()
+
+
 class AtBytecode:
     """
     A trace function that calls `action` once, before the bytecode `number` of poolscope.
@@ -52,10 +58,16 @@ class AtBytecode:
         self._action = action
         self._before: dict[FrameType, str] = {}
         self.where = ""
+        self._has_missed = False
         self._is_first = self._goes_on = False
         self.stack: list[str] = []
         # Python 3.12 traces bytecodes only if a frame asks for them before `settrace`.
         sys._getframe().f_trace_opcodes = True
+
+    @property
+    def is_beyond_the_last(self) -> bool:
+        """Whether there were fewer bytecodes, and no function whose ones only the next one sees."""
+        return not self.where and not self._has_missed
 
     def begins(self, function: str) -> bool:
         """Whether it was the first bytecode of a function of that name."""
@@ -67,10 +79,13 @@ class AtBytecode:
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         file = frame.f_code.co_filename
-        if OURS not in file or file == CLOCK or self.where:
+        if OURS not in file or file == CLOCK:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._count
+        if frame.f_code not in _TRACED:
+            _TRACED.add(frame.f_code)
+            self._has_missed = COUNTS_LATER
+        return self._count if not self.where else None
 
     def _count(self, frame: FrameType, event: str, argument: object) -> Any:
         if event == "return" and not frame.f_code.co_flags & inspect.CO_COROUTINE:

@@ -181,18 +181,18 @@ class Recorder(ABC):
         self._with_lock(self._catch_up)
         self._drain()
 
-    def _with_lock(self, run: Callable[[], None]) -> bool:
-        """Call `run` with the lock, and return True; False if another caller has it."""
+    def _with_lock(self, run: Callable[[], bool]) -> bool:
+        """Return what `run` returns, called with the lock; False if another caller has it."""
         me = (get_ident(),)
         try:
             if self._lock.setdefault(OWNER, me) is not me:
                 return False
-            run()
+            went_on = run()
             del self._lock[OWNER]
         except BaseException:
             self._give_back(me)
             raise
-        return True
+        return went_on
 
     def _give_back(self, me: tuple[float]) -> None:
         """After an exception, take back what was not final, and free the lock if `me` has it."""
@@ -201,17 +201,22 @@ class Recorder(ABC):
                 self.changes.roll_back()
             del self._lock[OWNER]
 
-    def _catch_up(self) -> None:
-        self._apply_pending()
+    def _catch_up(self) -> bool:
+        went_on = self._apply_pending()
         self.flush()
+        return went_on
 
-    def _apply_pending(self) -> None:
-        """Apply the pending events in order. The caller has the lock."""
+    def _apply_pending(self) -> bool:
+        """
+        Apply the pending events in order; return False if that needs more room than there is.
+
+        The caller has the lock.
+        """
         pending = self._pending
         applied = ((pending.pop, 0),)
         for _ in repeat(None, MAX_APPLIED):
             if not pending:
-                return
+                break
             self._begin_change()
             try:
                 pending[0]()
@@ -219,10 +224,11 @@ class Recorder(ABC):
                 report(pending[0].func.__qualname__, error)  # which raises it if it is not ours
                 self.changes.roll_back()
                 if isinstance(error, (RecursionError, MemoryError)):
-                    return  # the next caller may have more room
+                    return False  # the next caller may have more room
                 pending.pop(0)
             else:
                 self._commit(applied)
+        return True
 
     # Waiting
 

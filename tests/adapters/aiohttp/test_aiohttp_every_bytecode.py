@@ -196,7 +196,7 @@ async def test_an_exception_at_any_bytecode_of_a_hook(use: Use) -> None:
             # released one, and does so again.
             wrong += [(number, tracer.where, fault) for fault in faults(client, watch)]
         await client.close()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     await server.stop()
     assert [] == wrong
@@ -237,7 +237,7 @@ async def test_another_thread_reads_at_any_bytecode_of_a_hook(
             wrong.append((number, tracer.where, "an error is ours"))
         outcomes.add((reading.acquired, reading.timed_out, reading.cancelled, reading.failed))
         await client.close()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     await server.stop()
     assert [] == wrong
@@ -273,7 +273,7 @@ async def test_a_connection_is_lost_while_an_exception_comes() -> None:
             wrong.append((number, tracer.where, reading.in_use, reading.idle, reading.closed))
         response.close()
         await client.close()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     await server.stop()
     assert [] == wrong
@@ -303,7 +303,7 @@ async def test_a_connection_that_is_being_closed_while_an_exception_comes_is_clo
             wrong.append((number, tracer.where, closed))
         response.close()
         await client.close()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     await server.stop()
     assert [] == wrong

@@ -202,7 +202,7 @@ async def test_an_exception_at_any_bytecode_of_a_hook(postgres: EmbeddedPostgres
         pool.terminate()
         for holder in pool._holders:
             holder.terminate()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     assert [] == wrong
     # The last was not interrupted. An attempt that was counts as one, or as none.
@@ -240,7 +240,7 @@ async def test_another_thread_reads_at_any_bytecode_of_a_hook(
         wrong += [(number, tracer.where, fault) for fault in faults]
         outcomes.add((reading.acquired, reading.timed_out, reading.cancelled, reading.failed))
         pool.terminate()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     assert [] == wrong
     assert 1 == len(outcomes), outcomes

@@ -15,6 +15,7 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from poolscope import Watch
+from poolscope.errors import internal_errors
 from poolscope.watching.watches import Watches
 from support.laws import laws_of_counters
 
@@ -23,6 +24,16 @@ MOST: Final = 60
 
 MORE_FRAMES: Final = {"take": 1, "give back": 2, "open": 2}
 """At most: the frames of the methods that call the pool's own. A NullPool also closes."""
+
+
+MOST_ERRORS: Final = 20
+"""More than a use has hooks: each is tried a few times at most."""
+
+NOT_KEPT: Final = {"opens have a duration"} if sys.version_info >= (3, 14) else set()
+"""
+Python 3.14 does not count the calls of C functions. So SQLAlchemy may have room to open a
+connection where the hooks have none: it is counted when its caller gets it, without a duration.
+"""
 
 
 class Connection:
@@ -77,6 +88,7 @@ def fewest_frames(use: str, kind: type[Pool], watches: Watches | None) -> tuple[
         watch = watches.watch(pool, registry=None) if watches is not None else None
         held: list[Any] = [pool.connect()] if use == "give back" else []
         act = held[0].close if held else lambda: held.append(pool.connect())  # noqa: B023
+        errors = internal_errors.count
         succeeded = _with_frames_left(frames, act)
         while held:
             held.pop().close()
@@ -84,6 +96,8 @@ def fewest_frames(use: str, kind: type[Pool], watches: Watches | None) -> tuple[
         if watch is not None:
             wrong += faults(watch, adopted)
             watch.unwatch()
+        if internal_errors.count > errors + MOST_ERRORS:
+            wrong.append(f"{internal_errors.count - errors} errors with {frames} frames")
         if succeeded:
             return frames, wrong
     raise AssertionError("it never succeeds")
@@ -94,15 +108,12 @@ def faults(watch: Watch, adopted: int) -> list[str]:
     snapshot = watch.snapshot()
     laws = laws_of_counters(watch, adopted)
     laws["nothing is left"] = (0, 0, 0) == (snapshot.in_use, snapshot.waiting, snapshot.opening)
-    return [law for law, holds in laws.items() if not holds]
+    return [law for law, holds in laws.items() if not holds and law not in NOT_KEPT]
 
 
 # Of SQLAlchemy's finalizers, which have no room either.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.makes_hooks_fail
-@pytest.mark.skipif(
-    sys.version_info >= (3, 14), reason="there a connection may have no duration, not known why"
-)
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("kind", [QueuePool, NullPool])
 @pytest.mark.parametrize(

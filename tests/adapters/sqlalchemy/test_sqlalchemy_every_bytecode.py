@@ -310,7 +310,7 @@ def test_an_exception_at_any_bytecode_of_a_hook(
         wrong += [
             (number, tracer.where, fault) for fault in application.faults_after_an_exception(tracer)
         ]
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
     gc.collect()  # while the warnings of what was interrupted are ignored
     assert [] == wrong
@@ -342,7 +342,7 @@ def test_the_pool_is_used_at_any_bytecode_of_a_hook(
         action = others if by == "a signal handler" else in_a_thread(others)
         with at_bytecode(number, action, let_in=True) as tracer:
             use(application)
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
         faults = application.faults_after_a_pause(seen)
         wrong += [(number, tracer.where, fault) for fault in faults]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +142,6 @@ def test_a_connection_that_is_being_closed_has_its_slot(
     assert 0 == watch.snapshot().in_use
 
 
-@pytest.mark.skipif(
-    sys.version_info >= (3, 14), reason="its tracer sees only the first use there, not known why"
-)
 @pytest.mark.parametrize("by", ["another thread", "a signal handler"])
 def test_a_thread_that_does_not_run_for_long_has_lost_nothing(
     by: str, sqlite: Callable[..., sqlalchemy.Engine], watches: Watches, clock: FakeClock
@@ -164,7 +160,7 @@ def test_a_thread_that_does_not_run_for_long_has_lost_nothing(
     for number in itertools.count(1, STEP):
         with at_bytecode(number, action, let_in=True) as tracer:
             pool.connect().close()
-        if not tracer.where:
+        if tracer.is_beyond_the_last:
             break
         assert (0, 0) == (watch.snapshot().leaks_abandoned, watch.snapshot().in_use), tracer.where
     assert number > 10
