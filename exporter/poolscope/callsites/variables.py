@@ -45,6 +45,12 @@ def variables_of(frame: FrameType) -> dict[str, Any] | None:
     return variables[0]
 
 
+def variable_of(frame: FrameType, name: str) -> Any:
+    """Return one of the variables of a frame; None if it is not set."""
+    variables = variables_of(frame)
+    return (frame.f_locals if variables is None else variables).get(name)
+
+
 # Checked with CPython 3.11 to 3.14: what follows a call, or an `await`, whose result is stored.
 _BETWEEN: Final = frozenset(
     opmap[name]

@@ -11,6 +11,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from poolscope.adapters.aiohttp.attempts import Attempt
+from poolscope.callsites.threads import frame_of
+from poolscope.callsites.variables import variable_of
 
 # Checked with aiohttp 3.9.0 to 3.14.5: BaseConnector._acquired, with placeholders of connections
 #   that are being opened, as local variables of the methods of the connector
@@ -40,8 +42,9 @@ def attempts_in_flight(connector: Any) -> Iterator[int]:
     This looks through all objects, so it is only for when a slot seems to be lost.
     """
     for referrer in gc.get_referrers(connector):
-        if isinstance(referrer, CoroutineType) and referrer.cr_frame is not None:
-            attempt = referrer.cr_frame.f_locals.get("attempt")
+        frame = frame_of(referrer, "cr_frame") if isinstance(referrer, CoroutineType) else None
+        if frame is not None:
+            attempt = variable_of(frame, "attempt")
             if isinstance(attempt, Attempt) and not attempt.has_failed:
                 yield attempt.number
 

@@ -18,6 +18,8 @@ from typing import Any, Final
 import asyncpg.pool
 
 from poolscope.callsites.borrower import Borrower
+from poolscope.callsites.threads import frame_of
+from poolscope.callsites.variables import variable_of
 from poolscope.ledger.ledger import Ledger
 from poolscope.ledger.references import COUNTS_ARE_EXACT, references
 
@@ -51,8 +53,8 @@ def is_being_released(holder: Any) -> bool:
     The task runs the holder's `release`, and goes on when the caller is cancelled meanwhile.
     """
     for task in asyncio.all_tasks(holder._pool._loop):
-        frame = getattr(task.get_coro(), "cr_frame", None)
-        if frame is not None and frame.f_code is _RELEASE and frame.f_locals.get("self") is holder:
+        frame = frame_of(task.get_coro(), "cr_frame")
+        if frame is not None and frame.f_code is _RELEASE and variable_of(frame, "self") is holder:
             return True
     return False
 
