@@ -306,8 +306,9 @@ class Machine(Known):
             at_bytecode(step, interruption(step), let_in=True) as tracer,
         ):
             self.side.run(lambda: self.engine.connect().close())
-        # There it may come when the queue has given the record to it, as it may in the queue's own.
-        self.may_lose |= tracer.stack[:1] == ["get"]
+        # There it may come when the queue has given the record to it, as it may in the queue's own;
+        # or before the pool's own method has begun to return it.
+        self.may_lose |= tracer.stack[:1] == ["get"] or tracer.begins("_do_return_conn")
         gc.collect()
         self._know_again(before)
 
