@@ -238,16 +238,23 @@ FAULTS = (
     (
         "frames keep what their variables had",
         "callsites/variables.py",
-        "        kept.clear()\n",
-        "        pass\n",
+        "        partial(deque, map(dict.clear, itertools.compress(kept, is_ours)), 0),\n",
+        "",
         ("tests/callsites/test_variables.py",),
     ),
     (
         "the variables that the application has are taken from it",
         "callsites/variables.py",
-        "    if sys.getrefcount(kept) <= _REFERENCES:\n",
-        "    if True:\n",
+        "itertools.compress(kept, is_ours)",
+        "kept",
         ("tests/callsites/test_variables.py",),
+    ),
+    (
+        "garbage is collected while frames of other threads are read",
+        "callsites/threads.py",
+        "_COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)\n",
+        "_COLLECTS_ANYWHERE: Final = False\n",
+        ("tests/callsites/test_threads.py",),
     ),
     (
         "one search that finds nothing stands for many calls",

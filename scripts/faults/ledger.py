@@ -340,8 +340,8 @@ FAULTS = (
     (
         "an exception leaves the lock taken",
         "ledger/recorder.py",
-        "            self._give_back(me)\n            raise\n        return True\n",
-        "            raise\n        return True\n",
+        "            self._give_back(me)\n            raise\n        return went_on\n",
+        "            raise\n        return went_on\n",
         ("tests/ledger/test_every_bytecode.py",),
     ),
     (

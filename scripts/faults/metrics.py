@@ -149,6 +149,13 @@ FAULTS = (
         ("tests/metrics/test_server.py",),
     ),
     (
+        "the exporter keeps the texts of all clients that do not read",
+        "exporter/connection.py",
+        "            self.place.begin_text(resp.text_number, resp.text_bytes)\n",
+        "            pass\n",
+        ("tests/exporter/test_answers.py",),
+    ),
+    (
         "a forked child keeps the port of its parent",
         "metrics/server.py",
         "        forks().add(self)\n",

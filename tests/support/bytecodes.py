@@ -24,8 +24,11 @@ CLOCK: Final = str(Path(OURS) / "testing.py")
 STEP: Final = int(os.environ.get("BYTECODE_STEP", "7"))
 """Which bytecodes are tried: each, or for less time every so many. `make every-bytecode` sets 1."""
 
-LETS_IN: Final = ("CALL", "JUMP_BACKWARD", "RESUME", "SEND", "YIELD_VALUE")
-"""How the names of the bytecodes begin at whose end Python lets signal handlers and threads in."""
+LETS_IN: Final = ("CALL", "JUMP_BACKWARD", "RESUME", "YIELD_VALUE")
+"""
+How the names of the bytecodes begin at whose end Python lets signal handlers and threads in: of
+YIELD_VALUE, when the coroutine goes on.
+"""
 
 
 class Interruption(Exception):  # noqa: N818  # it stands for the time limits of task queues
@@ -108,7 +111,7 @@ class AtBytecode:
         # RESUME says by its argument whether it begins a function: 0, or goes on after waiting.
         argument_of_resume = code.co_code[frame.f_lasti - 1] & 3 if before == "RESUME" else None
         self._is_first = argument_of_resume == 0
-        self._goes_on = before in ("SEND", "YIELD_VALUE") or bool(argument_of_resume)
+        self._goes_on = before == "YIELD_VALUE" or bool(argument_of_resume)
         self.stack = [_name_of(each) for each in _outwards(frame)]
         # It would keep what the frames refer to.
         self._before.clear()

@@ -44,8 +44,9 @@ class Connection:
 
 
 @pytest.fixture
-def short_stack() -> Iterator[None]:
-    """A stack that is soon exhausted."""
+def short_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stack that is soon exhausted, also for SQLAlchemy's finalizers, and pytest's own hook."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(_depth() + 2 * MOST)
     yield
@@ -111,8 +112,6 @@ def faults(watch: Watch, adopted: int) -> list[str]:
     return [law for law, holds in laws.items() if not holds and law not in NOT_KEPT]
 
 
-# Of SQLAlchemy's finalizers, which have no room either.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.makes_hooks_fail
 @pytest.mark.usefixtures("short_stack")
 @pytest.mark.parametrize("kind", [QueuePool, NullPool])
