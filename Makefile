@@ -113,7 +113,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 every-bytecode: $(READY)
-	BYTECODE_STEP=1 $(BIN)/python -m pytest -n $(WORKERS) -k bytecode --dist loadfile $(or $(TESTS),tests/ledger tests/adapters)
+	BYTECODE_STEP=1 $(BIN)/python -m pytest -n $(WORKERS) -k bytecode --dist loadfile --timeout 7200 $(or $(TESTS),tests/ledger tests/adapters)
 
 mutate: $(READY)
 	$(BIN)/python scripts/mutate.py
