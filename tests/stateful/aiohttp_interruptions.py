@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Final
 
 import aiohttp
-import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
@@ -107,10 +106,6 @@ class InterruptedConnector(AiohttpMachine):
             with suppress(*INTERRUPTIONS):
                 await self._use(what, host, which)
 
-        if isinstance(self.loop, uvloop.Loop):
-            # What is no `Exception` ends a turn of the loop, and uvloop 0.23 crashes if it has
-            # opened a connection in that turn whose task is collected before the next one.
-            step += step % 2
         self.dropped_out += 1
         with warnings.catch_warnings():
             # Of connections that were not closed, and of coroutines that were not awaited.
