@@ -259,6 +259,25 @@ def test_a_lock_is_freed_whose_owner_was_interrupted_again_while_it_gave_it_back
     assert (1, {}) == (ledger.read().failed, ledger._lock)
 
 
+def test_a_lock_is_freed_where_the_stack_has_no_room_to_give_it_back(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can: a log may keep the exception, and with it what had the lock."""
+    ledger = Ledger(Limits(math.inf, math.inf, 0), clock)
+
+    def has_no_room(*_: object) -> None:
+        raise RecursionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "_apply_pending", has_no_room)
+        patched.setattr(Ledger, "_give_back", has_no_room)
+        with pytest.raises(RecursionError) as kept:
+            ledger.opening(1, clock())
+    assert 1 == ledger.read().opening
+    assert not ledger.pending
+    assert kept.value
+
+
 @pytest.mark.usefixtures("stopped", "naps")
 def test_a_reader_reads_what_is_final_while_a_thread_has_stopped_in_the_ledger(
     ledger: Ledger, clock: FakeClock

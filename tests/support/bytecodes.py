@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final
 
 import poolscope
@@ -39,12 +39,6 @@ class HardInterruption(BaseException):
     """An exception that `except Exception` does not catch, of `PyThreadState_SetAsyncExc`."""
 
 
-COUNTS_LATER: Final = sys.version_info >= (3, 12)
-"""Whether the bytecodes of a function are traced only when it is called again."""
-
-_TRACED: Final[set[CodeType]] = set()
-
-
 class AtBytecode:
     """
     A trace function that calls `action` once, before the bytecode `number` of poolscope.
@@ -61,7 +55,9 @@ class AtBytecode:
         self._action = action
         self._before: dict[FrameType, str] = {}
         self.where = ""
+        # From 3.12 on, the bytecodes of a function may be traced only when it is called again.
         self._has_missed = False
+        self._unseen: set[FrameType] = set()
         self._is_first = self._goes_on = False
         self.stack: list[str] = []
         # Python 3.12 traces bytecodes only if a frame asks for them before `settrace`.
@@ -85,12 +81,17 @@ class AtBytecode:
         if OURS not in file or file == CLOCK:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if frame.f_code not in _TRACED:
-            _TRACED.add(frame.f_code)
-            self._has_missed = COUNTS_LATER
-        return self._count if not self.where else None
+        if self.where:
+            return None
+        self._unseen.add(frame)
+        return self._count
 
     def _count(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "opcode":
+            self._unseen.discard(frame)
+        elif event == "return" and frame in self._unseen:
+            self._unseen.discard(frame)
+            self._has_missed = True
         if event == "return" and not frame.f_code.co_flags & inspect.CO_COROUTINE:
             self._before.pop(frame, None)  # a coroutine may go on
         if event == "exception" and not self.where:
@@ -115,6 +116,7 @@ class AtBytecode:
         self.stack = [_name_of(each) for each in _outwards(frame)]
         # It would keep what the frames refer to.
         self._before.clear()
+        self._unseen.clear()
         self._action()
         return self._count
 
