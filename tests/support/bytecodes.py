@@ -39,6 +39,13 @@ class HardInterruption(BaseException):
     """An exception that `except Exception` does not catch, of `PyThreadState_SetAsyncExc`."""
 
 
+COUNTS_LATER: Final = sys.version_info >= (3, 12)
+"""Whether the bytecodes of a function may be traced only when it is called again."""
+
+_in_vain: Final = [0]
+"""How many tracers, one after the other, have not come to their bytecode."""
+
+
 class AtBytecode:
     """
     A trace function that calls `action` once, before the bytecode `number` of poolscope.
@@ -55,9 +62,6 @@ class AtBytecode:
         self._action = action
         self._before: dict[FrameType, str] = {}
         self.where = ""
-        # From 3.12 on, the bytecodes of a function may be traced only when it is called again.
-        self._has_missed = False
-        self._unseen: set[FrameType] = set()
         self._is_first = self._goes_on = False
         self.stack: list[str] = []
         # Python 3.12 traces bytecodes only if a frame asks for them before `settrace`.
@@ -65,8 +69,8 @@ class AtBytecode:
 
     @property
     def is_beyond_the_last(self) -> bool:
-        """Whether there were fewer bytecodes, and no function whose ones only the next one sees."""
-        return not self.where and not self._has_missed
+        """Whether there were fewer bytecodes, and for the tracer before this one, too."""
+        return not self.where and (not COUNTS_LATER or _in_vain[0] > 1)
 
     def begins(self, function: str) -> bool:
         """Whether it was the first bytecode of a function of that name."""
@@ -81,17 +85,9 @@ class AtBytecode:
         if OURS not in file or file == CLOCK:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if self.where:
-            return None
-        self._unseen.add(frame)
-        return self._count
+        return self._count if not self.where else None
 
     def _count(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "opcode":
-            self._unseen.discard(frame)
-        elif event == "return" and frame in self._unseen:
-            self._unseen.discard(frame)
-            self._has_missed = True
         if event == "return" and not frame.f_code.co_flags & inspect.CO_COROUTINE:
             self._before.pop(frame, None)  # a coroutine may go on
         if event == "exception" and not self.where:
@@ -116,7 +112,6 @@ class AtBytecode:
         self.stack = [_name_of(each) for each in _outwards(frame)]
         # It would keep what the frames refer to.
         self._before.clear()
-        self._unseen.clear()
         self._action()
         return self._count
 
@@ -152,6 +147,8 @@ def at_bytecode(
         sys.settrace(before)
         if collects:
             gc.enable()
+        # Those who go through all bytecodes begin with the first one.
+        _in_vain[0] = 0 if tracer.where else 1 if number == 1 else _in_vain[0] + 1
 
 
 def interruption(number: int) -> Callable[[], object]:
