@@ -86,10 +86,11 @@ class Whereabouts:
             return NOWHERE
         # A thread with a target of its own does one job; others are given one after the other.
         code = who.function.code if who.function is not None else None
-        frames = list(_stack(innermost))
-        if ident == get_ident() or _runs_one_job(frames) or _is_on(frames, code):
+        if ident == get_ident():
             return find_place(innermost)
-        return NOWHERE
+        frames = list(_stack(innermost))
+        is_known = _runs_one_job(frames) or _is_on(frames, code)
+        return find_place(innermost) if is_known else NOWHERE
 
 
 def _stack(innermost: FrameType, is_own: bool = False) -> Iterator[FrameType]:
@@ -107,7 +108,7 @@ def _stack(innermost: FrameType, is_own: bool = False) -> Iterator[FrameType]:
         if frame is None:
             return
         yield frame
-        frame = outer_frame(frame)
+        frame = frame.f_back if is_own else outer_frame(frame)
 
 
 _RUNS_JOBS: Final = frozenset({"concurrent.futures.thread", "anyio._backends._asyncio"})
