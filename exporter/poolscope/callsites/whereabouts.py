@@ -84,10 +84,10 @@ class Whereabouts:
         innermost = sys._getframe(1) if ident == get_ident() else self._others.get(ident)
         if innermost is None or not job.is_of(ident):
             return NOWHERE
-        # A thread with a target of its own does one job; others are given one after the other.
-        code = who.function.code if who.function is not None else None
         if ident == get_ident():
             return find_place(innermost)
+        # A thread with a target of its own does one job; others are given one after the other.
+        code = who.function.code if who.function is not None else None
         frames = list(_stack(innermost))
         is_known = _runs_one_job(frames) or _is_on(frames, code)
         return find_place(innermost) if is_known else NOWHERE

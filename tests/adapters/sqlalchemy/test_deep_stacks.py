@@ -31,8 +31,8 @@ MOST_ERRORS: Final = 20
 
 NOT_KEPT: Final = {"opens have a duration"} if sys.version_info >= (3, 14) else set()
 """
-Python 3.14 does not count the calls of C functions. So SQLAlchemy may have room to open a
-connection where the hooks have none: it is counted when its caller gets it, without a duration.
+On Python 3.14 SQLAlchemy may have room to open a connection where the hooks have none, probably as
+calls of C functions do not count there. It is counted when its caller gets it, without a duration.
 """
 
 
