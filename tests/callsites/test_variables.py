@@ -303,3 +303,19 @@ def test_a_place_whose_answers_alternate_is_not_searched_at_each_call(
     handed_on = sum(bool(hands.handed_on(ONE, lambda: ONE)) for _ in range(1024))
     assert MAX_CHANGES + ALWAYS_SEARCHED + 7 >= len(searched)
     assert 1024 - searched.count(False) == handed_on
+
+
+def test_what_passes_between_threads_while_they_are_searched_is_nobodys_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread that has been looked at takes what another one has just given away."""
+    looks: list[Search] = []
+
+    def search_threads(search: Search) -> None:
+        looks.append(search)
+        if len(looks) == 2:  # the second look finds it; at the first, it was on its way
+            search.found.update(ONE)
+
+    monkeypatch.setattr(hands_module, "_search_threads", search_threads)
+    assert ONE == Hands(LIBRARY).handed_on(ONE, lambda: ONE)
+    assert 2 == len(looks)

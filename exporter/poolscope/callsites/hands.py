@@ -41,6 +41,12 @@ MAX_OTHERS: Final = 1000
 MAX_FRAMES: Final = 200
 """Frames of each that are searched, the innermost ones."""
 
+LOOKS_AT_THREADS: Final = 3
+"""
+How often the threads are searched before nobody has it: they go on meanwhile, and a thread that has
+been looked at may take what another one has just given away.
+"""
+
 ALWAYS_SEARCHED: Final = 8
 """
 Calls at a place that are each looked into, until so many in a row had one answer. Of the later
@@ -156,7 +162,10 @@ class Hands:
         _search_tasks(others)
         # A task may give it to a thread, too; but to look there has kept a pool alive.
         if not others.is_done and asyncio._get_running_loop() is None:
-            _search_threads(others)
+            for _ in range(LOOKS_AT_THREADS):
+                if not others.is_done:
+                    others.forget_seen()
+                    _search_threads(others)
         if len(others.found) < len(others.wanted) and not others.is_cut_short:
             _collect_young()
         return others.wanted if others.is_cut_short else others.found

@@ -91,6 +91,10 @@ class Search:
     def is_done(self) -> bool:
         return len(self.found) == len(self.wanted) or self.is_cut_short
 
+    def forget_seen(self) -> None:
+        """Look at everything again: what it refers to may have changed."""
+        self._seen.clear()
+
     def look(self, roots: Iterable[Any]) -> None:
         """Search what these objects refer to, the nearest first."""
         unseen = deque((root, self._levels) for root in roots)
