@@ -119,7 +119,7 @@ mutate: $(READY)
 	$(BIN)/python scripts/mutate.py
 
 test-alerts-mutants: $(READY)
-	$(BIN)/python scripts/mutate_alerts.py
+	$(BIN)/python -m scripts.mutate_alerts
 
 oldest: $(READY)
 	BYTECODE_STEP=$${BYTECODE_STEP:-29} $(BIN)/nox --session 'tests(oldest)' -- $(TESTS)

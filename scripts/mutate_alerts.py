@@ -2,7 +2,9 @@
 Show that the tests of the alerts can fail: make one change after the other in the generated rules,
 and run the promtool tests of the changed alert or of the recording rules.
 
-    mutate_alerts.py [WORD ...]    change only rules whose name contains one of the words
+    python -m scripts.mutate_alerts [WORD ...]
+
+WORD: change only rules whose name contains one of the words.
 
 PROMTOOL is the path of another promtool than the one that is installed.
 
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from scripts.needed_rules import needed_rules
 
 from poolscope.mixin.alerts.options import Options
 from poolscope.mixin.alerts.write import files
@@ -228,9 +231,8 @@ def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) ->
     changed = copy.deepcopy(documents)
     changed[file]["groups"][group]["rules"][number] = mutant.rule
     name = mutant.rule.get("alert")
-    # Alerts do not depend on each other; without the other ones the tests are faster.
-    for each in changed["rules.yml"]["groups"]:
-        each["rules"] = [rule for rule in each["rules"] if rule["alert"] == name]
+    recording, rules = needed_rules(changed["recording.yml"], changed["rules.yml"], name)
+    changed |= {"recording.yml": recording, "rules.yml": rules}
     tests = [path for path in texts if path.startswith(f"tests/{name or 'recording'}")]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
