@@ -147,13 +147,15 @@ ASK: Final = b"GET /metrics HTTP/1.1\r\n\r\n"
 
 
 def test_a_client_that_does_not_take_its_answer_is_closed_in_time(
-    start: Any, connect: Connect, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+    start: Any, connect: Connect, registry: CollectorRegistry
 ) -> None:
     registry.register(Large())
     started = start()
-    monkeypatch.setitem(clients.SECONDS, State.WAITING, 2.0)
     slow = connect(started, ASK)
     assert slow.recv(1)
+    (client,) = started._clients.values()
+    assert client.deadline <= time.monotonic() + clients.ANSWER_SECONDS
+    client.deadline = time.monotonic()
     until(lambda: not connections(started), "the client is closed")
     assert 0 < len(read(slow)) < 20_000_000
 
