@@ -15,11 +15,13 @@ with 1 if a change survives that `EXPLAINED` does not explain.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from poolscope.mixin.alerts.write import files
 from poolscope.mixin.thresholds import seconds
 
 PARALLEL_RUNS: Final = 2
+
+RULES: Final = ("recording.yml", "rules.yml")
 
 TREND: Final = "the trend is estimated from many samples, and is never exactly at the limit"
 SHARE: Final = "a share of an hour has rounding errors, and is never exactly at its threshold"
@@ -129,6 +133,7 @@ OTHER_COMPARISONS: Final = {
 }
 
 Json = dict[str, Any]
+Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -144,22 +149,26 @@ class Mutant:
 
     name: str
     what: str
-    place: tuple[str, int, int]
+    place: Place
     rule: Json
 
 
 def mutants(documents: dict[str, Json]) -> Iterator[Mutant]:
+    for place, rule in rules_of(documents):
+        labels = rule.get("labels", {})
+        name, severity = rule.get("alert") or rule["record"], labels.get("severity", "recording")
+        window = labels.get("window") or labels.get("coverage", "")
+        full = " ".join(filter(None, (name, severity, window)))
+        for what, changed in changes(rule):
+            yield Mutant(full, what, place, changed)
+
+
+def rules_of(documents: dict[str, Json]) -> Iterator[tuple[Place, Json]]:
+    """Yield each rule with its file, and the numbers of its group and of itself."""
     for file, document in documents.items():
         for group, rules in enumerate(document["groups"]):
             for number, rule in enumerate(rules["rules"]):
-                name = rule.get("alert") or rule["record"]
-                severity = rule.get("labels", {}).get("severity", "recording")
-                window = rule.get("labels", {}).get("window") or rule.get("labels", {}).get(
-                    "coverage", ""
-                )
-                full = " ".join(filter(None, (name, severity, window)))
-                for what, changed in changes(rule):
-                    yield Mutant(full, what, (file, group, number), changed)
+                yield (file, group, number), rule
 
 
 def changes(rule: Json) -> Iterator[tuple[str, Json]]:
@@ -225,46 +234,86 @@ def replaced(text: str, start: int, end: int, new: str) -> tuple[str, str]:
     return f"...{before}[{text[start:end]} -> {new}]", text[:start] + new + text[end:]
 
 
-def killed(mutant: Mutant, texts: dict[str, str], documents: dict[str, Json]) -> bool:
-    """Return whether the tests detect the change."""
-    file, group, number = mutant.place
-    changed = copy.deepcopy(documents)
-    changed[file]["groups"][group]["rules"][number] = mutant.rule
-    name = mutant.rule.get("alert")
-    recording, rules = needed_rules(changed["recording.yml"], changed["rules.yml"], name)
-    changed |= {"recording.yml": recording, "rules.yml": rules}
-    tests = [path for path in texts if path.startswith(f"tests/{name or 'recording'}")]
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "tests").mkdir()
-        for test in tests:
-            (root / test).write_text(texts[test])
-        for path, document in changed.items():
-            (root / path).write_text(yaml.safe_dump(document))
+class Tests:
+    """The promtool tests of the alerts; those that have failed lately run first, alone."""
+
+    LATELY: Final = 4
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self._documents: dict[str, Json] = {
+            path: yaml.safe_load(text) for path, text in texts.items() if path.startswith("tests/")
+        }
+        self._rules: dict[str, Json] = {path: yaml.safe_load(texts[path]) for path in RULES}
+        self._failed_lately: dict[str | None, deque[str]] = {}
+
+    def detect(self, mutant: Mutant) -> bool:
+        """Return whether the tests detect the change."""
+        file, group, number = mutant.place
+        changed = copy.deepcopy(self._rules)
+        changed[file]["groups"][group]["rules"][number] = mutant.rule
+        return self._fail(changed, mutant.rule.get("alert"))
+
+    def fail_unchanged(self) -> list[str]:
+        """Return the alerts whose tests fail although nothing is changed."""
+        names = {rule.get("alert") for _, rule in rules_of(self._rules)}
+        return sorted(name or "recording" for name in names if self._fail(self._rules, name))
+
+    def _fail(self, rules: dict[str, Json], alert: str | None) -> bool:
+        lately = self._failed_lately.setdefault(alert, deque(maxlen=self.LATELY))
+        needed = needed_rules(rules["recording.yml"], rules["rules.yml"], alert)
+        with tempfile.TemporaryDirectory() as folder:
+            for path, document in zip(RULES, needed, strict=True):
+                (Path(folder) / path).write_text(json.dumps(document))
+            for only in ([*lately], None) if lately else (None,):
+                failed, name = self._run(Path(folder), alert, only)
+                if failed:
+                    if name is not None and name not in lately:
+                        lately.appendleft(name)
+                    return True
+        return False
+
+    def _run(
+        self, folder: Path, alert: str | None, only: list[str] | None
+    ) -> tuple[bool, str | None]:
+        """Run the tests of an alert, or only some; return whether, and which one, has failed."""
+        (folder / "tests").mkdir(exist_ok=True)
+        paths = [
+            path for path in self._documents if path.startswith(f"tests/{alert or 'recording'}")
+        ]
+        for path in paths:
+            document = self._documents[path]
+            tests = [test for test in document["tests"] if only is None or test["name"] in only]
+            # JSON is valid YAML.
+            (folder / path).write_text(json.dumps({**document, "tests": tests}))
         result = subprocess.run(  # noqa: S603 - files of our own
-            [os.environ.get("PROMTOOL", "promtool"), "test", "rules", *tests],
-            cwd=root,
-            env={**os.environ, "TMPDIR": folder},
+            [os.environ.get("PROMTOOL", "promtool"), "test", "rules", *paths],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder)},
             capture_output=True,
+            text=True,
             check=False,
         )
-    return result.returncode != 0
+        name = re.search(r"^ *name: (.*),$", result.stderr + result.stdout, re.MULTILINE)
+        return result.returncode != 0, name[1] if name is not None else None
 
 
 def main() -> int:
     words = sys.argv[1:]
     texts = files(Options())
-    documents = {name: yaml.safe_load(texts[name]) for name in ("recording.yml", "rules.yml")}
+    documents = {name: yaml.safe_load(texts[name]) for name in RULES}
     selected = [
         mutant
         for mutant in mutants(documents)
         if not words or any(word in mutant.name for word in words)
     ]
-    survived = 0
+    survived, tests = 0, Tests(texts)
     if Path("/dev/shm").is_dir():  # noqa: S108 - promtool writes many temporary files
         tempfile.tempdir = "/dev/shm"  # noqa: S108 - as above
+    if wrong := tests.fail_unchanged():
+        print(f"the tests fail without a change: {', '.join(wrong)}")
+        return 1
     with ThreadPoolExecutor(PARALLEL_RUNS) as pool:
-        results = pool.map(lambda mutant: killed(mutant, texts, documents), selected)
+        results = pool.map(tests.detect, selected)
         for mutant, dead in zip(selected, results, strict=True):
             why = EXPLAINED.get((mutant.name, mutant.what))
             verdict = "killed" if dead else "SURVIVED" if why is None else "explained"
