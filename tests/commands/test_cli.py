@@ -92,7 +92,7 @@ def test_bad_arguments_are_one_line_and_exit_2(
     ("arguments", "expected"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["demo", "--sec", "3"], "unrecognized arguments: --sec 3"),
+        (["--sec", "demo"], "unrecognized arguments: --sec"),
     ],
 )
 def test_arguments_that_no_command_takes_are_one_line_too(
@@ -102,6 +102,35 @@ def test_arguments_that_no_command_takes_are_one_line_too(
         main(arguments)
     assert exited.value.code == 2
     assert ("", f"poolscope: {expected} (see poolscope --help)\n") == capsys.readouterr()
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["demo", "--sec", "3"], "--sec 3; did you mean --seconds?"),
+        (["demo", "--addr=x", "--sceonds", "3"], "--sceonds 3; did you mean --seconds?"),
+        (["demo", "--quickly", "now"], "--quickly now"),
+        (["demo", "now"], "now"),
+        (["exporter", "--listen", ":1"], "--listen :1; did you mean --web.listen-address?"),
+        (["exporter", "--web-config=x"], "--web-config=x; did you mean --web.config.file?"),
+        (["size", "--prom", "x"], "--prom x; did you mean --prometheus?"),
+        (
+            ["top", "--ulr", "x", "--watch", "y"],
+            "--ulr x --watch y; did you mean --url or --watch-for?",
+        ),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_an_unknown_option_is_named_with_the_one_that_was_perhaps_meant(
+    arguments: list[str], expected: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 2
+    command = f"poolscope {arguments[0]}"
+    line = f"{command}: unrecognized arguments: {expected} (see {command} --help)\n"
+    assert ("", line) == capsys.readouterr()
     assert calls == []
 
 

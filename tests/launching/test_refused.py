@@ -211,7 +211,10 @@ class TestSettings:
     def test_a_flag_that_is_not_known(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as exited:
             main(["run", "--sreve", "1", "true"])
-        line = "poolscope: unrecognized arguments: --sreve (see poolscope --help)\n"
+        line = (
+            "poolscope run: unrecognized arguments: --sreve; did you mean --serve?"
+            " (see poolscope run --help)\n"
+        )
         assert (2, line) == (exited.value.code, capsys.readouterr().err)
 
     @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
@@ -24,7 +25,18 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Remember the arguments: an error must have the format that they ask for."""
         self._given = sys.argv[1:] if args is None else args
-        return super().parse_known_args(args, namespace)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and self._subparsers is None:
+            # Said by the parser of the command, which knows the options that there are.
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown)}")
+        return found, unknown
+
+    def _meant(self, unknown: Sequence[str]) -> str:
+        """Return which options were perhaps meant."""
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        wrong = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        meant = [option for word in wrong for option in _similar(word, options)]
+        return f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and exit with 2."""
@@ -33,6 +45,12 @@ class Parser(argparse.ArgumentParser):
             _log_as_json(text)
             self.exit(2)
         self.exit(2, f"{self.prog}: {text}\n")
+
+
+def _similar(word: str, options: Sequence[str]) -> Sequence[str]:
+    """Return the option that is spelled nearly as a word, or else those few that contain it."""
+    containing = [option for option in options if len(word) > 4 and word.lstrip("-") in option]
+    return get_close_matches(word, options, n=1, cutoff=0.75) or containing[:3]
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
