@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http
 import http.client
 import netrc
 import os
@@ -22,6 +23,23 @@ MAX_BYTES: Final = 1 << 28
 
 CHUNK: Final = 1 << 16
 """Bytes that are read at a time."""
+
+
+OTHER_SCHEME: Final = {
+    "http": "use https:// instead of http://",
+    "https": "use http:// instead of https://",
+}
+"""What would be right, by the scheme that was not."""
+
+NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""Errors of OpenSSL, of different versions, where what answers is not TLS."""
+
+UNKNOWN_SIGNERS: Final = (2, 18, 19, 20, 21)
+"""
+Errors of OpenSSL for certificates that nobody has signed who is trusted: X509_V_ERR_...
+UNABLE_TO_GET_ISSUER_CERT, DEPTH_ZERO_SELF_SIGNED_CERT, SELF_SIGNED_CERT_IN_CHAIN,
+UNABLE_TO_GET_ISSUER_CERT_LOCALLY and UNABLE_TO_VERIFY_LEAF_SIGNATURE.
+"""
 
 
 class SourceError(Exception):
@@ -65,14 +83,38 @@ def get(url: str, accept: str = "*/*", timeout: float = TIMEOUT) -> bytes:
     except urllib.error.HTTPError as error:
         with error:
             said, body = f"{shown} answered {error.code} {error.reason}", _error_body(error)
+        if error.code == http.HTTPStatus.BAD_REQUEST and b" HTTPS " in body:  # of Go and nginx
+            said += f"; {OTHER_SCHEME['http']}"
         raise SourceError(said, body) from None
-    except urllib.error.URLError as error:
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise SourceError(f"cannot reach {shown}: {reason}") from None
     except http.client.IncompleteRead:
         raise SourceError(f"{shown} sent only a part of its answer") from None
-    except (OSError, ValueError, http.client.HTTPException, ssl.SSLError) as error:
-        raise SourceError(f"cannot reach {shown}: {error or type(error).__name__}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise SourceError(f"cannot reach {shown}: {_why(error, urlsplit(shown).scheme)}") from None
+
+
+def _why(error: Exception, scheme: str) -> str:
+    """Return why a server cannot be reached, and what would be right where that is known."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return _why_not_trusted(reason)
+    if isinstance(reason, ssl.SSLError) and reason.reason in NO_TLS:
+        return f"it does not speak TLS; {OTHER_SCHEME['https']}"
+    if isinstance(reason, http.client.RemoteDisconnected):
+        hint = f"; if it speaks TLS, {OTHER_SCHEME['http']}" if scheme == "http" else ""
+        return f"it closes the connection without an answer{hint}"
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+def _why_not_trusted(error: ssl.SSLCertVerificationError) -> str:
+    message = error.verify_message.rstrip(".")
+    if error.verify_code not in UNKNOWN_SIGNERS:
+        return f"its certificate is not valid ({message})"
+    variable = ssl.get_default_verify_paths().openssl_cafile_env
+    file = os.environ.get(variable)
+    cure = f"set {variable} to the file of the certificate that has signed it"
+    if file and not os.path.exists(file):  # noqa: PTH110 - OpenSSL takes any text
+        cure = f"{variable} names {file}, which does not exist"
+    return f"its certificate is not trusted ({message}); {cure}"
 
 
 def _body(answer: Any, deadline: float) -> bytes:
