@@ -329,11 +329,17 @@ class Known(PoolMachine):
             return undone == blocked + len(self.at_gates.here)
 
         until(settled, self.side.step)
-        for who in [who for who in self.background if who.caller.done()]:
-            self.background.remove(who)
-            if who.gate is None:
-                self.events.append("waited")
-            self._outcome(who.caller.result)
+        if ended := [who for who in self.background if who.caller.done()]:
+            for who in ended:
+                self.background.remove(who)
+                if who.gate is None:
+                    self.events.append("waited")
+                self._outcome(who.caller.result)
+            # The error of one that has failed, and what it has asked of the loop, may be all that
+            # keeps its connection.
+            del who, ended
+            self.side.step()
+            gc.collect()
 
     def _pools(self) -> list[Any]:
         """Return the engine's pool and those that it has replaced, the oldest first."""
