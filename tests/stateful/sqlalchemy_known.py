@@ -173,7 +173,7 @@ class Known(PoolMachine):
             return
         try:
             self.refusing = False
-            for gate in self.at_gates.here:
+            for gate in list(self.at_gates.here):  # each goes away once it is open
                 gate.set()
             until(lambda: not self.at_gates.here, self.side.step)
             self._settle()
