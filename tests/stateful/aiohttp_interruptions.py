@@ -85,8 +85,9 @@ class InterruptedConnector(AiohttpMachine):
             request = self._take(self.held, which)
             self.server.answer(request.number)
             (request.answer.close if which % 2 else request.answer.release)()
-        elif what == "drop" and self.server.serving():
-            numbers = sorted(self.server.serving())
+        elif what == "drop" and (numbers := sorted({*self.server.serving()} - {*self.dropped})):
+            # Not one whose response nobody has any more: if the exception came instead of aiohttp's
+            # own `connection_lost`, nobody could close it, and its slot would stay taken.
             self.dropping = numbers[which % len(numbers)]
             self.server.drop(self.dropping, reset=which % 2 == 0)
         elif what == "cancel":
