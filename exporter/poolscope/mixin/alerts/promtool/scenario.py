@@ -208,24 +208,34 @@ class ScenarioFactory:
         """Return the rate of a counter that grows by so much in each step."""
         return STEPS_PER_WINDOW * each_step * (1 / self.window)
 
+    def rate_since_3(self, each_step: float) -> float:
+        """
+        Return that rate as Prometheus 3 computes it: the first sample of a window belongs to the
+        window before, and what the others have grown by is extrapolated.
+        """
+        steps = STEPS_PER_WINDOW - 1
+        return steps * each_step * (STEPS_PER_WINDOW / steps / self.window)
+
     def growth_for_rate(self, rate: float, share_of: float = 1.0, *, less: bool = False) -> float:
         """Return the growth in each step of a counter whose rate, by `share_of`, is `rate`."""
         each = rate * share_of * self.step
         return exactly(each, lambda each: self.rate(each) / share_of, rate, less=less, grows=True)
 
     def parts_with_share(self, share: float, *, less: bool = False) -> tuple[float, float]:
-        """Return the growths of two counters of which the first one has exactly that share."""
+        """
+        Return the growths of two counters of which the first one has exactly that share, where that
+        can be also by the rates of Prometheus 3.
+        """
         events = max(1.0, self.thresholds.events / STEPS_PER_WINDOW)
-        for whole in (10**power * first for power in range(2, 9) for first in (1, 2, 4, 8)):
-            part = float(round(share * whole))
-            found = self._share(part, whole - part)
-            if part >= events and found == share:
-                return part, whole - part
+        wholes = [10**power * first for power in range(2, 9) for first in (1, 2, 3, 4, 6, 8)]
+        for rates in ((self.rate, self.rate_since_3), (self.rate,)):
+            for whole in wholes:
+                part = float(round(share * whole))
+                rest = whole - part
+                if part >= events and all(_share(part, rest, rate) == share for rate in rates):
+                    return part, rest
         part = 1e6 * share * (1 + ROUNDING_MARGIN if less else 1 - ROUNDING_MARGIN)
         return part, 1e6 - part
-
-    def _share(self, part: float, rest: float) -> float:
-        return self.rate(part) / (self.rate(rest) + self.rate(part))
 
     @property
     def events_per_step(self) -> float:
@@ -236,6 +246,11 @@ class ScenarioFactory:
     def enough_events_at(self) -> int:
         """The step at which `events_per_step` has given enough events."""
         return math.ceil(self.thresholds.events / self.events_per_step)
+
+
+def _share(part: float, rest: float, rate: Callable[[float], float]) -> float:
+    """Return the share of one counter's rate in the sum of two."""
+    return rate(part) / (rate(rest) + rate(part))
 
 
 def _labels_matching(matchers: Sequence[str]) -> dict[str, str]:
