@@ -238,6 +238,7 @@ class Tests:
     """The promtool tests of the alerts; those that have failed lately run first, alone."""
 
     LATELY: Final = 4
+    """How many of these are remembered for each alert."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._documents: dict[str, Json] = {
