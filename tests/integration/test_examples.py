@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
-import httpx
-import pytest
 from aiohttp import web
 
-import poolscope
 from poolscope.readings.findings import RULES
 
 if TYPE_CHECKING:
@@ -23,22 +19,34 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
-async def test_the_fastapi_service_serves_its_metrics(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    example: dict[str, Any] = runpy.run_path(str(EXAMPLES / "fastapi_service.py"))
+SERVICE: Final = """\
+import asyncio, runpy, sys
+import httpx, poolscope
+
+async def main():
+    example = runpy.run_path(sys.argv[1])
     app = example["app"]
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://service") as client,
     ):
-        assert (await client.get("/orders/1")).json() is None
-        metrics = (await client.get("/metrics")).text
+        print((await client.get("/orders/1")).json())
+        print((await client.get("/metrics")).text)
+        print(poolscope.watch(example["engine"]).findings())
+
+asyncio.run(main())
+"""
+"""Uses the example, in a process in which no other test has had a pool."""
+
+
+def test_the_fastapi_service_serves_its_metrics(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SERVICE, str(EXAMPLES / "fastapi_service.py")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (0, "") == (result.returncode, result.stderr)
+    order, *metrics, findings = result.stdout.splitlines()
+    assert ("None", "[]") == (order, findings)
     assert 'connpool_acquires_total{kind="sqlalchemy",outcome="ok",pool="orders"} 2.0' in metrics
-    assert [] == poolscope.watch(example["engine"]).findings()
-    poolscope.watch(example["engine"]).unwatch()
 
 
 async def test_the_worker_prints_its_metrics_and_a_summary() -> None:
