@@ -43,8 +43,11 @@ class TestTheCommandIsTheSameProcess:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_signals(self, number: int, launch: Callable[..., Launched]) -> None:
-        program = "import signal, sys\nfor each in (2, 15):\n  signal.signal(each, lambda n, _: "
-        program += "sys.exit(n))\nprint('ready', flush=True)\nsignal.pause()"
+        program = (
+            "import signal, sys, time\nfor each in (2, 15):\n  signal.signal(each, lambda n, _: "
+        )
+        # Not `pause`, which waits for ever if the signal comes just before.
+        program += "sys.exit(n))\nprint('ready', flush=True)\nwhile True: time.sleep(0.05)"
         command = launch("python", "-c", program)
         assert command.process.stdout is not None
         command.process.stdout.readline()
