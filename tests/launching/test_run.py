@@ -43,11 +43,10 @@ class TestTheCommandIsTheSameProcess:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_signals(self, number: int, launch: Callable[..., Launched]) -> None:
-        program = (
-            "import signal, sys, time\nfor each in (2, 15):\n  signal.signal(each, lambda n, _: "
-        )
-        # Not `pause`, which waits for ever if the signal comes just before.
-        program += "sys.exit(n))\nprint('ready', flush=True)\nwhile True: time.sleep(0.05)"
+        # A pipe that signals write to: unlike `pause`, it also ends for one that came before.
+        program = "import os, signal, sys\nend, begin = os.pipe()\nos.set_blocking(begin, False)\n"
+        program += "signal.set_wakeup_fd(begin)\nfor each in (2, 15):\n  signal.signal(each, "
+        program += "lambda n, _: sys.exit(n))\nprint('ready', flush=True)\nos.read(end, 1)"
         command = launch("python", "-c", program)
         assert command.process.stdout is not None
         command.process.stdout.readline()

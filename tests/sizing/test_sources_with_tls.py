@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from poolscope.cli import main
 from poolscope.sizing.http import SourceError, get
 from support.certificates import Certificate, certificate, needs_openssl, openssl
+from support.http_servers import http_servers
 
 pytestmark = needs_openssl
 
 Serve = Callable[..., int]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    body = b"fine"
-    code = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.code)
-        self.send_header("Content-Length", str(len(self.body)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
-
-
-class _Server(HTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that distrust it are no errors here."""
-
-
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Returns a function that starts a server, with a certificate or without, on its port."""
-    servers: list[tuple[HTTPServer, Thread]] = []
+    with http_servers() as start_server:
 
-    def start(shown: Certificate | None = None, code: int = 200, body: bytes = b"fine") -> int:
-        handler = type("Handler", (_Handler,), {"code": code, "body": body})
-        server = _Server(("127.0.0.1", 0), handler)
-        if shown is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(shown.cert, shown.key)
-            server.socket = context.wrap_socket(
-                server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return server.server_port
+        def start(shown: Certificate | None = None, code: int = 200, body: bytes = b"fine") -> int:
+            def send(request: BaseHTTPRequestHandler) -> None:
+                request.send_response(code)
+                request.send_header("Content-Length", str(len(body)))
+                request.end_headers()
+                request.wfile.write(body)
 
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+            return start_server(send, shown)
+
+        yield start
 
 
 def said(url: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Event
 from typing import Any, Final
 
 import pytest
@@ -14,10 +14,9 @@ import pytest
 from poolscope.cli import main
 from poolscope.sizing import http
 from poolscope.sizing.http import SourceError
+from support.http_servers import Answer, http_servers
 
 SECRET: Final = "open-sesame"  # noqa: S105 - of no server
-
-Answer = Callable[[BaseHTTPRequestHandler], object]
 
 
 def answer(
@@ -51,27 +50,8 @@ def redirect(to: str) -> Answer:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], str]]:
     """Returns a function that serves an answer at every path, and returns the address."""
-    servers = []
-
-    def start(send: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                send(self)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Log nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_servers() as start:
+        yield lambda send: f"http://127.0.0.1:{start(send)}"
 
 
 def with_password(url: str) -> str:
